@@ -1,0 +1,65 @@
+//! Which names are legal, and which partition of `__consumer_offsets` a group belongs to.
+
+use crate::view::OffsetsBlock;
+
+/// Kafka's internal topics that we keep.
+pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+
+/// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
+pub fn is_valid_topic(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 249
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Names of regions and failover groups: short, lower-case, safe in keys, paths and metric labels.
+pub fn is_valid_label(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 63
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+}
+
+/// Java's `String.hashCode` over UTF-16 code units, the hash that Kafka's coordinators use.
+pub fn java_hash(text: &str) -> i32 {
+    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+}
+
+/// The partition of `__consumer_offsets` that holds `group`: Kafka's hash inside the failover group's block.
+pub fn offsets_partition(group: &str, block: OffsetsBlock) -> i32 {
+    let hash = java_hash(group);
+    // Kafka's Utils.abs: the lowest number has no positive twin and counts as 0.
+    let positive = if hash == i32::MIN { 0 } else { hash.abs() };
+    block.start + positive % block.len.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_follow_kafka() {
+        for good in ["a", "access.log", "A-b_c.9", &"x".repeat(249)] {
+            assert!(is_valid_topic(good), "{good}");
+        }
+        for bad in ["", ".", "..", "../x", "a/b", "a b", "ä", "a\0b", &"x".repeat(250)] {
+            assert!(!is_valid_topic(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_javas() {
+        assert_eq!(java_hash(""), 0);
+        assert_eq!(java_hash("hello"), 99_162_322);
+        assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+    }
+
+    #[test]
+    fn a_group_stays_inside_its_block() {
+        let block = OffsetsBlock { start: 50, len: 50 };
+        assert_eq!(offsets_partition("polygenelubricants", block), 50);
+        assert_eq!(offsets_partition("hello", OffsetsBlock { start: 0, len: 50 }), 99_162_322 % 50);
+    }
+}

@@ -1,0 +1,226 @@
+//! The fleet as the controller's state machine knows it and as every process sees it.
+//!
+//! A view is a value: processes keep the newest one they were sent and live on it while the controller
+//! is away. Homes and epochs in it decide who may write; whether a write may still be *acknowledged*
+//! is the lease's question, never the view's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName, TopicId, TopicPartition, naming};
+
+/// A long-running role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Broker,
+    Mirror,
+    Tiering,
+    Controller,
+}
+
+/// A site of our own brokers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    pub name: RegionName,
+    /// Set by a committed move that declared the region lost; its brokers leave Metadata until they
+    /// register again as followers.
+    pub lost: bool,
+}
+
+/// A registered broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    pub id: NodeId,
+    pub region: RegionName,
+    pub incarnation: Incarnation,
+    /// Advertised to Kafka clients.
+    pub kafka: HostPort,
+    /// Internal listener of the replica stream.
+    pub replica: HostPort,
+    /// tonic address of the broker for its node's tiering daemon.
+    pub rpc: HostPort,
+    /// Admin HTTP.
+    pub admin: HostPort,
+}
+
+/// A registered process that is not a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    pub role: Role,
+    pub region: RegionName,
+    /// The broker node it stands beside (tiering); for a mirror, any number unique in its region.
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    /// tonic address (tiering daemons), where it has one.
+    pub rpc: Option<HostPort>,
+    pub admin: HostPort,
+}
+
+/// A block of partitions of an internal topic that a failover group owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffsetsBlock {
+    pub start: i32,
+    pub len: i32,
+}
+
+impl Default for OffsetsBlock {
+    fn default() -> Self {
+        Self { start: 0, len: 50 }
+    }
+}
+
+/// How the loss bound of a failover group is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossMode {
+    /// Renews about every 50 ms, so that the reservation stays close to what was written.
+    #[default]
+    Exact,
+    /// Renews once a third of the lease.
+    Lease,
+}
+
+/// A failover group: what moves as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverGroup {
+    pub name: GroupName,
+    pub home: RegionName,
+    pub epoch: RegionEpoch,
+    /// A move under way: the home may not renew its lease while it stands.
+    pub fence: Option<Fence>,
+    /// Newest last. Positions of lossy ones decide what idempotent producers are forgiven.
+    pub moves: Vec<Move>,
+    pub lease_ms: u64,
+    pub loss_mode: LossMode,
+    /// Regions whose durable end an acks=all answer waits for, besides the home.
+    pub sync_set: BTreeSet<RegionName>,
+    pub offsets: OffsetsBlock,
+}
+
+impl FailoverGroup {
+    pub fn new(name: GroupName, home: RegionName) -> Self {
+        Self {
+            name,
+            home,
+            epoch: RegionEpoch(1),
+            fence: None,
+            moves: Vec::new(),
+            lease_ms: 1_000,
+            loss_mode: LossMode::Exact,
+            sync_set: BTreeSet::new(),
+            offsets: OffsetsBlock::default(),
+        }
+    }
+
+    /// Where the newest lossy move cut `partition`, if one did.
+    pub fn lossy_promotion(&self, partition: TopicPartition) -> Option<i64> {
+        self.moves.iter().rev().filter(|m| m.lossy).find_map(|m| m.promotion(partition)).map(|p| p.offset)
+    }
+}
+
+/// A partition's place. Replicas are per region; one of each region is its head.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: BTreeMap<RegionName, Vec<NodeId>>,
+    /// The ack set inside the home region.
+    pub isr: Vec<NodeId>,
+}
+
+impl Partition {
+    /// The broker of `region` that takes the cross-region stream.
+    pub fn head(&self, region: &RegionName) -> Option<NodeId> {
+        self.replicas.get(region).and_then(|nodes| nodes.first()).copied()
+    }
+}
+
+/// A topic, valid in all regions from one commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    pub name: String,
+    pub id: TopicId,
+    pub group: GroupName,
+    pub partitions: Vec<Partition>,
+    pub configs: BTreeMap<String, String>,
+    pub replication_factor: i16,
+    pub internal: bool,
+}
+
+/// Everything that brokers, daemons and tools need to know of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Raft index that this view includes; a view never replaces one with a higher index.
+    pub version: u64,
+    /// Kafka's cluster id, one for the whole fleet.
+    pub fleet_id: String,
+    pub regions: BTreeMap<RegionName, Region>,
+    pub nodes: BTreeMap<NodeId, Node>,
+    pub daemons: Vec<Daemon>,
+    pub groups: BTreeMap<GroupName, FailoverGroup>,
+    pub topics: BTreeMap<String, Topic>,
+}
+
+impl View {
+    pub fn topic_by_id(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.values().find(|t| t.id == id)
+    }
+
+    pub fn partition(&self, at: TopicPartition) -> Option<(&Topic, &Partition)> {
+        let topic = self.topic_by_id(at.topic_id)?;
+        let partition = topic.partitions.get(usize::try_from(at.partition).ok()?)?;
+        Some((topic, partition))
+    }
+
+    pub fn group_of(&self, topic: &Topic) -> Option<&FailoverGroup> {
+        self.groups.get(&topic.group)
+    }
+
+    /// Brokers that Metadata lists: all but those of regions that a committed move declared lost.
+    pub fn listed_brokers(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(|n| !self.regions.get(&n.region).is_some_and(|r| r.lost))
+    }
+
+    /// The failover group and `__consumer_offsets` partition of a consumer group. One group owns all
+    /// consumer groups until naming rules exist.
+    pub fn coordinator_partition(&self, consumer_group: &str) -> Option<(&FailoverGroup, i32)> {
+        let group = self.groups.get(&GroupName::default_group())?;
+        Some((group, naming::offsets_partition(consumer_group, group.offsets)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_region_is_not_listed() {
+        let mut view = View::default();
+        for (id, region) in [(1, "east"), (2, "west")] {
+            let at = HostPort::new("127.0.0.1", 9092);
+            let node = Node {
+                id: NodeId(id),
+                region: region.into(),
+                incarnation: Incarnation::nil(),
+                kafka: at.clone(),
+                replica: at.clone(),
+                rpc: at.clone(),
+                admin: at,
+            };
+            view.nodes.insert(node.id, node);
+            view.regions.insert(region.into(), Region { name: region.into(), lost: region == "east" });
+        }
+        assert_eq!(view.listed_brokers().map(|n| n.id).collect::<Vec<_>>(), [NodeId(2)]);
+    }
+
+    #[test]
+    fn the_view_survives_json() {
+        let mut view = View { version: 7, fleet_id: "f".into(), ..View::default() };
+        let group = FailoverGroup::new(GroupName::default_group(), "east".into());
+        view.groups.insert(group.name.clone(), group);
+        let text = serde_json::to_string(&view).unwrap();
+        assert_eq!(serde_json::from_str::<View>(&text).unwrap(), view);
+    }
+}
