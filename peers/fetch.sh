@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# Fetches the real systems that the second stage runs against, by package name, into a cache folder outside the clone.
+# Idempotent: what is complete is left alone; a part is unpacked beside its place and renamed, so a cut run leaves nothing half done.
+# Usage: peers/fetch.sh [kafka|minio|toxiproxy|kcat|python|all]...
+set -euo pipefail
+
+KAFKA_VERSION=4.2.0
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+TOXIPROXY_VERSION=v2.12.0
+# Only where the machine's own Go is older than MinIO's go.mod allows.
+GO_VERSION=1.26.8
+GO_OLDEST_MINOR=24
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${WHIMBREL_CACHE:-$HOME/.cache/whimbrel}
+bin=$cache/bin
+mkdir -p "$bin"
+
+# One run at a time per cache: two would race for the same temporary names.
+exec 9>"$cache/fetch.lock"
+flock 9
+
+say() { printf 'fetch: %s\n' "$*" >&2; }
+
+# install_for COMMAND PACKAGE...: installs the packages unless the command is there already.
+install_for() {
+    local command=$1
+    shift
+    type -P "$command" >/dev/null && return 0
+    apt_packages "$@"
+}
+
+apt_packages() {
+    local sudo=
+    if [ "$(id -u)" -ne 0 ]; then sudo=sudo; fi
+    say "installing $* (apt)"
+    # The lists of a fresh machine are empty or old; a failed first try refreshes them.
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1 || {
+        $sudo apt-get update -qq >&2
+        DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >&2
+    }
+}
+
+# The peers of a stamp are complete when the stamp holds the wanted version.
+complete() { [ "$(cat "$cache/$1.version" 2>/dev/null || true)" = "$2" ]; }
+stamp() { printf '%s\n' "$2" >"$cache/$1.version"; }
+
+kafka() {
+    install_for java openjdk-17-jre-headless
+    complete kafka "$KAFKA_VERSION" && return 0
+    install_for mvn maven
+    say "Kafka $KAFKA_VERSION (maven)"
+    local work
+    work=$(mktemp -d "$cache/kafka.XXXXXX")
+    cp "$here/kafka/pom.xml" "$work/pom.xml"
+    mvn -q -B -Dstyle.color=never -f "$work/pom.xml" -Dkafka.version="$KAFKA_VERSION" dependency:copy-dependencies -DoutputDirectory="$work/libs" >&2
+    rm -rf "$cache/kafka"
+    mkdir "$cache/kafka"
+    mv "$work/libs" "$cache/kafka/libs"
+    rm -rf "$work"
+    stamp kafka "$KAFKA_VERSION"
+}
+
+# Prints a go command that is new enough. Debian's may predate toolchain switching; the newer one is itself a Go module, so that the module
+# proxy serves it like any other.
+go_command() {
+    install_for go golang-go
+    local minor
+    minor=$(go version | sed -E 's/.*go1\.([0-9]+).*/\1/')
+    if [ "$minor" -ge "$GO_OLDEST_MINOR" ]; then
+        command -v go
+        return 0
+    fi
+    local module="golang.org/toolchain@v0.0.1-go$GO_VERSION.linux-amd64" folder
+    say "Go $GO_VERSION (go mod download)"
+    folder=$(cd "$(mktemp -d)" && go mod download -json "$module" | sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
+    # A module's zip carries no modes.
+    chmod -R u+w "$folder"
+    chmod +x "$folder"/bin/* "$folder"/pkg/tool/*/*
+    printf '%s\n' "$folder/bin/go"
+}
+
+# go_install NAME VERSION PACKAGE BUILT: builds the package and keeps its binary as bin/NAME.
+go_install() {
+    local name=$1 version=$2 package=$3 built=$4
+    complete "$name" "$version" && return 0
+    local go work
+    go=$(go_command)
+    say "$name $version (go install)"
+    work=$(mktemp -d "$cache/$name.XXXXXX")
+    # Hundreds of lines of "downloading" are of interest only when it fails.
+    GOBIN=$work CGO_ENABLED=0 "$go" install "$package@$version" 2>"$work/log" || {
+        cat "$work/log" >&2
+        return 1
+    }
+    mv "$work/$built" "$bin/$name"
+    rm -rf "$work"
+    stamp "$name" "$version"
+}
+
+minio() { go_install minio "$MINIO_VERSION" github.com/minio/minio minio; }
+toxiproxy() { go_install toxiproxy "$TOXIPROXY_VERSION" github.com/Shopify/toxiproxy/v2/cmd/server server; }
+kcat() { install_for kcat kcat; }
+
+python() {
+    local wanted
+    install_for python3 python3
+    wanted="$(python3 -c 'import sys; print(sys.version_info[:2])') $(cksum <"$here/python/requirements.txt")"
+    complete python "$wanted" && return 0
+    say "Python clients (pip)"
+    rm -rf "$cache/venv"
+    # Debian splits ensurepip off; without it `venv` fails half way.
+    python3 -c 'import ensurepip' 2>/dev/null || apt_packages python3-venv
+    python3 -m venv "$cache/venv"
+    "$cache/venv/bin/pip" install -q --only-binary :all: -r "$here/python/requirements.txt" >&2
+    stamp python "$wanted"
+}
+
+[ $# -gt 0 ] || set -- all
+for part in "$@"; do
+    case $part in
+    all) for each in kafka python kcat toxiproxy minio; do "$each"; done ;;
+    kafka | minio | toxiproxy | kcat | python) "$part" ;;
+    *)
+        say "unknown part '$part'; known: kafka minio toxiproxy kcat python all"
+        exit 2
+        ;;
+    esac
+done
