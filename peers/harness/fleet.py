@@ -1,0 +1,111 @@
+"""A Whimbrel fleet on this machine: `whimbrel dev --separate`, its `dev.json`, and the command line as an operator uses it."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+from pathlib import Path
+
+from . import cache
+from .process import Child, free_base, listening
+from .waiting import wait_for
+
+# Brokers of the two regions; `dev` places its other ports between and around them.
+REGION_PORTS = [0, 100]
+APPLY = "NOTHING CHANGED. Apply with:"
+
+
+class Fleet:
+    """Two regions and a witness, each role its own process. `bucket` is a URL, or none for the default folder store."""
+
+    def __init__(self, folder: Path, *, port: int | None = None, bucket: str | None = None, env: dict | None = None):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.data = self.folder / "fleet"
+        self.port = port or free_base(REGION_PORTS)
+        self.bucket = bucket
+        self.env = env or {}
+        self.child: Child | None = None
+        self.restarted: list[Child] = []
+
+    def start(self) -> "Fleet":
+        command = [cache.whimbrel(), "dev", "--separate", "--port", self.port, "--data-dir", self.data]
+        if self.bucket:
+            command += ["--bucket", self.bucket]
+        # An old description would point at processes that are gone.
+        (self.data / "dev.json").unlink(missing_ok=True)
+        self.child = Child("whimbrel dev", command, self.folder / "dev.log", env=self.env)
+        self.child.wait_until(self._answers, "dev.json is there and both regions listen", 90)
+        return self
+
+    def _answers(self) -> bool:
+        if not (self.data / "dev.json").exists():
+            return False
+        return all(listening(int(address.rsplit(":", 1)[1])) for region in ("east", "west") for address in self.brokers(region))
+
+    def description(self) -> dict:
+        return json.loads((self.data / "dev.json").read_text())
+
+    @property
+    def bootstrap(self) -> str:
+        addresses = self.description()["bootstrap"]
+        return addresses if isinstance(addresses, str) else ",".join(addresses)
+
+    def brokers(self, region: str) -> list[str]:
+        return [entry if isinstance(entry, str) else entry["address"] for entry in self.description()["regions"][region]["brokers"]]
+
+    def processes(self, region: str) -> list[dict]:
+        return [process for process in self.description()["processes"] if process["region"] == region]
+
+    def verb(self, *words, check: bool = True, deadline_s: float = 60.0) -> str:
+        """Runs a verb of the command line against this fleet; its standard output."""
+        command = [str(cache.whimbrel()), *map(str, words), "--fleet", str(self.data)]
+        return self._run(command, check, deadline_s)
+
+    def _run(self, command: list[str], check: bool, deadline_s: float) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=deadline_s, check=False, stdin=subprocess.DEVNULL, env={**os.environ, **self.env})
+        if check and done.returncode != 0:
+            raise AssertionError(f"{shlex.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def move(self, verb: str, group: str, to: str) -> tuple[str, str]:
+        """Plans a move and applies it with the very command the plan ends with. Returns what both printed."""
+        plan = self.verb(verb, "plan", group, "--to", to)
+        last = plan.strip().splitlines()[-1]
+        if not last.startswith(APPLY):
+            raise AssertionError(f"the plan does not end with '{APPLY}':\n{plan}")
+        command = shlex.split(last[len(APPLY) :])
+        command[0] = str(cache.whimbrel())
+        if "--fleet" not in command:
+            command += ["--fleet", str(self.data)]
+        return plan, self._run(command, True, 120)
+
+    def kill_region(self, region: str) -> list[int]:
+        """SIGKILL to every process of the region at once. Returns their pids."""
+        pids = [process["pid"] for process in self.processes(region)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(_runs(pid) for pid in pids), f"the processes of {region} to be gone", 10)
+        return pids
+
+    def start_region(self, region: str) -> None:
+        """Starts a killed region's processes again with the commands `dev.json` gives."""
+        for process in self.processes(region):
+            name = f"{process['role']}-{region}"
+            self.restarted.append(Child(name, process["command"], self.folder / f"{name}.log", env=self.env))
+        wait_for(lambda: all(listening(int(address.rsplit(":", 1)[1])) for address in self.brokers(region)), f"{region} to listen again", 60)
+
+    def stop(self) -> None:
+        for child in self.restarted:
+            child.stop()
+        if self.child:
+            self.child.stop(30)
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process still runs; a zombie that its parent has not collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,71 @@
+"""What the tests run against: our fleet, or a real Kafka 4.2 broker, with the same face.
+
+A test that passes against `kafka` and fails against `whimbrel` has found a difference of ours, not a mistake of its own."""
+
+from pathlib import Path
+
+from .fleet import Fleet
+from .kafka import Kafka
+
+
+class KafkaTarget:
+    """One Kafka broker. Its "loss of a region" is kill -9 and a new start on the same port."""
+
+    name = "kafka"
+
+    def __init__(self, folder: Path):
+        self.kafka = Kafka(folder, fsync=True, extra={"num.partitions": 4})
+
+    def start(self) -> "KafkaTarget":
+        self.kafka.start()
+        return self
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap
+
+    def partition_folder(self, topic: str, partition: int) -> Path:
+        return self.kafka.data / f"{topic}-{partition}"
+
+    def fail_over(self) -> None:
+        self.kafka.kill()
+        self.kafka.start()
+
+    def stop(self) -> None:
+        self.kafka.stop()
+
+
+class WhimbrelTarget:
+    """Our fleet, at home in east."""
+
+    name = "whimbrel"
+
+    def __init__(self, folder: Path):
+        self.fleet = Fleet(folder)
+
+    def start(self) -> "WhimbrelTarget":
+        self.fleet.start()
+        return self
+
+    @property
+    def bootstrap(self) -> str:
+        return self.fleet.bootstrap
+
+    def partition_folder(self, topic: str, partition: int) -> Path:
+        """The partition in east's broker; region folders carry the region's name."""
+        found = [path for path in self.fleet.data.rglob(f"{topic}-{partition}") if path.is_dir() and "east" in str(path.relative_to(self.fleet.data))]
+        folders = [path for path in found if list(path.glob("*.log"))]
+        if len(folders) != 1:
+            raise AssertionError(f"expected one folder of {topic}-{partition} in east, found {found}")
+        return folders[0]
+
+    def fail_over(self) -> None:
+        self.fleet.kill_region("east")
+        self.fleet.move("failover", "default", "west")
+
+    def stop(self) -> None:
+        self.fleet.stop()
+
+
+def make(name: str, folder: Path):
+    return {"kafka": KafkaTarget, "whimbrel": WhimbrelTarget}[name](folder)

@@ -1,0 +1,42 @@
+"""Kafka 4.2's command line tools, each a JVM of its own."""
+
+import subprocess
+from pathlib import Path
+
+from .kafka import QUICK_JVM, java
+from .process import Child
+
+TOPICS = "org.apache.kafka.tools.TopicCommand"
+GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+OFFSETS = "org.apache.kafka.tools.GetOffsetShell"
+CONSOLE_PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
+CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+VERIFIABLE_PRODUCER = "org.apache.kafka.tools.VerifiableProducer"
+VERIFIABLE_CONSUMER = "org.apache.kafka.tools.VerifiableConsumer"
+DUMP_LOG = "kafka.tools.DumpLogSegments"
+
+
+def run(tool: str, *arguments, stdin: bytes = b"", deadline_s: float = 60.0, check: bool = True) -> str:
+    """Runs a tool to its end and returns its standard output. With `check`, a bad exit is an assertion with all it printed."""
+    done = subprocess.run(java(tool, *arguments, jvm=QUICK_JVM), input=stdin, capture_output=True, timeout=deadline_s, check=False)
+    out = done.stdout.decode(errors="replace")
+    if check and done.returncode != 0:
+        raise AssertionError(f"{tool.rsplit('.', 1)[-1]} ended with {done.returncode}\n{out}\n{done.stderr.decode(errors='replace')}")
+    return out
+
+
+def start(tool: str, *arguments, log: Path) -> Child:
+    """Starts a tool that goes on until it is stopped; what it prints arrives in `lines`."""
+    return Child(tool.rsplit(".", 1)[-1], java(tool, *arguments, jvm=QUICK_JVM), log, lines=True)
+
+
+def table(text: str, first: str) -> list[dict]:
+    """The rows of a table whose header line starts with the word `first`."""
+    rows, header = [], None
+    for line in text.splitlines():
+        words = line.split()
+        if words and words[0] == first:
+            header = words
+        elif header and words:
+            rows.append(dict(zip(header, words)))
+    return rows
