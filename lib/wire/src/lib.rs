@@ -9,14 +9,19 @@
 //! * [`messages`] - one module per API, each declared once with the `message!` macro.
 //! * [`batch`], [`record`], [`control`] - record batches of format 2.
 //! * [`codec`] - the four compressions, with bounded output.
-//! * [`internal`] - records of `__consumer_offsets`.
 
 mod api_key;
 pub mod batch;
 pub mod codec;
 pub mod control;
+mod decoder;
+mod encoder;
 mod error_code;
+pub mod frame;
+mod message;
+pub mod messages;
 pub mod record;
+mod value;
 pub mod varint;
 
 pub use api_key::{
@@ -25,5 +30,11 @@ pub use api_key::{
 };
 pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, Batches};
 pub use codec::Codec;
+pub use decoder::{Budget, DecodeError, Decoder, Fault, MAX_TAGGED_FIELDS};
+pub use encoder::{Encoder, KEEP_BYTES};
 pub use error_code::ErrorCode;
+pub use frame::{FrameError, RequestHeader};
+pub use message::{Field, Kind, Message};
+pub use messages::Request;
 pub use record::{Header, Record, RecordError};
+pub use value::{Context, Value};

@@ -1,0 +1,87 @@
+//! The messages, one module per API, each with its `Request` and `Response`.
+//!
+//! What the fields mean is Kafka's documentation to tell; the modules say only what is easily got wrong.
+
+use crate::api_key::ApiKey;
+use crate::message::Message;
+
+/// A request, with what belongs to it.
+pub trait Request: Message {
+    /// Its API.
+    const KEY: ApiKey;
+    /// What it is answered with.
+    type Response: Message;
+}
+
+macro_rules! apis {
+    ($($module:ident: $key:ident;)*) => {
+        $(
+            pub mod $module;
+
+            impl Request for $module::Request {
+                const KEY: ApiKey = ApiKey::$key;
+                type Response = $module::Response;
+            }
+        )*
+
+        #[cfg(test)]
+        mod tests {
+            use super::*;
+
+            #[test]
+            fn messages_and_api_table_agree_on_versions() {
+                $(
+                    assert_eq!(<$module::Request as Message>::VERSIONS, ApiKey::$key.versions(), stringify!($key));
+                    assert_eq!(<$module::Response as Message>::VERSIONS, ApiKey::$key.versions(), stringify!($key));
+                    for version in ApiKey::$key.versions().0..=ApiKey::$key.versions().1 {
+                        let flexible = ApiKey::$key.is_flexible(version);
+                        assert_eq!(version >= <$module::Request as Message>::FIRST_FLEXIBLE, flexible);
+                        assert_eq!(version >= <$module::Response as Message>::FIRST_FLEXIBLE, flexible);
+                    }
+                )*
+            }
+
+            #[test]
+            fn every_api_has_messages() {
+                let keys = [$(ApiKey::$key),*];
+                assert_eq!(keys.len(), ApiKey::ALL.len());
+            }
+        }
+    };
+}
+
+apis! {
+    produce: Produce;
+    fetch: Fetch;
+    list_offsets: ListOffsets;
+    metadata: Metadata;
+    offset_commit: OffsetCommit;
+    offset_fetch: OffsetFetch;
+    find_coordinator: FindCoordinator;
+    join_group: JoinGroup;
+    heartbeat: Heartbeat;
+    leave_group: LeaveGroup;
+    sync_group: SyncGroup;
+    describe_groups: DescribeGroups;
+    list_groups: ListGroups;
+    sasl_handshake: SaslHandshake;
+    api_versions: ApiVersions;
+    create_topics: CreateTopics;
+    delete_topics: DeleteTopics;
+    delete_records: DeleteRecords;
+    init_producer_id: InitProducerId;
+    offset_for_leader_epoch: OffsetForLeaderEpoch;
+    add_partitions_to_txn: AddPartitionsToTxn;
+    add_offsets_to_txn: AddOffsetsToTxn;
+    end_txn: EndTxn;
+    write_txn_markers: WriteTxnMarkers;
+    txn_offset_commit: TxnOffsetCommit;
+    describe_configs: DescribeConfigs;
+    alter_configs: AlterConfigs;
+    describe_log_dirs: DescribeLogDirs;
+    sasl_authenticate: SaslAuthenticate;
+    create_partitions: CreatePartitions;
+    delete_groups: DeleteGroups;
+    incremental_alter_configs: IncrementalAlterConfigs;
+    describe_cluster: DescribeCluster;
+}
