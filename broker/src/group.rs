@@ -1,0 +1,33 @@
+//! Consumer groups: membership and committed positions, kept in `__consumer_offsets`.
+//!
+//! * [`machine`] - one group's membership (KIP-62, 134, 345, 394, 814): pure, no clock, no IO.
+//! * [`offsets`] - committed positions and their expiry: pure.
+//! * [`records`] - what both look like in the log, in Kafka's own format.
+//! * [`placement`] - which partition holds which group.
+//! * [`store`] - what the coordinator needs from the rest of the broker.
+//! * [`coordinator`] - hosts the groups of the partitions led here: loads, clamps, appends, answers.
+//!
+//! Invariants: nothing is answered before the record that makes it true is durable; a partition answers
+//! COORDINATOR_LOAD_IN_PROGRESS until its log was read to the end, never "no offset"; after an append with an
+//! unknown outcome the log is read again. Not here: consumer groups of KIP-848, transactional commits by clients
+//! (those found in a log are read correctly), and the log itself.
+
+//C
+pub mod machine;
+pub mod offsets;
+pub mod placement;
+//R
+//S
+
+//C2
+pub use placement::Block;
+//S2
+
+/// Who sent a request, as the group API files need to know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// The client id of the request header, empty if none.
+    pub client_id: String,
+    /// The peer's address in Kafka's display form, `/10.0.0.7`.
+    pub host: String,
+}

@@ -1,0 +1,3 @@
+//! The Kafka server.
+
+pub mod group;
