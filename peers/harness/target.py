@@ -27,9 +27,11 @@ class KafkaTarget:
     def partition_folder(self, topic: str, partition: int) -> Path:
         return self.kafka.data / f"{topic}-{partition}"
 
-    def fail_over(self) -> None:
+    def fail_over(self) -> int:
+        """Loses the broker; returns how many acknowledged records may be lost: none, it syncs every message."""
         self.kafka.kill()
         self.kafka.start()
+        return 0
 
     def stop(self) -> None:
         self.kafka.stop()

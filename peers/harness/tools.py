@@ -16,13 +16,13 @@ VERIFIABLE_CONSUMER = "org.apache.kafka.tools.VerifiableConsumer"
 DUMP_LOG = "kafka.tools.DumpLogSegments"
 
 
-def run(tool: str, *arguments, stdin: bytes = b"", deadline_s: float = 60.0, check: bool = True) -> str:
-    """Runs a tool to its end and returns its standard output. With `check`, a bad exit is an assertion with all it printed."""
+def run(tool: str, *arguments, stdin: bytes = b"", deadline_s: float = 60.0, errors: bool = False) -> str:
+    """Runs a tool to its end and returns its standard output, followed by standard error with `errors`. A bad exit is an assertion with both."""
     done = subprocess.run(java(tool, *arguments, jvm=QUICK_JVM), input=stdin, capture_output=True, timeout=deadline_s, check=False)
-    out = done.stdout.decode(errors="replace")
-    if check and done.returncode != 0:
-        raise AssertionError(f"{tool.rsplit('.', 1)[-1]} ended with {done.returncode}\n{out}\n{done.stderr.decode(errors='replace')}")
-    return out
+    out, complaints = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    if done.returncode != 0:
+        raise AssertionError(f"{tool.rsplit('.', 1)[-1]} ended with {done.returncode}\n{out}\n{complaints}")
+    return out + complaints if errors else out
 
 
 def start(tool: str, *arguments, log: Path) -> Child:

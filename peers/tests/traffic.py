@@ -9,13 +9,14 @@ from harness.waiting import TimedOut
 
 
 def admin(target) -> AdminClient:
+    """Keep it in a variable until its futures are done: they fail or hang when it is collected."""
     return AdminClient({"bootstrap.servers": target.bootstrap})
 
 
 def create_topic(target, name: str, partitions: int = 1, config: dict | None = None, bootstrap: str | None = None) -> None:
     client = AdminClient({"bootstrap.servers": bootstrap or target.bootstrap})
     for future in client.create_topics([NewTopic(name, partitions, 1, config=config or {})], operation_timeout=30).values():
-        future.result()
+        future.result(30)
 
 
 def producer(target, **settings) -> Producer:
@@ -65,11 +66,11 @@ def poll(client: Consumer, count: int, deadline_s: float = 30) -> list:
 def read_all(bootstrap: str, topic: str, partitions: int = 1, deadline_s: float = 60) -> list:
     """Every message of the topic, by a plain consumer without a group, in order within each partition."""
     client = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "check.crcs": True, "enable.partition.eof": True, "auto.offset.reset": "error"})
-    client.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+    starts = []
     for partition in range(partitions):
         low, _ = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-        if low > 0:
-            client.seek(TopicPartition(topic, partition, low))
+        starts.append(TopicPartition(topic, partition, low))
+    client.assign(starts)
     messages, ended, end = [], set(), time.monotonic() + deadline_s
     while len(ended) < partitions:
         message = client.poll(0.2)

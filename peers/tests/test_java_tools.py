@@ -1,0 +1,91 @@
+"""Kafka 4.2's own command line tools: the Java client, and what operators type."""
+
+import json
+
+import pytest
+
+from harness import tools
+from harness.waiting import wait_for
+from traffic import create_topic, produce, producer
+
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+def run(target, tool, *arguments, **options) -> str:
+    return tools.run(tool, "--bootstrap-server", target.bootstrap, *arguments, **options)
+
+
+def test_topics_are_created_described_grown_and_deleted(target, name):
+    run(target, tools.TOPICS, "--create", "--topic", name, "--partitions", "2", "--replication-factor", "1", "--config", "segment.bytes=2097152")
+    assert name in run(target, tools.TOPICS, "--list").split()
+    described = run(target, tools.TOPICS, "--describe", "--topic", name)
+    assert "PartitionCount: 2" in described and "segment.bytes=2097152" in described
+    assert described.count("Leader: ") == 2 and "Leader: none" not in described
+    run(target, tools.TOPICS, "--alter", "--topic", name, "--partitions", "3")
+    wait_for(lambda: "PartitionCount: 3" in run(target, tools.TOPICS, "--describe", "--topic", name), "three partitions", 30)
+    run(target, tools.TOPICS, "--delete", "--topic", name)
+    wait_for(lambda: name not in run(target, tools.TOPICS, "--list").split(), "the topic to be gone", 30)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_console_producer_and_consumer(target, name, codec):
+    create_topic(target, name, partitions=1)
+    lines = "".join(f"line {number} compresses, compresses\n" for number in range(500))
+    run(target, tools.CONSOLE_PRODUCER, "--topic", name, "--compression-codec", codec, "--command-property", "acks=all", stdin=lines.encode())
+    got = run(target, tools.CONSOLE_CONSUMER, "--topic", name, "--from-beginning", "--max-messages", "500", "--timeout-ms", "20000")
+    assert got == lines
+
+
+def test_groups_are_listed_described_and_reset(target, name):
+    create_topic(target, name, partitions=1)
+    produce(producer(target), name, [b"%d" % number for number in range(10)])
+    run(target, tools.CONSOLE_CONSUMER, "--topic", name, "--group", name, "--from-beginning", "--max-messages", "4", "--timeout-ms", "20000")
+    assert name in run(target, tools.GROUPS, "--list").split()
+
+    def described():
+        (row,) = tools.table(run(target, tools.GROUPS, "--describe", "--group", name), "GROUP")
+        return row["CURRENT-OFFSET"], row["LOG-END-OFFSET"], row["LAG"]
+
+    assert described() == ("4", "10", "6")
+    assert "Empty" in run(target, tools.GROUPS, "--describe", "--group", name, "--state")
+    run(target, tools.GROUPS, "--reset-offsets", "--group", name, "--topic", name, "--to-offset", "1", "--execute")
+    assert described() == ("1", "10", "9")
+
+
+def test_offsets_are_shown(target, name):
+    create_topic(target, name, partitions=2)
+    produce(producer(target), name, [b"a", b"b", b"c"], partition=1)
+    out = run(target, tools.OFFSETS, "--topic", name, "--time", "-1").split()
+    assert sorted(out) == [f"{name}:0:0", f"{name}:1:3"]
+
+
+def test_verifiable_producer_and_a_group_of_two(target, name, tmp_path):
+    create_topic(target, name, partitions=4)
+    members = [
+        tools.start(
+            tools.VERIFIABLE_CONSUMER, "--bootstrap-server", target.bootstrap, "--topic", name, "--group-id", name, "--reset-policy", "earliest", "--verbose", log=tmp_path / f"member{number}.log"
+        )
+        for number in range(2)
+    ]
+
+    def events(child, kind):
+        return [event for event in map(json.loads, list(child.lines)) if event["name"] == kind]
+
+    def shared():
+        latest = [events(member, "partitions_assigned")[-1]["partitions"] for member in members]
+        return sorted(map(len, latest)) == [2, 2]
+
+    wait_for(shared, "two partitions for each member", 60)
+    out = run(target, tools.VERIFIABLE_PRODUCER, "--topic", name, "--max-messages", "2000", "--acks", "-1")
+    sent = [event for event in map(json.loads, out.splitlines()) if event["name"] == "producer_send_success"]
+    assert len(sent) == 2000
+    wanted = sorted(event["value"] for event in sent)
+
+    def all_there():
+        return sorted(event["value"] for member in members for event in events(member, "record_data")) == wanted
+
+    wait_for(all_there, "every record exactly once", 30)
+    rows = tools.table(run(target, tools.GROUPS, "--describe", "--group", name), "GROUP")
+    assert len(rows) == 4 and len({row["CONSUMER-ID"] for row in rows}) == 2
+    for member in members:
+        member.stop()

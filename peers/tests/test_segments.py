@@ -1,0 +1,87 @@
+"""Kafka 4.2's DumpLogSegments on the files the target wrote: batches, checksums, records, indexes."""
+
+import re
+import shutil
+
+import pytest
+
+from harness import tools
+from traffic import consumer, create_topic, poll, produce, producer
+
+CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
+
+
+def dump(files, *arguments) -> str:
+    """What the tool prints; it complains about indexes on standard error and still ends with 0."""
+    return tools.run(tools.DUMP_LOG, *arguments, "--files", ",".join(str(file) for file in files), errors=True)
+
+
+@pytest.fixture(scope="module")
+def segments(target):
+    """A topic with records of every codec in several segments."""
+    topic = "dumped"
+    create_topic(target, topic, partitions=1, config={"segment.bytes": "1048576", "index.interval.bytes": "4096"})
+    for codec in CODECS:
+        sender = producer(target, **{"compression.type": codec, "enable.idempotence": True, "batch.size": 20_000})
+        # Not compressible, so that every codec fills its share of segments.
+        produce(sender, topic, [bytes((number * 7 + place * place * 31) % 251 for place in range(200)) + b"%d" % number for number in range(3000)], key=codec.encode())
+    folder = target.partition_folder(topic, 0)
+    logs = sorted(folder.glob("*.log"))
+    assert len(logs) > 1, "the test wants more than one segment"
+    return logs
+
+
+def test_every_record_of_every_codec_is_read(segments):
+    out = dump(segments, "--deep-iteration", "--print-data-log")
+    offsets = [int(found) for found in re.findall(r"^\| offset: (\d+) ", out, re.MULTILINE)]
+    assert offsets == list(range(3000 * len(CODECS)))
+    assert "isvalid: false" not in out
+    assert {found.lower() for found in re.findall(r"compresscodec: (\w+)", out)} == set(CODECS)
+
+
+COMPLAINTS = ("Mismatches", "Non-consecutive", "mismatch", "out of order")
+
+
+def index_complaints(indexes) -> list[str]:
+    out = dump(indexes, "--verify-index-only")
+    return [line for line in out.splitlines() if any(complaint in line for complaint in COMPLAINTS)]
+
+
+def test_indexes_lead_to_the_batches_they_name(segments):
+    indexes = [log.with_suffix(suffix) for log in segments[:-1] for suffix in (".index", ".timeindex")]
+    assert all(index.stat().st_size > 0 for index in indexes)
+    assert index_complaints(indexes) == []
+    assert "passed sanity check" in dump(indexes, "--index-sanity-check")
+
+
+def test_a_wrong_index_entry_is_complained_about(segments, tmp_path):
+    """The check above would be worth nothing if DumpLogSegments kept quiet."""
+    for suffix in (".log", ".index"):
+        shutil.copy(segments[0].with_suffix(suffix), tmp_path)
+    (index,) = tmp_path.glob("*.index")
+    entry = bytearray(index.read_bytes())
+    # The second entry's offset, relative to the segment: far beyond the batch at its position.
+    entry[8:12] = (int.from_bytes(entry[8:12]) + 100_000).to_bytes(4)
+    index.write_bytes(entry)
+    assert index_complaints([index]) != []
+
+
+def test_group_positions_decode_as_kafkas(target, name):
+    create_topic(target, name, partitions=1)
+    produce(producer(target), name, [b"a", b"b"])
+    member = consumer(target, name)
+    member.subscribe([name])
+    poll(member, 2)
+    member.commit(asynchronous=False)
+    member.close()
+    # One of the partitions holds the group; every one is dumped, as an operator would.
+    out = ""
+    for partition in range(50):
+        try:
+            folder = target.partition_folder("__consumer_offsets", partition)
+        except AssertionError:
+            continue
+        for log in folder.glob("*.log"):
+            if name.encode() in log.read_bytes():
+                out += dump([log], "--offsets-decoder", "--print-data-log")
+    assert re.search(rf'"group":"{name}".*"topic":"{name}".*"offset":2\b', out), out
