@@ -224,15 +224,30 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Reads `decoder` to its end. The buffer grows by doubling, so at most twice `limit` is ever allocated.
-fn read_bounded(decoder: impl Read, limit: usize) -> Result<Vec<u8>, Failure> {
-    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+/// First size of an output buffer.
+const FIRST_OUTPUT_BYTES: usize = 8 << 10;
+
+/// Reads `decoder` to its end. The buffer doubles, but never past one byte more than `limit`, so that together with
+/// its predecessor it takes twice the limit at most.
+fn read_bounded(mut decoder: impl Read, limit: usize) -> Result<Vec<u8>, Failure> {
     let mut out = Vec::new();
-    decoder.take(one_more).read_to_end(&mut out)?;
-    if out.len() > limit {
-        Err(Failure::TooLarge)
-    } else {
-        Ok(out)
+    loop {
+        let target = out
+            .len()
+            .saturating_mul(2)
+            .max(FIRST_OUTPUT_BYTES)
+            .min(limit.saturating_add(1));
+        let room = target - out.len();
+        out.reserve_exact(room);
+        let mut part = decoder
+            .by_ref()
+            .take(u64::try_from(room).unwrap_or(u64::MAX));
+        if part.read_to_end(&mut out)? < room {
+            return Ok(out);
+        }
+        if out.len() > limit {
+            return Err(Failure::TooLarge);
+        }
     }
 }
 

@@ -101,13 +101,12 @@ const fn context(flexible: bool, nullable: bool) -> Context {
 /// [`FrameError::UnknownApiKey`], [`FrameError::Header`].
 pub fn decode_request_header(input: &mut Decoder) -> Result<RequestHeader, FrameError> {
     let plain = context(false, true);
-    let key = i16::decode(plain, input).map_err(|error| error.within("api_key"))?;
-    let api_version = i16::decode(plain, input).map_err(|error| error.within("api_version"))?;
-    let correlation_id =
-        i32::decode(plain, input).map_err(|error| error.within("correlation_id"))?;
+    let key = i16::read(plain, input).map_err(|error| error.within("api_key"))?;
+    let api_version = i16::read(plain, input).map_err(|error| error.within("api_version"))?;
+    let correlation_id = i32::read(plain, input).map_err(|error| error.within("correlation_id"))?;
     let api_key = ApiKey::try_from(key)?;
     let client_id =
-        Option::<String>::decode(plain, input).map_err(|error| error.within("client_id"))?;
+        Option::<String>::read(plain, input).map_err(|error| error.within("client_id"))?;
     if request_header_version(api_key, api_version) >= 2 {
         skip_tagged_fields(input)?;
     }
@@ -128,8 +127,8 @@ pub fn decode_response_header(
     version: i16,
     input: &mut Decoder,
 ) -> Result<i32, FrameError> {
-    let correlation_id = i32::decode(context(false, false), input)
-        .map_err(|error| error.within("correlation_id"))?;
+    let correlation_id =
+        i32::read(context(false, false), input).map_err(|error| error.within("correlation_id"))?;
     if response_header_version(key, version) >= 1 {
         skip_tagged_fields(input)?;
     }
@@ -150,7 +149,7 @@ pub fn encode_request_frame(header: &RequestHeader, message: &impl Message) -> V
     out.buffer().put_i16(header.api_key as i16);
     out.buffer().put_i16(header.api_version);
     out.buffer().put_i32(header.correlation_id);
-    header.client_id.encode(context(false, true), &mut out);
+    header.client_id.write(context(false, true), &mut out);
     if request_header_version(header.api_key, header.api_version) >= 2 {
         out.put_unsigned_varint(0);
     }

@@ -9,6 +9,7 @@
 //! * [`messages`] - one module per API, each declared once with the `message!` macro.
 //! * [`batch`], [`record`], [`control`] - record batches of format 2.
 //! * [`codec`] - the four compressions, with bounded output.
+//! * [`internal`] - records of `__consumer_offsets`.
 
 mod api_key;
 pub mod batch;
@@ -18,6 +19,7 @@ mod decoder;
 mod encoder;
 mod error_code;
 pub mod frame;
+pub mod internal;
 mod message;
 pub mod messages;
 pub mod record;
@@ -28,7 +30,10 @@ pub use api_key::{
     ApiKey, SupportedApi, UnknownApiKey, request_header_version, response_header_version,
     supported_apis,
 };
-pub use batch::{Batch, BatchBuilder, BatchError, BatchHeader, Batches};
+pub use batch::{
+    Batch, BatchBuilder, BatchError, BatchHeader, Batches, BuildError, ProduceRules,
+    validate_produce,
+};
 pub use codec::Codec;
 pub use decoder::{Budget, DecodeError, Decoder, Fault, MAX_TAGGED_FIELDS};
 pub use encoder::{Encoder, KEEP_BYTES};

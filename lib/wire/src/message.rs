@@ -134,7 +134,7 @@ macro_rules! message {
                         if !context.within($min, $max) {
                             return Err($crate::decoder::Fault::UnsupportedVersion(version).into());
                         }
-                        $crate::value::Value::decode(context, input)
+                        $crate::value::Value::read(context, input)
                     }
 
                     fn encode(&self, version: i16, out: &mut $crate::encoder::Encoder) {
@@ -143,7 +143,7 @@ macro_rules! message {
                             flexible: version >= Self::FIRST_FLEXIBLE,
                             nullable: false,
                         };
-                        $crate::value::Value::encode(self, context, out);
+                        $crate::value::Value::write(self, context, out);
                     }
                 }
             )?
@@ -198,7 +198,7 @@ macro_rules! message {
                 size
             }
 
-            fn decode(
+            fn read(
                 context: $crate::value::Context,
                 input: &mut $crate::decoder::Decoder,
             ) -> Result<Self, $crate::decoder::DecodeError> {
@@ -208,7 +208,7 @@ macro_rules! message {
                         && $crate::message::message!(@tag $($tag)?).is_none()
                     {
                         let field = context.field($crate::message::message!(@or_never $($null)?));
-                        value.$field = $crate::value::Value::decode(field, input)
+                        value.$field = $crate::value::Value::read(field, input)
                             .map_err(|error| error.within(stringify!($field)))?;
                     }
                 )*
@@ -219,7 +219,7 @@ macro_rules! message {
                                 && context.within($min, $crate::message::message!(@max $min $($max)?))
                             {
                                 let field = context.field($crate::message::message!(@or_never $($null)?));
-                                value.$field = $crate::value::Value::decode(field, input)
+                                value.$field = $crate::value::Value::read(field, input)
                                     .map_err(|error| error.within(stringify!($field)))?;
                                 return Ok(true);
                             }
@@ -231,13 +231,13 @@ macro_rules! message {
                 Ok(value)
             }
 
-            fn encode(&self, context: $crate::value::Context, out: &mut $crate::encoder::Encoder) {
+            fn write(&self, context: $crate::value::Context, out: &mut $crate::encoder::Encoder) {
                 let mut tags = 0u32;
                 $(
                     if context.within($min, $crate::message::message!(@max $min $($max)?)) {
                         if $crate::message::message!(@tag $($tag)?).is_none() {
                             let field = context.field($crate::message::message!(@or_never $($null)?));
-                            $crate::value::Value::encode(&self.$field, field, out);
+                            $crate::value::Value::write(&self.$field, field, out);
                         } else if self.$field != $crate::message::message!(@default_as $type, $($default)?) {
                             tags += 1;
                         }
@@ -256,7 +256,7 @@ macro_rules! message {
                         && self.$field != $crate::message::message!(@default_as $type, $($default)?)
                     {
                         let field = context.field($crate::message::message!(@or_never $($null)?));
-                        out.put_tagged(tag, |out| $crate::value::Value::encode(&self.$field, field, out));
+                        out.put_tagged(tag, |out| $crate::value::Value::write(&self.$field, field, out));
                     }
                 )*
             }

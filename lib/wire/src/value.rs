@@ -58,10 +58,10 @@ pub trait Value: Sized {
     ///
     /// # Errors
     /// [`DecodeError`].
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError>;
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError>;
 
     /// Writes it.
-    fn encode(&self, context: Context, out: &mut Encoder);
+    fn write(&self, context: Context, out: &mut Encoder);
 }
 
 macro_rules! number {
@@ -74,11 +74,11 @@ macro_rules! number {
                     size_of::<$type>()
                 }
 
-                fn decode(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+                fn read(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
                     Ok(<$type>::from_be_bytes(input.array()?))
                 }
 
-                fn encode(&self, _: Context, out: &mut Encoder) {
+                fn write(&self, _: Context, out: &mut Encoder) {
                     out.buffer().$put(*self);
                 }
             }
@@ -100,12 +100,12 @@ impl Value for bool {
         1
     }
 
-    fn decode(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+    fn read(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
         let [byte] = input.array()?;
         Ok(byte != 0)
     }
 
-    fn encode(&self, _: Context, out: &mut Encoder) {
+    fn write(&self, _: Context, out: &mut Encoder) {
         out.buffer().put_u8(u8::from(*self));
     }
 }
@@ -117,12 +117,12 @@ impl Value for ErrorCode {
         2
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
-        i16::decode(context, input).map(ErrorCode)
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+        i16::read(context, input).map(ErrorCode)
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
-        self.0.encode(context, out);
+    fn write(&self, context: Context, out: &mut Encoder) {
+        self.0.write(context, out);
     }
 }
 
@@ -133,11 +133,11 @@ impl Value for Uuid {
         16
     }
 
-    fn decode(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+    fn read(_: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
         Ok(Uuid::from_bytes(input.array()?))
     }
 
-    fn encode(&self, _: Context, out: &mut Encoder) {
+    fn write(&self, _: Context, out: &mut Encoder) {
         out.buffer().extend_from_slice(self.as_bytes());
     }
 }
@@ -212,14 +212,14 @@ impl Value for Option<String> {
         min_length_size(context, 2)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
         match string_length(context, input)? {
             None => Ok(None),
             Some(length) => Ok(Some(input.string(length)?)),
         }
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         put_string(self.as_deref(), context, out);
     }
 }
@@ -231,11 +231,11 @@ impl Value for String {
         min_length_size(context, 2)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
-        Option::<String>::decode(context.element(), input).map(Option::unwrap_or_default)
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+        Option::<String>::read(context.element(), input).map(Option::unwrap_or_default)
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         put_string(Some(self), context, out);
     }
 }
@@ -247,16 +247,16 @@ impl Value for Option<Bytes> {
         min_length_size(context, 4)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
         match length(context, input)? {
             None => Ok(None),
             Some(length) => Ok(Some(input.bytes(length)?)),
         }
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         match self {
-            Some(bytes) => bytes.encode(context, out),
+            Some(bytes) => bytes.write(context, out),
             None => out.put_length(
                 if context.nullable { None } else { Some(0) },
                 context.flexible,
@@ -272,11 +272,11 @@ impl Value for Bytes {
         min_length_size(context, 4)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
-        Option::<Bytes>::decode(context.element(), input).map(Option::unwrap_or_default)
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+        Option::<Bytes>::read(context.element(), input).map(Option::unwrap_or_default)
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         out.put_length(Some(self.len()), context.flexible);
         out.put_bytes(self);
     }
@@ -289,21 +289,21 @@ impl<T: Value> Value for Option<Vec<T>> {
         min_length_size(context, 4)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
         let Some(count) = length(context, input)? else {
             return Ok(None);
         };
         let context = context.element();
         let mut elements = input.vec(count, T::min_size(context))?;
         for _ in 0..count {
-            elements.push(T::decode(context, input)?);
+            elements.push(T::read(context, input)?);
         }
         Ok(Some(elements))
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         match self {
-            Some(elements) => elements.encode(context, out),
+            Some(elements) => elements.write(context, out),
             None => out.put_length(
                 if context.nullable { None } else { Some(0) },
                 context.flexible,
@@ -319,15 +319,15 @@ impl<T: Value> Value for Vec<T> {
         min_length_size(context, 4)
     }
 
-    fn decode(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
-        Option::<Vec<T>>::decode(context.element(), input).map(Option::unwrap_or_default)
+    fn read(context: Context, input: &mut Decoder) -> Result<Self, DecodeError> {
+        Option::<Vec<T>>::read(context.element(), input).map(Option::unwrap_or_default)
     }
 
-    fn encode(&self, context: Context, out: &mut Encoder) {
+    fn write(&self, context: Context, out: &mut Encoder) {
         out.put_length(Some(self.len()), context.flexible);
         let context = context.element();
         for element in self {
-            element.encode(context, out);
+            element.write(context, out);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! LZ4 frames. Blocks are at most 4 MiB by the format, whatever a frame claims.
+//! LZ4 frames. Blocks are at most 4 MiB by the format, whatever a frame claims; the decoder holds one block in each form,
+//! 8 MiB at most, besides the output.
 
 use std::io::{self, Write};
 
