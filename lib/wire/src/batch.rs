@@ -27,8 +27,8 @@ mod produce;
 
 use bytes::Bytes;
 
-pub use builder::{BatchBuilder, BuildError};
-pub use error::BatchError;
+pub use builder::BatchBuilder;
+pub use error::{BatchError, BuildError};
 pub use header::{BatchHeader, HEADER_LEN, LENGTH_PREFIX_LEN};
 pub use patch::{patch_base_offset_and_epoch, set_log_append_time};
 pub use produce::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce};

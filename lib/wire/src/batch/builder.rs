@@ -2,46 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::batch::BatchHeader;
 use crate::batch::header::{
     CONTROL_BIT, CRC_START, DELETE_HORIZON_BIT, HEADER_LEN, LENGTH_PREFIX_LEN, LOG_APPEND_TIME_BIT,
     TRANSACTIONAL_BIT,
 };
-use crate::codec::{Codec, CompressError};
+use crate::batch::{BatchError, BatchHeader, BuildError};
+use crate::codec::Codec;
 use crate::record::Header;
 use crate::varint;
-
-/// A record or batch that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// Offsets must rise and stay within `i32::MAX` of the base offset.
-    #[error("offset {offset} does not follow {last} in a batch starting at {base_offset}")]
-    Offset {
-        /// The offset to add.
-        offset: i64,
-        /// The last one added.
-        last: i64,
-        /// The batch's base offset.
-        base_offset: i64,
-    },
-    /// Timestamps of one batch are further apart than an `i64` holds.
-    #[error("timestamp {timestamp_ms} ms is too far from the batch's {base_timestamp_ms} ms")]
-    Timestamp {
-        /// The record's timestamp.
-        timestamp_ms: i64,
-        /// The batch's base timestamp.
-        base_timestamp_ms: i64,
-    },
-    /// A record or the batch is larger than its length field can say.
-    #[error("{bytes} bytes are too many for one batch")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// The codec failed.
-    #[error(transparent)]
-    Compress(#[from] CompressError),
-}
 
 /// Builds one batch. Records go in by rising offset; [`Self::add`] numbers them without gaps, [`Self::add_at`] keeps
 /// the gaps of a compacted batch.
@@ -91,8 +59,8 @@ impl BatchBuilder {
     /// timestamp, as compaction writes it (`last_offset_delta` stays).
     ///
     /// # Errors
-    /// [`crate::BatchError::UnsupportedCodec`].
-    pub fn rewriting(header: &BatchHeader) -> Result<Self, crate::BatchError> {
+    /// [`BatchError::UnsupportedCodec`].
+    pub fn rewriting(header: &BatchHeader) -> Result<Self, BatchError> {
         let codec = header.codec()?;
         let mut builder = BatchBuilder::new(header.base_offset);
         builder.header = BatchHeader {

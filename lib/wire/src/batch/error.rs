@@ -1,5 +1,7 @@
-//! What can be wrong with a batch, and the Kafka error code each fault is answered with.
+//! What can be wrong with a batch, and the Kafka error code each fault is answered with; what can keep one from being
+//! built.
 
+use crate::codec::CompressError;
 use crate::error_code::ErrorCode;
 
 /// A batch that cannot be used.
@@ -122,4 +124,36 @@ impl BatchError {
     pub const fn is_retryable(&self) -> bool {
         self.error_code().is_retryable()
     }
+}
+
+/// A record or batch that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Offsets must rise and stay within `i32::MAX` of the base offset.
+    #[error("offset {offset} does not follow {last} in a batch starting at {base_offset}")]
+    Offset {
+        /// The offset to add.
+        offset: i64,
+        /// The last one added.
+        last: i64,
+        /// The batch's base offset.
+        base_offset: i64,
+    },
+    /// Timestamps of one batch are further apart than an `i64` holds.
+    #[error("timestamp {timestamp_ms} ms is too far from the batch's {base_timestamp_ms} ms")]
+    Timestamp {
+        /// The record's timestamp.
+        timestamp_ms: i64,
+        /// The batch's base timestamp.
+        base_timestamp_ms: i64,
+    },
+    /// A record or the batch is larger than its length field can say.
+    #[error("{bytes} bytes are too many for one batch")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// The codec failed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
 }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use lz4_flex::frame::{FrameDecoder, FrameEncoder};
+use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
 use crate::codec::{Failure, read_bounded};
 
@@ -12,7 +12,11 @@ pub(super) fn decompress(input: &[u8], limit: usize) -> Result<Vec<u8>, Failure>
 }
 
 pub(super) fn compress(input: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = FrameEncoder::new(Vec::new());
+    // Independent blocks are all that Java's consumer reads; 64 KiB is what Java's producer writes.
+    let info = FrameInfo::new()
+        .block_mode(BlockMode::Independent)
+        .block_size(BlockSize::Max64KB);
+    let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
     encoder.write_all(input)?;
     encoder.finish().map_err(io::Error::other)
 }
