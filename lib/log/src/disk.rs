@@ -1,11 +1,36 @@
-//! One data directory.
+//! One data directory: who owns it, which logs are in it, and when what was written is durable.
+//!
+//! Nothing else writes under its root. Appends of all logs become durable together: one `fdatasync`
+//! if one file is dirty, one `syncfs` if there are more or files were created (group commit).
+
+mod open;
+pub(crate) mod shared;
+mod sync;
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::*;
+use crate::checkpoint::{Offsets, write_offsets};
+use crate::config::LogConfig;
+use crate::disk::shared::Shared;
+use crate::error::{DiskFailed, LogError};
+use crate::log::recover::{Stored, recover};
+use crate::log::{Identity, Log};
+use crate::naming::{
+    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, directory_name, is_topic_name,
+};
+use crate::partition_metadata;
+use crate::replace::{Durability, replace, sync_dir};
+use crate::types::Health;
 
+/// Which directory, and whose.
 #[derive(Debug, Clone)]
 pub struct DiskOptions {
     pub root: PathBuf,
@@ -13,26 +38,131 @@ pub struct DiskOptions {
     pub node_id: i32,
 }
 
+/// An open data directory. Locked against other processes until dropped.
 #[derive(Debug)]
-pub struct Disk {}
+pub struct Disk {
+    shared: Arc<Shared>,
+    logs: Mutex<HashMap<(String, i32), Arc<Log>>>,
+    /// One sync at a time.
+    round: Mutex<()>,
+    rounds: AtomicU64,
+    points_written_ms: AtomicI64,
+    unchecked_bytes: AtomicU64,
+    _lock: File,
+}
 
 impl Disk {
-    pub fn open(options: DiskOptions, now_ms: i64) -> Result<(Arc<Disk>, Vec<Arc<Log>>), OpenError> { todo!() }
-    pub fn create(&self, topic: &str, topic_id: Uuid, partition: i32, config: LogConfig) -> Result<Arc<Log>, LogError> { todo!() }
-    pub fn delete(&self, log: &Log) -> Result<(), LogError> { todo!() }
-    /// One caller at a time.
-    pub fn sync(&self) -> Result<SyncRound, SyncError> { todo!() }
-    /// Begins `epoch` in each log, one sync for all.
-    pub fn begin_epochs(&self, epochs: &[(Arc<Log>, i32)]) -> Result<(), LogError> { todo!() }
-    /// Call when idle, at most 100 ms after a sync.
-    pub fn flush_durable_points(&self) -> Result<(), SyncError> { todo!() }
-    /// Writes recovery points, log starts and high watermarks; call about once a minute.
-    pub fn checkpoint(&self) -> Result<(), LogError> { todo!() }
-    pub fn dirty(&self) -> bool { todo!() }
-    /// The sticky failure, if any.
-    pub fn failed(&self) -> Option<DiskFailed> { todo!() }
-    pub fn free_bytes(&self) -> std::io::Result<u64> { todo!() }
-    pub fn logs(&self) -> Vec<Arc<Log>> { todo!() }
-    /// Syncs, writes checkpoints and the clean-shutdown marker. No append may follow.
-    pub fn close(&self) -> Result<(), LogError> { todo!() }
+    /// Creates an empty log; durable with the next sync.
+    pub fn create(
+        &self,
+        topic: &str,
+        topic_id: Uuid,
+        partition: i32,
+        config: LogConfig,
+    ) -> Result<Arc<Log>, LogError> {
+        if !is_topic_name(topic) || partition < 0 {
+            return Err(LogError::InvalidName { topic: topic.to_owned(), partition });
+        }
+        self.shared.check()?;
+        let name = directory_name(topic, partition);
+        let dir = self.shared.root.join(&name);
+        let mut logs = self.logs.lock();
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(LogError::Exists { log: name });
+            }
+            other => other.map_err(|source| LogError::io(&dir, source))?,
+        }
+        let io = |source| LogError::io(&dir, source);
+        partition_metadata::write(&dir, topic_id, Durability::NextSync).map_err(io)?;
+        let identity = Identity { topic: topic.to_owned(), topic_id, partition, dir: dir.clone() };
+        let stored = Stored { ours: true, clean: true, ..Stored::default() };
+        let log = recover(identity, Arc::clone(&self.shared), config, stored).map_err(io)?;
+        self.shared.note_names();
+        logs.insert((topic.to_owned(), partition), Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Deletes a log and its files. Pins stay.
+    pub fn delete(&self, log: &Log) -> Result<(), LogError> {
+        self.shared.check()?;
+        // Nobody writes while the directory goes.
+        let _writer = log.writer.lock();
+        if log.is_deleted() {
+            return Ok(());
+        }
+        log.mark_deleted();
+        self.logs.lock().remove(&(log.topic().to_owned(), log.partition()));
+        let gone = format!("{}.{}{DELETED_DIR}", Uuid::new_v4().simple(), log.partition());
+        let gone = self.shared.root.join(gone);
+        let io = |source| LogError::io(log.dir(), source);
+        fs::rename(log.dir(), &gone).map_err(io)?;
+        self.shared.with_points(|points| points.remove(log.key()));
+        sync_dir(&self.shared.root).map_err(io)?;
+        fs::remove_dir_all(&gone).map_err(io)
+    }
+
+    /// The logs, in no order.
+    pub fn logs(&self) -> Vec<Arc<Log>> {
+        self.logs.lock().values().map(Arc::clone).collect()
+    }
+
+    /// Whether a sync would have something to do.
+    pub fn dirty(&self) -> bool {
+        self.shared.is_dirty()
+    }
+
+    /// The failure after which nothing more is promised, if there was one.
+    pub fn failed(&self) -> Option<DiskFailed> {
+        self.shared.failed()
+    }
+
+    /// Bytes that may still be written to the filesystem.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.shared.root_dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Writes recovery points, log starts and high watermarks. Call about once a minute: recovery after a
+    /// crash begins at the recovery points.
+    pub fn checkpoint(&self) -> Result<(), LogError> {
+        self.shared.check()?;
+        let (mut recovery, mut starts, mut marks) = (Offsets::new(), Offsets::new(), Offsets::new());
+        for log in self.logs() {
+            let key = (log.topic().to_owned(), log.partition());
+            let state = log.state.read();
+            recovery.insert(key.clone(), state.durable_end);
+            if state.log_start > 0 {
+                starts.insert(key.clone(), state.log_start);
+            }
+            marks.insert(key, state.high_watermark);
+        }
+        for (name, offsets) in [(RECOVERY_POINTS, recovery), (LOG_STARTS, starts), (HIGH_WATERMARKS, marks)] {
+            let path = self.shared.root.join(name);
+            write_offsets(&path, &offsets).map_err(|source| LogError::io(&path, source))?;
+        }
+        self.unchecked_bytes.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Syncs, writes checkpoints and the clean-shutdown marker. Appends and syncs fail from then on. A disk
+    /// with a damaged log is not marked clean, so that the next start finds the damage again.
+    pub fn close(&self) -> Result<(), LogError> {
+        self.shared.check()?;
+        let mut damaged = false;
+        for log in self.logs() {
+            damaged |= log.health() != Health::Good;
+            log.settle().map_err(|source| LogError::io(log.dir(), source))?;
+        }
+        self.sync().map_err(|error| LogError::DiskFailed(error.0))?;
+        self.flush_durable_points().map_err(|error| LogError::DiskFailed(error.0))?;
+        self.checkpoint()?;
+        self.shared.fail("closed");
+        if !damaged {
+            let path = self.shared.root.join(CLEAN_SHUTDOWN);
+            replace(&path, b"{\"version\":0,\"brokerEpoch\":-1}", Durability::Now)
+                .map_err(|source| LogError::io(&path, source))?;
+        }
+        Ok(())
+    }
 }

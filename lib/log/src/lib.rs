@@ -1,16 +1,35 @@
 //! A partition log in Kafka's on-disk format. Synchronous.
-#![expect(dead_code, unused_variables, clippy::todo, reason = "signatures first")]
+//!
+//! * [`Disk`] - a data directory: its owner, its logs, group commit ([`Disk::sync`]).
+//! * [`Log`] - one partition: append, read, epochs, truncation, retention, recovery.
+//!
+//! Invariants:
+//! * An append is acknowledged only after a sync that began behind it: [`Offsets::durable_end`].
+//! * After a failed write or sync of the disk nothing more is promised; the failure is sticky.
+//! * Batches are written as they came; only base offset and leader epoch change, and with
+//!   LogAppendTime the timestamp.
+//! * Truncation is by (epoch, offset) only. Recovery cuts off torn tails, never damage.
+//!
+//! What is not here: clocks (time comes in), tasks (the broker's flusher calls), the high watermark's
+//! rules, and compaction.
 
 mod checkpoint;
 mod config;
+mod descriptors;
 mod disk;
+mod durable_points;
+mod entry_file;
 mod epochs;
 mod error;
+mod fields;
 mod log;
 mod meta_properties;
 mod naming;
 mod partition_metadata;
+mod producers;
 mod replace;
+mod segment;
+mod txn_index;
 mod types;
 mod uuid_text;
 
@@ -18,9 +37,10 @@ pub use config::{CleanupPolicy, LogConfig, TimestampType};
 pub use disk::{Disk, DiskOptions};
 pub use epochs::{EpochEnd, EpochStart};
 pub use error::{AppendError, DiskFailed, LogError, OpenError, ReadError, SyncError};
-pub use log::{BatchMark, Log, ProducerState};
+pub use log::Log;
 pub use naming::is_topic_name;
+pub use producers::{BatchMark, ProducerState};
 pub use types::{
-    AbortedTxn, AppendContext, Appended, Freed, Health, Offsets, Pinned, Segment, Slice, SyncRound, TimestampOffset,
-    Truncated,
+    AbortedTxn, AppendContext, Appended, Freed, Health, Offsets, Pinned, Segment, Slice, SyncRound,
+    TimestampOffset, Truncated,
 };

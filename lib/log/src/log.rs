@@ -1,86 +1,315 @@
 //! One partition's log.
-use std::path::Path;
-use std::sync::Arc;
+//!
+//! Locks, in the order they are taken: `writer` (one thread appends, rolls, truncates, frees),
+//! then `state` (what readers see; never held across IO). A read takes `state` for a moment, reads
+//! the file without any lock, and looks at `generation` afterwards: a truncation in between makes it
+//! start again.
 
-use bytes::Bytes;
+mod append;
+mod epochs;
+mod pin;
+mod roll;
+mod read;
+pub(crate) mod recover;
+mod replay;
+mod retain;
+mod swap;
+mod time;
+mod truncate;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
-use crate::*;
+use crate::config::LogConfig;
+use crate::disk::shared::Shared;
+use crate::durable_points::{Key, Point};
+use crate::epochs::Epochs;
+use crate::error::{AppendError, LogError};
+use crate::naming::directory_name;
+use crate::producers::{ProducerState, Producers};
+use crate::segment::SegmentFile;
+use crate::types::{Health, Offsets, Segment};
 
-/// A batch a producer wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchMark {
-    pub first_sequence: i32,
-    pub last_sequence: i32,
-    pub base_offset: i64,
-    pub last_offset: i64,
-    pub timestamp_ms: i64,
+/// What only the writer needs.
+#[derive(Debug, Default)]
+pub(crate) struct Writer {
+    pub(crate) producers: Producers,
+    /// Highest timestamp of the active segment's first batch; `segment.ms` counts from it.
+    pub(crate) first_timestamp_ms: Option<i64>,
 }
 
-/// What a log knows of a producer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProducerState {
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-    /// -1 before the first marker.
-    pub coordinator_epoch: i32,
-    pub last_timestamp_ms: i64,
-    pub current_txn_first_offset: Option<i64>,
-    /// The newest at most five, oldest first.
-    pub batches: Vec<BatchMark>,
-}
-
+/// What readers see.
 #[derive(Debug)]
-pub struct Log {}
+pub(crate) struct State {
+    /// By base offset, never empty; the last one is active.
+    pub(crate) segments: Vec<Arc<SegmentFile>>,
+    pub(crate) log_start: i64,
+    pub(crate) log_end: i64,
+    pub(crate) durable_end: i64,
+    /// Bytes from the first offset ever to the first local segment, the log end, the durable end.
+    pub(crate) base_bytes: u64,
+    pub(crate) end_bytes: u64,
+    pub(crate) durable_bytes: u64,
+    pub(crate) high_watermark: i64,
+    pub(crate) epochs: Epochs,
+    /// Raised by every truncation.
+    pub(crate) generation: u64,
+    pub(crate) health: Health,
+    /// The stored durable end of a damaged log, which must not be forgotten.
+    pub(crate) promised_end: i64,
+}
+
+impl State {
+    pub(crate) fn local_log_start(&self) -> i64 {
+        self.segments.first().map_or(self.log_end, |s| s.base).max(self.log_start)
+    }
+
+    pub(crate) fn point(&self) -> Point {
+        let durable_end = match self.health {
+            Health::Good => self.durable_end,
+            Health::Damaged { .. } => self.promised_end,
+        };
+        Point { durable_end, log_start: self.log_start, base_bytes: self.base_bytes }
+    }
+}
+
+/// How far a log had got when a sync began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    end: i64,
+    bytes: u64,
+    generation: u64,
+}
+
+/// A partition's log. Cheap to share; every method may be called from any thread.
+#[derive(Debug)]
+pub struct Log {
+    topic: String,
+    topic_id: Uuid,
+    partition: i32,
+    dir: PathBuf,
+    pub(crate) shared: Arc<Shared>,
+    me: Weak<Log>,
+    config: RwLock<Arc<LogConfig>>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) state: RwLock<State>,
+    /// Already on the list of what the next sync covers.
+    dirty: AtomicBool,
+    deleted: AtomicBool,
+}
+
+/// Who a log is and where it lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) topic: String,
+    pub(crate) topic_id: Uuid,
+    pub(crate) partition: i32,
+    pub(crate) dir: PathBuf,
+}
 
 impl Log {
-    pub fn topic(&self) -> &str { todo!() }
-    pub fn topic_id(&self) -> Uuid { todo!() }
-    pub fn partition(&self) -> i32 { todo!() }
-    /// Appends a leader's batches: assigns offsets, writes the epoch, checks producers.
-    pub fn append(&self, batches: Bytes, context: AppendContext) -> Result<Appended, AppendError> { todo!() }
-    /// Appends a replica's batches: offsets and epochs are kept.
-    pub fn append_replica(&self, batches: Bytes, now_ms: i64) -> Result<Appended, AppendError> { todo!() }
-    pub fn read(&self, from: i64, max_bytes: usize, at_least_one: bool, upto: i64) -> Result<Slice, ReadError> { todo!() }
-    pub fn offsets(&self) -> Offsets { todo!() }
-    pub fn bytes_appended(&self) -> u64 { todo!() }
-    pub fn durable_bytes(&self) -> u64 { todo!() }
-    pub fn lineage(&self) -> Vec<EpochStart> { todo!() }
-    pub fn end_for_epoch(&self, epoch: i32) -> EpochEnd { todo!() }
-    /// Notes that `epoch` begins at the log end; durable on return. For many logs: `Disk::begin_epochs`.
-    pub fn begin_epoch(&self, epoch: i32) -> Result<(), LogError> { todo!() }
-    pub fn truncate(&self, epoch: i32, offset: i64) -> Result<Truncated, LogError> { todo!() }
-    /// Drops everything and starts empty at `offset` (a replica whose end is below the source's start).
-    pub fn reset(&self, offset: i64) -> Result<Truncated, LogError> { todo!() }
-    /// First record with a timestamp at or after `timestamp_ms` in the local log.
-    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> { todo!() }
-    /// The record with the highest timestamp in the local log.
-    pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> { todo!() }
-    pub fn segments(&self) -> Vec<Segment> { todo!() }
-    /// Closes the active segment; false if it is empty.
-    pub fn roll(&self) -> Result<bool, LogError> { todo!() }
-    pub fn pin(&self, base_offset: i64, dest_dir: &Path) -> Result<Pinned, LogError> { todo!() }
-    pub fn free_local_before(&self, offset: i64) -> Result<Freed, LogError> { todo!() }
-    pub fn set_log_start(&self, offset: i64) -> Result<Freed, LogError> { todo!() }
-    /// Where `set_log_start` may move by retention.ms and retention.bytes; `None`: nothing to delete.
-    pub fn retention_start(&self, now_ms: i64) -> Option<i64> { todo!() }
-    /// Where `free_local_before` may move by local.retention.*, if all of it is verified in the bucket.
-    pub fn local_retention_start(&self, now_ms: i64) -> Option<i64> { todo!() }
-    /// Broker time at which the record at `offset` was appended here, never later than the truth.
-    pub fn append_time_of(&self, offset: i64) -> Option<i64> { todo!() }
-    pub fn producers(&self) -> Vec<ProducerState> { todo!() }
-    pub fn producer(&self, producer_id: i64) -> Option<ProducerState> { todo!() }
-    /// Forgets producers without an open transaction that wrote nothing since `before_ms`.
-    pub fn expire_producers(&self, before_ms: i64) -> usize { todo!() }
-    /// Told by the broker; kept in Kafka's replication-offset-checkpoint; bounds `first_unstable_offset`.
-    pub fn set_high_watermark(&self, offset: i64) { todo!() }
-    pub fn high_watermark(&self) -> i64 { todo!() }
-    pub fn first_unstable_offset(&self) -> Option<i64> { todo!() }
-    /// Aborted transactions that touch `from..upto`, for read_committed.
-    pub fn aborted(&self, from: i64, upto: i64) -> Result<Vec<AbortedTxn>, ReadError> { todo!() }
-    pub fn health(&self) -> Health { todo!() }
-    /// Moves damaged files to `quarantine/`, cuts the log before the damage: Good again, to be refilled by replication.
-    pub fn set_aside_damage(&self) -> Result<Truncated, LogError> { todo!() }
-    pub fn config(&self) -> Arc<LogConfig> { todo!() }
-    pub fn set_config(&self, config: LogConfig) { todo!() }
+    pub(crate) fn new(
+        identity: Identity,
+        shared: Arc<Shared>,
+        config: LogConfig,
+        writer: Writer,
+        state: State,
+    ) -> Arc<Log> {
+        Arc::new_cyclic(|me| Log {
+            topic: identity.topic,
+            topic_id: identity.topic_id,
+            partition: identity.partition,
+            dir: identity.dir,
+            shared,
+            me: Weak::clone(me),
+            config: RwLock::new(Arc::new(config)),
+            writer: Mutex::new(writer),
+            state: RwLock::new(state),
+            dirty: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+        })
+    }
+
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub fn topic_id(&self) -> Uuid {
+        self.topic_id
+    }
+
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// `<topic>-<partition>`.
+    pub fn name(&self) -> String {
+        directory_name(&self.topic, self.partition)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        (self.topic_id, self.partition)
+    }
+
+    pub fn config(&self) -> Arc<LogConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Takes effect with the next append.
+    pub fn set_config(&self, config: LogConfig) {
+        *self.config.write() = Arc::new(config);
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        let state = self.state.read();
+        Offsets {
+            log_start: state.log_start,
+            local_log_start: state.local_log_start(),
+            durable_end: state.durable_end,
+            log_end: state.log_end,
+        }
+    }
+
+    /// Bytes of all batches from the first offset to the log end, freed ones included. Falls only
+    /// when a truncation removes batches.
+    pub fn bytes_appended(&self) -> u64 {
+        self.state.read().end_bytes
+    }
+
+    /// As [`Self::bytes_appended`], to the durable end.
+    pub fn durable_bytes(&self) -> u64 {
+        self.state.read().durable_bytes
+    }
+
+    pub fn health(&self) -> Health {
+        self.state.read().health.clone()
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.state.read().high_watermark
+    }
+
+    /// Told by the broker; kept in Kafka's `replication-offset-checkpoint`. Never lowered by this call
+    /// and never above the log end.
+    pub fn set_high_watermark(&self, offset: i64) {
+        let mut state = self.state.write();
+        state.high_watermark = offset.min(state.log_end).max(state.high_watermark);
+    }
+
+    /// First offset a read_committed reader may not pass, `None` if it may read to the high watermark.
+    pub fn first_unstable_offset(&self) -> Option<i64> {
+        let high_watermark = self.high_watermark();
+        self.writer.lock().producers.first_unstable_offset(high_watermark)
+    }
+
+    /// All producers the log remembers, by producer id.
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.writer.lock().producers.all()
+    }
+
+    pub fn producer(&self, producer_id: i64) -> Option<ProducerState> {
+        self.writer.lock().producers.get(producer_id).cloned()
+    }
+
+    /// Forgets producers without an open transaction that wrote nothing since `before_ms`; returns how many.
+    pub fn expire_producers(&self, before_ms: i64) -> usize {
+        self.writer.lock().producers.expire(before_ms)
+    }
+
+    /// The local segments, oldest first.
+    pub fn segments(&self) -> Vec<Segment> {
+        let segments = self.state.read().segments.clone();
+        let active = segments.len().saturating_sub(1);
+        segments.iter().enumerate().map(|(i, segment)| describe(segment, i < active)).collect()
+    }
+
+    pub(crate) fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    fn check_appendable(&self) -> Result<(), AppendError> {
+        if self.is_deleted() {
+            return Err(AppendError::Deleted { log: self.name() });
+        }
+        self.shared.check()?;
+        match &self.state.read().health {
+            Health::Good => Ok(()),
+            Health::Damaged { reason } => {
+                Err(AppendError::Damaged { log: self.name(), reason: Arc::clone(reason) })
+            }
+        }
+    }
+
+    fn check_changeable(&self) -> Result<(), LogError> {
+        if self.is_deleted() {
+            return Err(LogError::Deleted { log: self.name() });
+        }
+        Ok(self.shared.check()?)
+    }
+
+    fn check_good(&self) -> Result<(), LogError> {
+        self.check_changeable()?;
+        match &self.state.read().health {
+            Health::Good => Ok(()),
+            Health::Damaged { reason } => Err(LogError::Damaged { log: self.name(), reason: Arc::clone(reason) }),
+        }
+    }
+
+    fn active(&self) -> Arc<SegmentFile> {
+        let state = self.state.read();
+        // Never empty, see `State::segments`.
+        Arc::clone(&state.segments[state.segments.len() - 1])
+    }
+
+    /// Puts the log on the list of the next sync.
+    fn mark_dirty(&self, file: Option<&Arc<std::fs::File>>) {
+        if !self.dirty.swap(true, Ordering::AcqRel)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.shared.add_dirty(me, file);
+        }
+    }
+
+    /// Called by the sync before it begins: what is written by now will be durable.
+    pub(crate) fn take_progress(&self) -> Progress {
+        self.dirty.store(false, Ordering::Release);
+        let state = self.state.read();
+        Progress { end: state.log_end, bytes: state.end_bytes, generation: state.generation }
+    }
+
+    /// Called by the sync when it has ended. `None` if a truncation came between: the next round decides.
+    pub(crate) fn made_durable(&self, progress: Progress) -> Option<Point> {
+        let mut state = self.state.write();
+        if state.generation != progress.generation {
+            drop(state);
+            self.mark_dirty(None);
+            return None;
+        }
+        state.durable_end = state.durable_end.max(progress.end);
+        state.durable_bytes = state.durable_bytes.max(progress.bytes);
+        Some(state.point())
+    }
+}
+
+fn describe(segment: &SegmentFile, closed: bool) -> Segment {
+    Segment {
+        base_offset: segment.base,
+        end_offset: segment.end(),
+        bytes: segment.size(),
+        max_timestamp_ms: segment.max_timestamp_ms(),
+        closed,
+        path: segment.path().to_owned(),
+    }
 }

@@ -1,0 +1,119 @@
+//! What a disk's logs share: open files, the list of what is not durable yet, the sidecar, and the
+//! one failure after which nothing more is promised.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+use crate::descriptors::Descriptors;
+use crate::durable_points::{DurablePoints, Key, Point};
+use crate::error::DiskFailed;
+use crate::log::Log;
+
+/// What the next sync has to cover.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    pub(crate) logs: Vec<Arc<Log>>,
+    /// The file the first log wrote to, for the case that it is the only one.
+    pub(crate) file: Option<Arc<File>>,
+    /// Files were created, renamed or removed: fdatasync of one file is not enough.
+    pub(crate) names: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) root: PathBuf,
+    /// Open since the start: syncfs reports errors that happened since then.
+    pub(crate) root_dir: File,
+    pub(crate) descriptors: Descriptors,
+    failed: OnceLock<DiskFailed>,
+    dirty: Mutex<Dirty>,
+    points: Mutex<Option<DurablePoints>>,
+    /// Newest time an append carried; this crate has no clock.
+    now_ms: AtomicI64,
+}
+
+impl Shared {
+    pub(crate) fn new(root: PathBuf, root_dir: File) -> Self {
+        Shared {
+            root,
+            root_dir,
+            descriptors: Descriptors::for_this_process(),
+            failed: OnceLock::new(),
+            dirty: Mutex::new(Dirty::default()),
+            points: Mutex::new(None),
+            now_ms: AtomicI64::new(0),
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), DiskFailed> {
+        match self.failed.get() {
+            Some(failed) => Err(failed.clone()),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn failed(&self) -> Option<DiskFailed> {
+        self.failed.get().cloned()
+    }
+
+    /// The first failure stays.
+    pub(crate) fn fail(&self, reason: &str) -> DiskFailed {
+        self.failed.get_or_init(|| DiskFailed { root: self.root.clone(), reason: reason.into() }).clone()
+    }
+
+    pub(crate) fn note_time(&self, now_ms: i64) {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_dirty(&self, log: Arc<Log>, file: Option<&Arc<File>>) {
+        let mut dirty = self.dirty.lock();
+        if dirty.logs.is_empty() {
+            dirty.file = file.map(Arc::clone);
+        }
+        dirty.logs.push(log);
+    }
+
+    pub(crate) fn note_names(&self) {
+        self.dirty.lock().names = true;
+    }
+
+    pub(crate) fn has_names(&self) -> bool {
+        self.dirty.lock().names
+    }
+
+    pub(crate) fn take_dirty(&self) -> Dirty {
+        std::mem::take(&mut *self.dirty.lock())
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        let dirty = self.dirty.lock();
+        dirty.names || !dirty.logs.is_empty()
+    }
+
+    pub(crate) fn put_points(&self, points: DurablePoints) {
+        *self.points.lock() = Some(points);
+    }
+
+    pub(crate) fn with_points<T>(&self, act: impl FnOnce(&mut DurablePoints) -> T) -> Option<T> {
+        self.points.lock().as_mut().map(act)
+    }
+
+    /// Stores a point that may be lower than the one before; durable on return.
+    pub(crate) fn store_point(&self, key: Key, point: Point) -> io::Result<()> {
+        let stored = self.with_points(|points| {
+            points.set(key, point);
+            points.write()?;
+            points.sync()
+        });
+        stored.unwrap_or(Ok(()))
+    }
+}

@@ -1,0 +1,267 @@
+//! Appending: by a leader, which assigns offsets and judges producers, and by a replica, which keeps
+//! what the leader assigned.
+//!
+//! The batch's bytes are written as they came: the 16 bytes that a leader changes (base offset, leader
+//! epoch) go into the file from a small header of their own, in the same vectored write.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use whimbrel_wire::batch::{BatchHeader, set_log_append_time};
+use whimbrel_wire::control::{Marker, parse_batch};
+use whimbrel_wire::{Batch, Batches};
+
+use crate::config::TimestampType;
+use crate::error::AppendError;
+use crate::log::{Log, Writer};
+use crate::producers::entry::Verdict;
+use crate::types::{AppendContext, Appended};
+
+/// Bytes before and including the leader epoch.
+const PREFIX: usize = 16;
+
+/// A batch ready to be written: its header says the final offset and epoch.
+struct Ready {
+    header: BatchHeader,
+    prefix: [u8; PREFIX],
+    bytes: Bytes,
+    marker: Option<Marker>,
+}
+
+impl Ready {
+    fn new(batch: Batch, marker: Option<Marker>) -> Self {
+        let header = batch.header;
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&header.to_bytes()[..PREFIX]);
+        Ready { header, prefix, bytes: batch.bytes, marker }
+    }
+}
+
+impl Log {
+    /// Appends a leader's batches: assigns offsets, writes the epoch, checks producers.
+    ///
+    /// The caller has checked the batch (`validate_produce`, CRC included). All batches are appended
+    /// or none. Durable once a [`crate::Disk::sync`] that began after this call has ended.
+    pub fn append(&self, batches: Bytes, context: AppendContext) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let mut parsed = parse(batches)?;
+        let mut append_time_ms = -1;
+        if config.message_timestamp_type == TimestampType::LogAppendTime {
+            append_time_ms = context.now_ms;
+            for batch in &mut parsed {
+                *batch = with_append_time(batch, context.now_ms)?;
+            }
+        }
+        let mut writer = self.writer.lock();
+        self.check_appendable()?;
+        self.check_epoch(context.leader_epoch)?;
+        let markers = parsed.iter().map(marker).collect::<Result<Vec<_>, _>>()?;
+        if let Some(mark) = judge(&mut writer, &parsed, &markers, context.lossy_promotion)? {
+            return Ok(Appended {
+                base_offset: mark.base_offset,
+                last_offset: mark.last_offset,
+                bytes: 0,
+                duplicate: true,
+                append_time_ms,
+            });
+        }
+        let mut next_offset = self.state.read().log_end;
+        let base_offset = next_offset;
+        let mut ready = Vec::with_capacity(parsed.len());
+        for (mut batch, marker) in parsed.into_iter().zip(markers) {
+            let size = batch.header.size();
+            if size as u64 > config.max_message_bytes {
+                return Err(AppendError::TooLarge { size, max: config.max_message_bytes });
+            }
+            batch.header.base_offset = next_offset;
+            batch.header.partition_leader_epoch = context.leader_epoch;
+            next_offset = batch.header.next_offset();
+            ready.push(Ready::new(batch, marker));
+        }
+        let bytes = self.write(&mut writer, &ready, context.now_ms)?;
+        Ok(Appended { base_offset, last_offset: next_offset - 1, bytes, duplicate: false, append_time_ms })
+    }
+
+    /// Appends a replica's batches: offsets, epochs and bytes are kept; CRCs are checked here.
+    ///
+    /// They must begin at or after the log end and their epochs must not fall. After an error the log
+    /// may hold the first of them: ask [`Self::offsets`] where to go on.
+    pub fn append_replica(&self, batches: Bytes, now_ms: i64) -> Result<Appended, AppendError> {
+        let parsed = parse(batches)?;
+        for batch in &parsed {
+            batch.verify_crc()?;
+        }
+        let mut writer = self.writer.lock();
+        self.check_appendable()?;
+        let (mut end, mut epoch) = {
+            let state = self.state.read();
+            (state.log_end, state.epochs.latest().map_or(-1, |latest| latest.epoch))
+        };
+        let mut ready = Vec::with_capacity(parsed.len());
+        for batch in parsed {
+            let (found, batch_epoch) = (batch.header.base_offset, batch.header.partition_leader_epoch);
+            if found < end {
+                return Err(AppendError::NotContinuing { log_end: end, found });
+            }
+            if batch_epoch < epoch {
+                return Err(AppendError::StaleLeaderEpoch { current: epoch, found: batch_epoch });
+            }
+            (end, epoch) = (batch.header.next_offset(), batch_epoch);
+            // A marker we cannot read ends no transaction here; its bytes are kept all the same.
+            let marker = marker(&batch).unwrap_or(None);
+            ready.push(Ready::new(batch, marker));
+        }
+        // Runs that fit a segment, so that segments stay within their size.
+        let segment_bytes = self.config().segment_bytes;
+        let (mut rest, mut bytes) = (ready.as_slice(), 0);
+        while let Some(first) = rest.first() {
+            let mut size = first.header.size() as u64;
+            let fits = rest[1..].iter().take_while(|next| {
+                size = size.saturating_add(next.header.size() as u64);
+                size <= segment_bytes
+            });
+            let (run, behind) = rest.split_at(1 + fits.count());
+            bytes += self.write(&mut writer, run, now_ms)?;
+            rest = behind;
+        }
+        let base_offset = ready.first().map_or(end, |first| first.header.base_offset);
+        Ok(Appended { base_offset, last_offset: end - 1, bytes, duplicate: false, append_time_ms: -1 })
+    }
+
+    fn check_epoch(&self, leader_epoch: i32) -> Result<(), AppendError> {
+        let current = self.state.read().epochs.latest().map_or(-1, |latest| latest.epoch);
+        if leader_epoch < current {
+            return Err(AppendError::StaleLeaderEpoch { current, found: leader_epoch });
+        }
+        Ok(())
+    }
+
+    /// Writes to the active segment, rolling first where needed, then makes the batches visible.
+    fn write(&self, writer: &mut Writer, ready: &[Ready], now_ms: i64) -> Result<usize, AppendError> {
+        let Some(last) = ready.last() else { return Err(AppendError::Empty) };
+        self.roll_if_full(writer, ready)?;
+        let segment = self.active();
+        let mut parts = Vec::with_capacity(ready.len() * 2);
+        let mut placed = Vec::with_capacity(ready.len());
+        let mut position = segment.size();
+        for batch in ready {
+            parts.push(IoSlice::new(&batch.prefix));
+            parts.push(IoSlice::new(&batch.bytes[PREFIX..]));
+            placed.push((batch.header, position));
+            position += batch.header.size() as u64;
+        }
+        let written = segment.write(&mut parts, &self.shared.descriptors);
+        let file = written.map_err(|error| self.append_failed(&error))?;
+        let bytes = position - segment.size();
+        if writer.first_timestamp_ms.is_none() {
+            writer.first_timestamp_ms = ready.first().map(|first| first.header.max_timestamp);
+        }
+        let interval = self.config().index_interval_bytes;
+        segment.note(&placed, interval, Some(now_ms), &self.shared.descriptors);
+        for batch in ready {
+            if let Some(aborted) = writer.producers.note(&batch.header, batch.marker.as_ref()) {
+                self.note_aborted(&segment, &aborted);
+            }
+        }
+        self.publish(ready, last.header.next_offset(), bytes, now_ms, &file);
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    fn publish(&self, ready: &[Ready], log_end: i64, bytes: u64, now_ms: i64, file: &Arc<File>) {
+        let mut state = self.state.write();
+        let mut epochs_changed = false;
+        for batch in ready {
+            let epoch = batch.header.partition_leader_epoch;
+            if epoch >= 0 {
+                epochs_changed |= state.epochs.assign(epoch, batch.header.base_offset);
+            }
+        }
+        state.log_end = log_end;
+        state.end_bytes = state.end_bytes.saturating_add(bytes);
+        let epochs = epochs_changed.then(|| state.epochs.clone());
+        drop(state);
+        if let Some(epochs) = epochs {
+            // Rebuilt from the batches if it does not get there.
+            let _ = self.store_epochs(&epochs, crate::replace::Durability::NextSync);
+        }
+        self.shared.note_time(now_ms);
+        self.mark_dirty(Some(file));
+    }
+
+    fn roll_if_full(&self, writer: &mut Writer, ready: &[Ready]) -> Result<(), AppendError> {
+        let config = self.config();
+        let segment = self.active();
+        let size = segment.size();
+        if size == 0 {
+            return Ok(());
+        }
+        let bytes: u64 = ready.iter().map(|batch| batch.header.size() as u64).sum();
+        let last_offset = ready.last().map_or(segment.base, |last| last.header.last_offset());
+        // Positions in the index are i32.
+        let most = config.segment_bytes.min(i32::MAX.unsigned_abs().into());
+        let first_ms = writer.first_timestamp_ms.unwrap_or(-1);
+        let newest_ms = ready.iter().map(|batch| batch.header.max_timestamp).max().unwrap_or(-1);
+        let old = first_ms >= 0 && newest_ms.saturating_sub(first_ms) > config.segment_ms;
+        let far = last_offset.saturating_sub(segment.base) > i64::from(i32::MAX);
+        let full = size.saturating_add(bytes) > most || segment.index_is_full(config.segment_index_bytes);
+        if full || old || far {
+            self.roll_at(writer).map_err(|error| self.append_failed(&error))?;
+        }
+        Ok(())
+    }
+
+    fn append_failed(&self, error: &io::Error) -> AppendError {
+        if self.is_deleted() {
+            return AppendError::Deleted { log: self.name() };
+        }
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            return AppendError::DiskFull { root: self.shared.root.clone() };
+        }
+        AppendError::DiskFailed(self.shared.fail(&format!("append to {}: {error}", self.name())))
+    }
+}
+
+fn parse(bytes: Bytes) -> Result<Vec<Batch>, AppendError> {
+    let parsed = Batches::new(bytes).collect::<Result<Vec<_>, _>>()?;
+    if parsed.is_empty() { Err(AppendError::Empty) } else { Ok(parsed) }
+}
+
+fn marker(batch: &Batch) -> Result<Option<Marker>, AppendError> {
+    parse_batch(batch).map_err(|error| AppendError::BadMarker { why: error.to_string() })
+}
+
+fn with_append_time(batch: &Batch, now_ms: i64) -> Result<Batch, AppendError> {
+    let mut copy = BytesMut::from(batch.bytes.as_ref());
+    set_log_append_time(&mut copy, now_ms)?;
+    let mut bytes = copy.freeze();
+    Ok(Batch::take(&mut bytes)?)
+}
+
+/// Judges all batches before any is written. A duplicate is the answer to the whole append.
+fn judge(
+    writer: &mut Writer,
+    batches: &[Batch],
+    markers: &[Option<Marker>],
+    lossy_promotion: Option<i64>,
+) -> Result<Option<crate::producers::BatchMark>, AppendError> {
+    if let ([batch], [marker]) = (batches, markers) {
+        return match writer.producers.check(&batch.header, marker.as_ref(), lossy_promotion)? {
+            Verdict::Duplicate(mark) => Ok(Some(mark)),
+            _ => Ok(None),
+        };
+    }
+    if !batches.iter().any(|batch| batch.header.is_idempotent()) {
+        return Ok(None);
+    }
+    // Several batches of one producer: each is judged after the one before it.
+    let mut ahead = writer.producers.clone();
+    for (batch, marker) in batches.iter().zip(markers) {
+        if let Verdict::Duplicate(mark) = ahead.check(&batch.header, marker.as_ref(), lossy_promotion)? {
+            return Ok(Some(mark));
+        }
+        ahead.note(&batch.header, marker.as_ref());
+    }
+    Ok(None)
+}

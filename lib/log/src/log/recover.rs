@@ -1,0 +1,334 @@
+//! Opening a log directory: after a clean shutdown, after a crash, after Kafka.
+//!
+//! A crash may leave a torn tail above what was durable: it was never promised and is cut off. Bytes
+//! that are wrong below the durable point, or that have sound batches behind them, are damage: the log
+//! opens with what is before them, refuses to be appended to, and the files are kept for repair.
+//!
+//! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use whimbrel_wire::batch::BatchHeader;
+
+use crate::checkpoint::{decode_epochs, read_text};
+use crate::config::LogConfig;
+use crate::disk::shared::Shared;
+use crate::durable_points::Point;
+use crate::epochs::{EpochStart, Epochs};
+use crate::log::{Identity, Log, State, Writer, swap};
+use crate::naming::{EPOCHS, LOG, file_path};
+use crate::replace::Durability;
+use crate::segment::SegmentFile;
+use crate::segment::scan::{Scanner, Step, batches_behind};
+use crate::types::Health;
+
+/// What the disk's own files say about a log.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stored {
+    /// Kafka's checkpoints.
+    pub(crate) recovery_point: Option<i64>,
+    pub(crate) log_start: Option<i64>,
+    pub(crate) high_watermark: Option<i64>,
+    /// Our sidecar.
+    pub(crate) point: Option<Point>,
+    /// There is a sidecar for the disk at all: without one, Kafka wrote the directory.
+    pub(crate) ours: bool,
+    /// The disk was shut down in order.
+    pub(crate) clean: bool,
+}
+
+impl Stored {
+    /// From here on bytes are checked against their CRCs.
+    fn scan_from(&self) -> i64 {
+        match (self.clean, self.point, self.recovery_point) {
+            (true, _, _) => i64::MAX,
+            // A truncation lowers the point, not the checkpoint.
+            (_, Some(point), Some(recovery)) => point.durable_end.min(recovery),
+            (_, None, Some(recovery)) if !self.ours => recovery,
+            _ => 0,
+        }
+    }
+
+    /// Up to here bytes were promised.
+    fn promised(&self) -> i64 {
+        match self.point {
+            Some(point) => point.durable_end,
+            None if self.ours => 0,
+            None => self.recovery_point.unwrap_or(0),
+        }
+    }
+}
+
+/// What a look at the segments brought.
+struct Found {
+    segments: Vec<Arc<SegmentFile>>,
+    log_end: i64,
+    health: Health,
+    /// Epochs that begin in what was scanned.
+    epochs: Vec<EpochStart>,
+}
+
+/// Opens the log; its durable end is set by the caller's sync.
+pub(crate) fn recover(
+    identity: Identity,
+    shared: Arc<Shared>,
+    config: LogConfig,
+    stored: Stored,
+) -> io::Result<Arc<Log>> {
+    let dir = identity.dir.clone();
+    let bases = swap::tidy(&dir)?;
+    let first = bases.first().copied();
+    let log_start = match (stored.point, stored.log_start, first) {
+        (Some(point), _, _) => point.log_start,
+        // Kafka's checkpoint may lag behind its deletions.
+        (None, Some(start), Some(first)) => start.max(first),
+        (None, Some(start), None) => start,
+        (None, None, first) => first.unwrap_or(0),
+    };
+    let mut found = look(&dir, &bases, &shared, &stored, config.index_interval_bytes)?;
+    if found.segments.is_empty() || (found.log_end < log_start && found.health == Health::Good) {
+        for segment in found.segments.drain(..).rev() {
+            segment.remove()?;
+        }
+        found.segments.push(Arc::new(SegmentFile::create(&dir, log_start, &shared.descriptors)?));
+        found.log_end = log_start;
+    }
+    let promised = stored.promised();
+    if found.health == Health::Good && found.log_end < promised {
+        let why = format!("the log ends at {}, but was durable up to {promised}", found.log_end);
+        found.health = Health::Damaged { reason: why.into() };
+    }
+    let epochs = read_epochs(&dir, &found, log_start, &shared)?;
+    let base_bytes = stored.point.map_or(0, |point| point.base_bytes);
+    let local: u64 = found.segments.iter().map(|s| s.size()).sum();
+    let end_bytes = base_bytes.saturating_add(local);
+    let state = State {
+        log_start,
+        log_end: found.log_end,
+        durable_end: found.log_end,
+        base_bytes,
+        end_bytes,
+        durable_bytes: end_bytes,
+        high_watermark: stored.high_watermark.unwrap_or(0).clamp(log_start.min(found.log_end), found.log_end),
+        epochs: epochs.0,
+        generation: 0,
+        health: found.health,
+        promised_end: promised,
+        segments: found.segments,
+    };
+    let log = Log::new(identity, shared, config, Writer::default(), state);
+    if epochs.1 {
+        let epochs = log.state.read().epochs.clone();
+        log.store_epochs(&epochs, Durability::NextSync)?;
+    }
+    let log_end = log.state.read().log_end;
+    let active = log.active();
+    active.close_append_gap(&log.shared.descriptors)?;
+    let first_timestamp_ms = log.first_timestamp(&active)?;
+    let producers = log.replay_producers(log_end, true)?;
+    *log.writer.lock() = Writer { producers, first_timestamp_ms };
+    Ok(log)
+}
+
+fn look(dir: &Path, bases: &[i64], shared: &Shared, stored: &Stored, interval: u64) -> io::Result<Found> {
+    let mut found = Found {
+        segments: Vec::with_capacity(bases.len()),
+        log_end: 0,
+        health: Health::Good,
+        epochs: Vec::new(),
+    };
+    for (at, &base) in bases.iter().enumerate() {
+        let next = bases.get(at + 1).copied();
+        let (segment, indexed) = SegmentFile::load(dir, base, next.unwrap_or(base), &shared.descriptors)?;
+        let whole_below = next.unwrap_or(i64::MAX) <= stored.scan_from();
+        if indexed && whole_below && next.is_some() {
+            found.log_end = segment.end();
+            found.segments.push(Arc::new(segment));
+            continue;
+        }
+        let look = Look { shared, stored, interval, segment: &segment, indexed, last: next.is_none() };
+        let damage = look.scan(&mut found.epochs)?;
+        found.log_end = segment.end();
+        if next.is_some() && damage.is_none() {
+            segment.finish(&shared.descriptors)?;
+            found.segments.push(Arc::new(segment));
+            continue;
+        }
+        found.segments.push(Arc::new(segment));
+        let Some(bad) = damage else { break };
+        match bad.judge(dir, &bases[at + 1..], stored, &found)? {
+            Some(why) => found.health = Health::Damaged { reason: why.into() },
+            None => bad.cut_off(dir, &bases[at + 1..], shared, &found)?,
+        }
+        break;
+    }
+    Ok(found)
+}
+
+/// One segment to be looked at.
+struct Look<'a> {
+    shared: &'a Shared,
+    stored: &'a Stored,
+    interval: u64,
+    segment: &'a SegmentFile,
+    indexed: bool,
+    last: bool,
+}
+
+/// Where the sound part of a segment ends before its file does.
+struct Bad {
+    position: u64,
+    next: Option<u64>,
+    why: String,
+    /// The disk could not be read: never taken for a torn tail.
+    unreadable: bool,
+}
+
+impl Look<'_> {
+    /// Walks the segment from the last place the index is trusted for; sets its size and end.
+    fn scan(&self, epochs: &mut Vec<EpochStart>) -> io::Result<Option<Bad>> {
+        let descriptors = &self.shared.descriptors;
+        let segment = self.segment;
+        let file = segment.open(descriptors)?;
+        let length = segment.size();
+        let check_from = self.stored.scan_from();
+        let (start, mut indexed) = self.start(&file, length)?;
+        if !indexed {
+            segment.truncate_indexes(segment.base, 0, descriptors)?;
+        }
+        let mut scanner = Scanner::new(&file, start, length, segment.base);
+        segment.hide_from(segment.base, start);
+        loop {
+            let step = scanner.step(|header| header.last_offset() >= check_from);
+            let bad = match step {
+                Ok(Step::Batch { position, header }) => {
+                    note_epoch(epochs, &header);
+                    if std::mem::take(&mut indexed) && start > 0 {
+                        segment.resume_indexes(header.size() as u64);
+                        segment.hide_from(header.next_offset(), position + header.size() as u64);
+                    } else {
+                        segment.note(&[(header, position)], self.interval, None, descriptors);
+                    }
+                    continue;
+                }
+                Ok(Step::End) => return Ok(None),
+                Ok(Step::Bad { position, why, next }) => Bad { position, next, why, unreadable: false },
+                Err(error) => {
+                    Bad { position: scanner.position(), next: None, why: error.to_string(), unreadable: true }
+                }
+            };
+            return Ok(Some(bad));
+        }
+    }
+
+    /// Where to begin, and whether the index is right about it. Entries behind that place are dropped.
+    fn start(&self, file: &File, length: u64) -> io::Result<(u64, bool)> {
+        let descriptors = &self.shared.descriptors;
+        if !self.indexed {
+            return Ok((0, false));
+        }
+        let clean = self.stored.clean && self.last;
+        let position = if clean {
+            self.segment.newest_entry(descriptors)?.map_or(0, |(_, position)| position)
+        } else {
+            self.segment.near(self.stored.scan_from(), descriptors)?
+        };
+        if position == 0 {
+            return Ok((0, false));
+        }
+        let Ok(Step::Batch { header, .. }) = Scanner::new(file, position, length, self.segment.base).step(|_| false)
+        else {
+            return Ok((0, false));
+        };
+        if !clean {
+            let end = header.next_offset();
+            self.segment.truncate_indexes(end, position.saturating_add(1), descriptors)?;
+        }
+        let newest = self.segment.newest_entry(descriptors)?;
+        let right = newest.is_some_and(|entry| entry == (header.last_offset(), position));
+        Ok(if right { (position, true) } else { (0, false) })
+    }
+}
+
+impl Bad {
+    /// Why this is damage, `None` if it is a torn tail.
+    fn judge(&self, dir: &Path, later: &[i64], stored: &Stored, found: &Found) -> io::Result<Option<String>> {
+        let Some(segment) = found.segments.last() else { return Ok(None) };
+        let place = format!("segment {} byte {}: {}", segment.base, self.position, self.why);
+        let promised = stored.promised();
+        if self.unreadable {
+            return Ok(Some(place));
+        }
+        if found.log_end < promised {
+            return Ok(Some(format!("{place}; durable up to offset {promised}")));
+        }
+        for base in later {
+            if std::fs::metadata(file_path(dir, *base, LOG))?.len() > 0 {
+                return Ok(Some(format!("{place}; segment {base} follows")));
+            }
+        }
+        let file = File::open(segment.path())?;
+        let length = file.metadata()?.len();
+        let behind = batches_behind(&file, self.position, self.next, length, found.log_end)?;
+        Ok(behind.map(|at| format!("{place}; sound batches follow at byte {at}")))
+    }
+
+    /// Cuts the torn tail off, and the empty segments behind it.
+    fn cut_off(&self, dir: &Path, later: &[i64], shared: &Shared, found: &Found) -> io::Result<()> {
+        for base in later.iter().rev() {
+            SegmentFile::load(dir, *base, *base, &shared.descriptors)?.0.remove()?;
+        }
+        match found.segments.last() {
+            Some(segment) => segment.cut(found.log_end, self.position, &shared.descriptors),
+            None => Ok(()),
+        }
+    }
+}
+
+fn note_epoch(epochs: &mut Vec<EpochStart>, header: &BatchHeader) {
+    let epoch = header.partition_leader_epoch;
+    if epoch >= 0 && epochs.last().is_none_or(|last| last.epoch < epoch) {
+        epochs.push(EpochStart { epoch, start_offset: header.base_offset });
+    }
+}
+
+/// The lineage, and whether the file has to be written again.
+fn read_epochs(dir: &Path, found: &Found, log_start: i64, shared: &Shared) -> io::Result<(Epochs, bool)> {
+    let text = match read_text(&dir.join(EPOCHS)) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+        other => other?,
+    };
+    let entries = text.as_deref().and_then(|text| decode_epochs(text).ok());
+    let stored = entries.clone().unwrap_or_default();
+    let mut epochs = Epochs::new(stored.iter().copied());
+    if entries.is_none() {
+        for start in epochs_in(found, shared)? {
+            epochs.assign(start.epoch, start.start_offset);
+        }
+    }
+    for start in &found.epochs {
+        if epochs.latest().is_none_or(|latest| latest.epoch < start.epoch) {
+            epochs.assign(start.epoch, start.start_offset);
+        }
+    }
+    // An epoch that began at the log end and has no record yet stays.
+    epochs.truncate_from_end(found.log_end.saturating_add(1));
+    epochs.truncate_from_start(log_start);
+    let changed = epochs.entries() != stored;
+    Ok((epochs, changed))
+}
+
+fn epochs_in(found: &Found, shared: &Shared) -> io::Result<Vec<EpochStart>> {
+    let mut epochs = Vec::new();
+    for segment in &found.segments {
+        let file = segment.open(&shared.descriptors)?;
+        let mut scanner = Scanner::new(&file, 0, segment.size(), segment.base);
+        while let Step::Batch { header, .. } = scanner.step(|_| false)? {
+            note_epoch(&mut epochs, &header);
+        }
+    }
+    Ok(epochs)
+}

@@ -1,0 +1,88 @@
+//! Producer state from the newest usable snapshot and the batches behind it.
+
+use std::fs;
+use std::io;
+
+use whimbrel_wire::Batch;
+use whimbrel_wire::control::parse_batch;
+
+use crate::log::Log;
+use crate::log::read::read_batch;
+use crate::naming::{RECENT, SNAPSHOT, TXN_INDEX, file_path, parse_file_name};
+use crate::producers::{Producers, recent, snapshot};
+use crate::replace::remove_if_there;
+use crate::segment::SegmentFile;
+use crate::segment::scan::{Scanner, Step};
+
+impl Log {
+    /// State of the producers at `end`. With `rebuild_aborted` the `.txnindex` files of what is replayed
+    /// are written anew, as recovery needs it.
+    pub(crate) fn replay_producers(&self, end: i64, rebuild_aborted: bool) -> io::Result<Producers> {
+        let (from, mut producers) = self.newest_snapshot(end)?;
+        let segments = self.state.read().segments.clone();
+        for segment in segments.iter().filter(|segment| segment.end() > from && segment.base < end) {
+            let index = file_path(self.dir(), segment.base, TXN_INDEX);
+            if rebuild_aborted {
+                crate::txn_index::truncate(&index, from)?;
+            }
+            let near = segment.near(from, &self.shared.descriptors)?;
+            let file = segment.open(&self.shared.descriptors)?;
+            let mut scanner = Scanner::new(&file, near, segment.size(), segment.base);
+            while let Step::Batch { position, header } = scanner.step(|_| false)? {
+                if header.base_offset < from {
+                    continue;
+                }
+                if header.base_offset >= end {
+                    break;
+                }
+                let marker = if header.is_control() {
+                    let bytes = read_batch(&file, position, &header)?;
+                    parse_batch(&Batch { header, bytes }).unwrap_or(None)
+                } else {
+                    None
+                };
+                let aborted = producers.note(&header, marker.as_ref());
+                if let (true, Some(aborted)) = (rebuild_aborted, aborted) {
+                    crate::txn_index::append(&index, &aborted)?;
+                }
+            }
+        }
+        Ok(producers)
+    }
+
+    /// The newest snapshot at or below `end` that is sound; those above it or unsound are removed.
+    fn newest_snapshot(&self, end: i64) -> io::Result<(i64, Producers)> {
+        let mut offsets = Vec::new();
+        for entry in fs::read_dir(self.dir())? {
+            if let Some((offset, SNAPSHOT)) = entry?.file_name().to_str().and_then(parse_file_name) {
+                offsets.push(offset);
+            }
+        }
+        offsets.sort_unstable();
+        while let Some(offset) = offsets.pop() {
+            let path = file_path(self.dir(), offset, SNAPSHOT);
+            let sidecar = file_path(self.dir(), offset, RECENT);
+            let states = if offset > end { None } else { snapshot::decode(&fs::read(&path)?) };
+            if let Some(mut states) = states {
+                match fs::read(&sidecar) {
+                    Ok(bytes) => recent::restore(&mut states, &bytes),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                return Ok((offset, Producers::from_entries(states)));
+            }
+            remove_if_there(&path)?;
+            remove_if_there(&sidecar)?;
+        }
+        Ok((0, Producers::default()))
+    }
+
+    /// Highest timestamp of a segment's first batch.
+    pub(crate) fn first_timestamp(&self, segment: &SegmentFile) -> io::Result<Option<i64>> {
+        let file = segment.open(&self.shared.descriptors)?;
+        match Scanner::new(&file, 0, segment.size(), segment.base).step(|_| false)? {
+            Step::Batch { header, .. } => Ok(Some(header.max_timestamp)),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Taking from the front: log start, local log start, and what retention would let go.
+//!
+//! The new start is stored before a file goes, so that a crash never brings deleted records back as
+//! a gap.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::log::Log;
+use crate::naming::{RECENT, SNAPSHOT, parse_file_name};
+use crate::replace::{Durability, remove_if_there};
+use crate::segment::SegmentFile;
+use crate::types::Freed;
+
+impl Log {
+    /// Moves the log start up to `offset` and deletes the segments below it; durable on return. The
+    /// active segment stays.
+    pub fn set_log_start(&self, offset: i64) -> Result<Freed, LogError> {
+        let _writer = self.writer.lock();
+        self.check_changeable()?;
+        let epochs = {
+            let mut state = self.state.write();
+            let (from, to) = (state.log_start, state.log_end);
+            if offset < from || offset > to {
+                return Err(LogError::OutOfRange { offset, from, to });
+            }
+            state.log_start = offset;
+            state.high_watermark = state.high_watermark.max(offset);
+            state.epochs.truncate_from_start(offset).then(|| state.epochs.clone())
+        };
+        if let Some(epochs) = epochs {
+            let stored = self.store_epochs(&epochs, Durability::NextSync);
+            stored.map_err(|source| LogError::io(self.dir(), source))?;
+        }
+        self.drop_below(offset)
+    }
+
+    /// Deletes the local copy of closed segments that end at or below `offset`. The caller has verified
+    /// that the bucket holds them.
+    pub fn free_local_before(&self, offset: i64) -> Result<Freed, LogError> {
+        let _writer = self.writer.lock();
+        self.check_changeable()?;
+        self.drop_below(offset)
+    }
+
+    fn drop_below(&self, offset: i64) -> Result<Freed, LogError> {
+        let (dropped, point, local_log_start) = {
+            let mut state = self.state.write();
+            let closed = state.segments.len().saturating_sub(1);
+            // What is not durable yet is not given up either.
+            let bound = offset.min(state.durable_end);
+            let count = state.segments[..closed].partition_point(|s| s.end() <= bound);
+            let dropped: Vec<Arc<SegmentFile>> = state.segments.drain(..count).collect();
+            let bytes: u64 = dropped.iter().map(|s| s.size()).sum();
+            state.base_bytes = state.base_bytes.saturating_add(bytes);
+            (dropped, state.point(), state.local_log_start())
+        };
+        let bytes = dropped.iter().map(|s| s.size()).sum();
+        let freed = Freed { segments: dropped.len(), bytes, local_log_start };
+        let io = |source| LogError::io(self.dir(), source);
+        self.shared.store_point(self.key(), point).map_err(io)?;
+        for segment in &dropped {
+            segment.remove().map_err(io)?;
+        }
+        if !dropped.is_empty() {
+            self.remove_snapshots_below(self.active_base_after(&freed)).map_err(io)?;
+            self.shared.note_names();
+        }
+        Ok(freed)
+    }
+
+    fn active_base_after(&self, freed: &Freed) -> i64 {
+        self.state.read().segments.first().map_or(freed.local_log_start, |s| s.base)
+    }
+
+    fn remove_snapshots_below(&self, base: i64) -> io::Result<()> {
+        for entry in fs::read_dir(self.dir())? {
+            let entry = entry?;
+            if let Some((offset, SNAPSHOT | RECENT)) = entry.file_name().to_str().and_then(parse_file_name)
+                && offset < base
+            {
+                remove_if_there(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `set_log_start` may move by `retention.ms` and `retention.bytes`; `None`: nothing to delete.
+    /// Looks at closed, durable segments of the local log only; the caller keeps it below the high watermark.
+    pub fn retention_start(&self, now_ms: i64) -> Option<i64> {
+        let config = self.config();
+        if !config.cleanup_policy.delete {
+            return None;
+        }
+        self.expired(now_ms, config.retention_ms, config.retention_bytes)
+    }
+
+    /// Where `free_local_before` may move by `local.retention.*`, once all below is verified in the bucket.
+    pub fn local_retention_start(&self, now_ms: i64) -> Option<i64> {
+        let config = self.config();
+        let age_ms = config.local_retention_ms.or(config.retention_ms);
+        let bytes = config.local_retention_bytes.or(config.retention_bytes);
+        self.expired(now_ms, age_ms, bytes)
+    }
+
+    fn expired(&self, now_ms: i64, age_ms: Option<i64>, bytes: Option<u64>) -> Option<i64> {
+        let (segments, durable_end) = {
+            let state = self.state.read();
+            (state.segments.clone(), state.durable_end)
+        };
+        let closed = &segments[..segments.len().saturating_sub(1)];
+        let mut total: u64 = segments.iter().map(|s| s.size()).sum();
+        let mut start = None;
+        for segment in closed.iter().take_while(|s| s.end() <= durable_end) {
+            let newest_ms = segment.max_timestamp_ms();
+            let old = age_ms.is_some_and(|age| newest_ms >= 0 && now_ms.saturating_sub(newest_ms) > age);
+            total = total.saturating_sub(segment.size());
+            // As in Kafka: a segment goes if what stays is still as much as may be kept.
+            let over = bytes.is_some_and(|bytes| total >= bytes);
+            if !old && !over {
+                break;
+            }
+            start = Some(segment.end());
+        }
+        start
+    }
+}

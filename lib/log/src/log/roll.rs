@@ -1,0 +1,77 @@
+//! Rolling, and the files written at a segment's edge: snapshots, sidecars, aborted transactions.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::log::{Log, Writer};
+use crate::naming::{RECENT, SNAPSHOT, TXN_INDEX, file_path};
+use crate::producers::{recent, snapshot};
+use crate::replace::{Durability, remove_if_there, replace};
+use crate::segment::SegmentFile;
+use crate::types::AbortedTxn;
+
+impl Log {
+    /// Closes the active segment and begins a new one at the log end; false if it is empty.
+    pub fn roll(&self) -> Result<bool, LogError> {
+        let mut writer = self.writer.lock();
+        self.check_good()?;
+        self.roll_at(&mut writer).map_err(|source| LogError::io(self.dir(), source))
+    }
+
+    pub(crate) fn roll_at(&self, writer: &mut Writer) -> io::Result<bool> {
+        let active = self.active();
+        let log_end = self.state.read().log_end;
+        if active.size() == 0 || log_end == active.base {
+            return Ok(false);
+        }
+        active.finish(&self.shared.descriptors)?;
+        self.store_producers(writer, log_end)?;
+        let segment = SegmentFile::create(self.dir(), log_end, &self.shared.descriptors)?;
+        // Before anything in the new file can be seen by a sync.
+        self.shared.note_names();
+        let mut state = self.state.write();
+        state.segments.push(Arc::new(segment));
+        drop(state);
+        writer.first_timestamp_ms = None;
+        self.mark_dirty(None);
+        Ok(true)
+    }
+
+    /// Brings all files to what a clean shutdown leaves: final indexes, a snapshot at the log end.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        let writer = self.writer.lock();
+        let active = self.active();
+        active.finish(&self.shared.descriptors)?;
+        let log_end = self.state.read().log_end;
+        self.store_producers(&writer, log_end)?;
+        self.mark_dirty(None);
+        Ok(())
+    }
+
+    /// Writes the producer snapshot at `offset` and our sidecar; durable with the next sync.
+    pub(crate) fn store_producers(&self, writer: &Writer, offset: i64) -> io::Result<()> {
+        let producers = writer.producers.all();
+        let sidecar = file_path(self.dir(), offset, RECENT);
+        // First the sidecar: beside a snapshot it is either right or, by its content, seen to be wrong.
+        if producers.is_empty() {
+            remove_if_there(&sidecar)?;
+        } else {
+            replace(&sidecar, &recent::encode(&producers), Durability::NextSync)?;
+        }
+        let bytes = snapshot::encode(&producers);
+        replace(&file_path(self.dir(), offset, SNAPSHOT), &bytes, Durability::NextSync)?;
+        self.shared.note_names();
+        Ok(())
+    }
+
+    /// Adds to `.txnindex`. Without the entry a read_committed reader would see aborted records, so a
+    /// failure fails the disk; the next start builds the index from the log.
+    pub(crate) fn note_aborted(&self, segment: &SegmentFile, aborted: &AbortedTxn) {
+        self.shared.note_names();
+        let path = file_path(self.dir(), segment.base, TXN_INDEX);
+        if let Err(error) = crate::txn_index::append(&path, aborted) {
+            self.shared.fail(&format!("{}: {error}", path.display()));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Finding records by their time, and the time at which they came.
+
+use std::sync::Arc;
+
+use whimbrel_wire::Batch;
+use whimbrel_wire::batch::BatchHeader;
+use whimbrel_wire::codec::Limits;
+use whimbrel_wire::record::records;
+
+use crate::error::ReadError;
+use crate::log::Log;
+use crate::log::read::read_batch;
+use crate::segment::SegmentFile;
+use crate::segment::scan::{Scanner, Step};
+use crate::types::TimestampOffset;
+
+impl Log {
+    /// The first record of the local log with a timestamp at or after `timestamp_ms` and an offset at or
+    /// above the log start.
+    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        let (segments, log_start) = {
+            let state = self.state.read();
+            (state.segments.clone(), state.log_start)
+        };
+        for segment in segments.iter().filter(|s| s.max_timestamp_ms() >= timestamp_ms && s.end() > log_start) {
+            let found = self.search(segment, timestamp_ms, log_start)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first record of the local log that has the highest timestamp.
+    pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
+        let segments = self.state.read().segments.clone();
+        let newest = segments.iter().map(|s| s.max_timestamp_ms()).max().unwrap_or(-1);
+        if newest < 0 { Ok(None) } else { self.offset_for_timestamp(newest) }
+    }
+
+    fn search(
+        &self,
+        segment: &Arc<SegmentFile>,
+        timestamp_ms: i64,
+        log_start: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let io = |source| ReadError::Io { log: self.name(), source };
+        let descriptors = &self.shared.descriptors;
+        let near = segment.near_time(timestamp_ms, descriptors).map_err(io)?;
+        let start = segment.near(near, descriptors).map_err(io)?;
+        let file = segment.open(descriptors).map_err(io)?;
+        let mut scanner = Scanner::new(&file, start, segment.size(), segment.base);
+        loop {
+            match scanner.step(|_| false).map_err(io)? {
+                Step::Batch { position, header } => {
+                    if header.max_timestamp < timestamp_ms || header.last_offset() < log_start {
+                        continue;
+                    }
+                    let bytes = read_batch(&file, position, &header).map_err(io)?;
+                    let found = first_record(Batch { header, bytes }, timestamp_ms, log_start)
+                        .map_err(|why| self.corrupt_at(segment, position, &why))?;
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                }
+                Step::End => return Ok(None),
+                bad @ Step::Bad { .. } => return Err(self.corrupt(segment, bad)),
+            }
+        }
+    }
+
+    /// Broker time at which the record at `offset` was appended here, never later than the truth; `None`
+    /// where it is not known or the record is not in the local log.
+    pub fn append_time_of(&self, offset: i64) -> Option<i64> {
+        let segment = {
+            let state = self.state.read();
+            if offset >= state.log_end {
+                return None;
+            }
+            let after = state.segments.partition_point(|s| s.base <= offset);
+            Arc::clone(state.segments.get(after.checked_sub(1)?)?)
+        };
+        segment.append_time_of(offset, &self.shared.descriptors).ok().flatten()
+    }
+}
+
+fn first_record(batch: Batch, timestamp_ms: i64, log_start: i64) -> Result<Option<TimestampOffset>, String> {
+    let header: BatchHeader = batch.header;
+    let found = |timestamp_ms, offset| {
+        Some(TimestampOffset { timestamp_ms, offset, leader_epoch: header.partition_leader_epoch })
+    };
+    if header.is_log_append_time() {
+        return Ok(found(header.max_timestamp, header.base_offset.max(log_start)));
+    }
+    for record in records(&batch, Limits::default()).map_err(|error| error.to_string())? {
+        let record = record.map_err(|error| error.to_string())?;
+        if record.timestamp_ms >= timestamp_ms && record.offset >= log_start {
+            return Ok(found(record.timestamp_ms, record.offset));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,212 @@
+//! Cutting the end off: a replica that follows another lineage, and the repair of a damaged log.
+//!
+//! Order, so that a crash between any two steps leaves a log that opens as Good: the stored durable
+//! point is lowered first (what is cut off is no longer promised), then files go from the newest
+//! back, the cut file last. Caches (indexes, snapshots, epochs) beyond the new end are dropped at the
+//! next start if the crash came before them.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use crate::error::LogError;
+use crate::log::{Log, Writer};
+use crate::naming::{LOG, QUARANTINE, RECENT, SNAPSHOT, parse_file_name};
+use crate::replace::{Durability, remove_if_there, sync_dir};
+use crate::segment::SegmentFile;
+use crate::types::{Health, Truncated};
+
+impl Log {
+    /// Removes everything at and after `offset`; durable on return. `epoch` must own `offset - 1` in the
+    /// lineage. A batch that reaches over `offset` goes as a whole: see [`Truncated::to`].
+    pub fn truncate(&self, epoch: i32, offset: i64) -> Result<Truncated, LogError> {
+        let mut writer = self.writer.lock();
+        self.check_good()?;
+        {
+            let state = self.state.read();
+            let (from, to) = (state.local_log_start(), state.log_end);
+            if offset < from || offset > to {
+                return Err(LogError::OutOfRange { offset, from, to });
+            }
+            if let Some(found) = state.epochs.at(offset - 1).filter(|found| *found != epoch) {
+                return Err(LogError::NotInLineage { offset, asked: epoch, found });
+            }
+        }
+        self.truncate_at(&mut writer, offset)
+    }
+
+    /// Drops everything and starts empty at `offset`: for a replica whose end is below the source's start.
+    pub fn reset(&self, offset: i64) -> Result<Truncated, LogError> {
+        let mut writer = self.writer.lock();
+        self.check_changeable()?;
+        if offset < 0 {
+            return Err(LogError::OutOfRange { offset, from: 0, to: i64::MAX });
+        }
+        let (from, removed, point) = {
+            let mut state = self.state.write();
+            let removed = std::mem::take(&mut state.segments);
+            let from = state.log_end;
+            // An empty place holder until the real file is there; nothing can be read from it.
+            state.segments = removed.clone();
+            state.generation += 1;
+            state.promised_end = 0;
+            let mut point = state.point();
+            point.durable_end = 0;
+            point.log_start = offset;
+            point.base_bytes = 0;
+            (from, removed, point)
+        };
+        self.in_truncation(self.shared.store_point(self.key(), point))?;
+        self.in_truncation(self.remove_files_above(-1))?;
+        for segment in removed.iter().rev() {
+            self.in_truncation(segment.remove())?;
+        }
+        self.in_truncation(self.remove_logs_from(0))?;
+        let segment = self.in_truncation(SegmentFile::create(self.dir(), offset, &self.shared.descriptors))?;
+        {
+            let mut state = self.state.write();
+            state.segments = vec![Arc::new(segment)];
+            state.generation += 1;
+            (state.log_start, state.log_end, state.durable_end, state.high_watermark) =
+                (offset, offset, offset, offset);
+            (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
+            state.epochs = crate::epochs::Epochs::default();
+            state.health = Health::Good;
+        }
+        *writer = Writer::default();
+        self.in_truncation(self.store_epochs(&crate::epochs::Epochs::default(), Durability::Now))?;
+        self.shared.note_names();
+        self.mark_dirty(None);
+        Ok(Truncated { from, to: offset })
+    }
+
+    /// Moves what is damaged to `quarantine/` under the disk's root and cuts the log before it: Good
+    /// again, to be filled by replication. Only for a replica whose data another one holds.
+    pub fn set_aside_damage(&self) -> Result<Truncated, LogError> {
+        let mut writer = self.writer.lock();
+        self.check_changeable()?;
+        let (log_end, active) = {
+            let state = self.state.read();
+            if state.health == Health::Good {
+                return Ok(Truncated { from: state.log_end, to: state.log_end });
+            }
+            let from = state.promised_end.max(state.log_end);
+            (from, Arc::clone(&state.segments[state.segments.len() - 1]))
+        };
+        let aside = self.shared.root.join(QUARANTINE).join(self.name());
+        self.in_truncation(self.keep_copies(&aside, &active))?;
+        let to = self.state.read().log_end;
+        {
+            let mut state = self.state.write();
+            state.health = Health::Good;
+            state.promised_end = 0;
+            state.durable_end = state.durable_end.min(to);
+        }
+        self.in_truncation(self.remove_logs_from(active.base + 1))?;
+        self.truncate_at(&mut writer, to)?;
+        Ok(Truncated { from: log_end, to })
+    }
+
+    /// Links of the damaged segment and all behind it.
+    fn keep_copies(&self, aside: &std::path::Path, first: &SegmentFile) -> io::Result<()> {
+        fs::create_dir_all(aside)?;
+        for (base, path) in self.logs_from(first.base)? {
+            let name = crate::naming::file_name(base, LOG);
+            match fs::hard_link(&path, aside.join(name)) {
+                // An earlier repair that did not get to its end.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+        }
+        sync_dir(aside)
+    }
+
+    fn logs_from(&self, first: i64) -> io::Result<Vec<(i64, std::path::PathBuf)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.dir())? {
+            let entry = entry?;
+            if let Some((base, LOG)) = entry.file_name().to_str().and_then(parse_file_name)
+                && base >= first
+            {
+                found.push((base, entry.path()));
+            }
+        }
+        found.sort_unstable_by_key(|(base, _)| std::cmp::Reverse(*base));
+        Ok(found)
+    }
+
+    fn remove_logs_from(&self, first: i64) -> io::Result<()> {
+        for (_, path) in self.logs_from(first)? {
+            remove_if_there(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts at `offset`, which lies in the local log.
+    fn truncate_at(&self, writer: &mut Writer, offset: i64) -> Result<Truncated, LogError> {
+        let from = self.state.read().log_end;
+        let (index, position, to) = self.place_of(offset)?;
+        let (removed, cut, point, epochs) = {
+            let mut state = self.state.write();
+            let removed = state.segments.split_off(index + 1);
+            let cut = Arc::clone(&state.segments[index]);
+            state.generation += 1;
+            state.log_end = to;
+            state.durable_end = state.durable_end.min(to);
+            state.high_watermark = state.high_watermark.min(to);
+            let below: u64 = state.segments[..index].iter().map(|s| s.size()).sum();
+            state.end_bytes = state.base_bytes.saturating_add(below).saturating_add(position);
+            state.durable_bytes = state.durable_bytes.min(state.end_bytes);
+            let epochs = state.epochs.truncate_from_end(to).then(|| state.epochs.clone());
+            (removed, cut, state.point(), epochs)
+        };
+        self.in_truncation(self.shared.store_point(self.key(), point))?;
+        if let Some(epochs) = epochs {
+            self.in_truncation(self.store_epochs(&epochs, Durability::Now))?;
+        }
+        self.in_truncation(self.remove_files_above(to))?;
+        for segment in removed.iter().rev() {
+            self.in_truncation(segment.remove())?;
+        }
+        self.in_truncation(sync_dir(self.dir()))?;
+        self.in_truncation(cut.cut(to, position, &self.shared.descriptors))?;
+        writer.first_timestamp_ms = self.in_truncation(self.first_timestamp(&cut))?;
+        writer.producers = self.in_truncation(self.replay_producers(to, false))?;
+        self.shared.note_names();
+        self.mark_dirty(None);
+        Ok(Truncated { from, to })
+    }
+
+    /// Which segment ends where the log is to end, at which byte, and the exact offset.
+    fn place_of(&self, offset: i64) -> Result<(usize, u64, i64), LogError> {
+        let segments = self.state.read().segments.clone();
+        let index = segments.partition_point(|s| s.base <= offset).saturating_sub(1);
+        let segment = &segments[index];
+        let located = segment.locate(offset, &self.shared.descriptors);
+        match located.map_err(|source| LogError::io(segment.path(), source))? {
+            Ok(Some(at)) => Ok((index, at.position, at.header.base_offset.min(offset))),
+            Ok(None) => Ok((index, segment.size(), offset)),
+            Err(bad) => Err(self.corrupt(segment, bad).into()),
+        }
+    }
+
+    /// Removes snapshots and their sidecars above `end`.
+    fn remove_files_above(&self, end: i64) -> io::Result<()> {
+        for entry in fs::read_dir(self.dir())? {
+            let entry = entry?;
+            if let Some((offset, SNAPSHOT | RECENT)) = entry.file_name().to_str().and_then(parse_file_name)
+                && offset > end
+            {
+                remove_if_there(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Half a truncation is not a state to go on from: the disk counts as failed, the next start finishes.
+    fn in_truncation<T>(&self, result: io::Result<T>) -> Result<T, LogError> {
+        result.map_err(|error| {
+            LogError::DiskFailed(self.shared.fail(&format!("truncation of {}: {error}", self.name())))
+        })
+    }
+}
