@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real systems that the second stage runs against, by package name, into a cache folder outside the clone.
 # Idempotent: what is complete is left alone; a part is unpacked beside its place and renamed, so a cut run leaves nothing half done.
-# Usage: peers/fetch.sh [kafka|minio|toxiproxy|kcat|python|all]...
+# Usage: peers/fetch.sh [kafka|minio|toxiproxy|kcat|python|librdkafka|all]...   ("all" leaves out librdkafka, which only the benchmark needs)
 set -euo pipefail
 
 KAFKA_VERSION=4.2.0
@@ -116,13 +116,39 @@ python() {
     stamp python "$wanted"
 }
 
+# librdkafka's own load generator, from the sources that the crate rdkafka-sys carries: the version our lock file pins.
+librdkafka() {
+    local version source work
+    version=$(sed -nE '/^name = "rdkafka-sys"$/{n;s/^version = "(.*)"$/\1/p}' "$here/../Cargo.lock")
+    complete librdkafka "$version" && return 0
+    install_for make build-essential
+    say "rdkafka_performance of rdkafka-sys $version (cargo fetch, make)"
+    cargo fetch -q --locked --manifest-path "$here/../Cargo.toml" >&2
+    source=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"rdkafka-sys-$version"/librdkafka)
+    work=$(mktemp -d "$cache/librdkafka.XXXXXX")
+    cp -r "$source/." "$work"
+    (
+        cd "$work"
+        ./configure --disable-gssapi --disable-curl
+        make -j2 libs
+        make -C examples rdkafka_performance
+    ) >"$work/build.log" 2>&1 </dev/null || {
+        tail -50 "$work/build.log" >&2
+        return 1
+    }
+    # Its Makefile links the static library: the binary stands alone.
+    mv "$work/examples/rdkafka_performance" "$bin/rdkafka_performance"
+    rm -rf "$work"
+    stamp librdkafka "$version"
+}
+
 [ $# -gt 0 ] || set -- all
 for part in "$@"; do
     case $part in
     all) for each in kafka python kcat toxiproxy minio; do "$each"; done ;;
-    kafka | minio | toxiproxy | kcat | python) "$part" ;;
+    kafka | minio | toxiproxy | kcat | python | librdkafka) "$part" ;;
     *)
-        say "unknown part '$part'; known: kafka minio toxiproxy kcat python all"
+        say "unknown part '$part'; known: kafka minio toxiproxy kcat python librdkafka all"
         exit 2
         ;;
     esac

@@ -11,8 +11,8 @@ from . import cache
 from .process import Child, free_base, listening
 from .waiting import wait_for
 
-# Brokers of the two regions; `dev` places its other ports between and around them.
-REGION_PORTS = [0, 100]
+# What `whimbrel dev` takes from its base: ten ports for each of east, west and the witness.
+PORTS = [site + port for site in (0, 100, 200) for port in range(10)]
 APPLY = "NOTHING CHANGED. Apply with:"
 
 
@@ -23,7 +23,7 @@ class Fleet:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "fleet"
-        self.port = port or free_base(REGION_PORTS)
+        self.port = port or free_base(PORTS)
         self.bucket = bucket
         self.env = env or {}
         self.child: Child | None = None

@@ -54,8 +54,8 @@ class WhimbrelTarget:
         return self.fleet.bootstrap
 
     def partition_folder(self, topic: str, partition: int) -> Path:
-        """The partition in east's broker; region folders carry the region's name."""
-        found = [path for path in self.fleet.data.rglob(f"{topic}-{partition}") if path.is_dir() and "east" in str(path.relative_to(self.fleet.data))]
+        """The partition as east's broker keeps it."""
+        found = [path for path in (self.fleet.data / "east").rglob(f"{topic}-{partition}") if path.is_dir()]
         folders = [path for path in found if list(path.glob("*.log"))]
         if len(folders) != 1:
             raise AssertionError(f"expected one folder of {topic}-{partition} in east, found {found}")

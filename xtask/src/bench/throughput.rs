@@ -1,0 +1,64 @@
+//! Produce and consume, one partition, acks=all, no compression; the broker alone, without mirror and tiering beside it.
+
+use super::{
+    System, SystemKind,
+    kafka::Kafka,
+    load::{Load, Rate},
+    table::Table,
+    usage::Usage,
+    whimbrel::Whimbrel,
+};
+
+/// Payload that warms a JVM's compiler, and our caches for fairness.
+const WARM_UP_MESSAGES: u64 = 200_000;
+
+pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<()> {
+    let folder = load.data.join("throughput");
+    let system: Box<dyn System> = match kind {
+        SystemKind::Kafka => Box::new(Kafka::start(load, &folder, &[])?),
+        SystemKind::KafkaFsync => Box::new(Kafka::start(load, &folder, &["--fsync"])?),
+        SystemKind::Whimbrel => {
+            let fleet = Whimbrel::start(load, &folder)?;
+            fleet.without(&["mirror", "tiering"])?;
+            Box::new(fleet)
+        }
+    };
+    let bootstrap = system.bootstrap();
+    load.create_topic(bootstrap, "warm", &[])?;
+    load.produce(bootstrap, "warm", 1024, WARM_UP_MESSAGES)?;
+    load.consume(bootstrap, "warm", WARM_UP_MESSAGES)?;
+
+    for size in [1024, 100] {
+        let topic = format!("size-{size}");
+        let count = load.count(size);
+        load.create_topic(bootstrap, &topic, &[])?;
+        let mut measure =
+            |what: &str, work: &dyn Fn() -> anyhow::Result<Rate>| -> anyhow::Result<()> {
+                let before = Usage::of(&system.broker_pids())?;
+                let rate = work()?;
+                let used = Usage::of(&system.broker_pids())?.cpu_since(&before);
+                table.set(&format!("{what} {size} B, MB/s"), kind, rate.mb_per_s);
+                table.set(
+                    &format!("{what} {size} B, thousand messages/s"),
+                    kind,
+                    rate.messages_per_s / 1000.0,
+                );
+                table.set_cost(
+                    &format!("{what} {size} B, broker CPU-s/GB"),
+                    kind,
+                    used / (load.megabytes as f64 / 1000.0),
+                );
+                Ok(())
+            };
+        measure("produce", &|| load.produce(bootstrap, &topic, size, count))?;
+        measure("consume", &|| load.consume(bootstrap, &topic, count))?;
+    }
+    table.set_cost(
+        "broker memory, peak RSS MB",
+        kind,
+        Usage::of(&system.broker_pids())?.rss_peak_mb,
+    );
+    drop(system);
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(())
+}

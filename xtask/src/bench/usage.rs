@@ -1,0 +1,67 @@
+//! CPU time and memory of processes, as the kernel counts them.
+
+use std::fs;
+
+use anyhow::Context;
+
+/// What a set of processes has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub cpu_s: f64,
+    /// Highest resident set, summed over the processes.
+    pub rss_peak_mb: f64,
+}
+
+impl Usage {
+    pub fn of(pids: &[u32]) -> anyhow::Result<Self> {
+        let mut sum = Self::default();
+        for pid in pids {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+                .with_context(|| format!("process {pid}"))?;
+            sum.cpu_s += cpu_ticks(&stat).with_context(|| format!("/proc/{pid}/stat: {stat}"))?
+                / rustix::param::clock_ticks_per_second() as f64;
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+            sum.rss_peak_mb += peak_kb(&status).unwrap_or(0.0) / 1000.0;
+        }
+        Ok(sum)
+    }
+
+    /// CPU seconds between an earlier reading and this one.
+    pub fn cpu_since(&self, earlier: &Self) -> f64 {
+        self.cpu_s - earlier.cpu_s
+    }
+}
+
+/// utime + stime: fields 14 and 15 of proc_pid_stat(5). The name before them is in parentheses and may hold anything.
+fn cpu_ticks(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<f64>().ok();
+    Some(number(11)? + number(12)?)
+}
+
+fn peak_kb(status: &str) -> Option<f64> {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_counted_after_the_name() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0";
+        assert_eq!(cpu_ticks(stat), Some(150.0));
+        assert_eq!(cpu_ticks("7 (cut"), None);
+    }
+
+    #[test]
+    fn the_peak_is_read_from_status() {
+        assert_eq!(peak_kb("Name:\tx\nVmHWM:\t  2048 kB\n"), Some(2048.0));
+    }
+}

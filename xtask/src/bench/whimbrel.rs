@@ -1,0 +1,199 @@
+//! Our fleet under test: the release binary's `dev --separate`, looked at only through `dev.json`, its processes and its files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+use serde::Deserialize;
+
+use super::{
+    System,
+    load::Load,
+    process::{Running, signal, wait_for},
+};
+
+/// Ten ports for each of east, west and the witness, a hundred apart.
+const SITES: [u16; 3] = [0, 100, 200];
+const PORTS_A_SITE: u16 = 10;
+
+#[derive(Debug)]
+pub struct Whimbrel {
+    folder: PathBuf,
+    description: Description,
+    _dev: Running,
+    restarted: Vec<Running>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Description {
+    bootstrap: String,
+    regions: BTreeMap<String, Region>,
+    processes: Vec<Process>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Region {
+    brokers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    role: String,
+    region: String,
+    pid: u32,
+    command: Vec<String>,
+}
+
+impl Whimbrel {
+    pub fn start(load: &Load, folder: &Path) -> anyhow::Result<Self> {
+        ensure!(
+            load.binary.exists(),
+            "{} is missing: cargo build --release",
+            load.binary.display()
+        );
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder)?;
+        let port = free_base()?;
+        let mut command = Command::new(&load.binary);
+        command
+            .args([
+                "dev",
+                "--separate",
+                "--port",
+                &port.to_string(),
+                "--data-dir",
+            ])
+            .arg(folder);
+        let log = folder.with_extension("log");
+        let mut dev = Running::start(&mut command, &log)?;
+        let file = folder.join("dev.json");
+        let mut description = None;
+        wait_for("the fleet to listen", Duration::from_secs(90), || {
+            ensure!(!dev.ended(), "whimbrel dev ended; see {}", log.display());
+            description = fs::read_to_string(&file)
+                .ok()
+                .and_then(|text| serde_json::from_str::<Description>(&text).ok());
+            Ok(description.as_ref().is_some_and(Description::listens))
+        })?;
+        let description = description.context("no dev.json")?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            description,
+            _dev: dev,
+            restarted: Vec::new(),
+        })
+    }
+
+    fn process(&self, role: &str, region: &str) -> anyhow::Result<Process> {
+        let found = self
+            .description
+            .processes
+            .iter()
+            .find(|p| p.role == role && p.region == region);
+        found
+            .cloned()
+            .with_context(|| format!("no {role} of {region} in dev.json"))
+    }
+
+    /// Kills every process of a role, so that it does not take part in what is measured.
+    pub fn without(&self, roles: &[&str]) -> anyhow::Result<()> {
+        for process in self
+            .description
+            .processes
+            .iter()
+            .filter(|p| roles.contains(&p.role.as_str()))
+        {
+            signal(process.pid, Signal::KILL)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a killed process again; its pid.
+    pub fn restart(&mut self, role: &str, region: &str) -> anyhow::Result<u32> {
+        let process = self.process(role, region)?;
+        let (program, arguments) = process
+            .command
+            .split_first()
+            .context("an empty command in dev.json")?;
+        let running = Running::start(
+            Command::new(program).args(arguments),
+            &self.folder.join(format!("{role}-{region}-again.log")),
+        )?;
+        let pid = running.id();
+        self.restarted.push(running);
+        Ok(pid)
+    }
+
+    pub fn pid(&self, role: &str, region: &str) -> anyhow::Result<u32> {
+        Ok(self.process(role, region)?.pid)
+    }
+
+    /// Bytes and number of the segments a region's broker holds of a topic's partition 0.
+    pub fn local_segments(&self, region: &str, topic: &str) -> anyhow::Result<(u64, usize)> {
+        segments(&self.folder.join(region), &format!("{topic}-0"))
+    }
+}
+
+impl Description {
+    fn listens(&self) -> bool {
+        self.regions
+            .values()
+            .flat_map(|region| &region.brokers)
+            .all(|broker| TcpStream::connect(broker).is_ok())
+    }
+}
+
+impl System for Whimbrel {
+    fn bootstrap(&self) -> &str {
+        &self.description.bootstrap
+    }
+
+    fn broker_pids(&self) -> Vec<u32> {
+        self.pid("broker", "east").into_iter().collect()
+    }
+}
+
+fn free_base() -> anyhow::Result<u16> {
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let all_free = |base: &u16| {
+        SITES
+            .iter()
+            .all(|site| (0..PORTS_A_SITE).all(|port| free(base + site + port)))
+    };
+    (22_000..31_000)
+        .step_by(300)
+        .find(all_free)
+        .context("no free range of ports")
+}
+
+/// Sums the `.log` files of the folder `partition`, wherever below `root` it stands.
+pub fn segments(root: &Path, partition: &str) -> anyhow::Result<(u64, usize)> {
+    let mut sum = (0, 0);
+    for entry in fs::read_dir(root).with_context(|| root.display().to_string())? {
+        let path = entry?.path();
+        if !path.is_dir() {
+            continue;
+        }
+        if path.file_name().is_some_and(|name| name == partition) {
+            for file in fs::read_dir(&path)? {
+                let file = file?;
+                if file.path().extension().is_some_and(|e| e == "log") {
+                    // A segment may be freed between listing and looking.
+                    sum.0 += file.metadata().map_or(0, |m| m.len());
+                    sum.1 += 1;
+                }
+            }
+        } else {
+            let (bytes, count) = segments(&path, partition)?;
+            sum = (sum.0 + bytes, sum.1 + count);
+        }
+    }
+    Ok(sum)
+}
