@@ -22,6 +22,16 @@ pub fn is_valid_label(name: &str) -> bool {
         && !name.starts_with('-')
 }
 
+/// A cluster id in Kafka's form: 16 bytes in URL-safe base64 without padding.
+pub fn cluster_id(id: uuid::Uuid) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digit = |chunk: &[u8], at: usize| {
+        let word = chunk.iter().chain([0, 0].iter()).take(3).fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
+        char::from(ALPHABET[(word >> (18 - 6 * at) & 63) as usize])
+    };
+    id.as_bytes().chunks(3).flat_map(|chunk| (0..=chunk.len()).map(move |at| digit(chunk, at))).collect()
+}
+
 /// Java's `String.hashCode` over UTF-16 code units, the hash that Kafka's coordinators use.
 pub fn java_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
@@ -47,6 +57,12 @@ mod tests {
         for bad in ["", ".", "..", "../x", "a/b", "a b", "ä", "a\0b", &"x".repeat(250)] {
             assert!(!is_valid_topic(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn cluster_ids_are_kafkas() {
+        let id = uuid::Uuid::from_bytes([0x30, 0x30, 0x30, 0x30, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(cluster_id(id), "MDAwMP8AAAAAAAAAAAAAAQ");
     }
 
     #[test]
