@@ -55,14 +55,7 @@ fn replica_stream(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::R
     })?;
     let seconds = start.elapsed().as_secs_f64();
     let used = Usage::of(&[target])?.cpu_since(&before) + Usage::of(&[mirror])?.cpu_s;
-    note(
-        kind,
-        load,
-        table,
-        seconds,
-        (wanted - held) as f64 / 1e6,
-        used,
-    );
+    note(kind, table, seconds, (wanted - held) as f64 / 1e6, used);
     drop(fleet);
     let _ = fs::remove_dir_all(&folder);
     Ok(())
@@ -110,7 +103,6 @@ fn mirror_maker(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Res
     let used = Usage::of(&[target.broker_pids()[0], mirror.id()])?.cpu_since(&before);
     note(
         kind,
-        load,
         table,
         seconds,
         ((load.count(SIZE) - first) * SIZE) as f64 / 1e6,
