@@ -26,7 +26,10 @@ fn lines(text: &str) -> io::Result<impl Iterator<Item = &str>> {
     if lines.next() != Some(VERSION) {
         return Err(bad("unknown version"));
     }
-    let count: usize = lines.next().and_then(|l| l.trim().parse().ok()).ok_or_else(|| bad("no count"))?;
+    let count: usize = lines
+        .next()
+        .and_then(|l| l.trim().parse().ok())
+        .ok_or_else(|| bad("no count"))?;
     if lines.clone().filter(|l| !l.is_empty()).count() != count {
         return Err(bad("count does not match the entries"));
     }
@@ -121,7 +124,15 @@ mod tests {
 
     #[test]
     fn a_count_that_does_not_match_is_refused() {
-        for text in ["", "1\n0\n", "0\n2\na 0 1\n", "0\n1\na 0 1\nb 0 1\n", "0\n1\na 0 x\n", "0\nx\n", "0\n1\na 0 1 2\n"] {
+        for text in [
+            "",
+            "1\n0\n",
+            "0\n2\na 0 1\n",
+            "0\n1\na 0 1\nb 0 1\n",
+            "0\n1\na 0 x\n",
+            "0\nx\n",
+            "0\n1\na 0 1 2\n",
+        ] {
             assert!(decode_offsets(text).is_err(), "{text:?}");
         }
         assert!(decode_epochs("0\n1\n5\n").is_err());

@@ -22,7 +22,11 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(path: PathBuf) -> Arc<Slot> {
-        Arc::new(Slot { path, file: Mutex::new(None), used: AtomicBool::new(false) })
+        Arc::new(Slot {
+            path,
+            file: Mutex::new(None),
+            used: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -43,7 +47,10 @@ pub(crate) struct Descriptors {
 
 impl Descriptors {
     pub(crate) fn new(capacity: usize) -> Self {
-        Descriptors { capacity: capacity.max(1), open: Mutex::new(VecDeque::new()) }
+        Descriptors {
+            capacity: capacity.max(1),
+            open: Mutex::new(VecDeque::new()),
+        }
     }
 
     /// Half of what the process may open; the rest is for sockets.
@@ -69,7 +76,12 @@ impl Descriptors {
             if let Some(file) = held.as_ref() {
                 return Ok(Arc::clone(file));
             }
-            let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&slot.path)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(create)
+                .truncate(false)
+                .open(&slot.path)?;
             let file = Arc::new(file);
             *held = Some(Arc::clone(&file));
             file
@@ -85,7 +97,9 @@ impl Descriptors {
         let mut chances = open.len();
         while open.len() > self.capacity {
             let Some(weak) = open.pop_front() else { break };
-            let Some(oldest) = weak.upgrade() else { continue };
+            let Some(oldest) = weak.upgrade() else {
+                continue;
+            };
             if chances > 0 && oldest.used.swap(false, Ordering::Relaxed) {
                 chances -= 1;
                 open.push_back(weak);
@@ -108,12 +122,17 @@ mod tests {
     fn more_files_than_descriptors_all_work() {
         let dir = tempfile::tempdir().unwrap();
         let descriptors = Descriptors::new(4);
-        let slots: Vec<_> = (0..50).map(|n| Slot::new(dir.path().join(n.to_string()))).collect();
+        let slots: Vec<_> = (0..50)
+            .map(|n| Slot::new(dir.path().join(n.to_string())))
+            .collect();
         for slot in &slots {
             assert!(descriptors.open(slot).is_err());
             descriptors.create(slot).unwrap().write_all(b"x").unwrap();
         }
-        let held = slots.iter().filter(|slot| slot.file.lock().is_some()).count();
+        let held = slots
+            .iter()
+            .filter(|slot| slot.file.lock().is_some())
+            .count();
         assert!(held <= 4, "{held} open");
         for slot in &slots {
             assert_eq!(descriptors.open(slot).unwrap().metadata().unwrap().len(), 1);

@@ -24,7 +24,8 @@ use crate::error::{DiskFailed, LogError};
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, directory_name, is_topic_name,
+    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, directory_name,
+    is_topic_name,
 };
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
@@ -61,7 +62,10 @@ impl Disk {
         config: LogConfig,
     ) -> Result<Arc<Log>, LogError> {
         if !is_topic_name(topic) || partition < 0 {
-            return Err(LogError::InvalidName { topic: topic.to_owned(), partition });
+            return Err(LogError::InvalidName {
+                topic: topic.to_owned(),
+                partition,
+            });
         }
         self.shared.check()?;
         let name = directory_name(topic, partition);
@@ -73,11 +77,24 @@ impl Disk {
             }
             other => other.map_err(|source| LogError::io(&dir, source))?,
         }
-        let io = |source| LogError::io(&dir, source);
-        partition_metadata::write(&dir, topic_id, Durability::NextSync).map_err(io)?;
-        let identity = Identity { topic: topic.to_owned(), topic_id, partition, dir: dir.clone() };
-        let stored = Stored { ours: true, clean: true, ..Stored::default() };
-        let log = recover(identity, Arc::clone(&self.shared), config, stored).map_err(io)?;
+        let identity = Identity {
+            topic: topic.to_owned(),
+            topic_id,
+            partition,
+            dir: dir.clone(),
+        };
+        let stored = Stored {
+            ours: true,
+            clean: true,
+            ..Stored::default()
+        };
+        let log = partition_metadata::write(&dir, topic_id, Durability::NextSync)
+            .and_then(|()| recover(identity, Arc::clone(&self.shared), config, stored))
+            .map_err(|source| {
+                // As if it had never been asked for; the next start removes what is left.
+                let _ = fs::remove_dir_all(&dir);
+                LogError::io(&dir, source)
+            })?;
         self.shared.note_names();
         logs.insert((topic.to_owned(), partition), Arc::clone(&log));
         Ok(log)
@@ -92,8 +109,14 @@ impl Disk {
             return Ok(());
         }
         log.mark_deleted();
-        self.logs.lock().remove(&(log.topic().to_owned(), log.partition()));
-        let gone = format!("{}.{}{DELETED_DIR}", Uuid::new_v4().simple(), log.partition());
+        self.logs
+            .lock()
+            .remove(&(log.topic().to_owned(), log.partition()));
+        let gone = format!(
+            "{}.{}{DELETED_DIR}",
+            Uuid::new_v4().simple(),
+            log.partition()
+        );
         let gone = self.shared.root.join(gone);
         let io = |source| LogError::io(log.dir(), source);
         fs::rename(log.dir(), &gone).map_err(io)?;
@@ -127,7 +150,8 @@ impl Disk {
     /// crash begins at the recovery points.
     pub fn checkpoint(&self) -> Result<(), LogError> {
         self.shared.check()?;
-        let (mut recovery, mut starts, mut marks) = (Offsets::new(), Offsets::new(), Offsets::new());
+        let (mut recovery, mut starts, mut marks) =
+            (Offsets::new(), Offsets::new(), Offsets::new());
         for log in self.logs() {
             let key = (log.topic().to_owned(), log.partition());
             let state = log.state.read();
@@ -137,7 +161,11 @@ impl Disk {
             }
             marks.insert(key, state.high_watermark);
         }
-        for (name, offsets) in [(RECOVERY_POINTS, recovery), (LOG_STARTS, starts), (HIGH_WATERMARKS, marks)] {
+        for (name, offsets) in [
+            (RECOVERY_POINTS, recovery),
+            (LOG_STARTS, starts),
+            (HIGH_WATERMARKS, marks),
+        ] {
             let path = self.shared.root.join(name);
             write_offsets(&path, &offsets).map_err(|source| LogError::io(&path, source))?;
         }
@@ -152,16 +180,22 @@ impl Disk {
         let mut damaged = false;
         for log in self.logs() {
             damaged |= log.health() != Health::Good;
-            log.settle().map_err(|source| LogError::io(log.dir(), source))?;
+            log.settle()
+                .map_err(|source| LogError::io(log.dir(), source))?;
         }
         self.sync().map_err(|error| LogError::DiskFailed(error.0))?;
-        self.flush_durable_points().map_err(|error| LogError::DiskFailed(error.0))?;
+        self.flush_durable_points()
+            .map_err(|error| LogError::DiskFailed(error.0))?;
         self.checkpoint()?;
         self.shared.fail("closed");
         if !damaged {
             let path = self.shared.root.join(CLEAN_SHUTDOWN);
-            replace(&path, b"{\"version\":0,\"brokerEpoch\":-1}", Durability::Now)
-                .map_err(|source| LogError::io(&path, source))?;
+            replace(
+                &path,
+                b"{\"version\":0,\"brokerEpoch\":-1}",
+                Durability::Now,
+            )
+            .map_err(|source| LogError::io(&path, source))?;
         }
         Ok(())
     }

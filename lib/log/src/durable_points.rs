@@ -60,7 +60,14 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
     let base_bytes = u64::from_be_bytes(fields.take()?);
     let crc = u32::from_be_bytes(*slot.get(CRC_AT..)?.first_chunk()?);
     let good = crc == crc32c::crc32c(&slot[..CRC_AT]) && durable_end >= 0 && log_start >= 0;
-    good.then_some((key, Point { durable_end, log_start, base_bytes }))
+    good.then_some((
+        key,
+        Point {
+            durable_end,
+            log_start,
+            base_bytes,
+        },
+    ))
 }
 
 /// The stored points; `None` if there is no such file, as in a directory Kafka wrote.
@@ -74,7 +81,11 @@ pub(crate) fn read(root: &Path) -> io::Result<Option<HashMap<Key, Point>>> {
     }
     let bytes = std::fs::read(&path)?;
     let good = bytes.starts_with(&MAGIC) && bytes.get(4..8) == Some(&VERSION.to_be_bytes());
-    let slots = if good { bytes.get(SLOT..).unwrap_or_default() } else { &[] };
+    let slots = if good {
+        bytes.get(SLOT..).unwrap_or_default()
+    } else {
+        &[]
+    };
     Ok(Some(slots.chunks_exact(SLOT).filter_map(decode).collect()))
 }
 
@@ -90,7 +101,10 @@ pub(crate) struct DurablePoints {
 
 impl DurablePoints {
     /// Writes the file anew with `points`; durable on return.
-    pub(crate) fn create(root: &Path, points: impl IntoIterator<Item = (Key, Point)>) -> io::Result<Self> {
+    pub(crate) fn create(
+        root: &Path,
+        points: impl IntoIterator<Item = (Key, Point)>,
+    ) -> io::Result<Self> {
         let mut image = vec![0; SLOT];
         image[..4].copy_from_slice(&MAGIC);
         image[4..8].copy_from_slice(&VERSION.to_be_bytes());
@@ -102,7 +116,13 @@ impl DurablePoints {
         let path = root.join(DURABLE_POINTS);
         crate::replace::replace(&path, &image, crate::replace::Durability::Now)?;
         let file = OpenOptions::new().write(true).open(&path)?;
-        Ok(DurablePoints { file, image, slots, free: Vec::new(), changed: BTreeSet::new() })
+        Ok(DurablePoints {
+            file,
+            image,
+            slots,
+            free: Vec::new(),
+            changed: BTreeSet::new(),
+        })
     }
 
     pub(crate) fn set(&mut self, key: Key, point: Point) {
@@ -137,7 +157,8 @@ impl DurablePoints {
             while changed.next_if_eq(&end).is_some() {
                 end += 1;
             }
-            self.file.write_all_at(&self.image[first * SLOT..end * SLOT], (first * SLOT) as u64)?;
+            self.file
+                .write_all_at(&self.image[first * SLOT..end * SLOT], (first * SLOT) as u64)?;
         }
         self.changed.clear();
         Ok(())
@@ -153,7 +174,11 @@ mod tests {
     use super::*;
 
     fn point(durable_end: i64) -> Point {
-        Point { durable_end, log_start: 1, base_bytes: 2 }
+        Point {
+            durable_end,
+            log_start: 1,
+            base_bytes: 2,
+        }
     }
 
     #[test]
@@ -188,7 +213,11 @@ mod tests {
             let mut bad = good.clone();
             bad[byte] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();
-            assert_eq!(read(dir.path()).unwrap().unwrap(), HashMap::from([(keys[1], point(3))]), "byte {byte}");
+            assert_eq!(
+                read(dir.path()).unwrap().unwrap(),
+                HashMap::from([(keys[1], point(3))]),
+                "byte {byte}"
+            );
         }
         std::fs::write(&path, b"junk").unwrap();
         assert_eq!(read(dir.path()).unwrap(), Some(HashMap::new()));

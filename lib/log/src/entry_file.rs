@@ -26,7 +26,11 @@ pub(crate) struct EntryFile<const N: usize> {
 
 impl<const N: usize> EntryFile<N> {
     pub(crate) fn new(path: PathBuf) -> Self {
-        EntryFile { slot: Slot::new(path), flushed: 0, waiting: Vec::new() }
+        EntryFile {
+            slot: Slot::new(path),
+            flushed: 0,
+            waiting: Vec::new(),
+        }
     }
 
     /// Takes over a file: a broken last entry and a tail of zeros, as Kafka's preallocation leaves
@@ -96,22 +100,36 @@ impl<const N: usize> EntryFile<N> {
     /// `flush`, and the file exists and ends with the last entry.
     pub(crate) fn finish(&mut self, descriptors: &Descriptors) -> io::Result<()> {
         self.flush(descriptors)?;
-        descriptors.create(&self.slot)?.set_len(self.flushed * N as u64)
+        descriptors
+            .create(&self.slot)?
+            .set_len(self.flushed * N as u64)
     }
 
     pub(crate) fn get(&self, at: u64, descriptors: &Descriptors) -> io::Result<[u8; N]> {
         let mut entry = [0; N];
         if at < self.flushed {
-            descriptors.open(&self.slot)?.read_exact_at(&mut entry, at * N as u64)?;
+            descriptors
+                .open(&self.slot)?
+                .read_exact_at(&mut entry, at * N as u64)?;
             return Ok(entry);
         }
-        let from = usize::try_from(at - self.flushed).unwrap_or(usize::MAX).saturating_mul(N);
-        let found = self.waiting.get(from..).and_then(|rest| rest.first_chunk::<N>());
-        found.copied().ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        let from = usize::try_from(at - self.flushed)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(N);
+        let found = self
+            .waiting
+            .get(from..)
+            .and_then(|rest| rest.first_chunk::<N>());
+        found
+            .copied()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     }
 
     pub(crate) fn last(&self, descriptors: &Descriptors) -> io::Result<Option<[u8; N]>> {
-        self.len().checked_sub(1).map(|at| self.get(at, descriptors)).transpose()
+        self.len()
+            .checked_sub(1)
+            .map(|at| self.get(at, descriptors))
+            .transpose()
     }
 
     /// Number of leading entries for which `holds`; they must come before all others.
@@ -158,7 +176,9 @@ impl<const N: usize> EntryFile<N> {
     /// Keeps the first `entries`.
     pub(crate) fn truncate(&mut self, entries: u64, descriptors: &Descriptors) -> io::Result<()> {
         if entries >= self.flushed {
-            let keep = usize::try_from(entries - self.flushed).unwrap_or(usize::MAX).saturating_mul(N);
+            let keep = usize::try_from(entries - self.flushed)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(N);
             self.waiting.truncate(keep);
             return Ok(());
         }
@@ -183,7 +203,9 @@ mod tests {
         }
         assert!(file.flushed > 0 && !file.waiting.is_empty());
         for n in 0..=3001u32 {
-            let at = file.partition_point(&descriptors, |e| u32::from_be_bytes(*e) < n).unwrap();
+            let at = file
+                .partition_point(&descriptors, |e| u32::from_be_bytes(*e) < n)
+                .unwrap();
             assert_eq!(at, u64::from(n.saturating_sub(1).min(3000)));
         }
         file.truncate(2990, &descriptors).unwrap();
@@ -193,7 +215,10 @@ mod tests {
         let mut again = EntryFile::<4>::new(dir.path().join("x"));
         assert!(again.load(&descriptors).unwrap());
         assert_eq!(again.len(), 101);
-        assert_eq!(again.last(&descriptors).unwrap(), Some(7000u32.to_be_bytes()));
+        assert_eq!(
+            again.last(&descriptors).unwrap(),
+            Some(7000u32.to_be_bytes())
+        );
     }
 
     #[test]
@@ -203,7 +228,12 @@ mod tests {
         let descriptors = Descriptors::new(4);
         let mut bytes = vec![0, 0, 0, 1, 0, 0, 1, 0];
         bytes.resize(200_003, 0);
-        for (contents, entries) in [(bytes.clone(), 2), (vec![0; 100], 0), (bytes[..7].to_vec(), 1), (vec![], 0)] {
+        for (contents, entries) in [
+            (bytes.clone(), 2),
+            (vec![0; 100], 0),
+            (bytes[..7].to_vec(), 1),
+            (vec![], 0),
+        ] {
             std::fs::write(&path, contents).unwrap();
             let mut file = EntryFile::<4>::new(path.clone());
             assert!(file.load(&descriptors).unwrap());

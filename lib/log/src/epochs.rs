@@ -48,11 +48,18 @@ impl Epochs {
     /// Notes that `epoch` owns the records from `start_offset` on. True if the cache changed.
     /// An epoch that is already the newest keeps its start.
     pub(crate) fn assign(&mut self, epoch: i32, start_offset: i64) -> bool {
-        if self.latest().is_some_and(|last| last.epoch == epoch && last.start_offset <= start_offset) {
+        if self
+            .latest()
+            .is_some_and(|last| last.epoch == epoch && last.start_offset <= start_offset)
+        {
             return false;
         }
-        self.entries.retain(|e| e.epoch < epoch && e.start_offset < start_offset);
-        self.entries.push(EpochStart { epoch, start_offset });
+        self.entries
+            .retain(|e| e.epoch < epoch && e.start_offset < start_offset);
+        self.entries.push(EpochStart {
+            epoch,
+            start_offset,
+        });
         true
     }
 
@@ -67,7 +74,9 @@ impl Epochs {
     /// True if the cache changed.
     pub(crate) fn truncate_from_start(&mut self, start: i64) -> bool {
         let below = self.entries.partition_point(|e| e.start_offset <= start);
-        let Some(holder) = below.checked_sub(1) else { return false };
+        let Some(holder) = below.checked_sub(1) else {
+            return false;
+        };
         if holder == 0 && self.entries[0].start_offset == start {
             return false;
         }
@@ -86,13 +95,22 @@ impl Epochs {
     /// gets the newest and the log end, one below all gets itself and the first known start.
     pub(crate) fn end_for(&self, epoch: i32, log_end: i64) -> EpochEnd {
         let (Some(first), true) = (self.entries.first(), epoch >= 0) else {
-            return EpochEnd { epoch: -1, end_offset: -1 };
+            return EpochEnd {
+                epoch: -1,
+                end_offset: -1,
+            };
         };
         let next = self.entries.partition_point(|e| e.epoch <= epoch);
         let end_offset = self.entries.get(next).map_or(log_end, |e| e.start_offset);
         match next.checked_sub(1) {
-            Some(floor) => EpochEnd { epoch: self.entries[floor].epoch, end_offset },
-            None => EpochEnd { epoch, end_offset: first.start_offset },
+            Some(floor) => EpochEnd {
+                epoch: self.entries[floor].epoch,
+                end_offset,
+            },
+            None => EpochEnd {
+                epoch,
+                end_offset: first.start_offset,
+            },
         }
     }
 }
@@ -102,24 +120,79 @@ mod tests {
     use super::*;
 
     fn epochs(entries: &[(i32, i64)]) -> Epochs {
-        Epochs::new(entries.iter().map(|&(epoch, start_offset)| EpochStart { epoch, start_offset }))
+        Epochs::new(entries.iter().map(|&(epoch, start_offset)| EpochStart {
+            epoch,
+            start_offset,
+        }))
     }
 
     fn pairs(epochs: &Epochs) -> Vec<(i32, i64)> {
-        epochs.entries().iter().map(|e| (e.epoch, e.start_offset)).collect()
+        epochs
+            .entries()
+            .iter()
+            .map(|e| (e.epoch, e.start_offset))
+            .collect()
     }
 
     #[test]
     fn an_epoch_between_known_ones_gets_the_largest_lower_one_and_its_end() {
         let cache = epochs(&[(2, 0), (5, 10), (9, 30)]);
-        assert_eq!(cache.end_for(2, 40), EpochEnd { epoch: 2, end_offset: 10 });
-        assert_eq!(cache.end_for(4, 40), EpochEnd { epoch: 2, end_offset: 10 });
-        assert_eq!(cache.end_for(5, 40), EpochEnd { epoch: 5, end_offset: 30 });
-        assert_eq!(cache.end_for(9, 40), EpochEnd { epoch: 9, end_offset: 40 });
-        assert_eq!(cache.end_for(12, 40), EpochEnd { epoch: 9, end_offset: 40 });
-        assert_eq!(cache.end_for(1, 40), EpochEnd { epoch: 1, end_offset: 0 });
-        assert_eq!(epochs(&[]).end_for(1, 40), EpochEnd { epoch: -1, end_offset: -1 });
-        assert_eq!(cache.end_for(-1, 40), EpochEnd { epoch: -1, end_offset: -1 });
+        assert_eq!(
+            cache.end_for(2, 40),
+            EpochEnd {
+                epoch: 2,
+                end_offset: 10
+            }
+        );
+        assert_eq!(
+            cache.end_for(4, 40),
+            EpochEnd {
+                epoch: 2,
+                end_offset: 10
+            }
+        );
+        assert_eq!(
+            cache.end_for(5, 40),
+            EpochEnd {
+                epoch: 5,
+                end_offset: 30
+            }
+        );
+        assert_eq!(
+            cache.end_for(9, 40),
+            EpochEnd {
+                epoch: 9,
+                end_offset: 40
+            }
+        );
+        assert_eq!(
+            cache.end_for(12, 40),
+            EpochEnd {
+                epoch: 9,
+                end_offset: 40
+            }
+        );
+        assert_eq!(
+            cache.end_for(1, 40),
+            EpochEnd {
+                epoch: 1,
+                end_offset: 0
+            }
+        );
+        assert_eq!(
+            epochs(&[]).end_for(1, 40),
+            EpochEnd {
+                epoch: -1,
+                end_offset: -1
+            }
+        );
+        assert_eq!(
+            cache.end_for(-1, 40),
+            EpochEnd {
+                epoch: -1,
+                end_offset: -1
+            }
+        );
     }
 
     #[test]

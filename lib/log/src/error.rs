@@ -26,7 +26,10 @@ pub enum OpenError {
 
 impl OpenError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        OpenError::Io { path: path.to_owned(), source }
+        OpenError::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Never: somebody has to change something first.
@@ -68,17 +71,34 @@ pub enum AppendError {
     #[error("batch of {size} bytes, at most {max} are allowed")]
     TooLarge { size: usize, max: u64 },
     #[error("producer {producer_id} epoch {producer_epoch}: sequence {found}, expected {expected}")]
-    OutOfOrderSequence { producer_id: i64, producer_epoch: i16, expected: i32, found: i32 },
+    OutOfOrderSequence {
+        producer_id: i64,
+        producer_epoch: i16,
+        expected: i32,
+        found: i32,
+    },
     #[error("producer {producer_id}: epoch {found} is older than {current}")]
-    InvalidProducerEpoch { producer_id: i64, current: i16, found: i16 },
+    InvalidProducerEpoch {
+        producer_id: i64,
+        current: i16,
+        found: i16,
+    },
     /// A hole in a producer's sequences behind a lossy move: refused once, so that the client sends
     /// what it still holds from its lowest batch on.
     #[error("producer {producer_id}: sequence {found} jumps over {expected} after a lossy move")]
-    JumpRefused { producer_id: i64, expected: i32, found: i32 },
+    JumpRefused {
+        producer_id: i64,
+        expected: i32,
+        found: i32,
+    },
     #[error("producer {producer_id}: batch outside the transaction that began at {open_since}")]
     InvalidTxnState { producer_id: i64, open_since: i64 },
     #[error("producer {producer_id}: marker of coordinator epoch {found}, newest is {current}")]
-    TransactionCoordinatorFenced { producer_id: i64, current: i32, found: i32 },
+    TransactionCoordinatorFenced {
+        producer_id: i64,
+        current: i32,
+        found: i32,
+    },
     #[error("leader epoch {found}, the log is at {current}")]
     StaleLeaderEpoch { current: i32, found: i32 },
     /// A replica's batch that does not continue the log.
@@ -101,26 +121,31 @@ impl AppendError {
     pub fn error_code(&self) -> ErrorCode {
         match self {
             AppendError::Batch(error) => error.error_code(),
-            AppendError::Empty | AppendError::NotContinuing { .. } | AppendError::BadMarker { .. } => {
-                ErrorCode::INVALID_RECORD
-            }
+            AppendError::Empty
+            | AppendError::NotContinuing { .. }
+            | AppendError::BadMarker { .. } => ErrorCode::INVALID_RECORD,
             AppendError::TooLarge { .. } => ErrorCode::MESSAGE_TOO_LARGE,
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
             AppendError::JumpRefused { .. } => ErrorCode::NOT_ENOUGH_REPLICAS,
             AppendError::InvalidTxnState { .. } => ErrorCode::INVALID_TXN_STATE,
-            AppendError::TransactionCoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
+            AppendError::TransactionCoordinatorFenced { .. } => {
+                ErrorCode::TRANSACTION_COORDINATOR_FENCED
+            }
             AppendError::StaleLeaderEpoch { .. } => ErrorCode::NOT_LEADER_OR_FOLLOWER,
             AppendError::Deleted { .. } => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            AppendError::Damaged { .. } | AppendError::DiskFull { .. } | AppendError::DiskFailed(_) => {
-                ErrorCode::KAFKA_STORAGE_ERROR
-            }
+            AppendError::Damaged { .. }
+            | AppendError::DiskFull { .. }
+            | AppendError::DiskFailed(_) => ErrorCode::KAFKA_STORAGE_ERROR,
         }
     }
 
     /// Whether the same append can succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, AppendError::JumpRefused { .. } | AppendError::DiskFull { .. })
+        matches!(
+            self,
+            AppendError::JumpRefused { .. } | AppendError::DiskFull { .. }
+        )
     }
 }
 
@@ -129,13 +154,22 @@ impl AppendError {
 #[non_exhaustive]
 pub enum ReadError {
     #[error("offset {offset} is outside {log_start}..={log_end}")]
-    OutOfRange { offset: i64, log_start: i64, log_end: i64 },
+    OutOfRange {
+        offset: i64,
+        log_start: i64,
+        log_end: i64,
+    },
     /// The data is only in the bucket.
     #[error("offset {offset} is below the local log start {local_start}")]
     BelowLocal { offset: i64, local_start: i64 },
     /// The bytes in the file are not what was appended.
     #[error("log {log}: segment {segment} is damaged at byte {position}: {why}")]
-    Corrupt { log: String, segment: i64, position: u64, why: String },
+    Corrupt {
+        log: String,
+        segment: i64,
+        position: u64,
+        why: String,
+    },
     #[error("log {log} was deleted")]
     Deleted { log: String },
     #[error("log {log}: {source}")]
@@ -146,7 +180,9 @@ impl ReadError {
     /// What a client is answered.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            ReadError::OutOfRange { .. } | ReadError::BelowLocal { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
+            ReadError::OutOfRange { .. } | ReadError::BelowLocal { .. } => {
+                ErrorCode::OFFSET_OUT_OF_RANGE
+            }
             ReadError::Deleted { .. } => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             ReadError::Corrupt { .. } | ReadError::Io { .. } => ErrorCode::KAFKA_STORAGE_ERROR,
         }
@@ -189,7 +225,10 @@ pub enum LogError {
 
 impl LogError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
-        LogError::Io { path: path.to_owned(), source }
+        LogError::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the same call can succeed later.

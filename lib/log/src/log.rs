@@ -8,11 +8,11 @@
 mod append;
 mod epochs;
 mod pin;
-mod roll;
 mod read;
 pub(crate) mod recover;
 mod replay;
 mod retain;
+mod roll;
 mod swap;
 mod time;
 mod truncate;
@@ -65,7 +65,10 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn local_log_start(&self) -> i64 {
-        self.segments.first().map_or(self.log_end, |s| s.base).max(self.log_start)
+        self.segments
+            .first()
+            .map_or(self.log_end, |s| s.base)
+            .max(self.log_start)
     }
 
     pub(crate) fn point(&self) -> Point {
@@ -73,7 +76,11 @@ impl State {
             Health::Good => self.durable_end,
             Health::Damaged { .. } => self.promised_end,
         };
-        Point { durable_end, log_start: self.log_start, base_bytes: self.base_bytes }
+        Point {
+            durable_end,
+            log_start: self.log_start,
+            base_bytes: self.base_bytes,
+        }
     }
 }
 
@@ -207,7 +214,10 @@ impl Log {
     /// First offset a read_committed reader may not pass, `None` if it may read to the high watermark.
     pub fn first_unstable_offset(&self) -> Option<i64> {
         let high_watermark = self.high_watermark();
-        self.writer.lock().producers.first_unstable_offset(high_watermark)
+        self.writer
+            .lock()
+            .producers
+            .first_unstable_offset(high_watermark)
     }
 
     /// All producers the log remembers, by producer id.
@@ -228,7 +238,11 @@ impl Log {
     pub fn segments(&self) -> Vec<Segment> {
         let segments = self.state.read().segments.clone();
         let active = segments.len().saturating_sub(1);
-        segments.iter().enumerate().map(|(i, segment)| describe(segment, i < active)).collect()
+        segments
+            .iter()
+            .enumerate()
+            .map(|(i, segment)| describe(segment, i < active))
+            .collect()
     }
 
     pub(crate) fn mark_deleted(&self) {
@@ -246,9 +260,10 @@ impl Log {
         self.shared.check()?;
         match &self.state.read().health {
             Health::Good => Ok(()),
-            Health::Damaged { reason } => {
-                Err(AppendError::Damaged { log: self.name(), reason: Arc::clone(reason) })
-            }
+            Health::Damaged { reason } => Err(AppendError::Damaged {
+                log: self.name(),
+                reason: Arc::clone(reason),
+            }),
         }
     }
 
@@ -263,7 +278,10 @@ impl Log {
         self.check_changeable()?;
         match &self.state.read().health {
             Health::Good => Ok(()),
-            Health::Damaged { reason } => Err(LogError::Damaged { log: self.name(), reason: Arc::clone(reason) }),
+            Health::Damaged { reason } => Err(LogError::Damaged {
+                log: self.name(),
+                reason: Arc::clone(reason),
+            }),
         }
     }
 
@@ -286,7 +304,11 @@ impl Log {
     pub(crate) fn take_progress(&self) -> Progress {
         self.dirty.store(false, Ordering::Release);
         let state = self.state.read();
-        Progress { end: state.log_end, bytes: state.end_bytes, generation: state.generation }
+        Progress {
+            end: state.log_end,
+            bytes: state.end_bytes,
+            generation: state.generation,
+        }
     }
 
     /// Called by the sync when it has ended. `None` if a truncation came between: the next round decides.
@@ -313,3 +335,6 @@ fn describe(segment: &SegmentFile, closed: bool) -> Segment {
         path: segment.path().to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

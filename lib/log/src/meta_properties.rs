@@ -43,7 +43,9 @@ impl MetaProperties {
             cluster_id: value("cluster.id")?.to_owned(),
             node_id: value("node.id")?.parse().ok()?,
             // Kafka wrote this field only since 3.7.
-            directory_id: value("directory.id").and_then(uuid_text::decode).unwrap_or_default(),
+            directory_id: value("directory.id")
+                .and_then(uuid_text::decode)
+                .unwrap_or_default(),
         })
     }
 }
@@ -53,17 +55,27 @@ pub(crate) fn claim(root: &Path, cluster_id: &str, node_id: i32) -> Result<(), O
     let path = root.join(META_PROPERTIES);
     let io = |source: io::Error| OpenError::io(&path, source);
     if let Some(text) = read_text(&path).map_err(io)? {
-        let found = MetaProperties::decode(&text).ok_or_else(|| OpenError::BadMeta { path: path.clone() })?;
+        let found = MetaProperties::decode(&text)
+            .ok_or_else(|| OpenError::BadMeta { path: path.clone() })?;
         if found.cluster_id != cluster_id {
-            return Err(OpenError::ForeignFleet { found: found.cluster_id, expected: cluster_id.to_owned() });
+            return Err(OpenError::ForeignFleet {
+                found: found.cluster_id,
+                expected: cluster_id.to_owned(),
+            });
         }
         if found.node_id != node_id {
-            return Err(OpenError::ForeignNode { found: found.node_id, expected: node_id });
+            return Err(OpenError::ForeignNode {
+                found: found.node_id,
+                expected: node_id,
+            });
         }
         return Ok(());
     }
-    let meta =
-        MetaProperties { cluster_id: cluster_id.to_owned(), node_id, directory_id: Uuid::new_v4() };
+    let meta = MetaProperties {
+        cluster_id: cluster_id.to_owned(),
+        node_id,
+        directory_id: Uuid::new_v4(),
+    };
     replace(&path, meta.encode().as_bytes(), Durability::Now).map_err(io)
 }
 
@@ -75,7 +87,10 @@ mod tests {
     fn a_file_written_by_kafka_is_read() {
         let text = "#\n#Sat Nov 21 00:00:00 UTC 2026\ncluster.id=abc\ndirectory.id=AAAAAAAAAAAAAAAAAAAABw\nnode.id=3\nversion=1\n";
         let meta = MetaProperties::decode(text).unwrap();
-        assert_eq!((meta.cluster_id.as_str(), meta.node_id, meta.directory_id), ("abc", 3, Uuid::from_u128(7)));
+        assert_eq!(
+            (meta.cluster_id.as_str(), meta.node_id, meta.directory_id),
+            ("abc", 3, Uuid::from_u128(7))
+        );
         assert_eq!(MetaProperties::decode(&meta.encode()), Some(meta));
         assert_eq!(MetaProperties::decode("version=0\nbroker.id=3\n"), None);
     }
@@ -85,7 +100,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         claim(dir.path(), "a", 1).unwrap();
         claim(dir.path(), "a", 1).unwrap();
-        assert!(matches!(claim(dir.path(), "b", 1), Err(OpenError::ForeignFleet { .. })));
-        assert!(matches!(claim(dir.path(), "a", 2), Err(OpenError::ForeignNode { .. })));
+        assert!(matches!(
+            claim(dir.path(), "b", 1),
+            Err(OpenError::ForeignFleet { .. })
+        ));
+        assert!(matches!(
+            claim(dir.path(), "a", 2),
+            Err(OpenError::ForeignNode { .. })
+        ));
     }
 }

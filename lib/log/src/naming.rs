@@ -59,7 +59,10 @@ pub(crate) fn directory_name(topic: &str, partition: i32) -> String {
 /// Splits `<topic>-<partition>`; `None` for names that are not a live partition's.
 pub(crate) fn parse_directory_name(name: &str) -> Option<(&str, i32)> {
     let (topic, partition) = name.rsplit_once('-')?;
-    if !is_topic_name(topic) || partition.is_empty() || !partition.bytes().all(|b| b.is_ascii_digit()) {
+    if !is_topic_name(topic)
+        || partition.is_empty()
+        || !partition.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     Some((topic, partition.parse().ok()?))
@@ -71,7 +74,9 @@ pub fn is_topic_name(name: &str) -> bool {
         && name.len() <= TOPIC_NAME_MAX
         && name != "."
         && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -90,8 +95,19 @@ mod tests {
 
     #[test]
     fn directory_names_round_trip_and_foreign_ones_are_none() {
-        assert_eq!(parse_directory_name(&directory_name("a-b", 7)), Some(("a-b", 7)));
-        for foreign in ["pins", "a-", "-1", "a-b.0123-delete", "a--1x", "../x-1", "a-99999999999"] {
+        assert_eq!(
+            parse_directory_name(&directory_name("a-b", 7)),
+            Some(("a-b", 7))
+        );
+        for foreign in [
+            "pins",
+            "a-",
+            "-1",
+            "a-b.0123-delete",
+            "a--1x",
+            "../x-1",
+            "a-99999999999",
+        ] {
             assert_eq!(parse_directory_name(foreign), None, "{foreign}");
         }
     }

@@ -33,7 +33,11 @@ pub(crate) fn read(dir: &Path) -> io::Result<Option<Uuid>> {
 }
 
 pub(crate) fn write(dir: &Path, topic_id: Uuid, durability: Durability) -> io::Result<()> {
-    replace(&dir.join(PARTITION_METADATA), encode(topic_id).as_bytes(), durability)
+    replace(
+        &dir.join(PARTITION_METADATA),
+        encode(topic_id).as_bytes(),
+        durability,
+    )
 }
 
 #[cfg(test)]
@@ -44,8 +48,16 @@ mod tests {
     fn kafkas_file_is_read_and_bad_ones_are_none() {
         let id = Uuid::from_u128(7);
         assert_eq!(decode(&encode(id)), Some(id));
-        assert_eq!(decode("version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABw\n"), Some(id));
-        for bad in ["", "version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAABw", "version: 0\n", "version: 0\ntopic_id: x"] {
+        assert_eq!(
+            decode("version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAABw\n"),
+            Some(id)
+        );
+        for bad in [
+            "",
+            "version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAABw",
+            "version: 0\n",
+            "version: 0\ntopic_id: x",
+        ] {
             assert_eq!(decode(bad), None, "{bad:?}");
         }
     }

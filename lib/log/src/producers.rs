@@ -17,8 +17,8 @@ use whimbrel_wire::control::{ControlType, Marker};
 
 use crate::error::AppendError;
 use crate::types::AbortedTxn;
-pub use entry::{BatchMark, ProducerState};
 use entry::Verdict;
+pub use entry::{BatchMark, ProducerState};
 use jump::Jumps;
 
 #[derive(Debug, Clone, Default)]
@@ -77,15 +77,25 @@ impl Producers {
         match verdict {
             Verdict::Gap { expected, unknown } => {
                 let below = entry.and_then(ProducerState::last_offset).unwrap_or(-1);
-                self.jumps.judge(header, expected, unknown, below, lossy_promotion)?;
+                self.jumps
+                    .judge(header, expected, unknown, below, lossy_promotion)?;
                 Ok(Verdict::Append)
             }
             verdict => Ok(verdict),
         }
     }
 
+    /// Keeps the refused jumps of a state that was only tried out.
+    pub(crate) fn keep_refused(&mut self, tried: Producers) {
+        self.jumps = tried.jumps;
+    }
+
     /// Notes a batch that is in the log, wherever it came from. Returns the abort it completes.
-    pub(crate) fn note(&mut self, header: &BatchHeader, marker: Option<&Marker>) -> Option<AbortedTxn> {
+    pub(crate) fn note(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<&Marker>,
+    ) -> Option<AbortedTxn> {
         if !header.is_idempotent() {
             return None;
         }
@@ -94,7 +104,10 @@ impl Producers {
             return self.note_marker(header, marker?);
         }
         self.jumps.forget(id);
-        let entry = self.entries.entry(id).or_insert_with(|| ProducerState::new(id));
+        let entry = self
+            .entries
+            .entry(id)
+            .or_insert_with(|| ProducerState::new(id));
         if entry.note(header) {
             self.ongoing.insert(header.base_offset, id);
         }
@@ -107,11 +120,19 @@ impl Producers {
         }
         let id = header.producer_id;
         let last_offset = header.last_offset();
-        let entry = self.entries.entry(id).or_insert_with(|| ProducerState::new(id));
+        let entry = self
+            .entries
+            .entry(id)
+            .or_insert_with(|| ProducerState::new(id));
         let first_offset = entry.note_marker(header, marker)?;
         self.ongoing.remove(&first_offset);
         self.ended.insert(first_offset, last_offset);
-        let last_stable_offset = self.ongoing.keys().next().copied().unwrap_or(last_offset.saturating_add(1));
+        let last_stable_offset = self
+            .ongoing
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(last_offset.saturating_add(1));
         (marker.control_type == ControlType::Abort).then_some(AbortedTxn {
             producer_id: id,
             first_offset,
@@ -132,8 +153,12 @@ impl Producers {
     /// Drops producers that wrote nothing since `before_ms` and have no open transaction.
     pub(crate) fn expire(&mut self, before_ms: i64) -> usize {
         let count = self.entries.len();
-        self.entries
-            .retain(|_, e| e.current_txn_first_offset.is_some() || e.last_timestamp_ms >= before_ms);
+        self.entries.retain(|_, e| {
+            e.current_txn_first_offset.is_some() || e.last_timestamp_ms >= before_ms
+        });
         count - self.entries.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,9 @@ pub(crate) fn replace(path: &Path, contents: &[u8], durability: Durability) -> i
     }
     drop(file);
     fs::rename(&temporary, path)?;
-    if durability == Durability::Now && let Some(dir) = path.parent() {
+    if durability == Durability::Now
+        && let Some(dir) = path.parent()
+    {
         sync_dir(dir)?;
     }
     Ok(())

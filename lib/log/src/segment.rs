@@ -64,7 +64,11 @@ impl SegmentFile {
     }
 
     /// An empty segment; index files of an earlier life are removed.
-    pub(crate) fn create(dir: &Path, base: i64, descriptors: &Descriptors) -> io::Result<SegmentFile> {
+    pub(crate) fn create(
+        dir: &Path,
+        base: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<SegmentFile> {
         for suffix in [INDEX, TIME_INDEX, TXN_INDEX, APPEND_TIME] {
             remove_if_there(&file_path(dir, base, suffix))?;
         }
@@ -78,7 +82,12 @@ impl SegmentFile {
     }
 
     /// A segment that is there, ending at `end` as far as is known. False: the indexes are missing or bad.
-    pub(crate) fn load(dir: &Path, base: i64, end: i64, descriptors: &Descriptors) -> io::Result<(SegmentFile, bool)> {
+    pub(crate) fn load(
+        dir: &Path,
+        base: i64,
+        end: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<(SegmentFile, bool)> {
         let size = std::fs::metadata(file_path(dir, base, LOG))?.len();
         let segment = SegmentFile::new(dir, base, size, end);
         let usable = segment.indexes.lock().load(size, descriptors)?;
@@ -110,13 +119,22 @@ impl SegmentFile {
         descriptors.open(&self.log)
     }
 
+    #[cfg(test)]
+    pub(crate) fn close_file(&self) {
+        self.log.close();
+    }
+
     pub(crate) fn index_is_full(&self, segment_index_bytes: u64) -> bool {
         self.indexes.lock().is_full(segment_index_bytes)
     }
 
     /// Writes `parts` behind the last batch. On an error the file is cut back to what it was; the
     /// segment is unchanged either way until [`Self::note`].
-    pub(crate) fn write(&self, parts: &mut [IoSlice<'_>], descriptors: &Descriptors) -> io::Result<Arc<File>> {
+    pub(crate) fn write(
+        &self,
+        parts: &mut [IoSlice<'_>],
+        descriptors: &Descriptors,
+    ) -> io::Result<Arc<File>> {
         let file = self.open(descriptors)?;
         let start = self.size();
         if let Err(error) = write_all_vectored_at(&file, parts, start) {
@@ -135,7 +153,9 @@ impl SegmentFile {
         now_ms: Option<i64>,
         descriptors: &Descriptors,
     ) {
-        let Some((last, position)) = batches.last() else { return };
+        let Some((last, position)) = batches.last() else {
+            return;
+        };
         let mut indexes = self.indexes.lock();
         let mut bytes = 0;
         for (header, position) in batches {
@@ -146,7 +166,8 @@ impl SegmentFile {
             indexes.note_append(last.last_offset(), bytes, now_ms, descriptors);
         }
         drop(indexes);
-        self.size.store(position + last.size() as u64, Ordering::Release);
+        self.size
+            .store(position + last.size() as u64, Ordering::Release);
         self.set_end(last.next_offset());
     }
 
@@ -155,13 +176,18 @@ impl SegmentFile {
         self.indexes.lock().floor(offset, descriptors)
     }
 
-    /// Where a read of `offset` begins, if an earlier read stopped there.
+    /// Where a read of `offset` begins, if an earlier read stopped there. A truncation at the same moment
+    /// may leave a wrong one: the caller looks whether a batch begins there with exactly this offset.
     pub(crate) fn hint(&self, offset: i64) -> Option<u64> {
         if offset == self.base {
             return Some(0);
         }
         let hints = self.hints.lock();
-        hints.at.iter().find(|(at, position)| *at == offset && *position > 0).map(|(_, position)| *position)
+        hints
+            .at
+            .iter()
+            .find(|(at, position)| *at == offset && *position > 0)
+            .map(|(_, position)| *position)
     }
 
     pub(crate) fn remember(&self, offset: i64, position: u64) {
@@ -175,12 +201,13 @@ impl SegmentFile {
     }
 
     /// The first batch whose last offset is not below `offset`. `Err(Ok)` carries damage.
-    pub(crate) fn locate(&self, offset: i64, descriptors: &Descriptors) -> io::Result<Result<Option<Located>, Step>> {
+    pub(crate) fn locate(
+        &self,
+        offset: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<Result<Option<Located>, Step>> {
         let size = self.size();
-        let start = match self.hint(offset) {
-            Some(position) => position,
-            None => self.near(offset, descriptors)?,
-        };
+        let start = self.near(offset, descriptors)?;
         let file = self.open(descriptors)?;
         let mut scanner = Scanner::new(&file, start, size, self.base);
         loop {
@@ -196,11 +223,19 @@ impl SegmentFile {
     }
 
     /// An offset below which no record is as late as `timestamp_ms`.
-    pub(crate) fn near_time(&self, timestamp_ms: i64, descriptors: &Descriptors) -> io::Result<i64> {
+    pub(crate) fn near_time(
+        &self,
+        timestamp_ms: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<i64> {
         self.indexes.lock().floor_time(timestamp_ms, descriptors)
     }
 
-    pub(crate) fn append_time_of(&self, offset: i64, descriptors: &Descriptors) -> io::Result<Option<i64>> {
+    pub(crate) fn append_time_of(
+        &self,
+        offset: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<Option<i64>> {
         self.indexes.lock().append_time_of(offset, descriptors)
     }
 
@@ -221,7 +256,9 @@ impl SegmentFile {
     }
 
     pub(crate) fn close_append_gap(&self, descriptors: &Descriptors) -> io::Result<()> {
-        self.indexes.lock().close_append_gap(self.end(), descriptors)
+        self.indexes
+            .lock()
+            .close_append_gap(self.end(), descriptors)
     }
 
     pub(crate) fn flush_indexes(&self, descriptors: &Descriptors) -> io::Result<()> {
@@ -234,10 +271,14 @@ impl SegmentFile {
     }
 
     /// Forgets index entries about batches from `position` and `end` on, in memory and in the files.
-    pub(crate) fn truncate_indexes(&self, end: i64, position: u64, descriptors: &Descriptors) -> io::Result<()> {
-        self.indexes.lock().truncate(end, position, descriptors)?;
+    pub(crate) fn truncate_indexes(
+        &self,
+        end: i64,
+        position: u64,
+        descriptors: &Descriptors,
+    ) -> io::Result<()> {
         *self.hints.lock() = Hints::default();
-        crate::txn_index::truncate(&file_path(&self.dir, self.base, TXN_INDEX), end)
+        self.indexes.lock().truncate(end, position, descriptors)
     }
 
     /// Cuts the log to `position`, where the batch at `end` began; durable on return. A pinned file is
@@ -261,7 +302,11 @@ impl SegmentFile {
         }
         self.size.store(position, Ordering::Release);
         self.set_end(end);
-        self.truncate_indexes(end, position, descriptors)
+        self.truncate_indexes(end, position, descriptors)?;
+        self.indexes
+            .lock()
+            .truncate_append_times(end, descriptors)?;
+        crate::txn_index::truncate(&file_path(&self.dir, self.base, TXN_INDEX), end)
     }
 
     /// Removes all files of the segment, the log first: indexes without a log are swept at the next start.
@@ -273,7 +318,11 @@ impl SegmentFile {
     }
 }
 
-fn write_all_vectored_at(file: &File, mut parts: &mut [IoSlice<'_>], mut at: u64) -> io::Result<()> {
+fn write_all_vectored_at(
+    file: &File,
+    mut parts: &mut [IoSlice<'_>],
+    mut at: u64,
+) -> io::Result<()> {
     // Linux takes 1024 parts in one call.
     const MOST_PARTS: usize = 1024;
     if let [one] = parts {

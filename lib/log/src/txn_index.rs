@@ -45,13 +45,23 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<AbortedTxn>> {
         other => other?.len(),
     };
     if length > MAX_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "transaction index is too long"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "transaction index is too long",
+        ));
     }
-    Ok(std::fs::read(path)?.chunks_exact(ENTRY).map_while(decode).collect())
+    Ok(std::fs::read(path)?
+        .chunks_exact(ENTRY)
+        .map_while(decode)
+        .collect())
 }
 
 pub(crate) fn append(path: &Path, txn: &AbortedTxn) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(&encode(txn))
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?
+        .write_all(&encode(txn))
 }
 
 /// Keeps the transactions whose markers lie below `end`.
@@ -61,7 +71,11 @@ pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
         other => other?,
     };
     let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
-    let kept: Vec<u8> = all.iter().take_while(|txn| txn.last_offset < end).flat_map(encode).collect();
+    let kept: Vec<u8> = all
+        .iter()
+        .take_while(|txn| txn.last_offset < end)
+        .flat_map(encode)
+        .collect();
     if kept.len() as u64 == length {
         return Ok(());
     }
@@ -80,7 +94,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.txnindex");
         assert!(read(&path).unwrap().is_empty());
-        let txn = |n: i64| AbortedTxn { producer_id: n, first_offset: n, last_offset: n + 5, last_stable_offset: n + 6 };
+        let txn = |n: i64| AbortedTxn {
+            producer_id: n,
+            first_offset: n,
+            last_offset: n + 5,
+            last_stable_offset: n + 6,
+        };
         for n in 0..4 {
             append(&path, &txn(n)).unwrap();
         }

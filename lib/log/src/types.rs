@@ -19,7 +19,11 @@ pub struct AppendContext {
 impl AppendContext {
     /// An append in a partition that never saw a lossy move.
     pub fn new(leader_epoch: i32, now_ms: i64) -> Self {
-        AppendContext { leader_epoch, now_ms, lossy_promotion: None }
+        AppendContext {
+            leader_epoch,
+            now_ms,
+            lossy_promotion: None,
+        }
     }
 }
 
@@ -123,7 +127,9 @@ pub enum Health {
     Good,
     /// Durable bytes are missing or wrong. The files are kept; reads below the damage work, appends
     /// and leading do not.
-    Damaged { reason: Arc<str> },
+    Damaged {
+        reason: Arc<str>,
+    },
 }
 
 /// What a round of syncing covered.

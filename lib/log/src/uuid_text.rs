@@ -11,7 +11,11 @@ pub(crate) fn encode(id: Uuid) -> String {
     (0..LENGTH)
         .map(|i| {
             let shift = 128 - 6 * (i as i32 + 1);
-            let six = if shift >= 0 { bits >> shift } else { bits << -shift };
+            let six = if shift >= 0 {
+                bits >> shift
+            } else {
+                bits << -shift
+            };
             char::from(ALPHABET[(six & 63) as usize])
         })
         .collect()
@@ -24,7 +28,11 @@ pub(crate) fn decode(text: &str) -> Option<Uuid> {
     let mut bits: u128 = 0;
     for (i, byte) in text.bytes().enumerate() {
         let six = ALPHABET.iter().position(|&c| c == byte)? as u128;
-        bits = if i + 1 == LENGTH { (bits << 2) | (six >> 4) } else { (bits << 6) | six };
+        bits = if i + 1 == LENGTH {
+            (bits << 2) | (six >> 4)
+        } else {
+            (bits << 6) | six
+        };
     }
     Some(Uuid::from_u128(bits))
 }

@@ -19,8 +19,8 @@ use crate::error::OpenError;
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG, LOG_STARTS, RECOVERY_POINTS, parse_directory_name,
-    parse_file_name,
+    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG, LOG_STARTS, RECOVERY_POINTS,
+    parse_directory_name, parse_file_name,
 };
 use crate::replace::sync_dir;
 use crate::{meta_properties, partition_metadata};
@@ -62,7 +62,10 @@ impl Known {
             recovery_point: self.recovery_points.get(&name).copied(),
             log_start: self.log_starts.get(&name).copied(),
             high_watermark: self.high_watermarks.get(&name).copied(),
-            point: self.points.as_ref().and_then(|points| points.get(&key).copied()),
+            point: self
+                .points
+                .as_ref()
+                .and_then(|points| points.get(&key).copied()),
             ours: self.points.is_some(),
             clean: self.clean,
         }
@@ -72,7 +75,10 @@ impl Known {
 impl Disk {
     /// Opens the directory, creating it if it is not there, and recovers all its logs. They have Kafka's
     /// default configuration until [`Log::set_config`]. When this returns, everything in them is durable.
-    pub fn open(options: DiskOptions, now_ms: i64) -> Result<(Arc<Disk>, Vec<Arc<Log>>), OpenError> {
+    pub fn open(
+        options: DiskOptions,
+        now_ms: i64,
+    ) -> Result<(Arc<Disk>, Vec<Arc<Log>>), OpenError> {
         let root = options.root;
         let io = |source| OpenError::io(&root, source);
         fs::create_dir_all(&root).map_err(io)?;
@@ -86,9 +92,14 @@ impl Disk {
         // What recovery found may be in the page cache only.
         rustix::fs::syncfs(&shared.root_dir).map_err(|error| io(error.into()))?;
         drop(shared.take_dirty());
-        let points = logs.iter().map(|log| (log.key(), log.state.read().point())).collect::<Vec<_>>();
+        let points = logs
+            .iter()
+            .map(|log| (log.key(), log.state.read().point()))
+            .collect::<Vec<_>>();
         shared.put_points(DurablePoints::create(&root, points).map_err(io)?);
-        let by_name = logs.iter().map(|log| ((log.topic().to_owned(), log.partition()), Arc::clone(log)));
+        let by_name = logs
+            .iter()
+            .map(|log| ((log.topic().to_owned(), log.partition()), Arc::clone(log)));
         let disk = Arc::new(Disk {
             shared,
             logs: Mutex::new(by_name.collect()),
@@ -105,10 +116,17 @@ impl Disk {
 fn lock(root: &Path) -> Result<File, OpenError> {
     let path = root.join(LOCK);
     let io = |source| OpenError::io(&path, source);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(io)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: root.to_owned() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked {
+            path: root.to_owned(),
+        }),
         Err(error) => Err(io(error.into())),
     }
 }
@@ -122,14 +140,22 @@ fn open_all(root: &Path, shared: &Arc<Shared>, known: &Known) -> Result<Vec<Arc<
             scope.spawn(|| {
                 while let Some(identity) = identities.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let stored = known.of(identity);
-                    let log = recover(identity.clone(), Arc::clone(shared), LogConfig::default(), stored)
-                        .map_err(|source| OpenError::io(&identity.dir, source));
+                    let log = recover(
+                        identity.clone(),
+                        Arc::clone(shared),
+                        LogConfig::default(),
+                        stored,
+                    )
+                    .map_err(|source| OpenError::io(&identity.dir, source));
                     opened.lock().push(log);
                 }
             });
         }
     });
-    let mut logs = opened.into_inner().into_iter().collect::<Result<Vec<_>, _>>()?;
+    let mut logs = opened
+        .into_inner()
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()?;
     logs.sort_unstable_by(|a, b| (a.topic(), a.partition()).cmp(&(b.topic(), b.partition())));
     Ok(logs)
 }
@@ -149,7 +175,9 @@ fn find(root: &Path) -> io::Result<Vec<Identity>> {
             fs::remove_dir_all(&dir)?;
             continue;
         }
-        let Some((topic, partition)) = parse_directory_name(name) else { continue };
+        let Some((topic, partition)) = parse_directory_name(name) else {
+            continue;
+        };
         let topic_id = match partition_metadata::read(&dir)? {
             Some(id) => id,
             // Its creation did not get to its end.
@@ -159,7 +187,12 @@ fn find(root: &Path) -> io::Result<Vec<Identity>> {
             }
             None => uuid::Uuid::nil(),
         };
-        found.push(Identity { topic: topic.to_owned(), topic_id, partition, dir });
+        found.push(Identity {
+            topic: topic.to_owned(),
+            topic_id,
+            partition,
+            dir,
+        });
     }
     Ok(found)
 }

@@ -63,7 +63,12 @@ impl Shared {
 
     /// The first failure stays.
     pub(crate) fn fail(&self, reason: &str) -> DiskFailed {
-        self.failed.get_or_init(|| DiskFailed { root: self.root.clone(), reason: reason.into() }).clone()
+        self.failed
+            .get_or_init(|| DiskFailed {
+                root: self.root.clone(),
+                reason: reason.into(),
+            })
+            .clone()
     }
 
     pub(crate) fn note_time(&self, now_ms: i64) {

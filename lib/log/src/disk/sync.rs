@@ -21,9 +21,16 @@ impl Disk {
         let _one = self.round.lock();
         self.shared.check()?;
         let mut dirty = self.shared.take_dirty();
-        let covered: Vec<_> = dirty.logs.drain(..).map(|log| (log.take_progress(), log)).collect();
+        let covered: Vec<_> = dirty
+            .logs
+            .drain(..)
+            .map(|log| (log.take_progress(), log))
+            .collect();
         if covered.is_empty() && !dirty.names {
-            return Ok(SyncRound { rounds: self.rounds.load(Ordering::Relaxed), files: 0 });
+            return Ok(SyncRound {
+                rounds: self.rounds.load(Ordering::Relaxed),
+                files: 0,
+            });
         }
         let points = self.points_are_due() && self.write_points()?;
         // A segment may have been rolled between taking the list and looking at the log: then the log's
@@ -41,20 +48,29 @@ impl Disk {
                 && !log.is_deleted()
             {
                 bytes += log.durable_bytes().saturating_sub(before);
-                self.shared.with_points(|points| points.set(log.key(), point));
+                self.shared
+                    .with_points(|points| points.set(log.key(), point));
             }
         }
         let rounds = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT_EVERY_BYTES {
+        if self.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
+            >= CHECKPOINT_EVERY_BYTES
+        {
             // Only a longer recovery if it fails; a disk that is full stays usable for reading.
             self.unchecked_bytes.store(0, Ordering::Relaxed);
             let _ = self.checkpoint();
         }
-        Ok(SyncRound { rounds, files: covered.len() })
+        Ok(SyncRound {
+            rounds,
+            files: covered.len(),
+        })
     }
 
     fn points_are_due(&self) -> bool {
-        let since = self.shared.now_ms().saturating_sub(self.points_written_ms.load(Ordering::Relaxed));
+        let since = self
+            .shared
+            .now_ms()
+            .saturating_sub(self.points_written_ms.load(Ordering::Relaxed));
         // A clock that went back must not stop the sidecar.
         !(0..POINTS_EVERY_MS).contains(&since)
     }
@@ -66,7 +82,8 @@ impl Disk {
             let changed = points.has_changes();
             points.write().map(|()| changed)
         });
-        self.points_written_ms.store(self.shared.now_ms(), Ordering::Relaxed);
+        self.points_written_ms
+            .store(self.shared.now_ms(), Ordering::Relaxed);
         match written {
             Some(Err(error)) if error.kind() != std::io::ErrorKind::StorageFull => {
                 Err(self.shared.fail(&format!("durable-points: {error}")).into())

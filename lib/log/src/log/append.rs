@@ -35,7 +35,12 @@ impl Ready {
         let header = batch.header;
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&header.to_bytes()[..PREFIX]);
-        Ready { header, prefix, bytes: batch.bytes, marker }
+        Ready {
+            header,
+            prefix,
+            bytes: batch.bytes,
+            marker,
+        }
     }
 }
 
@@ -73,7 +78,10 @@ impl Log {
         for (mut batch, marker) in parsed.into_iter().zip(markers) {
             let size = batch.header.size();
             if size as u64 > config.max_message_bytes {
-                return Err(AppendError::TooLarge { size, max: config.max_message_bytes });
+                return Err(AppendError::TooLarge {
+                    size,
+                    max: config.max_message_bytes,
+                });
             }
             batch.header.base_offset = next_offset;
             batch.header.partition_leader_epoch = context.leader_epoch;
@@ -81,7 +89,13 @@ impl Log {
             ready.push(Ready::new(batch, marker));
         }
         let bytes = self.write(&mut writer, &ready, context.now_ms)?;
-        Ok(Appended { base_offset, last_offset: next_offset - 1, bytes, duplicate: false, append_time_ms })
+        Ok(Appended {
+            base_offset,
+            last_offset: next_offset - 1,
+            bytes,
+            duplicate: false,
+            append_time_ms,
+        })
     }
 
     /// Appends a replica's batches: offsets, epochs and bytes are kept; CRCs are checked here.
@@ -97,16 +111,28 @@ impl Log {
         self.check_appendable()?;
         let (mut end, mut epoch) = {
             let state = self.state.read();
-            (state.log_end, state.epochs.latest().map_or(-1, |latest| latest.epoch))
+            (
+                state.log_end,
+                state.epochs.latest().map_or(-1, |latest| latest.epoch),
+            )
         };
         let mut ready = Vec::with_capacity(parsed.len());
         for batch in parsed {
-            let (found, batch_epoch) = (batch.header.base_offset, batch.header.partition_leader_epoch);
+            let (found, batch_epoch) = (
+                batch.header.base_offset,
+                batch.header.partition_leader_epoch,
+            );
             if found < end {
-                return Err(AppendError::NotContinuing { log_end: end, found });
+                return Err(AppendError::NotContinuing {
+                    log_end: end,
+                    found,
+                });
             }
             if batch_epoch < epoch {
-                return Err(AppendError::StaleLeaderEpoch { current: epoch, found: batch_epoch });
+                return Err(AppendError::StaleLeaderEpoch {
+                    current: epoch,
+                    found: batch_epoch,
+                });
             }
             (end, epoch) = (batch.header.next_offset(), batch_epoch);
             // A marker we cannot read ends no transaction here; its bytes are kept all the same.
@@ -127,20 +153,41 @@ impl Log {
             rest = behind;
         }
         let base_offset = ready.first().map_or(end, |first| first.header.base_offset);
-        Ok(Appended { base_offset, last_offset: end - 1, bytes, duplicate: false, append_time_ms: -1 })
+        Ok(Appended {
+            base_offset,
+            last_offset: end - 1,
+            bytes,
+            duplicate: false,
+            append_time_ms: -1,
+        })
     }
 
     fn check_epoch(&self, leader_epoch: i32) -> Result<(), AppendError> {
-        let current = self.state.read().epochs.latest().map_or(-1, |latest| latest.epoch);
+        let current = self
+            .state
+            .read()
+            .epochs
+            .latest()
+            .map_or(-1, |latest| latest.epoch);
         if leader_epoch < current {
-            return Err(AppendError::StaleLeaderEpoch { current, found: leader_epoch });
+            return Err(AppendError::StaleLeaderEpoch {
+                current,
+                found: leader_epoch,
+            });
         }
         Ok(())
     }
 
     /// Writes to the active segment, rolling first where needed, then makes the batches visible.
-    fn write(&self, writer: &mut Writer, ready: &[Ready], now_ms: i64) -> Result<usize, AppendError> {
-        let Some(last) = ready.last() else { return Err(AppendError::Empty) };
+    fn write(
+        &self,
+        writer: &mut Writer,
+        ready: &[Ready],
+        now_ms: i64,
+    ) -> Result<usize, AppendError> {
+        let Some(last) = ready.last() else {
+            return Err(AppendError::Empty);
+        };
         self.roll_if_full(writer, ready)?;
         let segment = self.active();
         let mut parts = Vec::with_capacity(ready.len() * 2);
@@ -198,16 +245,24 @@ impl Log {
             return Ok(());
         }
         let bytes: u64 = ready.iter().map(|batch| batch.header.size() as u64).sum();
-        let last_offset = ready.last().map_or(segment.base, |last| last.header.last_offset());
+        let last_offset = ready
+            .last()
+            .map_or(segment.base, |last| last.header.last_offset());
         // Positions in the index are i32.
         let most = config.segment_bytes.min(i32::MAX.unsigned_abs().into());
         let first_ms = writer.first_timestamp_ms.unwrap_or(-1);
-        let newest_ms = ready.iter().map(|batch| batch.header.max_timestamp).max().unwrap_or(-1);
+        let newest_ms = ready
+            .iter()
+            .map(|batch| batch.header.max_timestamp)
+            .max()
+            .unwrap_or(-1);
         let old = first_ms >= 0 && newest_ms.saturating_sub(first_ms) > config.segment_ms;
         let far = last_offset.saturating_sub(segment.base) > i64::from(i32::MAX);
-        let full = size.saturating_add(bytes) > most || segment.index_is_full(config.segment_index_bytes);
+        let full =
+            size.saturating_add(bytes) > most || segment.index_is_full(config.segment_index_bytes);
         if full || old || far {
-            self.roll_at(writer).map_err(|error| self.append_failed(&error))?;
+            self.roll_at(writer)
+                .map_err(|error| self.append_failed(&error))?;
         }
         Ok(())
     }
@@ -216,20 +271,34 @@ impl Log {
         if self.is_deleted() {
             return AppendError::Deleted { log: self.name() };
         }
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-            return AppendError::DiskFull { root: self.shared.root.clone() };
+        if matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            return AppendError::DiskFull {
+                root: self.shared.root.clone(),
+            };
         }
-        AppendError::DiskFailed(self.shared.fail(&format!("append to {}: {error}", self.name())))
+        AppendError::DiskFailed(
+            self.shared
+                .fail(&format!("append to {}: {error}", self.name())),
+        )
     }
 }
 
 fn parse(bytes: Bytes) -> Result<Vec<Batch>, AppendError> {
     let parsed = Batches::new(bytes).collect::<Result<Vec<_>, _>>()?;
-    if parsed.is_empty() { Err(AppendError::Empty) } else { Ok(parsed) }
+    if parsed.is_empty() {
+        Err(AppendError::Empty)
+    } else {
+        Ok(parsed)
+    }
 }
 
 fn marker(batch: &Batch) -> Result<Option<Marker>, AppendError> {
-    parse_batch(batch).map_err(|error| AppendError::BadMarker { why: error.to_string() })
+    parse_batch(batch).map_err(|error| AppendError::BadMarker {
+        why: error.to_string(),
+    })
 }
 
 fn with_append_time(batch: &Batch, now_ms: i64) -> Result<Batch, AppendError> {
@@ -247,7 +316,10 @@ fn judge(
     lossy_promotion: Option<i64>,
 ) -> Result<Option<crate::producers::BatchMark>, AppendError> {
     if let ([batch], [marker]) = (batches, markers) {
-        return match writer.producers.check(&batch.header, marker.as_ref(), lossy_promotion)? {
+        return match writer
+            .producers
+            .check(&batch.header, marker.as_ref(), lossy_promotion)?
+        {
             Verdict::Duplicate(mark) => Ok(Some(mark)),
             _ => Ok(None),
         };
@@ -258,8 +330,13 @@ fn judge(
     // Several batches of one producer: each is judged after the one before it.
     let mut ahead = writer.producers.clone();
     for (batch, marker) in batches.iter().zip(markers) {
-        if let Verdict::Duplicate(mark) = ahead.check(&batch.header, marker.as_ref(), lossy_promotion)? {
-            return Ok(Some(mark));
+        match ahead.check(&batch.header, marker.as_ref(), lossy_promotion) {
+            Ok(Verdict::Duplicate(mark)) => return Ok(Some(mark)),
+            Ok(_) => {}
+            Err(error) => {
+                writer.producers.keep_refused(ahead);
+                return Err(error);
+            }
         }
         ahead.note(&batch.header, marker.as_ref());
     }

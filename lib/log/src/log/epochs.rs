@@ -36,7 +36,10 @@ impl Log {
             let state = self.state.read();
             let current = state.epochs.latest().map_or(-1, |latest| latest.epoch);
             if epoch < current || epoch < 0 {
-                return Err(LogError::StaleLeaderEpoch { current, found: epoch });
+                return Err(LogError::StaleLeaderEpoch {
+                    current,
+                    found: epoch,
+                });
             }
             if epoch == current {
                 return Ok(());
@@ -45,7 +48,8 @@ impl Log {
         };
         let log_end = self.state.read().log_end;
         epochs.assign(epoch, log_end);
-        self.store_epochs(&epochs, durability).map_err(|source| LogError::io(&self.dir().join(EPOCHS), source))?;
+        self.store_epochs(&epochs, durability)
+            .map_err(|source| LogError::io(&self.dir().join(EPOCHS), source))?;
         self.state.write().epochs = epochs;
         Ok(())
     }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::LogError;
 use crate::log::{Log, describe};
-use crate::naming::{APPEND_TIME, INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name, file_path};
+use crate::naming::{
+    APPEND_TIME, INDEX, LOG, SNAPSHOT, TIME_INDEX, TXN_INDEX, file_name, file_path,
+};
 use crate::types::Pinned;
 
 impl Log {
@@ -19,7 +21,10 @@ impl Log {
         self.check_changeable()?;
         let segments = self.state.read().segments.clone();
         let Some(at) = segments.iter().position(|s| s.base == base_offset) else {
-            return Err(LogError::NoSegment { log: self.name(), base_offset });
+            return Err(LogError::NoSegment {
+                log: self.name(),
+                base_offset,
+            });
         };
         let segment = &segments[at];
         segment
@@ -28,7 +33,10 @@ impl Log {
         let link = |suffix| self.link(base_offset, suffix, dest_dir);
         let path = |base| dest_dir.join(file_name(base, LOG));
         if link(LOG)?.is_none() {
-            return Err(LogError::NoSegment { log: self.name(), base_offset });
+            return Err(LogError::NoSegment {
+                log: self.name(),
+                base_offset,
+            });
         }
         Ok(Pinned {
             segment: describe(segment, at + 1 < segments.len()),

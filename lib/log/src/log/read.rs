@@ -37,28 +37,60 @@ impl Log {
     /// `at_least_one` never less than one batch. Empty if there is nothing below `upto`.
     ///
     /// Pass as `upto` nothing above [`crate::Offsets::durable_end`] for what leaves this process.
-    pub fn read(&self, from: i64, max_bytes: usize, at_least_one: bool, upto: i64) -> Result<Slice, ReadError> {
-        let mut wish = Wish { from, max_bytes, at_least_one, upto };
+    pub fn read(
+        &self,
+        from: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+        upto: i64,
+    ) -> Result<Slice, ReadError> {
+        if self.is_deleted() {
+            return Err(ReadError::Deleted { log: self.name() });
+        }
+        let mut wish = Wish {
+            from,
+            max_bytes,
+            at_least_one,
+            upto,
+        };
         loop {
             let (segment, next_base, generation) = {
                 let state = self.state.read();
                 if from < state.log_start || from > state.log_end {
                     let (log_start, log_end) = (state.log_start, state.log_end);
-                    return Err(ReadError::OutOfRange { offset: from, log_start, log_end });
+                    return Err(ReadError::OutOfRange {
+                        offset: from,
+                        log_start,
+                        log_end,
+                    });
                 }
                 let local_start = state.local_log_start();
                 if from < local_start {
-                    return Err(ReadError::BelowLocal { offset: from, local_start });
+                    return Err(ReadError::BelowLocal {
+                        offset: from,
+                        local_start,
+                    });
                 }
                 wish.upto = upto.min(state.log_end);
                 if wish.from >= wish.upto {
-                    return Ok(Slice { records: Bytes::new(), next_offset: from });
+                    return Ok(Slice {
+                        records: Bytes::new(),
+                        next_offset: from,
+                    });
                 }
                 let after = state.segments.partition_point(|s| s.base <= wish.from);
-                let Some(segment) = after.checked_sub(1).and_then(|at| state.segments.get(at)) else {
-                    return Err(ReadError::BelowLocal { offset: from, local_start });
+                let Some(segment) = after.checked_sub(1).and_then(|at| state.segments.get(at))
+                else {
+                    return Err(ReadError::BelowLocal {
+                        offset: from,
+                        local_start,
+                    });
                 };
-                (Arc::clone(segment), state.segments.get(after).map(|s| s.base), state.generation)
+                (
+                    Arc::clone(segment),
+                    state.segments.get(after).map(|s| s.base),
+                    state.generation,
+                )
             };
             let found = self.read_segment(&segment, wish);
             // Cut, removed or replaced meanwhile: what was read may be a mixture.
@@ -71,11 +103,19 @@ impl Log {
             }
             match (found?, next_base) {
                 (Found::Slice(slice), _) if slice.records.is_empty() => {
-                    return Ok(Slice { next_offset: from, ..slice });
+                    return Ok(Slice {
+                        next_offset: from,
+                        ..slice
+                    });
                 }
                 (Found::Slice(slice), _) => return Ok(slice),
                 (Found::Nothing, Some(base)) => wish.from = base,
-                (Found::Nothing, None) => return Ok(Slice { records: Bytes::new(), next_offset: from }),
+                (Found::Nothing, None) => {
+                    return Ok(Slice {
+                        records: Bytes::new(),
+                        next_offset: from,
+                    });
+                }
             }
         }
     }
@@ -87,31 +127,48 @@ impl Log {
     }
 
     fn read_segment(&self, segment: &SegmentFile, wish: Wish) -> Result<Found, ReadError> {
-        let io = |source| ReadError::Io { log: self.name(), source };
+        let io = |source| ReadError::Io {
+            log: self.name(),
+            source,
+        };
         let descriptors = &self.shared.descriptors;
-        let position = match segment.hint(wish.from) {
-            Some(position) => position,
+        let file = segment.open(descriptors).map_err(io)?;
+        let fetch = |position: u64| {
+            let there =
+                usize::try_from(segment.size().saturating_sub(position)).unwrap_or(usize::MAX);
+            read_at(&file, position, wish.max_bytes.max(HEADER_LEN).min(there))
+                .map(|bytes| (bytes, there))
+        };
+        let begins = |bytes: &[u8]| {
+            BatchHeader::parse(bytes).is_ok_and(|first| first.base_offset == wish.from)
+        };
+        let hinted = match segment.hint(wish.from) {
+            Some(position) if position < segment.size() => {
+                Some((position, fetch(position).map_err(io)?))
+            }
+            _ => None,
+        };
+        let (position, (mut bytes, there)) = match hinted.filter(|(_, (bytes, _))| begins(bytes)) {
+            Some(found) => found,
             None => match segment.locate(wish.from, descriptors).map_err(io)? {
-                Ok(Some(located)) => located.position,
+                Ok(Some(located)) => (located.position, fetch(located.position).map_err(io)?),
                 Ok(None) => return Ok(Found::Nothing),
                 Err(bad) => return Err(self.corrupt(segment, bad)),
             },
         };
-        let there = segment.size().saturating_sub(position);
-        if there == 0 {
-            return Ok(Found::Nothing);
-        }
-        let there = usize::try_from(there).unwrap_or(usize::MAX);
-        let file = segment.open(descriptors).map_err(io)?;
-        let want = wish.max_bytes.max(HEADER_LEN).min(there);
-        let mut bytes = read_at(&file, position, want).map_err(io)?;
         let first = self.header(segment, &bytes, position)?;
         if first.next_offset() > wish.upto {
-            return Ok(Found::Slice(Slice { records: Bytes::new(), next_offset: wish.from }));
+            return Ok(Found::Slice(Slice {
+                records: Bytes::new(),
+                next_offset: wish.from,
+            }));
         }
         if first.size() > wish.max_bytes {
             if !wish.at_least_one {
-                return Ok(Found::Slice(Slice { records: Bytes::new(), next_offset: wish.from }));
+                return Ok(Found::Slice(Slice {
+                    records: Bytes::new(),
+                    next_offset: wish.from,
+                }));
             }
             if first.size() > there {
                 return Err(self.corrupt_at(segment, position, "a batch reaches over the end"));
@@ -121,7 +178,10 @@ impl Log {
         let (length, next_offset) = self.whole_batches(segment, &bytes, position, wish.upto)?;
         bytes.truncate(length);
         segment.remember(next_offset, position + length as u64);
-        Ok(Found::Slice(Slice { records: Bytes::from(bytes), next_offset }))
+        Ok(Found::Slice(Slice {
+            records: Bytes::from(bytes),
+            next_offset,
+        }))
     }
 
     /// Length of the whole batches at the front of `bytes` that end below `upto`, and the offset behind them.
@@ -147,8 +207,14 @@ impl Log {
         Ok((length, next_offset))
     }
 
-    fn header(&self, segment: &SegmentFile, bytes: &[u8], position: u64) -> Result<BatchHeader, ReadError> {
-        BatchHeader::parse(bytes).map_err(|error| self.corrupt_at(segment, position, &error.to_string()))
+    fn header(
+        &self,
+        segment: &SegmentFile,
+        bytes: &[u8],
+        position: u64,
+    ) -> Result<BatchHeader, ReadError> {
+        BatchHeader::parse(bytes)
+            .map_err(|error| self.corrupt_at(segment, position, &error.to_string()))
     }
 
     pub(crate) fn corrupt(&self, segment: &SegmentFile, step: Step) -> ReadError {
@@ -159,18 +225,27 @@ impl Log {
     }
 
     pub(crate) fn corrupt_at(&self, segment: &SegmentFile, position: u64, why: &str) -> ReadError {
-        ReadError::Corrupt { log: self.name(), segment: segment.base, position, why: why.to_owned() }
+        ReadError::Corrupt {
+            log: self.name(),
+            segment: segment.base,
+            position,
+            why: why.to_owned(),
+        }
     }
 
     /// Aborted transactions that touch `from..upto` of the local log, for read_committed.
     pub fn aborted(&self, from: i64, upto: i64) -> Result<Vec<AbortedTxn>, ReadError> {
         let segments = self.state.read().segments.clone();
-        let first = segments.partition_point(|s| s.base <= from).saturating_sub(1);
+        let first = segments
+            .partition_point(|s| s.base <= from)
+            .saturating_sub(1);
         let mut aborted = Vec::new();
         for segment in &segments[first..] {
             let path = file_path(self.dir(), segment.base, TXN_INDEX);
-            let entries =
-                crate::txn_index::read(&path).map_err(|source| ReadError::Io { log: self.name(), source })?;
+            let entries = crate::txn_index::read(&path).map_err(|source| ReadError::Io {
+                log: self.name(),
+                source,
+            })?;
             for entry in entries {
                 if entry.last_offset >= from && entry.first_offset < upto {
                     aborted.push(entry);

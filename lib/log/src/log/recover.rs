@@ -93,12 +93,19 @@ pub(crate) fn recover(
         for segment in found.segments.drain(..).rev() {
             segment.remove()?;
         }
-        found.segments.push(Arc::new(SegmentFile::create(&dir, log_start, &shared.descriptors)?));
+        found.segments.push(Arc::new(SegmentFile::create(
+            &dir,
+            log_start,
+            &shared.descriptors,
+        )?));
         found.log_end = log_start;
     }
     let promised = stored.promised();
     if found.health == Health::Good && found.log_end < promised {
-        let why = format!("the log ends at {}, but was durable up to {promised}", found.log_end);
+        let why = format!(
+            "the log ends at {}, but was durable up to {promised}",
+            found.log_end
+        );
         found.health = Health::Damaged { reason: why.into() };
     }
     let epochs = read_epochs(&dir, &found, log_start, &shared)?;
@@ -112,7 +119,10 @@ pub(crate) fn recover(
         base_bytes,
         end_bytes,
         durable_bytes: end_bytes,
-        high_watermark: stored.high_watermark.unwrap_or(0).clamp(log_start.min(found.log_end), found.log_end),
+        high_watermark: stored
+            .high_watermark
+            .unwrap_or(0)
+            .clamp(log_start.min(found.log_end), found.log_end),
         epochs: epochs.0,
         generation: 0,
         health: found.health,
@@ -129,11 +139,20 @@ pub(crate) fn recover(
     active.close_append_gap(&log.shared.descriptors)?;
     let first_timestamp_ms = log.first_timestamp(&active)?;
     let producers = log.replay_producers(log_end, true)?;
-    *log.writer.lock() = Writer { producers, first_timestamp_ms };
+    *log.writer.lock() = Writer {
+        producers,
+        first_timestamp_ms,
+    };
     Ok(log)
 }
 
-fn look(dir: &Path, bases: &[i64], shared: &Shared, stored: &Stored, interval: u64) -> io::Result<Found> {
+fn look(
+    dir: &Path,
+    bases: &[i64],
+    shared: &Shared,
+    stored: &Stored,
+    interval: u64,
+) -> io::Result<Found> {
     let mut found = Found {
         segments: Vec::with_capacity(bases.len()),
         log_end: 0,
@@ -142,14 +161,22 @@ fn look(dir: &Path, bases: &[i64], shared: &Shared, stored: &Stored, interval: u
     };
     for (at, &base) in bases.iter().enumerate() {
         let next = bases.get(at + 1).copied();
-        let (segment, indexed) = SegmentFile::load(dir, base, next.unwrap_or(base), &shared.descriptors)?;
+        let (segment, indexed) =
+            SegmentFile::load(dir, base, next.unwrap_or(base), &shared.descriptors)?;
         let whole_below = next.unwrap_or(i64::MAX) <= stored.scan_from();
         if indexed && whole_below && next.is_some() {
             found.log_end = segment.end();
             found.segments.push(Arc::new(segment));
             continue;
         }
-        let look = Look { shared, stored, interval, segment: &segment, indexed, last: next.is_none() };
+        let look = Look {
+            shared,
+            stored,
+            interval,
+            segment: &segment,
+            indexed,
+            last: next.is_none(),
+        };
         let damage = look.scan(&mut found.epochs)?;
         found.log_end = segment.end();
         if next.is_some() && damage.is_none() {
@@ -215,10 +242,22 @@ impl Look<'_> {
                     continue;
                 }
                 Ok(Step::End) => return Ok(None),
-                Ok(Step::Bad { position, why, next }) => Bad { position, next, why, unreadable: false },
-                Err(error) => {
-                    Bad { position: scanner.position(), next: None, why: error.to_string(), unreadable: true }
-                }
+                Ok(Step::Bad {
+                    position,
+                    why,
+                    next,
+                }) => Bad {
+                    position,
+                    next,
+                    why,
+                    unreadable: false,
+                },
+                Err(error) => Bad {
+                    position: scanner.position(),
+                    next: None,
+                    why: error.to_string(),
+                    unreadable: true,
+                },
             };
             return Ok(Some(bad));
         }
@@ -232,20 +271,24 @@ impl Look<'_> {
         }
         let clean = self.stored.clean && self.last;
         let position = if clean {
-            self.segment.newest_entry(descriptors)?.map_or(0, |(_, position)| position)
+            self.segment
+                .newest_entry(descriptors)?
+                .map_or(0, |(_, position)| position)
         } else {
             self.segment.near(self.stored.scan_from(), descriptors)?
         };
         if position == 0 {
             return Ok((0, false));
         }
-        let Ok(Step::Batch { header, .. }) = Scanner::new(file, position, length, self.segment.base).step(|_| false)
+        let Ok(Step::Batch { header, .. }) =
+            Scanner::new(file, position, length, self.segment.base).step(|_| false)
         else {
             return Ok((0, false));
         };
         if !clean {
             let end = header.next_offset();
-            self.segment.truncate_indexes(end, position.saturating_add(1), descriptors)?;
+            self.segment
+                .truncate_indexes(end, position.saturating_add(1), descriptors)?;
         }
         let newest = self.segment.newest_entry(descriptors)?;
         let right = newest.is_some_and(|entry| entry == (header.last_offset(), position));
@@ -255,9 +298,20 @@ impl Look<'_> {
 
 impl Bad {
     /// Why this is damage, `None` if it is a torn tail.
-    fn judge(&self, dir: &Path, later: &[i64], stored: &Stored, found: &Found) -> io::Result<Option<String>> {
-        let Some(segment) = found.segments.last() else { return Ok(None) };
-        let place = format!("segment {} byte {}: {}", segment.base, self.position, self.why);
+    fn judge(
+        &self,
+        dir: &Path,
+        later: &[i64],
+        stored: &Stored,
+        found: &Found,
+    ) -> io::Result<Option<String>> {
+        let Some(segment) = found.segments.last() else {
+            return Ok(None);
+        };
+        let place = format!(
+            "segment {} byte {}: {}",
+            segment.base, self.position, self.why
+        );
         let promised = stored.promised();
         if self.unreadable {
             return Ok(Some(place));
@@ -279,7 +333,9 @@ impl Bad {
     /// Cuts the torn tail off, and the empty segments behind it.
     fn cut_off(&self, dir: &Path, later: &[i64], shared: &Shared, found: &Found) -> io::Result<()> {
         for base in later.iter().rev() {
-            SegmentFile::load(dir, *base, *base, &shared.descriptors)?.0.remove()?;
+            SegmentFile::load(dir, *base, *base, &shared.descriptors)?
+                .0
+                .remove()?;
         }
         match found.segments.last() {
             Some(segment) => segment.cut(found.log_end, self.position, &shared.descriptors),
@@ -291,12 +347,20 @@ impl Bad {
 fn note_epoch(epochs: &mut Vec<EpochStart>, header: &BatchHeader) {
     let epoch = header.partition_leader_epoch;
     if epoch >= 0 && epochs.last().is_none_or(|last| last.epoch < epoch) {
-        epochs.push(EpochStart { epoch, start_offset: header.base_offset });
+        epochs.push(EpochStart {
+            epoch,
+            start_offset: header.base_offset,
+        });
     }
 }
 
 /// The lineage, and whether the file has to be written again.
-fn read_epochs(dir: &Path, found: &Found, log_start: i64, shared: &Shared) -> io::Result<(Epochs, bool)> {
+fn read_epochs(
+    dir: &Path,
+    found: &Found,
+    log_start: i64,
+    shared: &Shared,
+) -> io::Result<(Epochs, bool)> {
     let text = match read_text(&dir.join(EPOCHS)) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
         other => other?,
@@ -310,7 +374,10 @@ fn read_epochs(dir: &Path, found: &Found, log_start: i64, shared: &Shared) -> io
         }
     }
     for start in &found.epochs {
-        if epochs.latest().is_none_or(|latest| latest.epoch < start.epoch) {
+        if epochs
+            .latest()
+            .is_none_or(|latest| latest.epoch < start.epoch)
+        {
             epochs.assign(start.epoch, start.start_offset);
         }
     }

@@ -17,10 +17,17 @@ use crate::segment::scan::{Scanner, Step};
 impl Log {
     /// State of the producers at `end`. With `rebuild_aborted` the `.txnindex` files of what is replayed
     /// are written anew, as recovery needs it.
-    pub(crate) fn replay_producers(&self, end: i64, rebuild_aborted: bool) -> io::Result<Producers> {
+    pub(crate) fn replay_producers(
+        &self,
+        end: i64,
+        rebuild_aborted: bool,
+    ) -> io::Result<Producers> {
         let (from, mut producers) = self.newest_snapshot(end)?;
         let segments = self.state.read().segments.clone();
-        for segment in segments.iter().filter(|segment| segment.end() > from && segment.base < end) {
+        for segment in segments
+            .iter()
+            .filter(|segment| segment.end() > from && segment.base < end)
+        {
             let index = file_path(self.dir(), segment.base, TXN_INDEX);
             if rebuild_aborted {
                 crate::txn_index::truncate(&index, from)?;
@@ -54,7 +61,8 @@ impl Log {
     fn newest_snapshot(&self, end: i64) -> io::Result<(i64, Producers)> {
         let mut offsets = Vec::new();
         for entry in fs::read_dir(self.dir())? {
-            if let Some((offset, SNAPSHOT)) = entry?.file_name().to_str().and_then(parse_file_name) {
+            if let Some((offset, SNAPSHOT)) = entry?.file_name().to_str().and_then(parse_file_name)
+            {
                 offsets.push(offset);
             }
         }
@@ -62,7 +70,11 @@ impl Log {
         while let Some(offset) = offsets.pop() {
             let path = file_path(self.dir(), offset, SNAPSHOT);
             let sidecar = file_path(self.dir(), offset, RECENT);
-            let states = if offset > end { None } else { snapshot::decode(&fs::read(&path)?) };
+            let states = if offset > end {
+                None
+            } else {
+                snapshot::decode(&fs::read(&path)?)
+            };
             if let Some(mut states) = states {
                 match fs::read(&sidecar) {
                     Ok(bytes) => recent::restore(&mut states, &bytes),

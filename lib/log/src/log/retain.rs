@@ -28,7 +28,10 @@ impl Log {
             }
             state.log_start = offset;
             state.high_watermark = state.high_watermark.max(offset);
-            state.epochs.truncate_from_start(offset).then(|| state.epochs.clone())
+            state
+                .epochs
+                .truncate_from_start(offset)
+                .then(|| state.epochs.clone())
         };
         if let Some(epochs) = epochs {
             let stored = self.store_epochs(&epochs, Durability::NextSync);
@@ -58,27 +61,37 @@ impl Log {
             (dropped, state.point(), state.local_log_start())
         };
         let bytes = dropped.iter().map(|s| s.size()).sum();
-        let freed = Freed { segments: dropped.len(), bytes, local_log_start };
+        let freed = Freed {
+            segments: dropped.len(),
+            bytes,
+            local_log_start,
+        };
         let io = |source| LogError::io(self.dir(), source);
         self.shared.store_point(self.key(), point).map_err(io)?;
         for segment in &dropped {
             segment.remove().map_err(io)?;
         }
         if !dropped.is_empty() {
-            self.remove_snapshots_below(self.active_base_after(&freed)).map_err(io)?;
+            self.remove_snapshots_below(self.active_base_after(&freed))
+                .map_err(io)?;
             self.shared.note_names();
         }
         Ok(freed)
     }
 
     fn active_base_after(&self, freed: &Freed) -> i64 {
-        self.state.read().segments.first().map_or(freed.local_log_start, |s| s.base)
+        self.state
+            .read()
+            .segments
+            .first()
+            .map_or(freed.local_log_start, |s| s.base)
     }
 
     fn remove_snapshots_below(&self, base: i64) -> io::Result<()> {
         for entry in fs::read_dir(self.dir())? {
             let entry = entry?;
-            if let Some((offset, SNAPSHOT | RECENT)) = entry.file_name().to_str().and_then(parse_file_name)
+            if let Some((offset, SNAPSHOT | RECENT)) =
+                entry.file_name().to_str().and_then(parse_file_name)
                 && offset < base
             {
                 remove_if_there(&entry.path())?;
@@ -115,7 +128,8 @@ impl Log {
         let mut start = None;
         for segment in closed.iter().take_while(|s| s.end() <= durable_end) {
             let newest_ms = segment.max_timestamp_ms();
-            let old = age_ms.is_some_and(|age| newest_ms >= 0 && now_ms.saturating_sub(newest_ms) > age);
+            let old =
+                age_ms.is_some_and(|age| newest_ms >= 0 && now_ms.saturating_sub(newest_ms) > age);
             total = total.saturating_sub(segment.size());
             // As in Kafka: a segment goes if what stays is still as much as may be kept.
             let over = bytes.is_some_and(|bytes| total >= bytes);

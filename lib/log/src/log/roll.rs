@@ -16,7 +16,8 @@ impl Log {
     pub fn roll(&self) -> Result<bool, LogError> {
         let mut writer = self.writer.lock();
         self.check_good()?;
-        self.roll_at(&mut writer).map_err(|source| LogError::io(self.dir(), source))
+        self.roll_at(&mut writer)
+            .map_err(|source| LogError::io(self.dir(), source))
     }
 
     pub(crate) fn roll_at(&self, writer: &mut Writer) -> io::Result<bool> {
@@ -60,7 +61,11 @@ impl Log {
             replace(&sidecar, &recent::encode(&producers), Durability::NextSync)?;
         }
         let bytes = snapshot::encode(&producers);
-        replace(&file_path(self.dir(), offset, SNAPSHOT), &bytes, Durability::NextSync)?;
+        replace(
+            &file_path(self.dir(), offset, SNAPSHOT),
+            &bytes,
+            Durability::NextSync,
+        )?;
         self.shared.note_names();
         Ok(())
     }

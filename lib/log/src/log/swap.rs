@@ -28,11 +28,17 @@ fn names(dir: &Path) -> io::Result<Vec<(i64, String)>> {
 /// Returns the base offsets of the segments, in order.
 pub(crate) fn tidy(dir: &Path) -> io::Result<Vec<i64>> {
     let all = names(dir)?;
-    let cleaned = all.iter().filter(|(_, suffix)| suffix.ends_with(".cleaned")).map(|(base, _)| *base).min();
+    let cleaned = all
+        .iter()
+        .filter(|(_, suffix)| suffix.ends_with(".cleaned"))
+        .map(|(base, _)| *base)
+        .min();
     let mut swapped = false;
     for (base, suffix) in &all {
         let unfinished = suffix.ends_with(".swap") && cleaned.is_some_and(|first| *base >= first);
-        let temporary = [".deleted", ".cleaned", ".cut", ".tmp"].iter().any(|end| suffix.ends_with(end));
+        let temporary = [".deleted", ".cleaned", ".cut", ".tmp"]
+            .iter()
+            .any(|end| suffix.ends_with(end));
         if temporary || suffix == crate::naming::CUT || unfinished {
             remove_if_there(&file_path(dir, *base, suffix))?;
         } else if suffix == "log.swap" {
@@ -43,7 +49,11 @@ pub(crate) fn tidy(dir: &Path) -> io::Result<Vec<i64>> {
         finish_swaps(dir)?;
     }
     let all = names(dir)?;
-    let logs: Vec<i64> = all.iter().filter(|(_, suffix)| suffix == LOG).map(|(base, _)| *base).collect();
+    let logs: Vec<i64> = all
+        .iter()
+        .filter(|(_, suffix)| suffix == LOG)
+        .map(|(base, _)| *base)
+        .collect();
     for (base, suffix) in &all {
         let swap = suffix.strip_suffix(".swap");
         let of_a_segment = OF_A_SEGMENT.contains(&swap.unwrap_or(suffix));
@@ -66,12 +76,16 @@ fn finish_swaps(dir: &Path) -> io::Result<()> {
             end = header.next_offset();
         }
         for (base, suffix) in &all {
-            if base >= swap && *base < end.max(swap + 1) && OF_A_SEGMENT.contains(&suffix.as_str()) {
+            if base >= swap && *base < end.max(swap + 1) && OF_A_SEGMENT.contains(&suffix.as_str())
+            {
                 remove_if_there(&file_path(dir, *base, suffix))?;
             }
         }
         for suffix in OF_A_SEGMENT {
-            match fs::rename(file_path(dir, *swap, &format!("{suffix}.swap")), file_path(dir, *swap, suffix)) {
+            match fs::rename(
+                file_path(dir, *swap, &format!("{suffix}.swap")),
+                file_path(dir, *swap, suffix),
+            ) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }

@@ -17,12 +17,18 @@ use crate::types::TimestampOffset;
 impl Log {
     /// The first record of the local log with a timestamp at or after `timestamp_ms` and an offset at or
     /// above the log start.
-    pub fn offset_for_timestamp(&self, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+    pub fn offset_for_timestamp(
+        &self,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let (segments, log_start) = {
             let state = self.state.read();
             (state.segments.clone(), state.log_start)
         };
-        for segment in segments.iter().filter(|s| s.max_timestamp_ms() >= timestamp_ms && s.end() > log_start) {
+        for segment in segments
+            .iter()
+            .filter(|s| s.max_timestamp_ms() >= timestamp_ms && s.end() > log_start)
+        {
             let found = self.search(segment, timestamp_ms, log_start)?;
             if found.is_some() {
                 return Ok(found);
@@ -34,8 +40,16 @@ impl Log {
     /// The first record of the local log that has the highest timestamp.
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
         let segments = self.state.read().segments.clone();
-        let newest = segments.iter().map(|s| s.max_timestamp_ms()).max().unwrap_or(-1);
-        if newest < 0 { Ok(None) } else { self.offset_for_timestamp(newest) }
+        let newest = segments
+            .iter()
+            .map(|s| s.max_timestamp_ms())
+            .max()
+            .unwrap_or(-1);
+        if newest < 0 {
+            Ok(None)
+        } else {
+            self.offset_for_timestamp(newest)
+        }
     }
 
     fn search(
@@ -44,7 +58,10 @@ impl Log {
         timestamp_ms: i64,
         log_start: i64,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let io = |source| ReadError::Io { log: self.name(), source };
+        let io = |source| ReadError::Io {
+            log: self.name(),
+            source,
+        };
         let descriptors = &self.shared.descriptors;
         let near = segment.near_time(timestamp_ms, descriptors).map_err(io)?;
         let start = segment.near(near, descriptors).map_err(io)?;
@@ -80,17 +97,31 @@ impl Log {
             let after = state.segments.partition_point(|s| s.base <= offset);
             Arc::clone(state.segments.get(after.checked_sub(1)?)?)
         };
-        segment.append_time_of(offset, &self.shared.descriptors).ok().flatten()
+        segment
+            .append_time_of(offset, &self.shared.descriptors)
+            .ok()
+            .flatten()
     }
 }
 
-fn first_record(batch: Batch, timestamp_ms: i64, log_start: i64) -> Result<Option<TimestampOffset>, String> {
+fn first_record(
+    batch: Batch,
+    timestamp_ms: i64,
+    log_start: i64,
+) -> Result<Option<TimestampOffset>, String> {
     let header: BatchHeader = batch.header;
     let found = |timestamp_ms, offset| {
-        Some(TimestampOffset { timestamp_ms, offset, leader_epoch: header.partition_leader_epoch })
+        Some(TimestampOffset {
+            timestamp_ms,
+            offset,
+            leader_epoch: header.partition_leader_epoch,
+        })
     };
     if header.is_log_append_time() {
-        return Ok(found(header.max_timestamp, header.base_offset.max(log_start)));
+        return Ok(found(
+            header.max_timestamp,
+            header.base_offset.max(log_start),
+        ));
     }
     for record in records(&batch, Limits::default()).map_err(|error| error.to_string())? {
         let record = record.map_err(|error| error.to_string())?;

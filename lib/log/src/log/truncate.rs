@@ -29,7 +29,11 @@ impl Log {
                 return Err(LogError::OutOfRange { offset, from, to });
             }
             if let Some(found) = state.epochs.at(offset - 1).filter(|found| *found != epoch) {
-                return Err(LogError::NotInLineage { offset, asked: epoch, found });
+                return Err(LogError::NotInLineage {
+                    offset,
+                    asked: epoch,
+                    found,
+                });
             }
         }
         self.truncate_at(&mut writer, offset)
@@ -40,7 +44,11 @@ impl Log {
         let mut writer = self.writer.lock();
         self.check_changeable()?;
         if offset < 0 {
-            return Err(LogError::OutOfRange { offset, from: 0, to: i64::MAX });
+            return Err(LogError::OutOfRange {
+                offset,
+                from: 0,
+                to: i64::MAX,
+            });
         }
         let (from, removed, point) = {
             let mut state = self.state.write();
@@ -62,13 +70,21 @@ impl Log {
             self.in_truncation(segment.remove())?;
         }
         self.in_truncation(self.remove_logs_from(0))?;
-        let segment = self.in_truncation(SegmentFile::create(self.dir(), offset, &self.shared.descriptors))?;
+        let segment = self.in_truncation(SegmentFile::create(
+            self.dir(),
+            offset,
+            &self.shared.descriptors,
+        ))?;
         {
             let mut state = self.state.write();
             state.segments = vec![Arc::new(segment)];
             state.generation += 1;
-            (state.log_start, state.log_end, state.durable_end, state.high_watermark) =
-                (offset, offset, offset, offset);
+            (
+                state.log_start,
+                state.log_end,
+                state.durable_end,
+                state.high_watermark,
+            ) = (offset, offset, offset, offset);
             (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
             state.epochs = crate::epochs::Epochs::default();
             state.health = Health::Good;
@@ -88,7 +104,10 @@ impl Log {
         let (log_end, active) = {
             let state = self.state.read();
             if state.health == Health::Good {
-                return Ok(Truncated { from: state.log_end, to: state.log_end });
+                return Ok(Truncated {
+                    from: state.log_end,
+                    to: state.log_end,
+                });
             }
             let from = state.promised_end.max(state.log_end);
             (from, Arc::clone(&state.segments[state.segments.len() - 1]))
@@ -155,9 +174,15 @@ impl Log {
             state.durable_end = state.durable_end.min(to);
             state.high_watermark = state.high_watermark.min(to);
             let below: u64 = state.segments[..index].iter().map(|s| s.size()).sum();
-            state.end_bytes = state.base_bytes.saturating_add(below).saturating_add(position);
+            state.end_bytes = state
+                .base_bytes
+                .saturating_add(below)
+                .saturating_add(position);
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
-            let epochs = state.epochs.truncate_from_end(to).then(|| state.epochs.clone());
+            let epochs = state
+                .epochs
+                .truncate_from_end(to)
+                .then(|| state.epochs.clone());
             (removed, cut, state.point(), epochs)
         };
         self.in_truncation(self.shared.store_point(self.key(), point))?;
@@ -180,7 +205,9 @@ impl Log {
     /// Which segment ends where the log is to end, at which byte, and the exact offset.
     fn place_of(&self, offset: i64) -> Result<(usize, u64, i64), LogError> {
         let segments = self.state.read().segments.clone();
-        let index = segments.partition_point(|s| s.base <= offset).saturating_sub(1);
+        let index = segments
+            .partition_point(|s| s.base <= offset)
+            .saturating_sub(1);
         let segment = &segments[index];
         let located = segment.locate(offset, &self.shared.descriptors);
         match located.map_err(|source| LogError::io(segment.path(), source))? {
@@ -194,7 +221,8 @@ impl Log {
     fn remove_files_above(&self, end: i64) -> io::Result<()> {
         for entry in fs::read_dir(self.dir())? {
             let entry = entry?;
-            if let Some((offset, SNAPSHOT | RECENT)) = entry.file_name().to_str().and_then(parse_file_name)
+            if let Some((offset, SNAPSHOT | RECENT)) =
+                entry.file_name().to_str().and_then(parse_file_name)
                 && offset > end
             {
                 remove_if_there(&entry.path())?;
@@ -206,7 +234,10 @@ impl Log {
     /// Half a truncation is not a state to go on from: the disk counts as failed, the next start finishes.
     fn in_truncation<T>(&self, result: io::Result<T>) -> Result<T, LogError> {
         result.map_err(|error| {
-            LogError::DiskFailed(self.shared.fail(&format!("truncation of {}: {error}", self.name())))
+            LogError::DiskFailed(
+                self.shared
+                    .fail(&format!("truncation of {}: {error}", self.name())),
+            )
         })
     }
 }

@@ -42,13 +42,23 @@ pub(crate) enum Verdict {
     Duplicate(BatchMark),
     /// Its sequences begin above what comes next; wrong, unless a lossy move explains it. `unknown`:
     /// nothing of this producer is in the log.
-    Gap { expected: i32, unknown: bool },
+    Gap {
+        expected: i32,
+        unknown: bool,
+    },
 }
 
 impl Verdict {
     /// Kafka takes any first sequence of a producer it does not know.
     pub(crate) fn new_producer(header: &BatchHeader) -> Verdict {
-        if header.base_sequence <= 0 { Verdict::Append } else { Verdict::Gap { expected: 0, unknown: true } }
+        if header.base_sequence <= 0 {
+            Verdict::Append
+        } else {
+            Verdict::Gap {
+                expected: 0,
+                unknown: true,
+            }
+        }
     }
 }
 
@@ -98,7 +108,9 @@ impl ProducerState {
             });
         }
         if order == Ordering::Equal {
-            let same = |b: &&BatchMark| b.first_sequence == found && b.last_sequence == header.last_sequence();
+            let same = |b: &&BatchMark| {
+                b.first_sequence == found && b.last_sequence == header.last_sequence()
+            };
             if let Some(batch) = self.batches.iter().find(same) {
                 return Ok(Verdict::Duplicate(*batch));
             }
@@ -106,12 +118,22 @@ impl ProducerState {
         if let Some(open_since) = self.current_txn_first_offset
             && !header.is_transactional()
         {
-            return Err(AppendError::InvalidTxnState { producer_id: self.producer_id, open_since });
+            return Err(AppendError::InvalidTxnState {
+                producer_id: self.producer_id,
+                open_since,
+            });
         }
         if order == Ordering::Greater {
             // Only markers are known of the producer: as good as a new one.
             let unknown = self.producer_epoch < 0;
-            return Ok(if found == 0 { Verdict::Append } else { Verdict::Gap { expected: 0, unknown } });
+            return Ok(if found == 0 {
+                Verdict::Append
+            } else {
+                Verdict::Gap {
+                    expected: 0,
+                    unknown,
+                }
+            });
         }
         if self.batches.is_empty() {
             // The newest entry of this epoch is a marker; Kafka then takes any sequence.
@@ -120,12 +142,19 @@ impl ProducerState {
         let expected = next_sequence(self.last_sequence());
         match distance(expected, found) {
             0 => Ok(Verdict::Append),
-            1..HALF_CIRCLE => Ok(Verdict::Gap { expected, unknown: false }),
+            1..HALF_CIRCLE => Ok(Verdict::Gap {
+                expected,
+                unknown: false,
+            }),
             _ => Err(self.out_of_order(expected, found)),
         }
     }
 
-    pub(super) fn check_marker(&self, header: &BatchHeader, marker: &Marker) -> Result<(), AppendError> {
+    pub(super) fn check_marker(
+        &self,
+        header: &BatchHeader,
+        marker: &Marker,
+    ) -> Result<(), AppendError> {
         if header.producer_epoch < self.producer_epoch {
             return Err(AppendError::InvalidProducerEpoch {
                 producer_id: self.producer_id,

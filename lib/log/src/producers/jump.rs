@@ -56,17 +56,33 @@ impl Jumps {
                 found,
             });
         }
-        match self.refused.get_mut(&id).filter(|refused| refused.epoch == header.producer_epoch) {
-            Some(refused) if distance(expected, found) <= distance(expected, refused.lowest) => return Ok(()),
+        match self
+            .refused
+            .get_mut(&id)
+            .filter(|refused| refused.epoch == header.producer_epoch)
+        {
+            Some(refused) if distance(expected, found) <= distance(expected, refused.lowest) => {
+                return Ok(());
+            }
             Some(_) => {}
             None => {
                 if self.refused.len() >= REMEMBERED {
                     self.refused.clear();
                 }
-                self.refused.insert(id, Refused { epoch: header.producer_epoch, lowest: found });
+                self.refused.insert(
+                    id,
+                    Refused {
+                        epoch: header.producer_epoch,
+                        lowest: found,
+                    },
+                );
             }
         }
-        Err(AppendError::JumpRefused { producer_id: id, expected, found })
+        Err(AppendError::JumpRefused {
+            producer_id: id,
+            expected,
+            found,
+        })
     }
 
     /// A batch of this producer is in the log: what was refused before is settled.

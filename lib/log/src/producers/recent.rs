@@ -16,7 +16,8 @@ const PRODUCER: usize = 11;
 const MARK: usize = 32;
 
 pub(crate) fn encode(producers: &[ProducerState]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(CRC_END + 4 + producers.len() * (PRODUCER + RECENT_BATCHES * MARK));
+    let mut out =
+        Vec::with_capacity(CRC_END + 4 + producers.len() * (PRODUCER + RECENT_BATCHES * MARK));
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 4]);
     let count = i32::try_from(producers.len()).unwrap_or(i32::MAX);
@@ -50,7 +51,9 @@ fn decode(bytes: &[u8]) -> Option<Vec<(i64, i16, Vec<BatchMark>)>> {
     let mut producers = Vec::with_capacity(count);
     for _ in 0..count {
         let (id, epoch, marks) = (fields.i64()?, fields.i16()?, fields.u8()?);
-        let marks = (0..marks).map(|_| decode_mark(&mut fields)).collect::<Option<Vec<_>>>()?;
+        let marks = (0..marks)
+            .map(|_| decode_mark(&mut fields))
+            .collect::<Option<Vec<_>>>()?;
         producers.push((id, epoch, marks));
     }
     fields.0.is_empty().then_some(producers)
@@ -74,7 +77,8 @@ pub(crate) fn restore(producers: &mut [ProducerState], bytes: &[u8]) {
         // window is Kafka's one batch.
         if let Ok(at) = producers.binary_search_by_key(&id, |p| p.producer_id)
             && producers[at].producer_epoch == epoch
-            && producers[at].batches.last().map(|b| b.last_offset) == marks.last().map(|b| b.last_offset)
+            && producers[at].batches.last().map(|b| b.last_offset)
+                == marks.last().map(|b| b.last_offset)
         {
             producers[at].batches = marks;
         }

@@ -21,7 +21,9 @@ pub(crate) fn encode(producers: &[ProducerState]) -> Vec<u8> {
     out.extend_from_slice(&count.to_be_bytes());
     for producer in producers.iter().take(count.unsigned_abs() as usize) {
         let last = producer.batches.last();
-        let delta = last.map_or(0, |b| i32::try_from(b.last_offset - b.base_offset).unwrap_or(0));
+        let delta = last.map_or(0, |b| {
+            i32::try_from(b.last_offset - b.base_offset).unwrap_or(0)
+        });
         out.extend_from_slice(&producer.producer_id.to_be_bytes());
         out.extend_from_slice(&producer.producer_epoch.to_be_bytes());
         out.extend_from_slice(&producer.last_sequence().to_be_bytes());
@@ -29,7 +31,12 @@ pub(crate) fn encode(producers: &[ProducerState]) -> Vec<u8> {
         out.extend_from_slice(&delta.to_be_bytes());
         out.extend_from_slice(&producer.last_timestamp_ms.to_be_bytes());
         out.extend_from_slice(&producer.coordinator_epoch.to_be_bytes());
-        out.extend_from_slice(&producer.current_txn_first_offset.unwrap_or(-1).to_be_bytes());
+        out.extend_from_slice(
+            &producer
+                .current_txn_first_offset
+                .unwrap_or(-1)
+                .to_be_bytes(),
+        );
     }
     let crc = crc32c::crc32c(&out[CRC_END..]);
     out[2..CRC_END].copy_from_slice(&crc.to_be_bytes());
@@ -63,9 +70,18 @@ fn decode_entry(fields: &mut Fields<'_>) -> Option<ProducerState> {
     if last_offset >= 0 && delta >= 0 {
         let base_offset = last_offset.checked_sub(i64::from(delta))?;
         // The circle of sequences has 2^31 places.
-        let first_sequence =
-            if last_sequence < 0 { -1 } else { last_sequence.wrapping_sub(delta) & i32::MAX };
-        batches.push(BatchMark { first_sequence, last_sequence, base_offset, last_offset, timestamp_ms });
+        let first_sequence = if last_sequence < 0 {
+            -1
+        } else {
+            last_sequence.wrapping_sub(delta) & i32::MAX
+        };
+        batches.push(BatchMark {
+            first_sequence,
+            last_sequence,
+            base_offset,
+            last_offset,
+            timestamp_ms,
+        });
     }
     Some(ProducerState {
         producer_id,
@@ -103,7 +119,10 @@ mod tests {
     #[test]
     fn round_trip_also_over_the_end_of_the_sequences() {
         for producer in [state(30, 4), state(2, 9), ProducerState::new(8)] {
-            assert_eq!(decode(&encode(std::slice::from_ref(&producer))), Some(vec![producer]));
+            assert_eq!(
+                decode(&encode(std::slice::from_ref(&producer))),
+                Some(vec![producer])
+            );
         }
         assert_eq!(encode(&[]).len(), 10);
         assert_eq!(encode(&[state(1, 0)]).len(), 56);

@@ -52,12 +52,18 @@ fn time_entry(timestamp_ms: i64, relative: i32) -> [u8; 12] {
 
 fn parse_time(entry: &[u8; 12]) -> (i64, i32) {
     let [a, b, c, d, e, f, g, h, relative @ ..] = *entry;
-    (i64::from_be_bytes([a, b, c, d, e, f, g, h]), i32::from_be_bytes(relative))
+    (
+        i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        i32::from_be_bytes(relative),
+    )
 }
 
 fn parse_offset(entry: &[u8; 8]) -> (i32, i32) {
     let [a, b, c, d, position @ ..] = *entry;
-    (i32::from_be_bytes([a, b, c, d]), i32::from_be_bytes(position))
+    (
+        i32::from_be_bytes([a, b, c, d]),
+        i32::from_be_bytes(position),
+    )
 }
 
 impl Indexes {
@@ -82,7 +88,10 @@ impl Indexes {
         if !there && size > 0 {
             return Ok(false);
         }
-        let position = self.offsets.last(descriptors)?.map(|entry| parse_offset(&entry));
+        let position = self
+            .offsets
+            .last(descriptors)?
+            .map(|entry| parse_offset(&entry));
         if position.is_some_and(|(relative, position)| {
             relative < 0 || position < 0 || u64::from(position.unsigned_abs()) >= size
         }) {
@@ -93,7 +102,10 @@ impl Indexes {
     }
 
     fn take_last_time(&mut self, descriptors: &Descriptors) -> io::Result<()> {
-        let last = self.times.last(descriptors)?.map(|entry| parse_time(&entry));
+        let last = self
+            .times
+            .last(descriptors)?
+            .map(|entry| parse_time(&entry));
         let (timestamp_ms, relative) = last.unwrap_or((-1, -1));
         self.max_timestamp_ms = timestamp_ms;
         self.last_time_entry_ms = timestamp_ms;
@@ -107,7 +119,13 @@ impl Indexes {
     }
 
     /// Notes a batch written at `position`.
-    pub(crate) fn note(&mut self, position: u64, header: &BatchHeader, interval: u64, descriptors: &Descriptors) {
+    pub(crate) fn note(
+        &mut self,
+        position: u64,
+        header: &BatchHeader,
+        interval: u64,
+        descriptors: &Descriptors,
+    ) {
         let last_offset = header.last_offset();
         if header.max_timestamp > self.max_timestamp_ms {
             self.max_timestamp_ms = header.max_timestamp;
@@ -129,18 +147,34 @@ impl Indexes {
     fn note_time(&mut self, descriptors: &Descriptors) {
         if self.max_timestamp_ms > self.last_time_entry_ms {
             let relative = self.relative(self.max_timestamp_offset);
-            self.times.push(time_entry(self.max_timestamp_ms, relative), descriptors);
+            self.times
+                .push(time_entry(self.max_timestamp_ms, relative), descriptors);
             self.last_time_entry_ms = self.max_timestamp_ms;
         }
     }
 
-    pub(crate) fn note_append(&mut self, last_offset: i64, bytes: u64, now_ms: i64, descriptors: &Descriptors) {
-        let group = self.group.get_or_insert(Group { first_ms: now_ms, last_offset, bytes: 0 });
+    pub(crate) fn note_append(
+        &mut self,
+        last_offset: i64,
+        bytes: u64,
+        now_ms: i64,
+        descriptors: &Descriptors,
+    ) {
+        let group = self.group.get_or_insert(Group {
+            first_ms: now_ms,
+            last_offset,
+            bytes: 0,
+        });
         let age_ms = now_ms.saturating_sub(group.first_ms);
-        let done = group.bytes > 0 && (age_ms >= GROUP_MAX_MS || (age_ms >= GROUP_MS && group.bytes >= GROUP_BYTES));
+        let done = group.bytes > 0
+            && (age_ms >= GROUP_MAX_MS || (age_ms >= GROUP_MS && group.bytes >= GROUP_BYTES));
         if done {
             let ended = *group;
-            *group = Group { first_ms: now_ms, last_offset, bytes: 0 };
+            *group = Group {
+                first_ms: now_ms,
+                last_offset,
+                bytes: 0,
+            };
             self.push_group(ended, descriptors);
         }
         if let Some(group) = &mut self.group {
@@ -151,78 +185,144 @@ impl Indexes {
 
     fn push_group(&mut self, group: Group, descriptors: &Descriptors) {
         let relative = self.relative(group.last_offset);
-        self.append_times.push(time_entry(group.first_ms, relative), descriptors);
+        self.append_times
+            .push(time_entry(group.first_ms, relative), descriptors);
     }
 
     /// Appends up to `end` happened before a restart at times that were not stored: they count as old
-    /// as the newest stored time.
-    pub(crate) fn close_append_gap(&mut self, end: i64, descriptors: &Descriptors) -> io::Result<()> {
-        let Some((time_ms, relative)) = self.append_times.last(descriptors)?.map(|entry| parse_time(&entry)) else {
+    /// as the newest stored time. Times of what the restart lost go.
+    pub(crate) fn close_append_gap(
+        &mut self,
+        end: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<()> {
+        self.truncate_append_times(end, descriptors)?;
+        let Some((time_ms, relative)) = self
+            .append_times
+            .last(descriptors)?
+            .map(|entry| parse_time(&entry))
+        else {
             return Ok(());
         };
         let last_offset = end.saturating_sub(1);
         if self.relative(last_offset) > relative {
-            self.push_group(Group { first_ms: time_ms, last_offset, bytes: 0 }, descriptors);
+            self.push_group(
+                Group {
+                    first_ms: time_ms,
+                    last_offset,
+                    bytes: 0,
+                },
+                descriptors,
+            );
         }
         Ok(())
     }
 
-    pub(crate) fn append_time_of(&self, offset: i64, descriptors: &Descriptors) -> io::Result<Option<i64>> {
+    pub(crate) fn append_time_of(
+        &self,
+        offset: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<Option<i64>> {
         let wanted = self.relative(offset);
-        let at = self.append_times.partition_point(descriptors, |entry| parse_time(entry).1 < wanted)?;
+        let at = self
+            .append_times
+            .partition_point(descriptors, |entry| parse_time(entry).1 < wanted)?;
         if at < self.append_times.len() {
             return Ok(Some(parse_time(&self.append_times.get(at, descriptors)?).0));
         }
-        Ok(self.group.filter(|group| offset <= group.last_offset).map(|group| group.first_ms))
+        Ok(self
+            .group
+            .filter(|group| offset <= group.last_offset)
+            .map(|group| group.first_ms))
     }
 
     /// Where to begin looking for `offset`: the start of a batch that ends at or before it, or 0.
     pub(crate) fn floor(&self, offset: i64, descriptors: &Descriptors) -> io::Result<u64> {
         let wanted = self.relative(offset);
-        let after = self.offsets.partition_point(descriptors, |entry| parse_offset(entry).0 <= wanted)?;
-        let Some(at) = after.checked_sub(1) else { return Ok(0) };
+        let after = self
+            .offsets
+            .partition_point(descriptors, |entry| parse_offset(entry).0 <= wanted)?;
+        let Some(at) = after.checked_sub(1) else {
+            return Ok(0);
+        };
         let (_, position) = parse_offset(&self.offsets.get(at, descriptors)?);
         Ok(u64::try_from(position).unwrap_or(0))
     }
 
     /// Last offset of the batch the index's newest entry points at, and where it begins.
     pub(crate) fn newest(&self, descriptors: &Descriptors) -> io::Result<Option<(i64, u64)>> {
-        let entry = self.offsets.last(descriptors)?.map(|entry| parse_offset(&entry));
+        let entry = self
+            .offsets
+            .last(descriptors)?
+            .map(|entry| parse_offset(&entry));
         Ok(entry.map(|(relative, position)| {
-            (self.base.saturating_add(i64::from(relative)), u64::try_from(position).unwrap_or(0))
+            (
+                self.base.saturating_add(i64::from(relative)),
+                u64::try_from(position).unwrap_or(0),
+            )
         }))
     }
 
     /// An offset below which no record has a timestamp as late as `timestamp_ms`.
-    pub(crate) fn floor_time(&self, timestamp_ms: i64, descriptors: &Descriptors) -> io::Result<i64> {
-        let after = self.times.partition_point(descriptors, |entry| parse_time(entry).0 < timestamp_ms)?;
-        let Some(at) = after.checked_sub(1) else { return Ok(self.base) };
+    pub(crate) fn floor_time(
+        &self,
+        timestamp_ms: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<i64> {
+        let after = self
+            .times
+            .partition_point(descriptors, |entry| parse_time(entry).0 < timestamp_ms)?;
+        let Some(at) = after.checked_sub(1) else {
+            return Ok(self.base);
+        };
         let (_, relative) = parse_time(&self.times.get(at, descriptors)?);
         Ok(self.base.saturating_add(i64::from(relative)))
     }
 
     /// Drops entries about batches that begin at or behind `position` or end at or above `end`.
-    pub(crate) fn truncate(&mut self, end: i64, position: u64, descriptors: &Descriptors) -> io::Result<()> {
+    pub(crate) fn truncate(
+        &mut self,
+        end: i64,
+        position: u64,
+        descriptors: &Descriptors,
+    ) -> io::Result<()> {
         let relative = self.relative(end);
         let keep = self.offsets.partition_point(descriptors, |entry| {
             let (offset, at) = parse_offset(entry);
             offset < relative && u64::try_from(at).is_ok_and(|at| at < position)
         })?;
         self.offsets.truncate(keep, descriptors)?;
-        let keep = self.times.partition_point(descriptors, |entry| parse_time(entry).1 < relative)?;
+        let keep = self
+            .times
+            .partition_point(descriptors, |entry| parse_time(entry).1 < relative)?;
         self.times.truncate(keep, descriptors)?;
+        self.since_entry = 0;
+        self.take_last_time(descriptors)
+    }
+
+    /// Drops append times of what lies at or above `end`.
+    pub(crate) fn truncate_append_times(
+        &mut self,
+        end: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<()> {
+        let relative = self.relative(end);
         if let Some(group) = self.group.take().filter(|_| end > self.base) {
             self.push_group(group, descriptors);
         }
-        let keep = self.append_times.partition_point(descriptors, |entry| parse_time(entry).1 < relative)?;
+        let keep = self
+            .append_times
+            .partition_point(descriptors, |entry| parse_time(entry).1 < relative)?;
         // The entry that reaches over the end still says when what is below it was appended.
-        let over = (keep < self.append_times.len()).then(|| self.append_times.get(keep, descriptors)).transpose()?;
+        let over = (keep < self.append_times.len())
+            .then(|| self.append_times.get(keep, descriptors))
+            .transpose()?;
         self.append_times.truncate(keep, descriptors)?;
         if let Some(entry) = over.filter(|_| end > self.base) {
-            self.append_times.push(time_entry(parse_time(&entry).0, relative - 1), descriptors);
+            self.append_times
+                .push(time_entry(parse_time(&entry).0, relative - 1), descriptors);
         }
-        self.since_entry = 0;
-        self.take_last_time(descriptors)
+        Ok(())
     }
 
     /// Goes on behind the newest entry, which is about a batch of `size` bytes.
@@ -240,7 +340,8 @@ impl Indexes {
     /// A full index file makes the segment roll.
     pub(crate) fn is_full(&self, segment_index_bytes: u64) -> bool {
         // One slot stays free for the entry written on close.
-        self.offsets.bytes() + 8 > segment_index_bytes || self.times.bytes() + 24 > segment_index_bytes
+        self.offsets.bytes() + 8 > segment_index_bytes
+            || self.times.bytes() + 24 > segment_index_bytes
     }
 
     /// Writes what waits in memory.
@@ -258,6 +359,10 @@ impl Indexes {
         }
         self.offsets.finish(descriptors)?;
         self.times.finish(descriptors)?;
-        if self.append_times.len() > 0 { self.append_times.finish(descriptors) } else { Ok(()) }
+        if self.append_times.len() > 0 {
+            self.append_times.finish(descriptors)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -17,12 +17,19 @@ const CRC_FROM: u64 = 21;
 /// What stands at a position.
 #[derive(Debug)]
 pub(crate) enum Step {
-    Batch { position: u64, header: BatchHeader },
+    Batch {
+        position: u64,
+        header: BatchHeader,
+    },
     /// The end, exactly behind a batch.
     End,
     /// Not a whole sound batch that continues the log. `next`: where the one after it would begin,
     /// if its header makes sense.
-    Bad { position: u64, why: String, next: Option<u64> },
+    Bad {
+        position: u64,
+        why: String,
+        next: Option<u64>,
+    },
 }
 
 pub(crate) struct Scanner<'a> {
@@ -39,7 +46,15 @@ pub(crate) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// Batches from `position` to `end` of the file; the first begins at or above `next_offset`.
     pub(crate) fn new(file: &'a File, position: u64, end: u64, next_offset: i64) -> Self {
-        Scanner { file, position, end, block: Vec::new(), block_at: 0, next_offset, many: true }
+        Scanner {
+            file,
+            position,
+            end,
+            block: Vec::new(),
+            block_at: 0,
+            next_offset,
+            many: true,
+        }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -59,13 +74,24 @@ impl<'a> Scanner<'a> {
             }
         }
         let from = usize::try_from(at - self.block_at).unwrap_or(usize::MAX);
-        self.block.get(from..from + length).ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        self.block
+            .get(from..from + length)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
     }
 
     /// The next batch, its CRC compared if `check_crc` says so.
-    pub(crate) fn step(&mut self, check_crc: impl FnOnce(&BatchHeader) -> bool) -> io::Result<Step> {
+    pub(crate) fn step(
+        &mut self,
+        check_crc: impl FnOnce(&BatchHeader) -> bool,
+    ) -> io::Result<Step> {
         let position = self.position;
-        let bad = |why: String| Ok(Step::Bad { position, why, next: None });
+        let bad = |why: String| {
+            Ok(Step::Bad {
+                position,
+                why,
+                next: None,
+            })
+        };
         if position >= self.end {
             return Ok(Step::End);
         }
@@ -78,10 +104,15 @@ impl<'a> Scanner<'a> {
         };
         let size = header.size() as u64;
         if size > self.end - position {
-            return bad(format!("a batch of {size} bytes does not fit before the end of the file"));
+            return bad(format!(
+                "a batch of {size} bytes does not fit before the end of the file"
+            ));
         }
         if header.base_offset < self.next_offset {
-            return bad(format!("base offset {} after {}", header.base_offset, self.next_offset));
+            return bad(format!(
+                "base offset {} after {}",
+                header.base_offset, self.next_offset
+            ));
         }
         self.many = size <= SMALL_BATCH;
         if check_crc(&header) {
@@ -89,7 +120,11 @@ impl<'a> Scanner<'a> {
             let crc = self.crc(position + CRC_FROM, position + size)?;
             if crc != header.crc {
                 let why = format!("CRC {crc:#010x}, stored {:#010x}", header.crc);
-                return Ok(Step::Bad { position, why, next: Some(position + size) });
+                return Ok(Step::Bad {
+                    position,
+                    why,
+                    next: Some(position + size),
+                });
             }
         }
         self.position = position + size;
@@ -103,7 +138,11 @@ impl<'a> Scanner<'a> {
         while at < to {
             // What is left of the block first, then whole blocks.
             let block_end = self.block_at + self.block.len() as u64;
-            let rest = if at < block_end { block_end - at } else { BLOCK as u64 };
+            let rest = if at < block_end {
+                block_end - at
+            } else {
+                BLOCK as u64
+            };
             let length = usize::try_from(rest.min(to - at)).unwrap_or(BLOCK);
             crc = crc32c::crc32c_append(crc, self.bytes(at, length)?);
             at += length as u64;
@@ -130,7 +169,10 @@ pub(crate) fn batches_behind(
     let mut at = position + 1;
     let mut block = Vec::new();
     while end.saturating_sub(at) >= HEADER_LEN as u64 {
-        block.resize(usize::try_from((end - at).min(BLOCK as u64)).unwrap_or(BLOCK), 0);
+        block.resize(
+            usize::try_from((end - at).min(BLOCK as u64)).unwrap_or(BLOCK),
+            0,
+        );
         file.read_exact_at(&mut block, at)?;
         for (i, window) in block.windows(HEADER_LEN).enumerate() {
             if window[MAGIC_AT] == 2
@@ -147,7 +189,12 @@ pub(crate) fn batches_behind(
 
 fn leads_to_end(scanner: &mut Scanner<'_>) -> io::Result<bool> {
     // Without CRCs first: almost every false beginning ends there, at little cost.
-    let mut cheap = Scanner::new(scanner.file, scanner.position, scanner.end, scanner.next_offset);
+    let mut cheap = Scanner::new(
+        scanner.file,
+        scanner.position,
+        scanner.end,
+        scanner.next_offset,
+    );
     loop {
         match cheap.step(|_| false)? {
             Step::Batch { .. } => {}
