@@ -1,0 +1,119 @@
+//! The fleet's state machine: pure, no clock, no randomness, no IO.
+//!
+//! Every voter applies the same commands in the same order and holds the same state; what time it is
+//! and what was drawn come in as fields of commands. Invariants, checked by the property tests:
+//! region and leader epochs never go down, a group has one home and it is a region of the fleet,
+//! producer ids and topic ids are never given twice, a repeated command changes nothing.
+//! Ceilings are deliberately not in here: they are promises of single voters (`ceilings`).
+
+mod assign;
+mod bootstrap;
+mod command;
+mod moves;
+mod nodes;
+mod outcome;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use whimbrel_fleet::{FailoverGroup, GroupName, Incarnation, MoveReport, NodeId, RegionEpoch, TopicId, View};
+
+pub use command::{Command, NewTopic, Promoted, SetFence};
+pub use outcome::{Applied, Outcome, kafka};
+pub use topics::MAX_PARTITIONS;
+
+/// Producer ids per block: a broker asks again after so many.
+pub const PRODUCER_ID_BLOCK: i32 = 1_000;
+
+/// What the controller agrees on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub view: View,
+    pub next_producer_id: i64,
+    /// Never given to a topic again: objects and replicas of the old one may still carry it.
+    pub deleted: BTreeSet<TopicId>,
+    /// Earlier incarnations of each node, newest last; a late registration of one is refused.
+    pub retired: BTreeMap<NodeId, VecDeque<Incarnation>>,
+    /// The newest move of each group, under way or over.
+    pub reports: BTreeMap<GroupName, MoveReport>,
+    pub under_way: BTreeMap<GroupName, UnderWay>,
+}
+
+/// What a move under way needs besides its fence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    pub declare_lost: bool,
+    /// Wall clock of the leader that proposed the fence; for people only.
+    pub at_ms: i64,
+}
+
+/// What a handler did: its answer, and whether the view shows a difference.
+pub(crate) struct Change {
+    outcome: Outcome,
+    view: bool,
+}
+
+impl Change {
+    fn shown(outcome: Outcome) -> Self {
+        Self { outcome, view: true }
+    }
+
+    fn hidden(outcome: Outcome) -> Self {
+        Self { outcome, view: false }
+    }
+}
+
+impl State {
+    /// Applies the command at raft index `index`.
+    pub fn apply(&mut self, index: u64, command: Command) -> Applied {
+        let change = match command {
+            Command::Bootstrap { fleet_id, regions, home, lease_ms, offsets_topic_id } => {
+                self.bootstrap(fleet_id, regions, home, lease_ms, offsets_topic_id)
+            }
+            Command::RegisterNode { node } => self.register_node(node),
+            Command::RegisterDaemon { daemon } => self.register_daemon(daemon),
+            Command::CreateTopic(topic) => self.create_topic(topic),
+            Command::DeleteTopic { name } => self.delete_topic(&name),
+            Command::CreatePartitions { name, total } => self.create_partitions(&name, total),
+            Command::AllocateProducerIds => self.allocate_producer_ids(),
+            Command::SetFence(fence) => self.set_fence(*fence),
+            Command::Move { group, epoch, lossy, bound, partitions, fence_ms, at_ms } => {
+                self.commit_move(&group, moves::Committed { epoch, lossy, bound, partitions, fence_ms, at_ms })
+            }
+            Command::AbortMove { group, epoch, reason, fence_ms, at_ms } => self.abort_move(&group, epoch, reason, fence_ms, at_ms),
+            Command::AddClamps { group, epoch, clamps } => self.add_clamps(&group, epoch, clamps),
+            Command::FinishMove { group, epoch } => self.finish_move(&group, epoch),
+        };
+        if change.view {
+            self.view.version = index;
+        }
+        Applied { version: self.view.version, outcome: change.outcome }
+    }
+
+    fn allocate_producer_ids(&mut self) -> Change {
+        let first = self.next_producer_id;
+        match first.checked_add(i64::from(PRODUCER_ID_BLOCK)) {
+            Some(next) => {
+                self.next_producer_id = next;
+                Change::hidden(Outcome::ProducerIds { first, len: PRODUCER_ID_BLOCK })
+            }
+            None => Change::hidden(Outcome::kafka(kafka::UNKNOWN_SERVER_ERROR, "producer ids are exhausted")),
+        }
+    }
+
+    /// The group and the epoch that voters may grant leases in, or the fence that forbids it.
+    pub fn group(&self, name: &GroupName) -> Option<&FailoverGroup> {
+        self.view.groups.get(name)
+    }
+
+    /// The lowest epoch that may still be granted a lease, as far as this state knows.
+    pub fn floor_epoch(&self, group: &FailoverGroup) -> RegionEpoch {
+        group.fence.as_ref().map_or(group.epoch, |fence| fence.epoch.max(group.epoch))
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+pub(crate) mod tests;

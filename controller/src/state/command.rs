@@ -1,0 +1,85 @@
+//! What can be asked of the state. These are the payloads of the raft log: fields are added with a
+//! default, never taken away or given another meaning.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use whimbrel_fleet::{Clamp, Daemon, Fence, GroupName, LossBound, MovePlan, Node, NodeId, Promotion, RegionEpoch, RegionName, TopicId, TopicPartition};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Once, by the first leader.
+    Bootstrap { fleet_id: String, regions: BTreeSet<RegionName>, home: RegionName, lease_ms: u64, offsets_topic_id: TopicId },
+    RegisterNode { node: Node },
+    RegisterDaemon { daemon: Daemon },
+    CreateTopic(NewTopic),
+    DeleteTopic { name: String },
+    CreatePartitions { name: String, total: i32 },
+    AllocateProducerIds,
+    SetFence(Box<SetFence>),
+    Move { group: GroupName, epoch: RegionEpoch, lossy: bool, bound: LossBound, partitions: Vec<Promoted>, fence_ms: u64, at_ms: i64 },
+    AbortMove { group: GroupName, epoch: RegionEpoch, reason: String, fence_ms: u64, at_ms: i64 },
+    AddClamps { group: GroupName, epoch: RegionEpoch, clamps: Vec<Clamp> },
+    FinishMove { group: GroupName, epoch: RegionEpoch },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTopic {
+    pub name: String,
+    pub topic_id: TopicId,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    pub configs: BTreeMap<String, String>,
+    pub internal: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFence {
+    pub group: GroupName,
+    pub fence: Fence,
+    pub declare_lost: bool,
+    pub plan: MovePlan,
+    pub at_ms: i64,
+}
+
+/// Where a partition goes on, and who acknowledges there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promoted {
+    pub at: TopicPartition,
+    pub leader: NodeId,
+    pub promotion: Promotion,
+    /// Replicas of the new home that answered; the leader is one of them.
+    pub isr: Vec<NodeId>,
+}
+
+impl Command {
+    /// The group whose leases this command, once it is in a voter's log, forbids below an epoch.
+    pub fn fences(&self) -> Option<(&GroupName, RegionEpoch)> {
+        match self {
+            Self::SetFence(set) => Some((&set.group, set.fence.epoch)),
+            Self::Move { group, epoch, .. } => Some((group, *epoch)),
+            Self::AbortMove { group, epoch, .. } => Some((group, epoch.next())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bootstrap { fleet_id, .. } => write!(f, "bootstrap {fleet_id}"),
+            Self::RegisterNode { node } => write!(f, "register node {}", node.id),
+            Self::RegisterDaemon { daemon } => write!(f, "register daemon {}", daemon.node),
+            Self::CreateTopic(topic) => write!(f, "create topic {}", topic.name),
+            Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
+            Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
+            Self::AllocateProducerIds => f.write_str("allocate producer ids"),
+            Self::SetFence(set) => write!(f, "fence {} at {}", set.group, set.fence.epoch),
+            Self::Move { group, epoch, .. } => write!(f, "move {group} at {epoch}"),
+            Self::AbortMove { group, epoch, .. } => write!(f, "abort move {group} at {epoch}"),
+            Self::AddClamps { group, .. } => write!(f, "add clamps {group}"),
+            Self::FinishMove { group, epoch } => write!(f, "finish move {group} at {epoch}"),
+        }
+    }
+}

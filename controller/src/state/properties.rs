@@ -1,0 +1,107 @@
+//! What holds after any sequence of commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use whimbrel_fleet::{GroupName, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId, TopicPartition, View};
+
+use super::{tests, *};
+
+fn region() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("east"), Just("west"), Just("moon")]
+}
+
+fn promoted() -> impl Strategy<Value = Vec<Promoted>> {
+    let one = (1_u128..6, 0_i32..3, 1_i32..5, 0_i64..100).prop_map(|(topic, partition, leader, offset)| Promoted {
+        at: TopicPartition::new(TopicId::from_u128(topic), partition),
+        leader: NodeId(leader),
+        promotion: Promotion { epoch: LeaderEpoch(0), offset },
+        isr: vec![NodeId(leader)],
+    });
+    prop::collection::vec(one, 0..4)
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let group = GroupName::default_group;
+    prop_oneof![
+        1 => Just(tests::bootstrap()),
+        4 => (1_i32..5, region(), 1_u128..9).prop_map(|(id, region, incarnation)| Command::RegisterNode { node: tests::node(id, region, incarnation) }),
+        4 => (1_u128..6, 1_u128..6, 0_i32..4).prop_map(|(name, id, partitions)| tests::topic(&format!("t{name}"), id, partitions)),
+        2 => (1_u128..6).prop_map(|name| Command::DeleteTopic { name: format!("t{name}") }),
+        2 => (1_u128..6, 0_i32..6).prop_map(|(name, total)| Command::CreatePartitions { name: format!("t{name}"), total }),
+        2 => Just(Command::AllocateProducerIds),
+        4 => (region(), 1_u32..8, any::<bool>()).prop_map(|(to, epoch, lost)| tests::fence_at(to, epoch, lost)),
+        3 => (1_u32..8, promoted()).prop_map(|(epoch, promoted)| tests::move_at(epoch, promoted)),
+        2 => (1_u32..8).prop_map(move |epoch| Command::AbortMove { group: group(), epoch: RegionEpoch(epoch), reason: String::new(), fence_ms: 0, at_ms: 0 }),
+        1 => (1_u32..8).prop_map(move |epoch| Command::FinishMove { group: group(), epoch: RegionEpoch(epoch) }),
+    ]
+}
+
+/// Every leader epoch by topic id and partition.
+fn leader_epochs(view: &View) -> BTreeMap<(TopicId, usize), LeaderEpoch> {
+    view.topics.values().flat_map(|t| t.partitions.iter().enumerate().map(|(i, p)| ((t.id, i), p.leader_epoch))).collect()
+}
+
+fn check_step(before: &State, after: &State, index: u64, applied: &Applied) {
+    assert!(after.view.version >= before.view.version);
+    assert_eq!(applied.version, after.view.version);
+    if after.view != before.view {
+        assert_eq!(after.view.version, index, "a changed view has a new version");
+    }
+    let now = leader_epochs(&after.view);
+    for (at, was) in leader_epochs(&before.view) {
+        assert!(now.get(&at).is_none_or(|epoch| *epoch >= was), "a leader epoch went down");
+    }
+    for (name, group) in &after.view.groups {
+        assert!(after.view.regions.contains_key(&group.home));
+        if let Some(was) = before.view.groups.get(name) {
+            assert!(group.epoch >= was.epoch, "a region epoch went down");
+            assert!(group.home == was.home || group.epoch > was.epoch, "a home changed within an epoch");
+            let moved = group.home != was.home;
+            for topic in after.view.topics.values().filter(|_| moved) {
+                for (index, p) in topic.partitions.iter().enumerate() {
+                    let was = leader_epochs(&before.view).get(&(topic.id, index)).copied();
+                    assert!(was.is_none_or(|epoch| p.leader_epoch > epoch), "a move opens new leader epochs");
+                }
+            }
+        }
+        for partition in after.view.topics.values().filter(|t| &t.group == name).flat_map(|t| &t.partitions) {
+            let home = partition.replicas.get(&group.home).cloned().unwrap_or_default();
+            assert!(partition.leader.is_none_or(|l| home.contains(&l)), "the leader is a replica of the home");
+            assert!(partition.isr.iter().all(|n| home.contains(n)), "the ack set is in the home");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_after_any_commands(commands in prop::collection::vec(command(), 1..60)) {
+        let (mut state, mut twin) = (State::default(), State::default());
+        state.apply(1, tests::bootstrap());
+        twin.apply(1, tests::bootstrap());
+        let (mut ids, mut topics) = (BTreeSet::new(), BTreeMap::new());
+        for (index, command) in (2_u64..).zip(commands) {
+            let before = state.clone();
+            let applied = state.apply(index, command.clone());
+            check_step(&before, &state, index, &applied);
+            // The log's form of the command does the same.
+            let text = serde_json::to_string(&command).unwrap();
+            prop_assert_eq!(&twin.apply(index, serde_json::from_str(&text).unwrap()), &applied);
+            prop_assert_eq!(&twin, &state);
+            if let Outcome::ProducerIds { first, len } = applied.outcome {
+                for id in first..first + i64::from(len) {
+                    prop_assert!(ids.insert(id), "a producer id was given twice");
+                }
+            }
+            for topic in state.view.topics.values() {
+                let name = topics.entry(topic.id).or_insert_with(|| topic.name.clone());
+                prop_assert_eq!(&*name, &topic.name, "a topic id was given twice");
+                prop_assert!(!state.deleted.contains(&topic.id));
+            }
+        }
+        let text = serde_json::to_vec(&state).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<State>(&text).unwrap(), state);
+    }
+}
