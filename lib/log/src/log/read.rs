@@ -31,6 +31,8 @@ enum Found {
     Nothing,
 }
 
+type Place = (Arc<SegmentFile>, Option<i64>, u64);
+
 impl Log {
     /// Reads whole batches of one segment. The first contains `from` (or is the next behind it, where
     /// compaction left a gap), none reaches `upto` or beyond. At most `max_bytes`, but with
@@ -54,43 +56,11 @@ impl Log {
             upto,
         };
         loop {
-            let (segment, next_base, generation) = {
-                let state = self.state.read();
-                if from < state.log_start || from > state.log_end {
-                    let (log_start, log_end) = (state.log_start, state.log_end);
-                    return Err(ReadError::OutOfRange {
-                        offset: from,
-                        log_start,
-                        log_end,
-                    });
-                }
-                let local_start = state.local_log_start();
-                if from < local_start {
-                    return Err(ReadError::BelowLocal {
-                        offset: from,
-                        local_start,
-                    });
-                }
-                wish.upto = upto.min(state.log_end);
-                if wish.from >= wish.upto {
-                    return Ok(Slice {
-                        records: Bytes::new(),
-                        next_offset: from,
-                    });
-                }
-                let after = state.segments.partition_point(|s| s.base <= wish.from);
-                let Some(segment) = after.checked_sub(1).and_then(|at| state.segments.get(at))
-                else {
-                    return Err(ReadError::BelowLocal {
-                        offset: from,
-                        local_start,
-                    });
-                };
-                (
-                    Arc::clone(segment),
-                    state.segments.get(after).map(|s| s.base),
-                    state.generation,
-                )
+            let Some((segment, next_base, generation)) = self.place(from, upto, &mut wish)? else {
+                return Ok(Slice {
+                    records: Bytes::new(),
+                    next_offset: from,
+                });
             };
             let found = self.read_segment(&segment, wish);
             // Cut, removed or replaced meanwhile: what was read may be a mixture.
@@ -117,6 +87,43 @@ impl Log {
                     });
                 }
             }
+        }
+    }
+
+    /// The segment to look into, the base offset of the one behind it, and the generation of both;
+    /// `None` if there is nothing to read.
+    fn place(&self, from: i64, upto: i64, wish: &mut Wish) -> Result<Option<Place>, ReadError> {
+        let state = self.state.read();
+        if from < state.log_start || from > state.log_end {
+            let (log_start, log_end) = (state.log_start, state.log_end);
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                log_start,
+                log_end,
+            });
+        }
+        let local_start = state.local_log_start();
+        if from < local_start {
+            return Err(ReadError::BelowLocal {
+                offset: from,
+                local_start,
+            });
+        }
+        wish.upto = upto.min(state.log_end);
+        if wish.from >= wish.upto {
+            return Ok(None);
+        }
+        let after = state.segments.partition_point(|s| s.base <= wish.from);
+        match after.checked_sub(1).and_then(|at| state.segments.get(at)) {
+            Some(segment) => Ok(Some((
+                Arc::clone(segment),
+                state.segments.get(after).map(|s| s.base),
+                state.generation,
+            ))),
+            None => Err(ReadError::BelowLocal {
+                offset: from,
+                local_start,
+            }),
         }
     }
 

@@ -425,8 +425,7 @@ fn retention_names_whole_closed_segments() {
     let segments = f.log.segments();
     let expired = segments
         .iter()
-        .filter(|s| s.closed && 60_000 - s.max_timestamp_ms > 10_000)
-        .last()
+        .rfind(|s| s.closed && 60_000 - s.max_timestamp_ms > 10_000)
         .unwrap();
     assert_eq!(f.log.retention_start(60_000), Some(expired.end_offset));
     f.log.set_config(LogConfig {

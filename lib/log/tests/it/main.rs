@@ -1,5 +1,7 @@
 //! Logs on real directories.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod basics;
 mod disk;
 mod model;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use whimbrel_log::{Disk, Health, Log};
+use whimbrel_log::{AppendContext, Disk, Health, Log};
 
-use crate::support::{Crashed, Fixture, append, batch, file_of, read_all, small_segments};
+use crate::support::{Crashed, Fixture, batch, file_of, read_all, small_segments};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -88,7 +88,9 @@ impl Model {
             let stored = Bytes::from(self.batches.last().unwrap().2.clone());
             self.log.append_replica(stored, 1000 + self.count).unwrap();
         } else {
-            append(&self.log, bytes);
+            self.log
+                .append(bytes, AppendContext::new(self.epoch, 1000 + self.count))
+                .unwrap();
         }
     }
 
@@ -182,8 +184,9 @@ impl Model {
             }
             Step::Free(at) => {
                 let offset = at.index(self.end() as usize + 1) as i64;
+                let before = self.log.offsets().local_log_start;
                 let freed = self.log.free_local_before(offset).unwrap();
-                assert!(freed.local_log_start <= offset.max(self.log_start));
+                assert!(freed.local_log_start <= offset.max(before));
             }
             Step::Start(at) => {
                 let room = (self.end() - self.log_start) as usize + 1;

@@ -194,7 +194,7 @@ fn caches_that_are_missing_or_bad_are_built_again() {
     let f = Fixture::new();
     for n in 0..60 {
         if n % 20 == 0 {
-            f.log.begin_epoch(n as i32).unwrap();
+            f.log.begin_epoch(n).unwrap();
         }
         append(&f.log, crate::support::produced(4, 0, n * 2, 2));
     }

@@ -11,7 +11,7 @@ fn three_epochs() -> Fixture {
     let f = Fixture::new();
     for n in 0..60 {
         if n == 20 || n == 40 {
-            f.log.begin_epoch(n as i32).unwrap();
+            f.log.begin_epoch(n).unwrap();
         }
         append(&f.log, produced(3, 0, n * 3, 3));
     }
