@@ -92,9 +92,11 @@ class Child:
         return self.wait()
 
 
-def stop_all() -> None:
+def stop_all(only: set[str] | None = None) -> None:
+    """Stops every child still running, or those with one of these names."""
     for child in list(_running):
-        child.stop(5)
+        if only is None or child.name in only:
+            child.stop(5)
 
 
 atexit.register(stop_all)

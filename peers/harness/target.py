@@ -12,9 +12,11 @@ class KafkaTarget:
     """One Kafka broker. Its "loss of a region" is kill -9 and a new start on the same port."""
 
     name = "kafka"
+    # Tiering is asked for by the topic, and only where the broker was started with it.
+    tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path):
-        self.kafka = Kafka(folder, fsync=True, extra={"num.partitions": 4})
+    def __init__(self, folder: Path, tiered: bool = False):
+        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra={"num.partitions": 4})
 
     def start(self) -> "KafkaTarget":
         self.kafka.start()
@@ -41,8 +43,10 @@ class WhimbrelTarget:
     """Our fleet, at home in east."""
 
     name = "whimbrel"
+    # Every topic is tiered.
+    tiered_topic = {}
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, tiered: bool = True):
         self.fleet = Fleet(folder)
 
     def start(self) -> "WhimbrelTarget":
@@ -69,5 +73,5 @@ class WhimbrelTarget:
         self.fleet.stop()
 
 
-def make(name: str, folder: Path):
-    return {"kafka": KafkaTarget, "whimbrel": WhimbrelTarget}[name](folder)
+def make(name: str, folder: Path, **options):
+    return {"kafka": KafkaTarget, "whimbrel": WhimbrelTarget}[name](folder, **options)

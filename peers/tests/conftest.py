@@ -36,6 +36,16 @@ def own_target(request, tmp_path):
         made.stop()
 
 
+@pytest.fixture(scope="module")
+def tiered_target(request, tmp_path_factory):
+    """A target with tiering, for a module's tests."""
+    made = targets.make(request.config.getoption("--target"), tmp_path_factory.mktemp("tiered"), tiered=True)
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+
+
 @pytest.fixture
 def name(request):
     """A topic or group name of this test's own."""
@@ -44,9 +54,6 @@ def name(request):
 
 @pytest.fixture(autouse=True)
 def no_leftovers():
-    """A child a test started and did not stop would disturb the next one; the targets' own are counted before."""
-    before = set(process._running)
+    """A tool that a failed test left running would disturb the next test. Targets and restarted brokers belong to their fixtures."""
     yield
-    for child in set(process._running) - before:
-        if child.name not in ("kafka", "whimbrel dev"):
-            child.stop(5)
+    process.stop_all(only={"VerifiableProducer", "VerifiableConsumer"})
