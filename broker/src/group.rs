@@ -12,16 +12,18 @@
 //! unknown outcome the log is read again. Not here: consumer groups of KIP-848, transactional commits by clients
 //! (those found in a log are read correctly), and the log itself.
 
-//C
+pub mod coordinator;
 pub mod machine;
 pub mod offsets;
 pub mod placement;
-//R
-//S
+pub mod records;
+pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
-//C2
+pub use coordinator::{Clamped, Coordinator, Limit, Limits, Options};
 pub use placement::Block;
-//S2
+pub use store::{Directory, Endpoint, OffsetsLog, Topics};
 
 /// Who sent a request, as the group API files need to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 //! group share its generation; no record is asked for without a [`Group::persisted`] to follow.
 //! Source of the rules: KIP-62, KIP-134, KIP-345, KIP-394, KIP-559, KIP-814 and Kafka's observable behaviour.
 
+mod exchange;
 mod expire;
 mod join;
 mod leave;
@@ -30,7 +31,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use whimbrel_wire::ErrorCode;
 
+pub use exchange::{
+    Effect, GroupRecord, JoinReply, JoinRequest, JoinedMember, Leaver, MemberRecord, SyncReply,
+    SyncRequest,
+};
 pub use member::{Member, Protocol};
+pub(crate) use sync::store_error;
 
 /// Most milliseconds a member that is new may wait for its first join to complete (Kafka's constant).
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1000;
@@ -107,129 +113,14 @@ impl State {
     }
 }
 
-/// What the host must do, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Answer a JoinGroup.
-    Joined { token: Token, reply: JoinReply },
-    /// Answer a SyncGroup.
-    Synced { token: Token, reply: SyncReply },
-    /// Append this record, then call [`Group::persisted`] with the ticket.
-    Persist { ticket: u64, record: GroupRecord },
-}
-
-/// The answer to a JoinGroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JoinReply {
-    pub error: ErrorCode,
-    /// -1 with an error.
-    pub generation: i32,
-    pub protocol_type: Option<String>,
-    pub protocol: Option<String>,
-    pub leader: String,
-    /// The leader keeps the assignment of the current generation (KIP-814, v9).
-    pub skip_assignment: bool,
-    pub member_id: String,
-    /// For the leader only.
-    pub members: Vec<JoinedMember>,
-}
-
-impl JoinReply {
-    pub(crate) fn failed(error: ErrorCode, member_id: &str) -> Self {
-        Self { error, generation: -1, member_id: member_id.to_owned(), ..Self::default() }
-    }
-}
-
-/// A member as the leader sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinedMember {
-    pub member_id: String,
-    pub instance_id: Option<String>,
-    pub metadata: Bytes,
-}
-
-/// The answer to a SyncGroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncReply {
-    pub error: ErrorCode,
-    pub protocol_type: Option<String>,
-    pub protocol: Option<String>,
-    pub assignment: Bytes,
-}
-
-/// A JoinGroup, version differences resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JoinRequest {
-    /// Empty for a member without an id.
-    pub member_id: String,
-    pub instance_id: Option<String>,
-    /// A dynamic member without an id gets one and must come again with it (v4, KIP-394).
-    pub require_known_member_id: bool,
-    /// The client understands `skip_assignment` (v9).
-    pub supports_skipping_assignment: bool,
-    pub client_id: String,
-    pub client_host: String,
-    /// -1 where the version has none: then the session timeout.
-    pub rebalance_timeout_ms: i32,
-    pub session_timeout_ms: i32,
-    pub protocol_type: String,
-    /// In the member's order of preference.
-    pub protocols: Vec<Protocol>,
-}
-
-/// A SyncGroup.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncRequest {
-    pub member_id: String,
-    pub instance_id: Option<String>,
-    pub generation: i32,
-    /// Absent before v5.
-    pub protocol_type: Option<String>,
-    /// Absent before v5.
-    pub protocol: Option<String>,
-    /// From the leader: member id and assignment.
-    pub assignments: Vec<(String, Bytes)>,
-}
-
-/// Who leaves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leaver {
-    /// May be empty with an instance id (an operator removes a static member).
-    pub member_id: String,
-    pub instance_id: Option<String>,
-}
-
-/// A group as it stands in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupRecord {
-    pub protocol_type: String,
-    pub generation: i32,
-    pub protocol: Option<String>,
-    pub leader: Option<String>,
-    /// Wall clock.
-    pub state_since_ms: i64,
-    pub members: Vec<MemberRecord>,
-}
-
-/// A member as it stands in the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberRecord {
-    pub member_id: String,
-    pub instance_id: Option<String>,
-    pub client_id: String,
-    pub client_host: String,
-    pub rebalance_timeout_ms: i32,
-    pub session_timeout_ms: i32,
-    /// Metadata of the selected protocol.
-    pub subscription: Bytes,
-    pub assignment: Bytes,
-}
-
 /// What a record on its way to the log decides.
 #[derive(Clone, Debug, PartialEq)]
 enum Write {
     /// The leader's assignment of this generation.
-    Assignment { generation: i32, assignments: BTreeMap<String, Bytes> },
+    Assignment {
+        generation: i32,
+        assignments: BTreeMap<String, Bytes>,
+    },
     /// A static member came back under a new id; the answer waits for the record.
     Replacement { token: Token, reply: JoinReply },
     /// Nothing waits for it.
@@ -314,7 +205,10 @@ impl Group {
             group.members.insert(member.id.clone(), member);
         }
         let first = group.members.keys().next().cloned();
-        group.leader = record.leader.filter(|leader| group.members.contains_key(leader)).or(first);
+        group.leader = record
+            .leader
+            .filter(|leader| group.members.contains_key(leader))
+            .or(first);
         group.refresh_wake();
         group
     }
@@ -405,6 +299,12 @@ impl Group {
             && self.writes.is_empty()
     }
 
+    /// Whether ids were handed out that are not used yet, or records are on their way.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.writes.is_empty()
+    }
+
     /// Whether a member of a consumer group reads `topic`. A subscription that cannot be read counts as reading all.
     #[must_use]
     pub fn subscribes(&self, topic: &str) -> bool {
@@ -424,7 +324,13 @@ impl Group {
     }
 
     /// A heartbeat: NONE, or what the member must do about it.
-    pub fn heartbeat(&mut self, now: Now, member_id: &str, instance_id: Option<&str>, generation: i32) -> ErrorCode {
+    pub fn heartbeat(
+        &mut self,
+        now: Now,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> ErrorCode {
         if self.state == State::Dead {
             return ErrorCode::COORDINATOR_NOT_AVAILABLE;
         }
@@ -448,7 +354,13 @@ impl Group {
     ///
     /// # Errors
     /// Kafka's code for the answer.
-    pub fn check_commit(&mut self, now: Now, member_id: &str, instance_id: Option<&str>, generation: i32) -> Result<(), ErrorCode> {
+    pub fn check_commit(
+        &mut self,
+        now: Now,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ErrorCode> {
         if self.state == State::Dead {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
         }
@@ -471,6 +383,17 @@ impl Group {
         }
     }
 
+    /// Lets every member's session begin anew: nobody could be heard for a while.
+    pub fn renew_sessions(&mut self, now: Now) {
+        for member in self.members.values_mut() {
+            let renewed_ms = now
+                .mono_ms
+                .saturating_add(i64::from(member.session_timeout_ms));
+            member.deadline_ms = member.deadline_ms.max(renewed_ms);
+        }
+        self.refresh_wake();
+    }
+
     /// Ends the group here: everybody parked is answered with `error`.
     pub fn close(&mut self, error: ErrorCode) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -479,7 +402,10 @@ impl Group {
         }
         for write in std::mem::take(&mut self.writes).into_values() {
             if let Write::Replacement { token, reply } = write {
-                out.push(Effect::Joined { token, reply: JoinReply::failed(error, &reply.member_id) });
+                out.push(Effect::Joined {
+                    token,
+                    reply: JoinReply::failed(error, &reply.member_id),
+                });
             }
         }
         self.state = State::Dead;
@@ -500,13 +426,19 @@ impl Group {
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) { Ok(()) } else { Err(ErrorCode::UNKNOWN_MEMBER_ID) }
+        if self.members.contains_key(member_id) {
+            Ok(())
+        } else {
+            Err(ErrorCode::UNKNOWN_MEMBER_ID)
+        }
     }
 
     /// The member showed that it lives.
     fn touch(&mut self, member_id: &str, now: Now) {
         if let Some(member) = self.members.get_mut(member_id) {
-            member.deadline_ms = now.mono_ms.saturating_add(i64::from(member.session_timeout_ms));
+            member.deadline_ms = now
+                .mono_ms
+                .saturating_add(i64::from(member.session_timeout_ms));
             self.wake_ms = self.wake_ms.min(member.deadline_ms);
         }
     }

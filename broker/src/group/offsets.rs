@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use uuid::Uuid;
 use whimbrel_wire::ErrorCode;
 
 /// `offset.metadata.max.bytes`: most bytes of text beside a position.
@@ -25,8 +24,6 @@ pub struct Committed {
     pub commit_ms: i64,
     /// When it lapses whatever the group does (v1 of the record), ms.
     pub expire_ms: Option<i64>,
-    /// Topic id if it was known at the commit, else nil.
-    pub topic_id: Uuid,
     /// Offset of its record in the log.
     pub log_offset: i64,
 }
@@ -76,7 +73,11 @@ impl Offsets {
         if metadata.is_some_and(|text| text.len() > METADATA_MAX_BYTES) {
             return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
         }
-        if offset < 0 { Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE) } else { Ok(()) }
+        if offset < 0 {
+            Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE)
+        } else {
+            Ok(())
+        }
     }
 
     /// A position's record is durable. An older record never replaces a newer one.
@@ -85,7 +86,10 @@ impl Offsets {
             Some(positions) => positions,
             None => self.groups.entry(group.to_owned()).or_default(),
         };
-        if positions.get(&at).is_none_or(|held| held.log_offset <= committed.log_offset) {
+        if positions
+            .get(&at)
+            .is_none_or(|held| held.log_offset <= committed.log_offset)
+        {
             positions.insert(at, committed);
         }
     }
@@ -125,22 +129,34 @@ impl Offsets {
     /// Every position of every group.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &TopicPartition, &Committed)> {
         self.groups.iter().flat_map(|(group, positions)| {
-            positions.iter().map(move |(at, committed)| (group.as_str(), at, committed))
+            positions
+                .iter()
+                .map(move |(at, committed)| (group.as_str(), at, committed))
         })
     }
 
     /// The positions of a group that have lapsed.
     #[must_use]
-    pub fn lapsed(&self, group: &str, now_ms: i64, retention_ms: i64, rule: Lapse<'_>) -> Vec<TopicPartition> {
+    pub fn lapsed(
+        &self,
+        group: &str,
+        now_ms: i64,
+        retention_ms: i64,
+        rule: Lapse<'_>,
+    ) -> Vec<TopicPartition> {
         let over = |since_ms: i64| now_ms.saturating_sub(since_ms) >= retention_ms;
-        let lapsed = |at: &TopicPartition, committed: &Committed| match (committed.expire_ms, rule) {
+        let lapsed = |at: &TopicPartition, committed: &Committed| match (committed.expire_ms, rule)
+        {
             (Some(expire_ms), Lapse::EmptySince(_) | Lapse::SinceCommit) => now_ms >= expire_ms,
             // A position committed after the group emptied (a tool did it) counts from its commit.
             (None, Lapse::EmptySince(since_ms)) => over(since_ms.max(committed.commit_ms)),
             (None, Lapse::SinceCommit) => over(committed.commit_ms),
             (_, Lapse::Unless(reads)) => !reads(&at.topic) && over(committed.commit_ms),
         };
-        self.of(group).filter(|(at, committed)| lapsed(at, committed)).map(|(at, _)| at.clone()).collect()
+        self.of(group)
+            .filter(|(at, committed)| lapsed(at, committed))
+            .map(|(at, _)| at.clone())
+            .collect()
     }
 }
 
@@ -151,19 +167,35 @@ mod tests {
     use super::*;
 
     fn at(topic: &str, partition: i32) -> TopicPartition {
-        TopicPartition { topic: topic.to_owned(), partition }
+        TopicPartition {
+            topic: topic.to_owned(),
+            partition,
+        }
     }
 
     fn position(offset: i64, log_offset: i64, commit_ms: i64) -> Committed {
-        Committed { offset, leader_epoch: -1, metadata: String::new(), commit_ms, expire_ms: None, topic_id: Uuid::nil(), log_offset }
+        Committed {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            commit_ms,
+            expire_ms: None,
+            log_offset,
+        }
     }
 
     #[test]
     fn metadata_up_to_its_limit_is_kept_and_beyond_refused() {
         let text = "x".repeat(METADATA_MAX_BYTES);
         assert_eq!(Offsets::check(0, Some(&text)), Ok(()));
-        assert_eq!(Offsets::check(0, Some(&format!("{text}x"))), Err(ErrorCode::OFFSET_METADATA_TOO_LARGE));
-        assert_eq!(Offsets::check(-1, None), Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE));
+        assert_eq!(
+            Offsets::check(0, Some(&format!("{text}x"))),
+            Err(ErrorCode::OFFSET_METADATA_TOO_LARGE)
+        );
+        assert_eq!(
+            Offsets::check(-1, None),
+            Err(ErrorCode::INVALID_COMMIT_OFFSET_SIZE)
+        );
     }
 
     #[test]
@@ -180,8 +212,15 @@ mod tests {
     fn an_empty_groups_positions_lapse_from_when_it_emptied() {
         let mut offsets = Offsets::default();
         offsets.apply("g", at("t", 0), position(1, 0, 100));
-        assert!(offsets.lapsed("g", 1_000, 500, Lapse::EmptySince(600)).is_empty());
-        assert_eq!(offsets.lapsed("g", 1_100, 500, Lapse::EmptySince(600)), [at("t", 0)]);
+        assert!(
+            offsets
+                .lapsed("g", 1_000, 500, Lapse::EmptySince(600))
+                .is_empty()
+        );
+        assert_eq!(
+            offsets.lapsed("g", 1_100, 500, Lapse::EmptySince(600)),
+            [at("t", 0)]
+        );
     }
 
     #[test]
@@ -190,13 +229,19 @@ mod tests {
         offsets.apply("g", at("read", 0), position(1, 0, 0));
         offsets.apply("g", at("left", 0), position(1, 1, 0));
         let reads = |topic: &str| topic == "read";
-        assert_eq!(offsets.lapsed("g", 1_000, 500, Lapse::Unless(&reads)), [at("left", 0)]);
+        assert_eq!(
+            offsets.lapsed("g", 1_000, 500, Lapse::Unless(&reads)),
+            [at("left", 0)]
+        );
     }
 
     #[test]
     fn a_position_with_its_own_end_lapses_then() {
         let mut offsets = Offsets::default();
-        let own = Committed { expire_ms: Some(50), ..position(1, 0, 0) };
+        let own = Committed {
+            expire_ms: Some(50),
+            ..position(1, 0, 0)
+        };
         offsets.apply("g", at("t", 0), own);
         assert!(offsets.lapsed("g", 49, 10, Lapse::SinceCommit).is_empty());
         assert_eq!(offsets.lapsed("g", 50, 1_000, Lapse::SinceCommit).len(), 1);

@@ -30,7 +30,9 @@ impl Block {
 
 /// `java.lang.String.hashCode`: over UTF-16 units, wrapping.
 fn java_string_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    text.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
 }
 
 #[cfg(test)]
@@ -49,7 +51,10 @@ mod tests {
 
     #[test]
     fn the_smallest_hash_falls_on_the_first_partition() {
-        assert_eq!(Block { start: 7, len: 50 }.partition_of("polygenelubricants"), 7);
+        assert_eq!(
+            Block { start: 7, len: 50 }.partition_of("polygenelubricants"),
+            7
+        );
     }
 
     #[test]

@@ -9,7 +9,8 @@ impl Group {
         if now.mono_ms < self.wake_ms || self.state == State::Dead {
             return out;
         }
-        self.pending.retain(|_, deadline_ms| *deadline_ms > now.mono_ms);
+        self.pending
+            .retain(|_, deadline_ms| *deadline_ms > now.mono_ms);
         let gone: Vec<_> = self
             .members
             .values()
@@ -35,8 +36,16 @@ impl Group {
     }
 
     pub(super) fn refresh_wake(&mut self) {
-        let sessions = self.members.values().filter_map(super::Member::expires_at_ms);
-        let timers = self.pending.values().copied().chain(self.sync_deadline_ms).chain(self.join_deadline_ms);
+        let sessions = self
+            .members
+            .values()
+            .filter_map(super::Member::expires_at_ms);
+        let timers = self
+            .pending
+            .values()
+            .copied()
+            .chain(self.sync_deadline_ms)
+            .chain(self.join_deadline_ms);
         self.wake_ms = sessions.chain(timers).min().unwrap_or(i64::MAX);
     }
 }

@@ -4,13 +4,19 @@ use bytes::Bytes;
 use whimbrel_wire::ErrorCode;
 
 use super::{
-    Effect, Group, JoinReply, JoinRequest, Member, NEW_MEMBER_JOIN_TIMEOUT_MS, Now, Protocol, State,
-    Token, Write,
+    Effect, Group, JoinReply, JoinRequest, Member, NEW_MEMBER_JOIN_TIMEOUT_MS, Now, Protocol,
+    State, Token, Write,
 };
 
 impl Group {
     /// A JoinGroup; `suffix` makes an id unique should one be handed out.
-    pub fn join(&mut self, now: Now, token: Token, mut request: JoinRequest, suffix: &str) -> Vec<Effect> {
+    pub fn join(
+        &mut self,
+        now: Now,
+        token: Token,
+        mut request: JoinRequest,
+        suffix: &str,
+    ) -> Vec<Effect> {
         let mut out = Vec::new();
         if request.rebalance_timeout_ms < 0 {
             request.rebalance_timeout_ms = request.session_timeout_ms;
@@ -28,7 +34,10 @@ impl Group {
             }
         });
         if let Err(error) = outcome {
-            out.push(Effect::Joined { token, reply: JoinReply::failed(error, &member_id) });
+            out.push(Effect::Joined {
+                token,
+                reply: JoinReply::failed(error, &member_id),
+            });
         }
         self.try_complete_join(now, &mut out);
         self.refresh_wake();
@@ -36,8 +45,14 @@ impl Group {
     }
 
     fn check_join(&mut self, request: &JoinRequest) -> Result<(), ErrorCode> {
-        let bytes: usize = request.protocols.iter().map(|p| p.metadata.len() + p.name.len()).sum();
-        if request.protocols.len() > self.rules.max_protocols || bytes > self.rules.max_member_metadata_bytes {
+        let bytes: usize = request
+            .protocols
+            .iter()
+            .map(|p| p.metadata.len() + p.name.len())
+            .sum();
+        if request.protocols.len() > self.rules.max_protocols
+            || bytes > self.rules.max_member_metadata_bytes
+        {
             return Err(ErrorCode::INVALID_REQUEST);
         }
         let sessions = self.rules.min_session_timeout_ms..=self.rules.max_session_timeout_ms;
@@ -59,11 +74,17 @@ impl Group {
     fn has_room_for(&self, request: &JoinRequest) -> bool {
         let max = self.rules.max_size;
         let returns = self.members.contains_key(&request.member_id)
-            || request.instance_id.as_ref().is_some_and(|id| self.statics.contains_key(id));
+            || request
+                .instance_id
+                .as_ref()
+                .is_some_and(|id| self.statics.contains_key(id));
         if returns {
             return true;
         }
-        if request.member_id.is_empty() && request.instance_id.is_none() && self.pending.len() >= max {
+        if request.member_id.is_empty()
+            && request.instance_id.is_none()
+            && self.pending.len() >= max
+        {
             return false;
         }
         self.members.len() < max
@@ -77,10 +98,20 @@ impl Group {
             return true;
         }
         self.protocol_type.as_deref() == Some(request.protocol_type.as_str())
-            && request.protocols.iter().any(|p| self.members.values().all(|m| m.offers(&p.name)))
+            && request
+                .protocols
+                .iter()
+                .any(|p| self.members.values().all(|m| m.offers(&p.name)))
     }
 
-    fn join_without_id(&mut self, now: Now, token: Token, request: JoinRequest, suffix: &str, out: &mut Vec<Effect>) -> Result<(), ErrorCode> {
+    fn join_without_id(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: JoinRequest,
+        suffix: &str,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), ErrorCode> {
         if let Some(instance) = &request.instance_id {
             let id = format!("{instance}-{suffix}");
             if let Some(old) = self.statics.get(instance).cloned() {
@@ -95,13 +126,24 @@ impl Group {
             self.add(now, token, request, id, out);
             return Ok(());
         }
-        let deadline_ms = now.mono_ms.saturating_add(i64::from(request.session_timeout_ms));
+        let deadline_ms = now
+            .mono_ms
+            .saturating_add(i64::from(request.session_timeout_ms));
         self.pending.insert(id.clone(), deadline_ms);
-        out.push(Effect::Joined { token, reply: JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, &id) });
+        out.push(Effect::Joined {
+            token,
+            reply: JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, &id),
+        });
         Ok(())
     }
 
-    fn join_with_id(&mut self, now: Now, token: Token, request: JoinRequest, out: &mut Vec<Effect>) -> Result<(), ErrorCode> {
+    fn join_with_id(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: JoinRequest,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), ErrorCode> {
         let id = request.member_id.clone();
         if self.pending.contains_key(&id) {
             if request.instance_id.is_some() {
@@ -113,7 +155,9 @@ impl Group {
             return Ok(());
         }
         self.known(&id, request.instance_id.as_deref())?;
-        let Some(member) = self.members.get(&id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
+        let Some(member) = self.members.get(&id) else {
+            return Err(ErrorCode::UNKNOWN_MEMBER_ID);
+        };
         let unchanged = member.protocols == request.protocols;
         let leads = self.leader.as_deref() == Some(id.as_str());
         match self.state {
@@ -130,10 +174,20 @@ impl Group {
 
     fn answer_current(&mut self, now: Now, token: Token, id: &str, out: &mut Vec<Effect>) {
         self.touch(id, now);
-        out.push(Effect::Joined { token, reply: self.join_reply(id) });
+        out.push(Effect::Joined {
+            token,
+            reply: self.join_reply(id),
+        });
     }
 
-    fn add(&mut self, now: Now, token: Token, request: JoinRequest, id: String, out: &mut Vec<Effect>) {
+    fn add(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: JoinRequest,
+        id: String,
+        out: &mut Vec<Effect>,
+    ) {
         if self.members.is_empty() {
             self.protocol_type = Some(request.protocol_type);
         }
@@ -167,24 +221,45 @@ impl Group {
             // The same member asks twice: only the newer request can still reach it, but both are answered.
             if let Some(older) = member.awaiting_join.replace(token) {
                 let reply = JoinReply::failed(ErrorCode::REBALANCE_IN_PROGRESS, &request.member_id);
-                out.push(Effect::Joined { token: older, reply });
+                out.push(Effect::Joined {
+                    token: older,
+                    reply,
+                });
             }
-            member.update(request.protocols, request.rebalance_timeout_ms, request.session_timeout_ms);
+            member.update(
+                request.protocols,
+                request.rebalance_timeout_ms,
+                request.session_timeout_ms,
+            );
         }
         self.touch(&request.member_id, now);
         self.prepare_rebalance(now, out);
     }
 
     /// A static member came back without its id: it takes its place under a new one, and the old id is fenced.
-    fn replace_static(&mut self, now: Now, token: Token, request: JoinRequest, old: &str, id: &str, out: &mut Vec<Effect>) {
-        let Some(mut member) = self.members.remove(old) else { return };
+    fn replace_static(
+        &mut self,
+        now: Now,
+        token: Token,
+        request: JoinRequest,
+        old: &str,
+        id: &str,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(mut member) = self.members.remove(old) else {
+            return;
+        };
         member.answer(old, ErrorCode::FENCED_INSTANCE_ID, out);
         member.id = id.to_owned();
         member.is_new = false;
         member.client_id = request.client_id;
         member.client_host = request.client_host;
         let before = member.metadata(self.protocol.as_deref().unwrap_or_default());
-        member.update(request.protocols, request.rebalance_timeout_ms, request.session_timeout_ms);
+        member.update(
+            request.protocols,
+            request.rebalance_timeout_ms,
+            request.session_timeout_ms,
+        );
         let after = member.metadata(self.protocol.as_deref().unwrap_or_default());
         let was_leader = self.leader.as_deref() == Some(old);
         if was_leader {
@@ -198,7 +273,9 @@ impl Group {
         }
         self.members.insert(id.to_owned(), member);
         self.touch(id, now);
-        let keeps_round = self.state == State::Stable && before == after && self.select_protocol() == self.protocol;
+        let keeps_round = self.state == State::Stable
+            && before == after
+            && self.select_protocol() == self.protocol;
         if !keeps_round {
             if let Some(member) = self.members.get_mut(id) {
                 member.awaiting_join = Some(token);
@@ -220,7 +297,12 @@ impl Group {
 }
 
 impl Member {
-    fn update(&mut self, protocols: Vec<Protocol>, rebalance_timeout_ms: i32, session_timeout_ms: i32) {
+    fn update(
+        &mut self,
+        protocols: Vec<Protocol>,
+        rebalance_timeout_ms: i32,
+        session_timeout_ms: i32,
+    ) {
         self.protocols = protocols;
         self.rebalance_timeout_ms = rebalance_timeout_ms;
         self.session_timeout_ms = session_timeout_ms;

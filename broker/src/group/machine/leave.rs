@@ -8,7 +8,10 @@ impl Group {
     /// Members leave, in one round; one code for each.
     pub fn leave(&mut self, now: Now, leavers: &[Leaver]) -> (Vec<ErrorCode>, Vec<Effect>) {
         let mut out = Vec::new();
-        let codes = leavers.iter().map(|leaver| self.leave_one(now, leaver, &mut out)).collect();
+        let codes = leavers
+            .iter()
+            .map(|leaver| self.leave_one(now, leaver, &mut out))
+            .collect();
         self.try_complete_join(now, &mut out);
         self.refresh_wake();
         (codes, out)

@@ -41,7 +41,10 @@ impl Member {
             client_host: stored.client_host,
             rebalance_timeout_ms: stored.rebalance_timeout_ms,
             session_timeout_ms: stored.session_timeout_ms,
-            protocols: vec![Protocol { name: protocol.to_owned(), metadata: stored.subscription }],
+            protocols: vec![Protocol {
+                name: protocol.to_owned(),
+                metadata: stored.subscription,
+            }],
             assignment: stored.assignment,
             awaiting_join: None,
             awaiting_sync: None,
@@ -66,7 +69,10 @@ impl Member {
     /// What the member says under this protocol.
     #[must_use]
     pub fn metadata(&self, protocol: &str) -> Option<Bytes> {
-        self.protocols.iter().find(|p| p.name == protocol).map(|p| p.metadata.clone())
+        self.protocols
+            .iter()
+            .find(|p| p.name == protocol)
+            .map(|p| p.metadata.clone())
     }
 
     pub(super) fn offers(&self, protocol: &str) -> bool {
@@ -82,14 +88,23 @@ impl Member {
     /// Answers what is parked here with an error.
     pub(super) fn answer(&mut self, id: &str, error: ErrorCode, out: &mut Vec<Effect>) {
         if let Some(token) = self.awaiting_join.take() {
-            out.push(Effect::Joined { token, reply: JoinReply::failed(error, id) });
+            out.push(Effect::Joined {
+                token,
+                reply: JoinReply::failed(error, id),
+            });
         }
         self.answer_sync(error, out);
     }
 
     pub(super) fn answer_sync(&mut self, error: ErrorCode, out: &mut Vec<Effect>) {
         if let Some(token) = self.awaiting_sync.take() {
-            out.push(Effect::Synced { token, reply: SyncReply { error, ..SyncReply::default() } });
+            out.push(Effect::Synced {
+                token,
+                reply: SyncReply {
+                    error,
+                    ..SyncReply::default()
+                },
+            });
         }
     }
 }
@@ -122,9 +137,16 @@ mod tests {
 
     #[test]
     fn topics_are_read_from_a_subscription() {
-        let bytes = Bytes::from_static(b"\x00\x01\x00\x00\x00\x02\x00\x01a\x00\x02bc\xff\xff\xff\xff");
-        assert_eq!(subscribed_topics(&bytes), Some(vec!["a".to_owned(), "bc".to_owned()]));
-        assert_eq!(subscribed_topics(&Bytes::from_static(b"\x00\x01\x7f\xff\xff\xff")), None);
+        let bytes =
+            Bytes::from_static(b"\x00\x01\x00\x00\x00\x02\x00\x01a\x00\x02bc\xff\xff\xff\xff");
+        assert_eq!(
+            subscribed_topics(&bytes),
+            Some(vec!["a".to_owned(), "bc".to_owned()])
+        );
+        assert_eq!(
+            subscribed_topics(&Bytes::from_static(b"\x00\x01\x7f\xff\xff\xff")),
+            None
+        );
     }
 
     proptest! {

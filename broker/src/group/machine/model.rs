@@ -9,13 +9,30 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Join { who: usize, fixed: bool, known_id: bool },
-    Rejoin { who: usize, offer: bool },
-    Sync { who: usize },
-    Heartbeat { who: usize },
-    Leave { who: usize },
-    Persist { ok: bool },
-    Wait { ms: i64 },
+    Join {
+        who: usize,
+        fixed: bool,
+        known_id: bool,
+    },
+    Rejoin {
+        who: usize,
+        offer: bool,
+    },
+    Sync {
+        who: usize,
+    },
+    Heartbeat {
+        who: usize,
+    },
+    Leave {
+        who: usize,
+    },
+    Persist {
+        ok: bool,
+    },
+    Wait {
+        ms: i64,
+    },
     Restart,
 }
 
@@ -70,7 +87,11 @@ struct World {
 
 impl World {
     fn new(delay_ms: i32) -> Self {
-        let rules = Rules { initial_rebalance_delay_ms: delay_ms, max_size: 4, ..Rules::default() };
+        let rules = Rules {
+            initial_rebalance_delay_ms: delay_ms,
+            max_size: 4,
+            ..Rules::default()
+        };
         Self {
             group: Group::new("g", rules, Now::default()),
             now: Now::default(),
@@ -87,13 +108,22 @@ impl World {
     fn token(&mut self, who: usize) -> Token {
         self.next += 1;
         let client = &self.clients[who];
-        self.open.insert(self.next, Open { who, life: client.life, name: client.name() });
+        self.open.insert(
+            self.next,
+            Open {
+                who,
+                life: client.life,
+                name: client.name(),
+            },
+        );
         Token(self.next)
     }
 
     fn settle(&mut self, token: Token) -> Open {
         assert!(self.answered.insert(token.0), "answered twice: {token:?}");
-        self.open.remove(&token.0).expect("an answer to a request that was made")
+        self.open
+            .remove(&token.0)
+            .expect("an answer to a request that was made")
     }
 
     fn take(&mut self, effects: Vec<Effect>) {
@@ -106,7 +136,10 @@ impl World {
                         continue;
                     }
                     if reply.error == ErrorCode::NONE {
-                        assert!(reply.generation >= client.generation, "a generation went back");
+                        assert!(
+                            reply.generation >= client.generation,
+                            "a generation went back"
+                        );
                         client.generation = reply.generation;
                         client.leads = reply.members.iter().map(|m| m.member_id.clone()).collect();
                         client.id = reply.member_id;
@@ -118,7 +151,10 @@ impl World {
                     let open = self.settle(token);
                     if reply.error == ErrorCode::NONE && !reply.assignment.is_empty() {
                         let own = format!("{}@", open.name);
-                        assert!(reply.assignment.starts_with(own.as_bytes()), "somebody else's assignment");
+                        assert!(
+                            reply.assignment.starts_with(own.as_bytes()),
+                            "somebody else's assignment"
+                        );
                     }
                 }
                 Effect::Persist { ticket, record } => self.tickets.push((ticket, record)),
@@ -139,63 +175,59 @@ impl World {
             rebalance_timeout_ms: 9_000,
             session_timeout_ms: 6_000,
             protocol_type: "consumer".to_owned(),
-            protocols: vec![Protocol { name: "range".to_owned(), metadata: Bytes::from_static(metadata.as_bytes()) }],
+            protocols: vec![Protocol {
+                name: "range".to_owned(),
+                metadata: Bytes::from_static(metadata.as_bytes()),
+            }],
         }
     }
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Join { who, fixed, known_id } => {
+            Step::Join {
+                who,
+                fixed,
+                known_id,
+            } => {
                 let life = self.clients[who].life + 1;
-                self.clients[who] = Client { instance: fixed.then(|| format!("i{who}")), life, ..Client::default() };
+                self.clients[who] = Client {
+                    instance: fixed.then(|| format!("i{who}")),
+                    life,
+                    ..Client::default()
+                };
                 let (token, request) = (self.token(who), self.request(who, known_id, true));
-                let effects = self.group.join(self.now, token, request, &token.0.to_string());
+                let effects = self
+                    .group
+                    .join(self.now, token, request, &token.0.to_string());
                 self.take(effects);
             }
             Step::Rejoin { who, offer } => {
                 let (token, request) = (self.token(who), self.request(who, true, offer));
-                let effects = self.group.join(self.now, token, request, &token.0.to_string());
+                let effects = self
+                    .group
+                    .join(self.now, token, request, &token.0.to_string());
                 self.take(effects);
             }
-            Step::Sync { who } => {
-                let client = self.clients[who].clone();
-                // An assignment names its member's instance, or id, first.
-                let own = |id: &String| {
-                    let member = self.group.members().find(|m| m.id == *id);
-                    let name = member.and_then(|m| m.instance_id.clone()).unwrap_or_else(|| id.clone());
-                    (id.clone(), Bytes::from(format!("{name}@{}", client.generation)))
-                };
-                let assignments = client.leads.iter().map(own).collect();
-                let request = SyncRequest {
-                    member_id: client.id,
-                    instance_id: client.instance,
-                    generation: client.generation,
-                    assignments,
-                    ..SyncRequest::default()
-                };
-                let token = self.token(who);
-                let effects = self.group.sync(self.now, token, request);
-                self.take(effects);
-            }
+            Step::Sync { who } => self.sync(who),
             Step::Heartbeat { who } => {
                 let client = self.clients[who].clone();
-                self.group.heartbeat(self.now, &client.id, client.instance.as_deref(), client.generation);
+                self.group.heartbeat(
+                    self.now,
+                    &client.id,
+                    client.instance.as_deref(),
+                    client.generation,
+                );
             }
             Step::Leave { who } => {
                 let client = self.clients[who].clone();
-                let leaver = Leaver { member_id: client.id, instance_id: client.instance };
+                let leaver = Leaver {
+                    member_id: client.id,
+                    instance_id: client.instance,
+                };
                 let (_, effects) = self.group.leave(self.now, &[leaver]);
                 self.take(effects);
             }
-            Step::Persist { ok } if !self.tickets.is_empty() => {
-                let (ticket, record) = self.tickets.remove(0);
-                if ok {
-                    self.stored = Some(record);
-                }
-                let outcome = if ok { Ok(()) } else { Err(ErrorCode::MESSAGE_TOO_LARGE) };
-                let effects = self.group.persisted(self.now, ticket, outcome);
-                self.take(effects);
-            }
+            Step::Persist { ok } if !self.tickets.is_empty() => self.persist(ok),
             Step::Persist { .. } => {}
             Step::Wait { ms } => {
                 self.now.mono_ms += ms;
@@ -206,6 +238,46 @@ impl World {
             Step::Restart => self.restart(),
         }
         self.check();
+    }
+
+    fn sync(&mut self, who: usize) {
+        let client = self.clients[who].clone();
+        // An assignment names its member's instance, or id, first.
+        let own = |id: &String| {
+            let member = self.group.members().find(|m| m.id == *id);
+            let name = member
+                .and_then(|m| m.instance_id.clone())
+                .unwrap_or_else(|| id.clone());
+            (
+                id.clone(),
+                Bytes::from(format!("{name}@{}", client.generation)),
+            )
+        };
+        let assignments = client.leads.iter().map(own).collect();
+        let request = SyncRequest {
+            member_id: client.id,
+            instance_id: client.instance,
+            generation: client.generation,
+            assignments,
+            ..SyncRequest::default()
+        };
+        let token = self.token(who);
+        let effects = self.group.sync(self.now, token, request);
+        self.take(effects);
+    }
+
+    fn persist(&mut self, ok: bool) {
+        let (ticket, record) = self.tickets.remove(0);
+        if ok {
+            self.stored = Some(record);
+        }
+        let outcome = if ok {
+            Ok(())
+        } else {
+            Err(ErrorCode::MESSAGE_TOO_LARGE)
+        };
+        let effects = self.group.persisted(self.now, ticket, outcome);
+        self.take(effects);
     }
 
     fn restart(&mut self) {
@@ -227,29 +299,55 @@ impl World {
 
     fn check(&mut self) {
         let group = &self.group;
-        assert!(group.generation() >= self.highest, "the generation went back");
+        assert!(
+            group.generation() >= self.highest,
+            "the generation went back"
+        );
         self.highest = group.generation();
         let ids: BTreeSet<_> = group.members().map(|m| m.id.clone()).collect();
         assert!(ids.len() <= 4, "more members than the group may have");
         assert_eq!(group.leader().is_some(), !ids.is_empty());
-        assert!(group.leader().is_none_or(|leader| ids.contains(leader)), "the leader is a member");
+        assert!(
+            group.leader().is_none_or(|leader| ids.contains(leader)),
+            "the leader is a member"
+        );
         for (instance, id) in &group.statics {
             assert_eq!(group.members[id].instance_id.as_ref(), Some(instance));
         }
         match group.state() {
             State::Empty => assert!(ids.is_empty()),
             State::Stable => {
-                assert!(group.members().all(|m| m.awaiting_join.is_none() && m.awaiting_sync.is_none()));
+                assert!(
+                    group
+                        .members()
+                        .all(|m| m.awaiting_join.is_none() && m.awaiting_sync.is_none())
+                );
                 assert!(group.members().all(|m| m.offers(group.protocol().unwrap())));
             }
-            State::CompletingRebalance => assert!(group.members().all(|m| m.awaiting_join.is_none())),
+            State::CompletingRebalance => {
+                assert!(group.members().all(|m| m.awaiting_join.is_none()))
+            }
             State::PreparingRebalance => assert!(group.join_deadline_ms.is_some()),
             State::Dead => {}
         }
-        let parked = group.members().filter(|m| m.awaiting_join.is_some()).count()
-            + group.members().filter(|m| m.awaiting_sync.is_some()).count()
-            + group.writes.values().filter(|w| matches!(w, Write::Replacement { .. })).count();
-        assert_eq!(parked, self.open.len(), "every open request is parked somewhere");
+        let parked = group
+            .members()
+            .filter(|m| m.awaiting_join.is_some())
+            .count()
+            + group
+                .members()
+                .filter(|m| m.awaiting_sync.is_some())
+                .count()
+            + group
+                .writes
+                .values()
+                .filter(|w| matches!(w, Write::Replacement { .. }))
+                .count();
+        assert_eq!(
+            parked,
+            self.open.len(),
+            "every open request is parked somewhere"
+        );
     }
 }
 

@@ -11,7 +11,9 @@ impl Group {
     pub(super) fn prepare_rebalance(&mut self, now: Now, out: &mut Vec<Effect>) {
         match self.state {
             State::PreparingRebalance | State::Dead => return,
-            State::CompletingRebalance => self.drop_assignments(ErrorCode::REBALANCE_IN_PROGRESS, now, out),
+            State::CompletingRebalance => {
+                self.drop_assignments(ErrorCode::REBALANCE_IN_PROGRESS, now, out)
+            }
             State::Empty | State::Stable => {}
         }
         // Who was told to wait for an assignment of a stable group and is parked no longer gets one.
@@ -34,7 +36,11 @@ impl Group {
     }
 
     fn rebalance_timeout_ms(&self) -> i64 {
-        self.members.values().map(|member| i64::from(member.rebalance_timeout_ms)).max().unwrap_or(0)
+        self.members
+            .values()
+            .map(|member| i64::from(member.rebalance_timeout_ms))
+            .max()
+            .unwrap_or(0)
     }
 
     /// The assignment of this round comes to nothing; who waits for it is told so.
@@ -55,7 +61,10 @@ impl Group {
     /// Completes the join phase if everybody has come.
     pub(super) fn try_complete_join(&mut self, now: Now, out: &mut Vec<Effect>) {
         let waiting = self.state == State::PreparingRebalance && self.initial_left_ms.is_none();
-        let all_came = self.members.values().all(|member| member.awaiting_join.is_some());
+        let all_came = self
+            .members
+            .values()
+            .all(|member| member.awaiting_join.is_some());
         if waiting && all_came && self.pending.is_empty() {
             self.complete_join(now, out);
         }
@@ -113,7 +122,10 @@ impl Group {
                 member.is_new = false;
             }
             self.touch(&id, now);
-            out.push(Effect::Joined { token, reply: self.join_reply(&id) });
+            out.push(Effect::Joined {
+                token,
+                reply: self.join_reply(&id),
+            });
         }
     }
 
@@ -129,7 +141,11 @@ impl Group {
 
     /// Makes sure that the leader has joined; false if there are members but none that has.
     fn elect_present_leader(&mut self) -> bool {
-        let present = |id: &String| self.members.get(id).is_some_and(|m| m.awaiting_join.is_some());
+        let present = |id: &String| {
+            self.members
+                .get(id)
+                .is_some_and(|m| m.awaiting_join.is_some())
+        };
         if self.members.is_empty() || self.leader.as_ref().is_some_and(present) {
             return true;
         }
@@ -152,7 +168,10 @@ impl Group {
             .collect();
         let mut votes = vec![0_usize; common.len()];
         for member in self.members.values() {
-            let choice = member.protocols.iter().find_map(|p| common.iter().position(|name| *name == p.name));
+            let choice = member
+                .protocols
+                .iter()
+                .find_map(|p| common.iter().position(|name| *name == p.name));
             if let Some(count) = choice.and_then(|choice| votes.get_mut(choice)) {
                 *count += 1;
             }
@@ -166,11 +185,15 @@ impl Group {
     pub(super) fn join_reply(&self, id: &str) -> JoinReply {
         let leads = self.leader.as_deref() == Some(id);
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let members = self.members.values().filter(|_| leads).map(|member| JoinedMember {
-            member_id: member.id.clone(),
-            instance_id: member.instance_id.clone(),
-            metadata: member.metadata(protocol).unwrap_or_default(),
-        });
+        let members = self
+            .members
+            .values()
+            .filter(|_| leads)
+            .map(|member| JoinedMember {
+                member_id: member.id.clone(),
+                instance_id: member.instance_id.clone(),
+                metadata: member.metadata(protocol).unwrap_or_default(),
+            });
         JoinReply {
             error: ErrorCode::NONE,
             generation: self.generation,
@@ -185,11 +208,16 @@ impl Group {
 
     /// Takes a member out; the round is the caller's business.
     pub(super) fn remove(&mut self, id: &str, error: ErrorCode, out: &mut Vec<Effect>) {
-        let Some(mut member) = self.members.remove(id) else { return };
+        let Some(mut member) = self.members.remove(id) else {
+            return;
+        };
         member.answer(id, error, out);
         self.unsynced.remove(id);
         if let Some(instance) = &member.instance_id
-            && self.statics.get(instance).is_some_and(|current| current == id)
+            && self
+                .statics
+                .get(instance)
+                .is_some_and(|current| current == id)
         {
             self.statics.remove(instance);
         }

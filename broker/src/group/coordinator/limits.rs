@@ -1,0 +1,82 @@
+//! What a lossy move does to committed positions (design: "Moves").
+//!
+//! A group that had read and committed further than what reached the new home would skip the records that take the
+//! lost ones' offsets. So positions above a promotion offset are set back to it by records of the new epoch.
+
+use std::collections::HashMap;
+
+use super::super::offsets::{Offsets, TopicPartition};
+
+/// How far a partition reached the new home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub topic: String,
+    pub partition: i32,
+    /// The log end it was promoted at.
+    pub promotion_offset: i64,
+    /// Leader epoch of the last record below it, -1 if there is none.
+    pub leader_epoch: i32,
+}
+
+/// The promotion offsets of one move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    positions: HashMap<TopicPartition, (i64, i32)>,
+    offsets_partitions: HashMap<i32, i64>,
+}
+
+impl Limits {
+    /// `positions`: the data partitions. `offsets_partitions`: promotion offsets of the partitions of
+    /// `__consumer_offsets` that moved too: what was committed at or above is of the new epoch and stays.
+    pub fn new(
+        positions: impl IntoIterator<Item = Limit>,
+        offsets_partitions: impl IntoIterator<Item = (i32, i64)>,
+    ) -> Self {
+        let entry = |limit: Limit| {
+            let at = TopicPartition {
+                topic: limit.topic,
+                partition: limit.partition,
+            };
+            (at, (limit.promotion_offset, limit.leader_epoch))
+        };
+        Self {
+            positions: positions.into_iter().map(entry).collect(),
+            offsets_partitions: offsets_partitions.into_iter().collect(),
+        }
+    }
+
+    /// What must be set back among the positions of one partition of `__consumer_offsets`.
+    #[must_use]
+    pub fn above(&self, offsets_partition: i32, offsets: &Offsets) -> Vec<Clamped> {
+        let moved_at = self
+            .offsets_partitions
+            .get(&offsets_partition)
+            .copied()
+            .unwrap_or(i64::MAX);
+        let over = offsets.iter().filter_map(|(group, at, committed)| {
+            let (to, leader_epoch) = *self.positions.get(at)?;
+            (committed.offset > to && committed.log_offset < moved_at).then(|| Clamped {
+                group: group.to_owned(),
+                topic: at.topic.clone(),
+                partition: at.partition,
+                from: committed.offset,
+                to,
+                leader_epoch,
+            })
+        });
+        let mut found: Vec<_> = over.collect();
+        found.sort();
+        found
+    }
+}
+
+/// A position that was set back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Clamped {
+    pub group: String,
+    pub topic: String,
+    pub partition: i32,
+    pub from: i64,
+    pub to: i64,
+    pub leader_epoch: i32,
+}

@@ -1,0 +1,481 @@
+//! The groups and positions of one partition, in one leadership.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+use whimbrel_wire::ErrorCode;
+
+use super::{
+    super::{
+        machine::{
+            Effect, Group, JoinReply, JoinRequest, Leaver, Now, State, SyncReply, SyncRequest,
+            Token,
+        },
+        offsets::{Committed, Offsets, TopicPartition},
+        records::Entry,
+    },
+    Clamped, Commit, Committer, Options,
+    load::Loaded,
+    work::{Reply, Then, Work},
+};
+
+/// A group in a list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    pub group: String,
+    pub protocol_type: String,
+    pub state: &'static str,
+}
+
+/// A group with its members.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub state: State,
+    pub protocol_type: String,
+    /// Empty unless the group is stable.
+    pub protocol: String,
+    pub members: Vec<super::super::machine::Member>,
+}
+
+/// How far the load has come.
+#[derive(Clone, Debug)]
+enum Progress {
+    Loading,
+    /// With what was set back.
+    Loaded(Vec<Clamped>),
+    Closed,
+}
+
+pub(super) struct Shard {
+    partition: i32,
+    epoch: i32,
+    pub(super) options: Options,
+    state: Mutex<Contents>,
+    /// Something was queued, or the shard was closed.
+    pub(super) stirred: Notify,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Default)]
+pub(super) struct Contents {
+    active: bool,
+    closed: bool,
+    /// The lease is away: sessions stand still, because nobody's heartbeat is heard.
+    paused: bool,
+    pub(super) groups: HashMap<String, Group>,
+    pub(super) offsets: Offsets,
+    joins: HashMap<Token, oneshot::Sender<JoinReply>>,
+    syncs: HashMap<Token, oneshot::Sender<SyncReply>>,
+    next_token: u64,
+    pub(super) queue: VecDeque<Work>,
+}
+
+impl Shard {
+    pub(super) fn new(partition: i32, epoch: i32, options: Options) -> Self {
+        Self {
+            partition,
+            epoch,
+            options,
+            state: Mutex::default(),
+            stirred: Notify::new(),
+            progress: watch::Sender::new(Progress::Loading),
+        }
+    }
+
+    pub(super) fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    pub(super) fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.state.lock().active
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    pub(super) fn contents<T>(&self, look: impl FnOnce(&mut Contents) -> T) -> T {
+        look(&mut self.state.lock())
+    }
+
+    pub(super) async fn loaded(&self) -> Option<Vec<Clamped>> {
+        let mut progress = self.progress.subscribe();
+        let done = progress
+            .wait_for(|progress| !matches!(progress, Progress::Loading))
+            .await
+            .ok()?;
+        match &*done {
+            Progress::Loaded(clamped) => Some(clamped.clone()),
+            Progress::Loading | Progress::Closed => None,
+        }
+    }
+
+    /// The log was read, and positions were set back: requests are answered from now on.
+    pub(super) fn open(&self, loaded: Loaded, clamped: Vec<Clamped>, now: Now) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let rules = &self.options.rules;
+        let restored = loaded.groups.into_iter().map(|(id, record)| {
+            let group = Group::restore(&id, rules.clone(), record, now);
+            (id, group)
+        });
+        state.groups = restored.collect();
+        state.offsets = loaded.offsets;
+        state.active = true;
+        drop(state);
+        // After a second load the first report stands.
+        self.progress.send_if_modified(|progress| {
+            let first = matches!(progress, Progress::Loading);
+            if first {
+                *progress = Progress::Loaded(clamped);
+            }
+            first
+        });
+    }
+
+    /// The outcome of a write is unknown: everybody is sent away until the log was read again.
+    pub(super) fn suspend(&self, error: ErrorCode) {
+        self.state.lock().empty(error);
+    }
+
+    /// The leadership is over.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.empty(ErrorCode::NOT_COORDINATOR);
+        drop(state);
+        self.progress.send_replace(Progress::Closed);
+        self.stirred.notify_one();
+    }
+
+    /// Queues work nobody waits for.
+    pub(super) fn push(&self, work: Work) {
+        let mut state = self.state.lock();
+        // A topic deleted while the partition is being loaded is forgotten afterwards.
+        let later = matches!(work, Work::Forget { .. }) && !state.closed;
+        if state.active || later {
+            state.queue.push_back(work);
+            drop(state);
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Queues work and waits for its outcome.
+    pub(super) async fn enqueue<T>(
+        &self,
+        work: impl FnOnce(Reply<T>) -> Work,
+    ) -> Result<T, ErrorCode> {
+        let (reply, done) = oneshot::channel();
+        self.push(work(reply));
+        done.await.unwrap_or(Err(ErrorCode::NOT_COORDINATOR))
+    }
+
+    pub(super) fn join(
+        &self,
+        group: &str,
+        request: JoinRequest,
+        suffix: &str,
+        now: Now,
+    ) -> oneshot::Receiver<JoinReply> {
+        let (sender, waiting) = oneshot::channel();
+        let mut state = self.state.lock();
+        if state.active {
+            let token = state.token();
+            state.joins.insert(token, sender);
+            let effects = state
+                .group_or_new(group, &self.options, now)
+                .join(now, token, request, suffix);
+            self.settle(&mut state, group, effects);
+        }
+        waiting
+    }
+
+    pub(super) fn sync(
+        &self,
+        group: &str,
+        request: SyncRequest,
+        now: Now,
+    ) -> oneshot::Receiver<SyncReply> {
+        let (sender, waiting) = oneshot::channel();
+        let mut state = self.state.lock();
+        if state.active {
+            let token = state.token();
+            state.syncs.insert(token, sender);
+            let effects = match state.groups.get_mut(group) {
+                Some(group) => group.sync(now, token, request),
+                None => {
+                    let reply = SyncReply {
+                        error: ErrorCode::UNKNOWN_MEMBER_ID,
+                        ..SyncReply::default()
+                    };
+                    vec![Effect::Synced { token, reply }]
+                }
+            };
+            self.settle(&mut state, group, effects);
+        }
+        waiting
+    }
+
+    pub(super) fn heartbeat(
+        &self,
+        group: &str,
+        member_id: &str,
+        instance_id: Option<&str>,
+        generation: i32,
+        now: Now,
+    ) -> ErrorCode {
+        match self.state.lock().groups.get_mut(group) {
+            Some(group) => group.heartbeat(now, member_id, instance_id, generation),
+            None => ErrorCode::UNKNOWN_MEMBER_ID,
+        }
+    }
+
+    pub(super) fn leave(&self, group: &str, leavers: &[Leaver], now: Now) -> Vec<ErrorCode> {
+        let mut state = self.state.lock();
+        let Some(found) = state.groups.get_mut(group) else {
+            return vec![ErrorCode::UNKNOWN_MEMBER_ID; leavers.len()];
+        };
+        let (codes, effects) = found.leave(now, leavers);
+        self.settle(&mut state, group, effects);
+        codes
+    }
+
+    pub(super) fn commit(
+        &self,
+        committer: &Committer,
+        commits: Vec<Commit>,
+        expire_ms: Option<i64>,
+        now: Now,
+    ) -> Result<oneshot::Receiver<Result<(), ErrorCode>>, ErrorCode> {
+        let mut state = self.state.lock();
+        if !state.active {
+            return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+        }
+        if state.queue.len() >= self.options.max_queued {
+            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+        }
+        let name = &committer.group;
+        match state.groups.get_mut(name) {
+            Some(group) => group.check_commit(
+                now,
+                &committer.member_id,
+                committer.instance_id.as_deref(),
+                committer.generation,
+            )?,
+            None if committer.generation < 0 => {}
+            None => return Err(ErrorCode::ILLEGAL_GENERATION),
+        }
+        let (reply, waiting) = oneshot::channel();
+        let entry = |commit: Commit| Entry::Position {
+            group: name.clone(),
+            at: commit.at,
+            committed: Some(Committed {
+                offset: commit.offset,
+                leader_epoch: commit.leader_epoch,
+                metadata: commit.metadata,
+                commit_ms: now.wall_ms,
+                expire_ms,
+                log_offset: -1,
+            }),
+        };
+        let entries = commits.into_iter().map(entry).collect();
+        state.queue.push_back(Work::Records {
+            entries,
+            then: Then::Answer(reply),
+        });
+        drop(state);
+        self.stirred.notify_one();
+        Ok(waiting)
+    }
+
+    pub(super) fn fetch(
+        &self,
+        group: &str,
+        places: Option<&[TopicPartition]>,
+    ) -> Vec<(TopicPartition, Option<Committed>)> {
+        let state = self.state.lock();
+        match places {
+            Some(places) => places
+                .iter()
+                .map(|at| (at.clone(), state.offsets.get(group, at).cloned()))
+                .collect(),
+            None => state
+                .offsets
+                .of(group)
+                .map(|(at, committed)| (at.clone(), Some(committed.clone())))
+                .collect(),
+        }
+    }
+
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let state = self.state.lock();
+        let mut all: Vec<_> = state
+            .groups
+            .values()
+            .filter(|group| !group.is_forgettable())
+            .map(listed)
+            .collect();
+        let simple = |id: &&str| state.groups.get(*id).is_none_or(Group::is_forgettable);
+        all.extend(state.offsets.groups().filter(simple).map(|id| Listed {
+            group: id.to_owned(),
+            protocol_type: String::new(),
+            state: State::Empty.name(),
+        }));
+        all
+    }
+
+    pub(super) fn describe(&self, id: &str) -> Option<Description> {
+        let state = self.state.lock();
+        let Some(group) = state.groups.get(id) else {
+            let simple = Description {
+                state: State::Empty,
+                protocol_type: String::new(),
+                protocol: String::new(),
+                members: Vec::new(),
+            };
+            return state.offsets.contains(id).then_some(simple);
+        };
+        let stable = group.state() == State::Stable;
+        Some(Description {
+            state: group.state(),
+            protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
+            protocol: group
+                .protocol()
+                .filter(|_| stable)
+                .unwrap_or_default()
+                .to_owned(),
+            members: group.members().cloned().collect(),
+        })
+    }
+
+    /// Lets everything happen that is due; nothing is while the partition is not `led`.
+    pub(super) fn tick(&self, now: Now, led: bool) {
+        let mut state = self.state.lock();
+        if !led {
+            state.paused = true;
+            return;
+        }
+        if std::mem::take(&mut state.paused) {
+            state
+                .groups
+                .values_mut()
+                .for_each(|group| group.renew_sessions(now));
+        }
+        let due: Vec<_> = state
+            .groups
+            .iter()
+            .filter(|(_, group)| group.wake_ms() <= now.mono_ms)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in due {
+            let effects = state
+                .groups
+                .get_mut(&id)
+                .map(|group| group.tick(now))
+                .unwrap_or_default();
+            self.settle(&mut state, &id, effects);
+        }
+    }
+
+    /// The record of a group's ticket was written, or could not be.
+    pub(super) fn persisted(
+        &self,
+        id: &str,
+        ticket: u64,
+        outcome: Result<(), ErrorCode>,
+        now: Now,
+    ) {
+        let mut state = self.state.lock();
+        let effects = state
+            .groups
+            .get_mut(id)
+            .map(|group| group.persisted(now, ticket, outcome))
+            .unwrap_or_default();
+        self.settle(&mut state, id, effects);
+    }
+
+    /// Does what a group asked for.
+    fn settle(&self, state: &mut Contents, id: &str, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Persist { ticket, record } => {
+                    let entries = vec![Entry::Group {
+                        group: id.to_owned(),
+                        record: Some(record),
+                    }];
+                    let then = Then::Group {
+                        group: id.to_owned(),
+                        ticket,
+                    };
+                    state.queue.push_back(Work::Records { entries, then });
+                    self.stirred.notify_one();
+                }
+                reply => state.answer(reply),
+            }
+        }
+        if state.groups.get(id).is_some_and(Group::is_forgettable) {
+            state.groups.remove(id);
+        }
+    }
+}
+
+fn listed(group: &Group) -> Listed {
+    Listed {
+        group: group.id().to_owned(),
+        protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
+        state: group.state().name(),
+    }
+}
+
+impl Contents {
+    fn token(&mut self) -> Token {
+        self.next_token += 1;
+        Token(self.next_token)
+    }
+
+    fn group_or_new(&mut self, id: &str, options: &Options, now: Now) -> &mut Group {
+        self.groups
+            .entry(id.to_owned())
+            .or_insert_with(|| Group::new(id, options.rules.clone(), now))
+    }
+
+    /// A client that hung up meanwhile needs no answer.
+    pub(super) fn answer(&mut self, effect: Effect) {
+        match effect {
+            Effect::Joined { token, reply } => {
+                if let Some(waiting) = self.joins.remove(&token) {
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Synced { token, reply } => {
+                if let Some(waiting) = self.syncs.remove(&token) {
+                    let _ = waiting.send(reply);
+                }
+            }
+            Effect::Persist { .. } => {}
+        }
+    }
+
+    /// Sends everybody away.
+    fn empty(&mut self, error: ErrorCode) {
+        self.active = false;
+        for (_, mut group) in std::mem::take(&mut self.groups) {
+            for effect in group.close(ErrorCode::NOT_COORDINATOR) {
+                self.answer(effect);
+            }
+        }
+        let (kept, refused) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|work| matches!(work, Work::Forget { .. }));
+        self.queue = kept;
+        VecDeque::into_iter(refused).for_each(|work| work.refuse(error));
+        self.offsets = Offsets::default();
+    }
+}

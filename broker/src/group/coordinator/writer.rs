@@ -1,0 +1,345 @@
+//! The one task of a shard: load, set back, then write batch after batch.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use whimbrel_runtime::{Backoff, Clock, Shutdown};
+use whimbrel_wire::{BatchBuilder, ErrorCode};
+
+use super::{
+    super::{
+        machine::Now,
+        offsets::{Committed, TopicPartition},
+        records::{self, Entry},
+        store::OffsetsLog,
+    },
+    Clamped, Limits,
+    load::{self, Loaded},
+    now,
+    shard::{Contents, Shard},
+    work::{Then, Work, nothing_appended},
+};
+
+/// Most records a sweep removes at once.
+const SWEEP_RECORDS: usize = 1_000;
+/// What the batch header and a record's frame take, roughly; only used to stay below the limit.
+const RECORD_OVERHEAD_BYTES: usize = 100;
+
+/// Runs until the shard is closed or the process ends.
+pub(super) async fn run(
+    shard: &Shard,
+    log: &dyn OffsetsLog,
+    clock: &Clock,
+    mut limits: Option<Arc<Limits>>,
+    shutdown: &Shutdown,
+) {
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    while !shard.is_closed() && !shutdown.requested() {
+        match begin(shard, log, clock, limits.as_deref()).await {
+            Ok((loaded, clamped)) => {
+                backoff.reset();
+                // Once is enough: what is committed from here on belongs to the new epoch.
+                limits = None;
+                shard.open(loaded, clamped, now(clock));
+                let ended = shutdown.unless(write_all(shard, log, clock)).await;
+                if ended.is_none() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(partition = shard.partition(), epoch = shard.epoch(), %error, "groups are not loaded yet");
+                shutdown.unless(clock.sleep(backoff.next())).await;
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum BeginError {
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    #[error("positions could not be set back: {}", .0.name())]
+    Clamp(ErrorCode),
+}
+
+/// Reads the log and sets back what a lossy move left too high.
+async fn begin(
+    shard: &Shard,
+    log: &dyn OffsetsLog,
+    clock: &Clock,
+    limits: Option<&Limits>,
+) -> Result<(Loaded, Vec<Clamped>), BeginError> {
+    let mut loaded = load::load(log, shard.partition()).await?;
+    let clamped = limits
+        .map(|limits| limits.above(shard.partition(), &loaded.offsets))
+        .unwrap_or_default();
+    let entries = set_back(&clamped, now(clock));
+    for chunk in split(entries, shard.options.max_batch_bytes) {
+        let base = append(shard, log, &chunk, now(clock))
+            .await
+            .map_err(BeginError::Clamp)?;
+        for (entry, log_offset) in chunk.into_iter().zip(base..) {
+            if let Entry::Position {
+                group,
+                at,
+                committed: Some(committed),
+            } = entry
+            {
+                loaded.offsets.apply(
+                    &group,
+                    at,
+                    Committed {
+                        log_offset,
+                        ..committed
+                    },
+                );
+            }
+        }
+    }
+    Ok((loaded, clamped))
+}
+
+fn set_back(clamped: &[Clamped], now: Now) -> Vec<Entry> {
+    let entry = |c: &Clamped| Entry::Position {
+        group: c.group.clone(),
+        at: TopicPartition {
+            topic: c.topic.clone(),
+            partition: c.partition,
+        },
+        committed: Some(Committed {
+            offset: c.to,
+            leader_epoch: c.leader_epoch,
+            metadata: String::new(),
+            commit_ms: now.wall_ms,
+            expire_ms: None,
+            log_offset: -1,
+        }),
+    };
+    clamped.iter().map(entry).collect()
+}
+
+/// Writes until the shard is closed, or until the outcome of a write is unknown.
+async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
+    loop {
+        let stirred = shard.stirred.notified();
+        if shard.is_closed() {
+            return;
+        }
+        let Some(job) = shard.contents(|contents| next(contents, shard, now(clock))) else {
+            stirred.await;
+            continue;
+        };
+        for (entries, then) in job.batches {
+            match append(shard, log, &entries, now(clock)).await {
+                Ok(base) => {
+                    shard.contents(|contents| apply(contents, entries, base));
+                    then.into_iter()
+                        .for_each(|then| succeed(shard, then, now(clock)));
+                }
+                Err(error) if nothing_appended(error) => {
+                    then.into_iter()
+                        .for_each(|then| fail(shard, then, error, now(clock)));
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        partition = shard.partition(),
+                        error = error.name(),
+                        "a write of groups has an unknown outcome; reading the log again"
+                    );
+                    shard.suspend(error);
+                    then.into_iter().for_each(|then| then.refuse(error));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Batches to be written one after the other, and what follows each.
+struct Job {
+    batches: Vec<(Vec<Entry>, Vec<Then>)>,
+}
+
+/// Takes what is to be written next off the queue.
+fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
+    let max_bytes = shard.options.max_batch_bytes;
+    loop {
+        let (entries, then) = match contents.queue.pop_front()? {
+            Work::Records { entries, then } => {
+                return Some(gather(contents, entries, then, max_bytes));
+            }
+            Work::Delete { group, reply } => match contents.deletion(&group) {
+                Ok(entries) => (entries, Then::Answer(reply)),
+                Err(error) => {
+                    Then::Answer(reply).refuse(error);
+                    continue;
+                }
+            },
+            Work::Clamp { limits, reply } => {
+                let clamped = limits.above(shard.partition(), &contents.offsets);
+                (set_back(&clamped, now), Then::Report { clamped, reply })
+            }
+            Work::Forget { topics } => (contents.forget(&topics), Then::Nothing),
+            Work::Sweep => (
+                contents.lapsed(shard.options.offsets_retention_ms, now, SWEEP_RECORDS),
+                Then::Nothing,
+            ),
+        };
+        if entries.is_empty() {
+            succeed_empty(then);
+            continue;
+        }
+        // The last batch brings the answer.
+        let mut batches: Vec<_> = split(entries, max_bytes)
+            .into_iter()
+            .map(|chunk| (chunk, Vec::new()))
+            .collect();
+        if let Some((_, last)) = batches.last_mut() {
+            last.push(then);
+        }
+        return Some(Job { batches });
+    }
+}
+
+/// One batch of as much as is queued and fits: all that came while the last one was being written.
+fn gather(contents: &mut Contents, mut entries: Vec<Entry>, then: Then, max_bytes: usize) -> Job {
+    let mut all = vec![then];
+    let mut bytes: usize = entries.iter().map(size).sum();
+    while let Some(Work::Records { entries: more, .. }) = contents.queue.front() {
+        bytes = bytes.saturating_add(more.iter().map(size).sum());
+        if bytes > max_bytes {
+            break;
+        }
+        if let Some(Work::Records {
+            entries: more,
+            then,
+        }) = contents.queue.pop_front()
+        {
+            entries.extend(more);
+            all.push(then);
+        }
+    }
+    Job {
+        batches: vec![(entries, all)],
+    }
+}
+
+fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {
+    let mut chunks: Vec<Vec<Entry>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for entry in entries {
+        let size = size(&entry);
+        bytes = bytes.saturating_add(size);
+        if bytes > max_bytes {
+            chunks.push(Vec::new());
+            bytes = size;
+        }
+        if let Some(last) = chunks.last_mut() {
+            last.push(entry);
+        }
+    }
+    chunks
+}
+
+fn size(entry: &Entry) -> usize {
+    let payload = match entry {
+        Entry::Position {
+            group,
+            at,
+            committed,
+        } => group.len() + at.topic.len() + committed.as_ref().map_or(0, |c| c.metadata.len()),
+        Entry::Group { group, record } => {
+            let members = record.iter().flat_map(|record| &record.members);
+            let member = |m: &super::super::machine::MemberRecord| {
+                let names = m.member_id.len() + m.client_id.len() + m.client_host.len();
+                names
+                    + m.instance_id.as_ref().map_or(0, String::len)
+                    + m.subscription.len()
+                    + m.assignment.len()
+            };
+            group.len()
+                + members
+                    .map(|m| member(m) + RECORD_OVERHEAD_BYTES)
+                    .sum::<usize>()
+        }
+    };
+    payload + RECORD_OVERHEAD_BYTES
+}
+
+async fn append(
+    shard: &Shard,
+    log: &dyn OffsetsLog,
+    entries: &[Entry],
+    now: Now,
+) -> Result<i64, ErrorCode> {
+    if entries.is_empty() {
+        return Ok(-1);
+    }
+    let batch = batch(entries, now).ok_or(ErrorCode::RECORD_LIST_TOO_LARGE)?;
+    log.append(shard.partition(), batch).await
+}
+
+fn batch(entries: &[Entry], now: Now) -> Option<Bytes> {
+    let mut builder = BatchBuilder::new(0);
+    for entry in entries {
+        let (key, value) = records::encode(entry);
+        builder
+            .add(now.wall_ms, Some(&key), value.as_deref(), &[])
+            .ok()?;
+    }
+    builder.finish().ok()
+}
+
+/// The records stand in the log from `base` on.
+fn apply(contents: &mut Contents, entries: Vec<Entry>, base: i64) {
+    for (entry, log_offset) in entries.into_iter().zip(base..) {
+        match entry {
+            Entry::Position {
+                group,
+                at,
+                committed: Some(committed),
+            } => {
+                contents.offsets.apply(
+                    &group,
+                    at,
+                    Committed {
+                        log_offset,
+                        ..committed
+                    },
+                );
+            }
+            Entry::Position {
+                group,
+                at,
+                committed: None,
+            } => contents.offsets.remove(&group, &at),
+            Entry::Group { .. } => {}
+        }
+    }
+}
+
+fn succeed(shard: &Shard, then: Then, now: Now) {
+    match then {
+        Then::Group { group, ticket } => shard.persisted(&group, ticket, Ok(()), now),
+        other => succeed_empty(other),
+    }
+}
+
+fn succeed_empty(then: Then) {
+    match then {
+        Then::Answer(reply) => {
+            let _ = reply.send(Ok(()));
+        }
+        Then::Report { clamped, reply } => {
+            let _ = reply.send(Ok(clamped));
+        }
+        Then::Group { .. } | Then::Nothing => {}
+    }
+}
+
+fn fail(shard: &Shard, then: Then, error: ErrorCode, now: Now) {
+    match then {
+        Then::Group { group, ticket } => shard.persisted(&group, ticket, Err(error), now),
+        other => other.refuse(error),
+    }
+}
