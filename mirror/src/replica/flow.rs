@@ -118,10 +118,10 @@ impl Flow {
                 self.sink_heard_ms = now_ms;
             }
             Event::SinkDown => self.sink_down(),
-            Event::FromSink(frame) => self.from_sink(frame),
+            Event::FromSink(frame) => self.sink_frame(frame),
             Event::SourceUp(node) => self.source_up(node),
             Event::SourceDown(node) => self.source_down(node),
-            Event::FromSource(node, frame) => self.from_source(node, frame),
+            Event::FromSource(node, frame) => self.source_frame(node, frame),
             Event::Tick => self.tick(),
         }
         self.deal();
@@ -205,7 +205,7 @@ impl Flow {
         }
     }
 
-    fn from_sink(&mut self, frame: FromSink) {
+    fn sink_frame(&mut self, frame: FromSink) {
         if !self.sink_up {
             return;
         }

@@ -117,7 +117,6 @@ async fn source(mut stream: SourceServer, batches: Arc<Vec<Bytes>>, cut_after: u
     }
 }
 
-#[expect(clippy::ptr_arg, reason = "it maps over a slice of them")]
 fn base(batch: &Bytes) -> i64 {
     BatchHeader::parse(batch).expect("a batch").base_offset
 }

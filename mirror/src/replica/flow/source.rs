@@ -168,7 +168,7 @@ impl Flow {
         self.credit.share_among(self.sources.len());
     }
 
-    pub(super) fn from_source(&mut self, node: NodeId, frame: FromSource) {
+    pub(super) fn source_frame(&mut self, node: NodeId, frame: FromSource) {
         let now_ms = self.now_ms;
         match self.sources.get_mut(&node) {
             Some(source) if source.up => source.heard_ms = now_ms,

@@ -363,8 +363,8 @@ impl World {
             }
             // More than a round of this model can bring.
             for _ in 0..20 {
-                for n in 0..2 {
-                    self.deliver(SOURCES[n]);
+                for node in SOURCES {
+                    self.deliver(node);
                 }
                 self.sink_works();
                 self.sink_answers();
