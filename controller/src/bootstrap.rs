@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use openraft::BasicNode;
+use openraft::{
+    BasicNode,
+    error::{InitializeError, RaftError},
+};
 use tokio::sync::watch;
 use whimbrel_runtime::{Shutdown, random};
 
@@ -22,7 +25,11 @@ pub(crate) async fn form(raft: &Raft, options: &Options) -> Result<(), String> {
         return Ok(());
     }
     let members: BTreeMap<u64, BasicNode> = options.voters.iter().map(|(id, at)| (*id, BasicNode::new(at))).collect();
-    raft.initialize(members).await.map_err(|e| e.to_string())
+    match raft.initialize(members).await {
+        // It heard from the others in between: they have formed it already.
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Proposes the fleet's first commit whenever this voter leads and none is there; ends once it is.

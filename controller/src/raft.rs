@@ -64,3 +64,30 @@ pub(crate) fn config(options: &Options) -> Config {
         ..Config::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use openraft::testing::{StoreBuilder, Suite};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Fresh;
+
+    impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Fresh {
+        async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError> {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, found) = Store::open(dir.path(), 1, Some("f")).unwrap();
+            let pending = Arc::new(Pending::default());
+            let machine = Machine::load(store.clone(), Arc::clone(&pending), found.snapshot).unwrap();
+            Ok((dir, LogStore::new(store, pending), machine))
+        }
+    }
+
+    #[test]
+    fn the_storage_keeps_openrafts_contract() {
+        Suite::test_all(Fresh).unwrap();
+    }
+}

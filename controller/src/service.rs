@@ -122,7 +122,7 @@ impl Core {
         let network = Network { fleet_id: Arc::clone(&fleet_id), voters: Arc::clone(&voters) };
         let log = LogStore::new(store, Arc::clone(&pending));
         let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(|e| storage(e.to_string()))?;
-        let proposer = Proposer { raft: raft.clone(), voter: id, voters, clock: clock.clone() };
+        let proposer = Proposer { raft: raft.clone(), voter: id, voters, clock: clock.clone(), out_of_touch_ms: options.election_max_ms };
         let ceilings = Arc::new(Ceilings::default());
         let voter = Voter {
             fleet_id: Arc::clone(&fleet_id),

@@ -63,7 +63,8 @@ impl Mover {
         if !fence.accept_loss.allows(bound) {
             return self.abort(&group.name, fence, too_much(bound), fence_ms).await;
         }
-        let lossy = fence.mode == MoveMode::Failover && bound != LossBound::AtMost(Position::default());
+        let lossless = matches!(bound, LossBound::AtMost(p) if p.records == 0);
+        let lossy = fence.mode == MoveMode::Failover && !lossless;
         let command = Command::Move {
             group: group.name.clone(),
             epoch: fence.epoch,

@@ -13,8 +13,6 @@ use crate::state::{Applied, Command};
 
 /// A commit that takes longer is reported as of unknown outcome.
 const COMMIT: Duration = Duration::from_secs(5);
-/// A leader that no quorum has acknowledged for so long does not call itself one any more.
-const OUT_OF_TOUCH_MS: u64 = 3_000;
 
 /// Why a command did not come to an answer.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +34,9 @@ pub(crate) struct Proposer {
     pub(crate) voter: u64,
     pub(crate) voters: Arc<BTreeMap<u64, HostPort>>,
     pub(crate) clock: Clock,
+    /// A leader that no quorum has acknowledged for so long does not call itself one any more: the
+    /// others may have elected another by then.
+    pub(crate) out_of_touch_ms: u64,
 }
 
 impl Proposer {
@@ -78,7 +79,7 @@ impl Proposer {
     fn leads(&self, metrics: &RaftMetrics<u64, BasicNode>) -> bool {
         metrics.state == ServerState::Leader
             && metrics.current_leader == Some(self.voter)
-            && metrics.millis_since_quorum_ack.is_none_or(|ms| ms < OUT_OF_TOUCH_MS)
+            && metrics.millis_since_quorum_ack.is_none_or(|ms| ms < self.out_of_touch_ms)
     }
 
     /// True while a leader is known and, if it is this one, in touch with a majority.

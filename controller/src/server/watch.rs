@@ -18,10 +18,10 @@ use crate::{raft::Proposer, state::State};
 
 /// Bytes of JSON per event.
 const PAGE_BYTES: usize = 512 << 10;
-/// How long a voter without a leader keeps its streams: longer than an ordinary election.
-const OUT_OF_TOUCH: u32 = 5;
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+/// After how many beats a voter without a leader ends its streams: longer than an ordinary election.
+const OUT_OF_TOUCH: u32 = 6;
+/// How often something is sent, an empty page if nothing else, and how often the leader is looked for.
+const BEAT: Duration = Duration::from_millis(500);
 
 pub(super) type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, Status>> + Send>>;
 
@@ -108,11 +108,12 @@ impl Watcher {
             tokio::select! {
                 () = self.shutdown.wait() => return None,
                 changed = self.state.changed() => if changed.is_err() { return None },
-                () = self.clock.sleep(LOOK) => {
+                () = self.clock.sleep(BEAT) => {
                     self.out_of_touch = if self.proposer.in_touch() { 0 } else { self.out_of_touch + 1 };
                     if self.out_of_touch >= OUT_OF_TOUCH {
                         return Some(Err(Status::unavailable("this voter has lost sight of a leader")));
                     }
+                    return Some(Ok(WatchEvent { version: now.view.version, page: bytes::Bytes::new(), last: false }));
                 }
             }
         }

@@ -1,5 +1,8 @@
 //! Elections, restarts, and what the client sees of them.
 
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, stream};
 use whimbrel_controller::{Bootstrap, Service, StartError};
 use whimbrel_fleet::{TopicId, naming::CONSUMER_OFFSETS};
 use whimbrel_rpc::controller::{ControlError, NewTopic};
@@ -49,6 +52,33 @@ async fn the_fleet_lives_through_the_loss_and_return_of_its_leader() {
     assert!(fleet.handle(leader).view().topics.contains_key("later"));
     client.delete_topic("later").await.unwrap();
     assert_eq!(client.status().await.unwrap().view.topics.len(), 2);
+    broker.kill().await;
+    fleet.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_that_was_away_for_long_is_brought_up_by_a_snapshot() {
+    let mut fleet = Fleet::start().await;
+    let leader = fleet.leader().await;
+    let away = if leader == 1 { 2 } else { 1 };
+    let client = fleet.client(TOOL);
+    let broker = Broker::start(&fleet, HOME, 1, "east").await;
+    fleet.stop(away).await;
+    // More commands than the log keeps below a snapshot.
+    let ask = |_| {
+        let (client, id) = (client.clone(), broker.node.id);
+        async move { client.allocate_producer_ids(id).await.unwrap().first }
+    };
+    let firsts: BTreeSet<i64> = stream::iter(0..4_100).map(ask).buffer_unordered(128).collect().await;
+    assert_eq!(firsts.len(), 4_100, "no block was given twice");
+    let version = client.create_topic(NewTopic::new("after", 1)).await.unwrap().version;
+    fleet.restart(away).await;
+    eventually("the returned voter catches up", || fleet.handle(away).view().version >= version).await;
+    assert_eq!(fleet.handle(away).view(), fleet.handle(leader).view());
+    // What it was given survives its own restart.
+    fleet.stop(away).await;
+    fleet.restart(away).await;
+    eventually("the view comes from its files", || fleet.handle(away).view().topics.contains_key("after")).await;
     broker.kill().await;
     fleet.end().await;
 }

@@ -3,7 +3,10 @@
 use whimbrel_fleet::{
     AcceptLoss, Clamp, LossBound, MoveMode, MoveReport, NodeId, Position, RegionEpoch, TopicPartition, moves::MoveOutcome,
 };
-use whimbrel_rpc::controller::{ControlError, ControllerClient, MoveRequest, NewTopic};
+use whimbrel_rpc::{
+    controller::{ControlError, ControllerClient, MoveRequest, NewTopic},
+    proto::controller::{CeilingsRequest, voter_client::VoterClient},
+};
 
 use crate::{
     broker::{Broker, group},
@@ -35,6 +38,22 @@ async fn two_regions(fleet: &Fleet, west: i64) -> (ControllerClient, Broker, Bro
     eventually("a lease", || east.holds()).await;
     east.leases.set_position(&group(), Position { records: 100, bytes: 1_000 });
     eventually("the ceiling", || east.leases.covers(&group(), Position { records: 100, bytes: 1_000 })).await;
+    // Every voter has granted a ceiling and the leader has heard both brokers: whoever dies next, the
+    // numbers are there.
+    for address in fleet.addresses(TOOL) {
+        let mut voter = VoterClient::connect(format!("http://{address}")).await.unwrap();
+        let ask = || CeilingsRequest { fleet_id: "fleet-1".into(), group: group().to_string() };
+        while voter.ceilings(ask()).await.unwrap().into_inner().held.iter().all(|held| held.records < 100) {
+            tokio::task::yield_now().await;
+        }
+    }
+    let request = MoveRequest::new(group(), "west".into(), MoveMode::Failover);
+    loop {
+        let plan = client.plan_move(&request).await.unwrap();
+        if plan.home.is_some_and(|home| home.records == 100) && plan.target.records == u64::try_from(west).unwrap() {
+            break;
+        }
+    }
     (client, east, far, at)
 }
 
@@ -132,6 +151,7 @@ async fn a_home_cut_off_together_with_the_old_leader_gets_no_lease_once_the_move
         fleet.link(HOME, other, true);
     }
     fleet.leader_other_than(leader).await;
+    eventually("the cut-off leader no longer calls itself one", || !fleet.handle(leader).is_leader()).await;
     let mut request = MoveRequest::new(group(), "west".into(), MoveMode::Failover);
     request.accept_loss = AcceptLoss::Unknown;
     client.apply_move(&request).await.unwrap();

@@ -23,6 +23,9 @@ use crate::proto::controller::controller_client;
 pub(super) const MESSAGE_BYTES: usize = 16 << 20;
 /// One attempt at one voter: long enough for a commit over a slow WAN.
 const ATTEMPT: Duration = Duration::from_secs(3);
+/// One attempt of what is answered from memory and sent again in a second anyway: a voter that went
+/// silent is left quickly.
+pub(super) const BRIEF: Duration = Duration::from_millis(700);
 /// A whole call: outlives an election.
 const CALL: Duration = Duration::from_secs(15);
 
@@ -82,13 +85,22 @@ impl Calls {
         F: Fn(Stub) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
+        self.leader_within(ATTEMPT, name, again, call).await
+    }
+
+    /// As [`Self::leader`], with another deadline for each attempt.
+    pub(super) async fn leader_within<T, F, Fut>(&self, attempt: Duration, name: &'static str, again: Again, call: F) -> Result<T, ControlError>
+    where
+        F: Fn(Stub) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
         let begun = self.clock.boot_ms();
         let mut last = "no voters are configured".to_owned();
         let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_millis(500));
         loop {
             for _ in 0..self.voters.len() {
                 let index = self.leader.load(Ordering::Relaxed) % self.voters.len();
-                match self.attempt(name, index, &call).await {
+                match self.attempt(attempt, name, index, &call).await {
                     Ok(answer) => return Ok(answer),
                     Err(Attempt::Final(error)) => return Err(error),
                     Err(Attempt::Doubt(why)) if again == Again::Never => return Err(ControlError::Unknown { call: name, last: why }),
@@ -113,16 +125,16 @@ impl Calls {
         }
     }
 
-    async fn attempt<T, F, Fut>(&self, name: &'static str, index: usize, call: &F) -> Result<T, Attempt>
+    async fn attempt<T, F, Fut>(&self, deadline: Duration, name: &'static str, index: usize, call: &F) -> Result<T, Attempt>
     where
         F: Fn(Stub) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
         let Some(stub) = self.stub(index) else { return Err(Attempt::NotReached("no such voter".to_owned())) };
-        match self.clock.within(ATTEMPT, call(stub)).await {
+        match self.clock.within(deadline, call(stub)).await {
             Some(Ok(answer)) => Ok(answer.into_inner()),
             Some(Err(status)) => Err(judge(name, &status)),
-            None => Err(Attempt::Doubt(format!("no answer in {} ms", ATTEMPT.as_millis()))),
+            None => Err(Attempt::Doubt(format!("no answer in {} ms", deadline.as_millis()))),
         }
     }
 

@@ -7,7 +7,7 @@ use whimbrel_fleet::{Clamp, Daemon, GroupName, HostPort, MovePlan, MoveReport, N
 use whimbrel_runtime::{Clock, Tasks};
 
 use super::{
-    call::{Again, Calls},
+    call::{Again, BRIEF, Calls},
     error::ControlError,
     messages::{FleetStatus, MoveRequest, NewTopic, PositionReport, ProducerIdBlock, Registered, TopicChanged, id_or_nil},
     registration::{self, Registration},
@@ -136,7 +136,7 @@ impl ControllerClient {
     /// False when the fleet does not know this incarnation; [`Self::keep_registered`] then registers again.
     pub async fn report_positions(&self, report: PositionReport) -> Result<bool, ControlError> {
         let request = proto::PositionReport::from(report);
-        let reply = self.inner.calls.leader("report_positions", Again::Repeat, |mut c| {
+        let reply = self.inner.calls.leader_within(BRIEF, "report_positions", Again::Repeat, |mut c| {
             let request = request.clone();
             async move { c.report_positions(request).await }
         });

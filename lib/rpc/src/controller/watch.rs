@@ -5,17 +5,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tonic::Status;
+use tonic::{Status, Streaming};
 use whimbrel_fleet::View;
 use whimbrel_runtime::{Backoff, Shutdown};
 
 use super::client::Inner;
-use crate::proto::controller::WatchRequest;
+use crate::proto::controller::{WatchEvent, WatchRequest};
 
 /// Longest view taken in; a million partitions fit.
 const VIEW_BYTES: usize = 512 << 20;
 /// How long a voter may take to open the stream.
 const OPEN: Duration = Duration::from_secs(2);
+/// A stream carries something every half second, an empty page if nothing else: one that is silent for
+/// so long is given up.
+const SILENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(inner: Arc<Inner>, shutdown: Shutdown) {
     let voters = inner.calls.voters();
@@ -40,7 +43,7 @@ async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
     let mut stream = opened.ok_or_else(|| Status::deadline_exceeded("the stream did not open"))??.into_inner();
     let mut text = Vec::new();
     let mut brought = false;
-    while let Some(event) = stream.message().await? {
+    while let Some(event) = next(inner, &mut stream).await? {
         if text.len() + event.page.len() > VIEW_BYTES {
             return Err(Status::resource_exhausted("the view is longer than this process takes in"));
         }
@@ -57,6 +60,11 @@ async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
         take(inner, view);
     }
     if brought { Ok(()) } else { Err(Status::unavailable("the stream ended before a view came")) }
+}
+
+async fn next(inner: &Inner, stream: &mut Streaming<WatchEvent>) -> Result<Option<WatchEvent>, Status> {
+    let event = inner.calls.clock().within(SILENCE, stream.message()).await;
+    event.unwrap_or_else(|| Err(Status::deadline_exceeded("the stream fell silent")))
 }
 
 fn take(inner: &Inner, view: View) {
