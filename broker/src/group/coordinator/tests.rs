@@ -88,6 +88,29 @@ async fn while_loading_there_is_an_error_and_never_no_offset() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_not_led_is_never_taken_for_an_empty_one() {
+    let fixture = Fixture::leading().await;
+    fixture.commit("g", 0, 5).await;
+    let new = Fixture::on(Arc::clone(&fixture.log));
+    let partition = new.coordinator.partition_of("g");
+    new.log.set_led(partition, None);
+    new.coordinator.lead(partition, 2, None);
+    settle().await;
+    new.log.set_led(partition, Some(2));
+    assert_eq!(
+        new.position("g", 0),
+        Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+    );
+    let clock = new.clock.clone();
+    until(|| {
+        clock.advance(Duration::from_secs(1));
+        new.position("g", 0).is_ok()
+    })
+    .await;
+    assert_eq!(new.position("g", 0), Ok(5));
+}
+
+#[tokio::test]
 async fn a_commit_is_answered_and_seen_only_once_it_is_durable() {
     let fixture = Fixture::leading().await;
     fixture.log.hold();

@@ -56,6 +56,8 @@ pub(super) async fn run(
 
 #[derive(Debug, thiserror::Error)]
 enum BeginError {
+    #[error("the partition is not led in this epoch, or not under a lease")]
+    NotLed,
     #[error(transparent)]
     Load(#[from] load::LoadError),
     #[error("positions could not be set back: {}", .0.name())]
@@ -69,7 +71,15 @@ async fn begin(
     clock: &Clock,
     limits: Option<&Limits>,
 ) -> Result<(Loaded, Vec<Clamped>), BeginError> {
+    // A log that is not here, or not ours, looks empty: nobody may take that for "no offset".
+    let led = || log.led(shard.partition()) == Some(shard.epoch());
+    if !led() {
+        return Err(BeginError::NotLed);
+    }
     let mut loaded = load::load(log, shard.partition()).await?;
+    if !led() {
+        return Err(BeginError::NotLed);
+    }
     let clamped = limits
         .map(|limits| limits.above(shard.partition(), &loaded.offsets))
         .unwrap_or_default();
