@@ -74,9 +74,10 @@ go_command() {
     local module="golang.org/toolchain@v0.0.1-go$GO_VERSION.linux-amd64" folder
     say "Go $GO_VERSION (go mod download)"
     folder=$(cd "$(mktemp -d)" && go mod download -json "$module" | sed -nE 's/^\s*"Dir": "(.*)",?$/\1/p')
-    # A module's zip carries no modes.
+    # A module's zip carries no modes and no nested go.mod; the go command mends both when it switches by itself.
     chmod -R u+w "$folder"
     chmod +x "$folder"/bin/* "$folder"/pkg/tool/*/*
+    find "$folder" -name _go.mod -execdir mv {} go.mod \;
     printf '%s\n' "$folder/bin/go"
 }
 

@@ -21,7 +21,7 @@ class Kafka:
     LocalTieredStorage (topics then ask for it with `remote.storage.enable`)."""
 
     def __init__(self, folder: Path, *, port: int | None = None, fsync: bool = False, tiered: bool = False, heap: str = "512m", extra: dict | None = None):
-        self.folder = Path(folder)
+        self.folder = Path(folder).resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = port or free_port()
         self.controller_port = free_port()
@@ -73,7 +73,8 @@ class Kafka:
             formatter = Child("format", java("kafka.tools.StorageTool", "format", "-t", "w" + cluster[1:], "-c", properties, jvm=QUICK_JVM), log)
             if formatter.wait(60) != 0:
                 raise AssertionError(f"StorageTool failed\n{formatter.tail()}")
-        self.child = Child("kafka", java("kafka.Kafka", properties, jvm=[f"-Xmx{self.heap}"]), log)
+        # LocalTieredStorage writes a log below the current directory.
+        self.child = Child("kafka", java("kafka.Kafka", properties, jvm=[f"-Xmx{self.heap}"]), log, cwd=self.folder)
         self.child.wait_until(lambda: listening(self.port), f"listening on {self.port}")
         return self
 
