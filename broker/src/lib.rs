@@ -1,3 +1,42 @@
-//! The Kafka server.
+//! The Kafka server: connections, one file per API, partitions and their roles, the group coordinator, and
+//! the broker's ends of the replica stream and of tiering.
+//!
+//! * [`connection`], [`listener`], [`api`] - clients: frames in, answers out.
+//! * [`partition`], [`home`], [`flusher`] - from an append to the ack: fsync, ceiling, lease.
+//! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us.
+//! * [`replica`] - streams between our own brokers; [`orphans`] - what a returned home had too much.
+//! * [`uploads`], [`cold`], [`housekeeping`] - tiering, retention.
+//!
+//! Not here: what is decided fleet-wide (the controller), what is in the bucket (the tiering daemon).
 
+pub mod api;
+mod broker;
+mod catalog;
+pub mod codes;
+mod cold;
+mod connection;
+mod coordination;
+mod fence;
+mod flusher;
+mod following;
 pub mod group;
+mod home;
+mod housekeeping;
+mod listener;
+mod offsets_log;
+pub mod options;
+mod orphans;
+mod partition;
+mod producer_ids;
+mod replica;
+mod reports;
+mod roles;
+mod segment_scan;
+mod service;
+mod status;
+mod topic_config;
+mod uploads;
+mod waiters;
+
+pub use options::{Limits, Options};
+pub use service::{Handle, Service, StartError};

@@ -1,0 +1,180 @@
+//! From a frame to an answer: which API, which version, who handles it.
+//!
+//! One file per API. Produce does its first half (the append) when it is read, so that many requests
+//! share a group commit; all others run when their turn to be answered comes.
+
+pub mod api_versions;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_groups;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod heartbeat;
+pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
+pub mod list_offsets;
+pub mod metadata;
+pub mod offset_commit;
+pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+pub mod refusal;
+pub mod sync_group;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use whimbrel_wire::{
+    ApiKey, Budget, Decoder, Message, RequestHeader,
+    frame::{decode_request_header, encode_response_frame},
+    messages,
+};
+
+use crate::{
+    broker::Broker,
+    connection::{Answer, Closed, Peer},
+};
+
+/// A request whose answer is on its way.
+pub(crate) struct Begun {
+    pub answer: Answer,
+    /// False when nothing of the request is held any more.
+    pub holds_request: bool,
+}
+
+/// APIs that this listener offers; what is not listed closes the connection.
+pub const OFFERED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::OffsetCommit,
+    ApiKey::OffsetFetch,
+    ApiKey::FindCoordinator,
+    ApiKey::JoinGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::SyncGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::DeleteRecords,
+    ApiKey::InitProducerId,
+    ApiKey::OffsetForLeaderEpoch,
+    ApiKey::DescribeConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::CreatePartitions,
+    ApiKey::DeleteGroups,
+    ApiKey::DescribeCluster,
+];
+
+/// Decodes a request's frame and begins to handle it.
+pub(crate) async fn begin(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Result<Begun, Closed> {
+    let budget = Budget::for_frame(frame.len());
+    let mut input = Decoder::new(frame, budget);
+    let header = decode_request_header(&mut input)?;
+    let (key, version) = (header.api_key, header.api_version);
+    let api = key.name();
+    if key == ApiKey::ApiVersions && !header.is_supported() {
+        return Ok(ready(encode_response_frame(header.correlation_id, key, 0, &api_versions::unsupported())));
+    }
+    if !OFFERED.contains(&key) || !header.is_supported() {
+        return Err(Closed::NotOffered { api, version });
+    }
+    metrics::counter!("whimbrel_requests_total", "api" => api).increment(1);
+    if key == ApiKey::Produce {
+        return begin_produce(broker, &header, &mut input).await;
+    }
+    let answer = lazy(broker, peer, header, &mut input)?;
+    Ok(Begun { answer, holds_request: true })
+}
+
+fn ready(chunks: Vec<Bytes>) -> Begun {
+    Begun { answer: Box::pin(std::future::ready(Ok(Some(chunks)))), holds_request: false }
+}
+
+fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, Closed> {
+    let read = M::decode(header.api_version, input).and_then(|message| input.finish().map(|()| message));
+    read.map_err(|source| Closed::Malformed { api: header.api_key.name(), version: header.api_version, source })
+}
+
+async fn begin_produce(broker: &Arc<Broker>, header: &RequestHeader, input: &mut Decoder) -> Result<Begun, Closed> {
+    let request: messages::produce::Request = decode(header, input)?;
+    let (version, correlation_id, broker) = (header.api_version, header.correlation_id, Arc::clone(broker));
+    let pending = produce::append(&broker, request, version).await;
+    let answer: Answer = Box::pin(async move {
+        let acks = pending.acks;
+        let response = pending.finish(&broker, version).await;
+        if acks != 0 {
+            return Ok(Some(encode_response_frame(correlation_id, ApiKey::Produce, version, &response)));
+        }
+        // Closing is the only way to tell (KIP-less, but what Kafka does).
+        if produce::has_errors(&response) { Err(Closed::Unacked) } else { Ok(None) }
+    });
+    Ok(Begun { answer, holds_request: false })
+}
+
+/// Requests that are handled when their turn comes.
+fn lazy(broker: &Arc<Broker>, peer: &Peer, header: RequestHeader, input: &mut Decoder) -> Result<Answer, Closed> {
+    let (version, correlation_id, key) = (header.api_version, header.correlation_id, header.api_key);
+    let broker = Arc::clone(broker);
+    macro_rules! answer {
+        ($request:ident => $response:expr) => {{
+            let $request = decode(&header, input)?;
+            Box::pin(async move { Ok(Some(encode_response_frame(correlation_id, key, version, &$response))) })
+        }};
+    }
+    macro_rules! group {
+        (|$coordinator:ident, $request:ident| $response:expr) => {
+            answer!($request => {
+                let Some($coordinator) = broker.coordination.coordinator() else {
+                    return Err(Closed::NotOffered { api: key.name(), version });
+                };
+                $response
+            })
+        };
+    }
+    let answer: Answer = match key {
+        ApiKey::Fetch => answer!(request => fetch::handle(&broker, request, version).await),
+        ApiKey::ListOffsets => answer!(request => list_offsets::handle(&broker, request, version).await),
+        ApiKey::Metadata => answer!(request => metadata::handle(&broker, request, version).await),
+        ApiKey::CreateTopics => answer!(request => create_topics::handle(&broker, request).await),
+        ApiKey::DeleteTopics => answer!(request => delete_topics::handle(&broker, request).await),
+        ApiKey::DeleteRecords => answer!(request => delete_records::handle(&broker, request).await),
+        ApiKey::InitProducerId => answer!(request => init_producer_id::handle(&broker, request).await),
+        ApiKey::OffsetForLeaderEpoch => answer!(request => offset_for_leader_epoch::handle(&broker, request)),
+        ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
+        ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
+        ApiKey::CreatePartitions => answer!(request => create_partitions::handle(&broker, request).await),
+        ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
+        ApiKey::FindCoordinator => group!(|c, request| find_coordinator::handle(c, &*broker, request, version).await),
+        ApiKey::JoinGroup => {
+            let client = peer.client(header.client_id.clone());
+            group!(|c, request| join_group::handle(c, request, version, &client).await)
+        }
+        ApiKey::SyncGroup => group!(|c, request| sync_group::handle(c, request).await),
+        ApiKey::Heartbeat => group!(|c, request| heartbeat::handle(c, &request)),
+        ApiKey::LeaveGroup => group!(|c, request| leave_group::handle(c, request, version)),
+        ApiKey::OffsetCommit => {
+            let now_ms = broker.clock.wall_ms();
+            group!(|c, request| offset_commit::handle(c, request, version, now_ms).await)
+        }
+        ApiKey::OffsetFetch => group!(|c, request| offset_fetch::handle(c, request, version)),
+        ApiKey::DescribeGroups => group!(|c, request| describe_groups::handle(c, request, version)),
+        ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
+        ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
+        // ApiVersions, and nothing else that is offered.
+        _ => answer!(request => api_versions::handle(&request)),
+    };
+    Ok(answer)
+}

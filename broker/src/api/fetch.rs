@@ -1,0 +1,128 @@
+//! Fetch: whole batches up to the high watermark (or last stable offset), parked until there is enough.
+//!
+//! Sessions are answered with id 0: every request stands alone. A partition below its local log start is
+//! read through the tiering daemon, and neither waits for nor delays the others: what the bucket does not
+//! have ready in time comes back empty, and the next fetch finds it in the daemon's cache.
+
+mod plan;
+mod read;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::time::Instant;
+use whimbrel_wire::{
+    ErrorCode,
+    messages::fetch::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, Request, Response},
+};
+
+use self::{
+    plan::{Plan, Wanted},
+    read::Part,
+};
+use super::refusal;
+use crate::{broker::Broker, catalog::Catalog, cold::ColdRead, waiters::Waiter};
+
+/// First version that names topics by id.
+const BY_ID: i16 = 13;
+/// First version that tells where the leader is.
+const ENDPOINTS: i16 = 16;
+/// Kafka's `remote.fetch.max.wait.ms`: a cold read makes a fetch wait no longer.
+const COLD_WAIT: Duration = Duration::from_millis(500);
+/// Clients ask for at most this; longer parking only pins connections.
+const LONGEST_WAIT_MS: i32 = 300_000;
+
+pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+    if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+        // Replicas use the replica stream; whoever asks so here is a client with a false name (CVE-2018-1288).
+        return Response { error_code: ErrorCode::CLUSTER_AUTHORIZATION_FAILED, ..Response::default() };
+    }
+    let most = i32::try_from(broker.options.limits.fetch_bytes.0).unwrap_or(i32::MAX);
+    let max_bytes = usize::try_from(request.max_bytes.clamp(0, most)).unwrap_or(0);
+    let min_bytes = usize::try_from(request.min_bytes.clamp(0, most)).unwrap_or(0).min(max_bytes);
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0));
+    #[expect(clippy::disallowed_methods, reason = "a deadline for tokio's timer, no time that is told to anybody")]
+    let deadline = Instant::now() + wait;
+    let plan = Plan::new(request, version);
+    loop {
+        let catalog = broker.catalog();
+        let waiter = Waiter::default();
+        // Parked before reading: what comes between reading and waiting wakes.
+        plan.park(&catalog, &waiter);
+        let mut parts = plan.read(&catalog, max_bytes);
+        let hot: usize = parts.iter().map(Part::len).sum();
+        let late = deadline.saturating_duration_since(now()).is_zero();
+        fetch_cold(broker, &mut parts, hot, if late { deadline } else { deadline.min(now() + COLD_WAIT) }, &waiter).await;
+        let bytes: usize = parts.iter().map(Part::len).sum();
+        let due = bytes >= min_bytes && bytes > 0 || parts.iter().any(Part::is_news);
+        if due || min_bytes == 0 || deadline.saturating_duration_since(now()).is_zero() {
+            return answer(broker, &plan, parts, version);
+        }
+        let _ = tokio::time::timeout_at(deadline, waiter.notified()).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "see `handle`")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Asks the tiering daemon for what is not local. Waits for it only while nothing else is to be had.
+async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, until: Instant, waiter: &Waiter) {
+    let mut reads = FuturesUnordered::new();
+    for (index, part) in parts.iter().enumerate() {
+        let Some(cold) = part.cold() else { continue };
+        let wait = if hot > 0 { Duration::ZERO } else { until.saturating_duration_since(now()) };
+        let lineage = cold.partition.log.lineage();
+        reads.push(async move { (index, broker.cold.read(cold.partition.at, cold.offset, cold.max_bytes, wait, &lineage).await) });
+    }
+    let mut done = Vec::with_capacity(reads.len());
+    while !reads.is_empty() {
+        tokio::select! {
+            biased;
+            Some(read) = reads.next() => done.push(read),
+            () = waiter.notified() => break,
+            () = tokio::time::sleep_until(until + COLD_WAIT) => break,
+        }
+    }
+    drop(reads);
+    for (index, read) in done {
+        let Some(part) = parts.get_mut(index) else { continue };
+        match read {
+            ColdRead::Records { records, .. } => part.fill(records),
+            ColdRead::Pending => {}
+            ColdRead::Failed(error) => part.fail(error),
+        }
+    }
+}
+
+fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, version: i16) -> Response {
+    let catalog = broker.catalog();
+    let mut response = Response::default();
+    for (wanted, part) in plan.wanted.iter().zip(parts) {
+        let starts_topic = response.responses.last().is_none_or(|t| t.topic != wanted.topic || t.topic_id != wanted.topic_id);
+        if starts_topic {
+            let (topic, topic_id) = (wanted.topic.clone(), wanted.topic_id);
+            response.responses.push(FetchableTopicResponse { topic, topic_id, partitions: Vec::new() });
+        }
+        let mut data = part.data;
+        if version >= plan::EPOCHS_IN_ANSWER {
+            name_leader(&catalog, wanted, &mut data, &mut response, version);
+        }
+        if let Some(topic) = response.responses.last_mut() {
+            topic.partitions.push(data);
+        }
+    }
+    response
+}
+
+/// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
+fn name_leader(catalog: &Catalog, wanted: &Wanted, data: &mut whimbrel_wire::messages::fetch::PartitionData, response: &mut Response, version: i16) {
+    let Ok(topic) = refusal::topic(catalog, &wanted.topic, wanted.topic_id, version >= BY_ID) else { return };
+    let Some((node, leader_epoch)) = refusal::current_leader(catalog, topic, wanted.partition, data.error_code) else { return };
+    data.current_leader = LeaderIdAndEpoch { leader_id: node.id.0, leader_epoch };
+    if version >= ENDPOINTS && response.node_endpoints.iter().all(|e| e.node_id != node.id.0) {
+        let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
+        response.node_endpoints.push(NodeEndpoint { node_id: node.id.0, host, port, rack: Some(node.region.to_string()) });
+    }
+}

@@ -1,0 +1,140 @@
+//! One partition's part of a fetch answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use whimbrel_log::ReadError;
+use whimbrel_wire::{
+    Batches, Codec, ErrorCode,
+    messages::fetch::{AbortedTransaction, EpochEndOffset, PartitionData},
+};
+
+use super::plan::{Plan, Wanted};
+use crate::partition::Partition;
+
+/// First version in which zstd batches may be sent (KIP-110).
+const ZSTD: i16 = 10;
+
+#[derive(Debug)]
+pub struct Part {
+    pub data: PartitionData,
+    cold: Option<Cold>,
+    aborted_from: Option<(Arc<Partition>, i64)>,
+    version: i16,
+}
+
+/// What is to be read from the bucket.
+#[derive(Debug)]
+pub struct Cold {
+    pub partition: Arc<Partition>,
+    pub offset: i64,
+    pub max_bytes: usize,
+}
+
+impl Part {
+    pub fn error(partition_index: i32, error_code: ErrorCode) -> Self {
+        let data = PartitionData { partition_index, error_code, high_watermark: -1, records: Some(Bytes::new()), ..PartitionData::default() };
+        Self { data, cold: None, aborted_from: None, version: 0 }
+    }
+
+    pub fn read(partition: &Arc<Partition>, wanted: &Wanted, plan: &Plan, left: usize, at_least_one: bool) -> Self {
+        let offsets = partition.log.offsets();
+        let last_stable_offset = partition.last_stable_offset();
+        let high_watermark = partition.high_watermark();
+        let data = PartitionData {
+            partition_index: wanted.partition,
+            high_watermark,
+            last_stable_offset,
+            log_start_offset: offsets.log_start,
+            aborted_transactions: plan.committed_only.then(Vec::new),
+            records: Some(Bytes::new()),
+            ..PartitionData::default()
+        };
+        let mut part = Self { data, cold: None, aborted_from: None, version: plan.version };
+        if let Some(diverging) = diverging(partition, wanted) {
+            part.data.diverging_epoch = diverging;
+            return part;
+        }
+        if wanted.offset < offsets.log_start || wanted.offset > offsets.log_end {
+            part.fail(ErrorCode::OFFSET_OUT_OF_RANGE);
+            return part;
+        }
+        if plan.committed_only {
+            part.aborted_from = Some((Arc::clone(partition), wanted.offset));
+        }
+        let upto = if plan.committed_only { last_stable_offset } else { high_watermark };
+        let max_bytes = wanted.max_bytes.min(left);
+        if wanted.offset >= upto || (max_bytes == 0 && !at_least_one) {
+            return part;
+        }
+        match partition.log.read(wanted.offset, max_bytes, at_least_one, upto) {
+            Ok(slice) => part.fill(slice.records),
+            Err(ReadError::BelowLocal { .. }) => {
+                // The daemon answers whole batches, at least one, whatever the limit.
+                let cold = Cold { partition: Arc::clone(partition), offset: wanted.offset, max_bytes };
+                part.cold = (at_least_one || max_bytes > 0).then_some(cold);
+            }
+            Err(error) => {
+                if !matches!(error, ReadError::OutOfRange { .. }) {
+                    tracing::error!(topic = partition.log.topic(), partition = wanted.partition, %error, "records cannot be read");
+                }
+                part.fail(error.error_code());
+            }
+        }
+        part
+    }
+
+    pub fn len(&self) -> usize {
+        self.data.records.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// True when the client should hear of it at once.
+    pub fn is_news(&self) -> bool {
+        self.data.error_code.is_error() || self.data.diverging_epoch.epoch >= 0
+    }
+
+    pub fn cold(&self) -> Option<&Cold> {
+        self.cold.as_ref()
+    }
+
+    pub fn fail(&mut self, error_code: ErrorCode) {
+        self.data.error_code = error_code;
+        self.data.records = Some(Bytes::new());
+    }
+
+    pub fn fill(&mut self, records: Bytes) {
+        if self.version < ZSTD && Batches::new(records.clone()).flatten().any(|b| b.header.codec() == Ok(Codec::Zstd)) {
+            self.fail(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
+            return;
+        }
+        if let Some((partition, from)) = self.aborted_from.take() {
+            self.name_aborted(&partition, from, &records);
+        }
+        self.data.records = Some(records);
+    }
+
+    /// Aborted transactions whose records are in the answer, so that the client leaves them out.
+    fn name_aborted(&mut self, partition: &Partition, from: i64, records: &Bytes) {
+        let Some(last) = Batches::new(records.clone()).flatten().last() else { return };
+        match partition.log.aborted(from, last.header.next_offset()) {
+            Ok(aborted) => {
+                let aborted = aborted.into_iter().map(|t| AbortedTransaction { producer_id: t.producer_id, first_offset: t.first_offset });
+                self.data.aborted_transactions = Some(aborted.collect());
+            }
+            Err(error) => {
+                tracing::error!(topic = partition.log.topic(), partition = partition.at.partition, %error, "the transaction index cannot be read");
+                self.fail(error.error_code());
+            }
+        }
+    }
+}
+
+/// Where the client's log and ours part, if they do (KIP-595's rule).
+fn diverging(partition: &Partition, wanted: &Wanted) -> Option<EpochEndOffset> {
+    if wanted.last_fetched_epoch < 0 {
+        return None;
+    }
+    let end = partition.log.end_for_epoch(wanted.last_fetched_epoch);
+    let parted = end.epoch < wanted.last_fetched_epoch || end.end_offset < wanted.offset;
+    parted.then_some(EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset })
+}

@@ -1,0 +1,104 @@
+//! ListOffsets: special timestamps -1 to -6, and lookups by time, in the log or in the bucket.
+
+use std::sync::Arc;
+
+use whimbrel_wire::{
+    ErrorCode,
+    messages::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request, Response},
+};
+
+use super::refusal;
+use crate::{broker::Broker, partition::Partition};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+/// First offset that is on local disk (KIP-405).
+const EARLIEST_LOCAL: i64 = -4;
+/// Last offset in the bucket (KIP-1005).
+const LATEST_TIERED: i64 = -5;
+/// First offset not yet in the bucket (KIP-1023).
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+/// First version that knows OFFSET_NOT_AVAILABLE.
+const NOT_AVAILABLE: i16 = 5;
+
+/// Timestamp, offset, leader epoch; -1 where there is none.
+type Found = (i64, i64, i32);
+
+const NOTHING: Found = (-1, -1, -1);
+
+pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            partitions.push(one(broker, &topic.name, &partition, request.isolation_level == 1, version).await);
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    Response { topics, ..Response::default() }
+}
+
+async fn one(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, committed_only: bool, version: i16) -> ListOffsetsPartitionResponse {
+    let partition_index = asked.partition_index;
+    match find(broker, name, asked, committed_only, version).await {
+        Ok((timestamp, offset, leader_epoch)) => {
+            ListOffsetsPartitionResponse { partition_index, timestamp, offset, leader_epoch, ..ListOffsetsPartitionResponse::default() }
+        }
+        Err(error_code) => ListOffsetsPartitionResponse { partition_index, error_code, ..ListOffsetsPartitionResponse::default() },
+    }
+}
+
+async fn find(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, committed_only: bool, version: i16) -> Result<Found, ErrorCode> {
+    let catalog = broker.catalog();
+    let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
+    let (partition, leader_epoch) = refusal::leader(&catalog, topic, asked.partition_index)?;
+    refusal::fence(asked.current_leader_epoch, leader_epoch)?;
+    let offsets = partition.log.offsets();
+    let at = |offset: i64| (-1, offset, epoch_of(partition, offset));
+    Ok(match asked.timestamp {
+        LATEST => {
+            let known = partition.leads().is_none_or(|t| partition.high_watermark() >= t.epoch_start);
+            if !known {
+                // An older, lower end would make a consumer that begins at the end read again.
+                return Err(if version >= NOT_AVAILABLE { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::LEADER_NOT_AVAILABLE });
+            }
+            let end = if committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
+            (-1, end, leader_epoch)
+        }
+        EARLIEST => at(offsets.log_start),
+        EARLIEST_LOCAL => at(offsets.local_log_start),
+        LATEST_TIERED => match partition.tiered_end() {
+            end if end > offsets.log_start => at(end - 1),
+            _ => NOTHING,
+        },
+        EARLIEST_PENDING_UPLOAD => at(partition.tiered_end().max(offsets.log_start)),
+        MAX_TIMESTAMP => partition.log.max_timestamp().map_err(|e| e.error_code())?.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
+        ..0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
+        timestamp_ms => by_time(broker, partition, timestamp_ms).await?,
+    })
+}
+
+/// The tiered part first: it is the older one.
+async fn by_time(broker: &Broker, partition: &Partition, timestamp_ms: i64) -> Result<Found, ErrorCode> {
+    let offsets = partition.log.offsets();
+    if offsets.local_log_start > offsets.log_start && broker.cold.is_configured() {
+        let found = broker.cold.offset_for_timestamp(partition.at, timestamp_ms).await.map_err(|error| {
+            tracing::debug!(at = %partition.at, %error, "a lookup by time did not reach the tiering daemon");
+            ErrorCode::LEADER_NOT_AVAILABLE
+        })?;
+        if let Some((offset, timestamp_ms, leader_epoch)) = found
+            && offset < offsets.local_log_start
+        {
+            return Ok((timestamp_ms, offset, leader_epoch));
+        }
+    }
+    let found = partition.log.offset_for_timestamp(timestamp_ms).map_err(|e| e.error_code())?;
+    let visible = found.filter(|f| f.offset < partition.high_watermark());
+    Ok(visible.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)))
+}
+
+fn epoch_of(partition: &Partition, offset: i64) -> i32 {
+    let epochs = partition.log.lineage();
+    epochs.iter().rev().find(|e| e.start_offset <= offset).map_or(-1, |e| e.epoch)
+}

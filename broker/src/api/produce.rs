@@ -1,0 +1,210 @@
+//! Produce: append, then answer once it is durable, covered and still ours to acknowledge.
+//!
+//! acks=1 is served as acks=all. Transactional batches are refused: transactions are not offered.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use uuid::Uuid;
+use whimbrel_fleet::Topic;
+use whimbrel_wire::{
+    Batch, ErrorCode,
+    batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
+    codec::Limits,
+    messages::produce::{
+        LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request, Response, TopicProduceResponse,
+    },
+    record::records,
+};
+
+use super::refusal;
+use crate::{
+    broker::Broker,
+    catalog::Catalog,
+    partition::{InFlight, Partition},
+};
+
+/// First version that names topics by id.
+const BY_ID: i16 = 13;
+/// First version in which zstd may be used (KIP-110).
+const ZSTD: i16 = 7;
+/// First version that tells where the leader is.
+const ENDPOINTS: i16 = 10;
+
+/// A request whose batches are in the log.
+#[derive(Debug)]
+pub struct Pending {
+    pub acks: i16,
+    timeout: Duration,
+    topics: Vec<PendingTopic>,
+}
+
+#[derive(Debug)]
+struct PendingTopic {
+    name: String,
+    topic_id: Uuid,
+    partitions: Vec<(i32, Outcome)>,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    Refused(ErrorCode),
+    Appended(Arc<Partition>, Box<InFlight>),
+}
+
+/// The first half: every batch that may be is appended, in the order of the request.
+pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pending {
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0).max(1));
+    let mut pending = Pending { acks: request.acks, timeout, topics: Vec::with_capacity(request.topic_data.len()) };
+    let refused = match request.acks {
+        -1..=1 if request.transactional_id.is_none() => None,
+        -1..=1 => Some(ErrorCode::INVALID_TXN_STATE),
+        _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
+    };
+    let park_until = broker.clock.boot_ns().saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
+    let mut seen = HashSet::new();
+    for data in request.topic_data {
+        let mut partitions = Vec::with_capacity(data.partition_data.len());
+        for partition in data.partition_data {
+            let index = partition.index;
+            let place = (data.name.clone(), data.topic_id, index);
+            let outcome = match refused {
+                Some(error) => Err(error),
+                // A partition named twice: which order was meant is not known.
+                None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST),
+                None => append_one(broker, &data.name, data.topic_id, partition, version, park_until).await,
+            };
+            let outcome = match outcome {
+                Ok((partition, in_flight)) => Outcome::Appended(partition, Box::new(in_flight)),
+                Err(error) => Outcome::Refused(error),
+            };
+            partitions.push((index, outcome));
+        }
+        pending.topics.push(PendingTopic { name: data.name, topic_id: data.topic_id, partitions });
+    }
+    pending
+}
+
+async fn append_one(
+    broker: &Arc<Broker>,
+    name: &str,
+    id: Uuid,
+    data: PartitionProduceData,
+    version: i16,
+    park_until: u64,
+) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
+    let catalog = broker.catalog();
+    let topic = refusal::topic(&catalog, name, id, version >= BY_ID)?;
+    if topic.internal {
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    let partition = Arc::clone(refusal::replica(&catalog, topic, data.index)?);
+    let records = data.records.ok_or(ErrorCode::INVALID_RECORD)?;
+    let config = partition.log.config();
+    let rules = ProduceRules {
+        max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX),
+        zstd_allowed: version >= ZSTD,
+        timestamps_ms: 0..=LATEST_TIMESTAMP_MS,
+    };
+    let header = validate_produce(&records, &rules).map_err(|error| {
+        tracing::debug!(topic = topic.name, partition = data.index, %error, "batch refused");
+        error.error_code()
+    })?;
+    if header.is_transactional() {
+        return Err(ErrorCode::INVALID_TXN_STATE);
+    }
+    if config.cleanup_policy.compact {
+        check_keys(&Batch { header, bytes: records.clone() })?;
+    }
+    let now_ms = broker.clock.wall_ms();
+    match partition.append(&broker.lease, records.clone(), now_ms) {
+        // Shut for a moment, perhaps: a planned move parks writes rather than bouncing them.
+        Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) if partition.leads().is_some_and(|t| !t.open) => {}
+        appended => return listed(broker, partition, appended?),
+    }
+    let left = Duration::from_nanos(park_until.saturating_sub(broker.clock.boot_ns()));
+    broker.clock.within(left, partition.writable(&broker.lease)).await.unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
+    let appended = partition.append(&broker.lease, records, broker.clock.wall_ms())?;
+    listed(broker, partition, appended)
+}
+
+fn listed(broker: &Broker, partition: Arc<Partition>, in_flight: InFlight) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
+    broker.flusher.list(&partition);
+    Ok((partition, in_flight))
+}
+
+/// On a compacted topic a record without a key could never be compacted away.
+fn check_keys(batch: &Batch) -> Result<(), ErrorCode> {
+    for record in records(batch, Limits::default()).map_err(|e| e.error_code())? {
+        if record.map_err(|e| e.error_code())?.key.is_none() {
+            return Err(ErrorCode::INVALID_RECORD);
+        }
+    }
+    Ok(())
+}
+
+impl Pending {
+    /// The second half: waits for every append's outcome.
+    pub async fn finish(self, broker: &Arc<Broker>, version: i16) -> Response {
+        let deadline = broker.clock.sleep(self.timeout);
+        tokio::pin!(deadline);
+        let mut late = false;
+        let mut responses = Vec::with_capacity(self.topics.len());
+        for topic in self.topics {
+            let mut partition_responses = Vec::with_capacity(topic.partitions.len());
+            for (index, outcome) in topic.partitions {
+                partition_responses.push(match outcome {
+                    Outcome::Refused(error_code) => PartitionProduceResponse { index, error_code, base_offset: -1, ..PartitionProduceResponse::default() },
+                    Outcome::Appended(partition, mut in_flight) => {
+                        let error_code = tokio::select! {
+                            biased;
+                            outcome = in_flight.acknowledged(&partition, &broker.lease), if self.acks != 0 && !late => outcome,
+                            () = &mut deadline, if self.acks != 0 && !late => { late = true; ErrorCode::REQUEST_TIMED_OUT }
+                            else => if self.acks == 0 { ErrorCode::NONE } else { ErrorCode::REQUEST_TIMED_OUT },
+                        };
+                        acknowledged(&partition, &in_flight, index, error_code)
+                    }
+                });
+            }
+            responses.push(TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses });
+        }
+        let mut response = Response { responses, ..Response::default() };
+        if version >= ENDPOINTS {
+            name_leaders(&broker.catalog(), &mut response, version);
+        }
+        response
+    }
+}
+
+fn acknowledged(partition: &Partition, in_flight: &InFlight, index: i32, error_code: ErrorCode) -> PartitionProduceResponse {
+    if error_code.is_error() {
+        return PartitionProduceResponse { index, error_code, base_offset: -1, ..PartitionProduceResponse::default() };
+    }
+    PartitionProduceResponse {
+        index,
+        base_offset: in_flight.appended.base_offset,
+        log_append_time_ms: in_flight.appended.append_time_ms,
+        log_start_offset: partition.log.offsets().log_start,
+        ..PartitionProduceResponse::default()
+    }
+}
+
+/// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
+fn name_leaders(catalog: &Catalog, response: &mut Response, version: i16) {
+    for topic in &mut response.responses {
+        let Ok(known) = refusal::topic(catalog, &topic.name, topic.topic_id, version >= BY_ID) else { continue };
+        let known: &Topic = known;
+        for partition in &mut topic.partition_responses {
+            let Some((node, leader_epoch)) = refusal::current_leader(catalog, known, partition.index, partition.error_code) else { continue };
+            partition.current_leader = LeaderIdAndEpoch { leader_id: node.id.0, leader_epoch };
+            if response.node_endpoints.iter().all(|e| e.node_id != node.id.0) {
+                let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
+                response.node_endpoints.push(NodeEndpoint { node_id: node.id.0, host, port, rack: Some(node.region.to_string()) });
+            }
+        }
+    }
+}
+
+/// True when any partition failed.
+pub fn has_errors(response: &Response) -> bool {
+    response.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code.is_error())
+}

@@ -1,0 +1,111 @@
+//! What the parts of a broker share.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use whimbrel_fleet::{GroupName, Incarnation, NodeId, RegionName};
+use whimbrel_log::Disk;
+use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
+use whimbrel_runtime::{Clock, Tasks};
+
+use crate::{
+    catalog::Catalog, cold::Cold, coordination::Coordination, flusher::Flusher, home::Home, options::Options, orphans::Orphans,
+    producer_ids::ProducerIds, uploads::Uploads,
+};
+
+#[derive(Debug)]
+pub struct Broker {
+    pub options: Options,
+    pub fleet_id: String,
+    pub node: NodeId,
+    pub region: RegionName,
+    pub incarnation: Incarnation,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub controller: ControllerClient,
+    pub lease: LeaseHolder,
+    pub disk: Arc<Disk>,
+    pub flusher: Arc<Flusher>,
+    pub cold: Cold,
+    pub orphans: Orphans,
+    pub uploads: Uploads,
+    pub producer_ids: ProducerIds,
+    pub coordination: Coordination,
+    catalog: RwLock<Arc<Catalog>>,
+    /// Version of the view that the catalog shows; ticks whenever the catalog was replaced.
+    applied: watch::Sender<u64>,
+    homes: Mutex<BTreeMap<GroupName, Arc<Home>>>,
+    /// Asks for a position report at once.
+    pub report: Notify,
+}
+
+/// What [`Broker::new`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub options: Options,
+    pub fleet_id: String,
+    pub incarnation: Incarnation,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub controller: ControllerClient,
+    pub lease: LeaseHolder,
+    pub disk: Arc<Disk>,
+}
+
+impl Broker {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { options, fleet_id, incarnation, clock, tasks, controller, lease, disk } = parts;
+        Arc::new(Self {
+            fleet_id,
+            node: NodeId(options.node_id),
+            region: options.region.clone(),
+            incarnation,
+            flusher: Flusher::new(Arc::clone(&disk), lease.clone()),
+            cold: Cold::new(options.tiering.as_ref(), options.data_dir.clone(), tasks.clone()),
+            orphans: Orphans::load(&options.data_dir),
+            uploads: Uploads::new(&options.data_dir),
+            producer_ids: ProducerIds::default(),
+            coordination: Coordination::default(),
+            catalog: RwLock::default(),
+            applied: watch::Sender::new(0),
+            homes: Mutex::default(),
+            report: Notify::new(),
+            options,
+            clock,
+            tasks,
+            controller,
+            lease,
+            disk,
+        })
+    }
+
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read())
+    }
+
+    pub fn replace_catalog(&self, catalog: Catalog) {
+        let version = catalog.view.version;
+        *self.catalog.write() = Arc::new(catalog);
+        self.applied.send_replace(version);
+    }
+
+    pub fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Waits until this broker works from a view at least as new as `version`; gives up after `deadline`.
+    pub async fn until_applied(&self, version: u64, deadline: Duration) {
+        let mut applied = self.applied();
+        let _ = self.clock.within(deadline, applied.wait_for(|now| *now >= version)).await;
+    }
+
+    pub fn home(&self, group: &GroupName) -> Arc<Home> {
+        let mut homes = self.homes.lock();
+        Arc::clone(homes.entry(group.clone()).or_insert_with(|| Home::new(group.clone())))
+    }
+}

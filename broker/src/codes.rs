@@ -1,0 +1,72 @@
+//! What an operator of a broker may have to act on: `whimbrel explain WB-1xx`.
+
+use whimbrel_runtime::Code;
+
+pub const CODES: &[Code] = &[
+    Code {
+        code: "WB-101",
+        title: "a listener's port cannot be bound",
+        cause: "Another process listens on the address, or the address is not one of this machine.",
+        fix: "Stop the other process (`ss -ltnp`), or set `listen`, `replica-listen`, `rpc-listen` or `admin-listen` to a free address.",
+    },
+    Code {
+        code: "WB-102",
+        title: "the data directory is in use",
+        cause: "Another broker process holds the lock of this data directory.",
+        fix: "Stop that process, or give this broker its own `data-dir`. The lock goes with its process; never remove `.lock` by hand.",
+    },
+    Code {
+        code: "WB-103",
+        title: "the data directory belongs to another fleet or node",
+        cause: "`meta.properties` in the data directory names another cluster id or node id than this broker's.",
+        fix: "Point `data-dir` at this broker's own directory, or `controllers` at the fleet the data belongs to. Nothing was changed.",
+    },
+    Code {
+        code: "WB-104",
+        title: "the data directory cannot be opened",
+        cause: "The directory cannot be created, read or locked.",
+        fix: "Check that it exists, belongs to the user of the process, and that its filesystem is mounted writable.",
+    },
+    Code {
+        code: "WB-105",
+        title: "a bind to other than loopback was refused",
+        cause: "The listener has neither TLS nor authentication, so whoever reaches it reads and writes everything.",
+        fix: "Bind to 127.0.0.1, or set `insecure-bind = true` where the network itself keeps strangers out.",
+    },
+    Code {
+        code: "WB-106",
+        title: "the controller refused this broker",
+        cause: "The fleet does not know the region, the node id is taken by another region, or the fleet id differs.",
+        fix: "Compare `node-id`, `region`, `fleet-id` and `controllers` with the fleet's `whimbrel status`.",
+    },
+    Code {
+        code: "WB-107",
+        title: "a later start of this node took over",
+        cause: "A process with the same node id registered after this one, so this one may lead nothing any more and ends.",
+        fix: "Run one process per node id. If it was a restart, nothing is to be done.",
+    },
+    Code {
+        code: "WB-108",
+        title: "a partition's log is damaged below its durable point",
+        cause: "Bytes that were fsynced are missing or changed: a failing disk, or files edited by hand.",
+        fix: "The partition does not lead. Check the disk; fail over to a region whose copy is whole, or restore from the bucket.",
+    },
+    Code {
+        code: "WB-109",
+        title: "the disk failed",
+        cause: "A write or fsync returned an error; what the kernel had not written may be gone, so nothing is acknowledged any more.",
+        fix: "The process ends by itself. Check the disk (`dmesg`, SMART) before it starts again; a full disk needs room first.",
+    },
+    Code {
+        code: "WB-110",
+        title: "an orphan tail waits for the bucket",
+        cause: "This region returned with records that the new home does not have; they are truncated only after they are safe in the bucket, and the bucket or its daemon is away.",
+        fix: "Bring the bucket back (`whimbrel tier status`). The partition is mirrored again as soon as the tail is stored.",
+    },
+    Code {
+        code: "WB-111",
+        title: "no controllers are configured",
+        cause: "`controllers` is empty, so the broker can neither register nor hold a lease.",
+        fix: "List the controller voters as `controllers = [\"host:port\", ...]`.",
+    },
+];

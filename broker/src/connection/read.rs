@@ -1,0 +1,98 @@
+//! Frames from a socket. Memory grows with the bytes that came, never with the length that was claimed.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::{
+    io::AsyncReadExt,
+    net::tcp::OwnedReadHalf,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use whimbrel_runtime::Clock;
+use whimbrel_wire::frame::{LENGTH_LEN, frame_length};
+
+use super::Closed;
+use crate::broker::Broker;
+
+/// Room asked for at a time, until frames of this connection have shown to be larger.
+const STEP: usize = 64 << 10;
+/// Permits count in KiB, so that their number stays small.
+const KIB: usize = 1 << 10;
+
+pub struct Frames {
+    stream: OwnedReadHalf,
+    buffer: BytesMut,
+    /// The longest frame that came whole: the next one may have that room at once.
+    proven: usize,
+    most: usize,
+    request_time: Duration,
+    idle_time: Duration,
+    clock: Clock,
+    held: Arc<Semaphore>,
+}
+
+impl Frames {
+    pub fn new(stream: OwnedReadHalf, broker: &Broker) -> Self {
+        let limits = &broker.options.limits;
+        let most = usize::try_from(limits.request_bytes.0).unwrap_or(usize::MAX).min(i32::MAX as usize);
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            proven: STEP,
+            most,
+            request_time: limits.request_time.0,
+            idle_time: limits.idle_time.0,
+            clock: broker.clock.clone(),
+            // One longest request, and as much again of shorter ones behind it.
+            held: Arc::new(Semaphore::new(kib(most) * 2)),
+        }
+    }
+
+    /// The next frame without its length, and its share of the bytes that requests may hold. `None` at the
+    /// end of the stream between two frames.
+    pub async fn next(&mut self) -> Result<Option<(Bytes, OwnedSemaphorePermit)>, Closed> {
+        let clock = self.clock.clone();
+        if self.buffer.is_empty() {
+            match clock.within(self.idle_time, self.fill(1)).await {
+                None => return Err(Closed::Idle),
+                Some(Err(Closed::CutOff)) if self.buffer.is_empty() => return Ok(None),
+                Some(filled) => filled?,
+            }
+        }
+        let request_time = self.request_time;
+        let length = clock.within(request_time, self.frame()).await.ok_or(Closed::SlowRequest)??;
+        let permits = u32::try_from(kib(length)).unwrap_or(u32::MAX);
+        let Ok(held) = Arc::clone(&self.held).acquire_many_owned(permits).await else { return Ok(None) };
+        self.buffer.advance(LENGTH_LEN);
+        let frame = self.buffer.split_to(length).freeze();
+        self.proven = self.proven.max(length + LENGTH_LEN);
+        Ok(Some((frame, held)))
+    }
+
+    /// Reads until the first frame is in the buffer; its length.
+    async fn frame(&mut self) -> Result<usize, Closed> {
+        self.fill(LENGTH_LEN).await?;
+        let mut prefix = [0; LENGTH_LEN];
+        prefix.copy_from_slice(&self.buffer[..LENGTH_LEN]);
+        let length = frame_length(prefix, self.most)?;
+        self.fill(LENGTH_LEN + length).await?;
+        Ok(length)
+    }
+
+    /// Reads until `wanted` bytes are in the buffer.
+    async fn fill(&mut self, wanted: usize) -> Result<(), Closed> {
+        while self.buffer.len() < wanted {
+            let have = self.buffer.len();
+            let room = (wanted - have).min(have.max(self.proven)).max(STEP.min(self.proven));
+            self.buffer.reserve(room);
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(Closed::CutOff);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(KIB).max(1)
+}

@@ -1,0 +1,80 @@
+//! Answers to a socket, in the order of their requests, as vectored writes: records go out as the slices
+//! that were read from the log.
+
+use std::{collections::VecDeque, io::IoSlice, sync::Arc};
+
+use bytes::{Buf, Bytes};
+use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::mpsc};
+
+use super::{Closed, Queued};
+use crate::broker::Broker;
+
+pub async fn answers(broker: &Arc<Broker>, mut stream: OwnedWriteHalf, mut queued: mpsc::Receiver<Queued>) -> Result<(), Closed> {
+    let (clock, write_time) = (broker.clock.clone(), broker.options.limits.write_time.0);
+    while let Some(next) = queued.recv().await {
+        let Some(chunks) = next.answer.await? else { continue };
+        let mut chunks = Chunks::new(chunks);
+        clock.within(write_time, stream.write_all_buf(&mut chunks)).await.ok_or(Closed::SlowReader)??;
+    }
+    Ok(())
+}
+
+/// Several pieces as one buffer.
+struct Chunks {
+    pieces: VecDeque<Bytes>,
+    left: usize,
+}
+
+impl Chunks {
+    fn new(pieces: Vec<Bytes>) -> Self {
+        let left = pieces.iter().map(Bytes::len).sum();
+        Self { pieces: pieces.into(), left }
+    }
+}
+
+impl Buf for Chunks {
+    fn remaining(&self) -> usize {
+        self.left
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| &piece[..])
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(piece);
+            filled += 1;
+        }
+        filled
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.left = self.left.saturating_sub(count);
+        while let Some(front) = self.pieces.front_mut() {
+            if count < front.len() {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.pieces.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_advance_across_pieces() {
+        let mut chunks = Chunks::new(vec![Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")]);
+        chunks.advance(4);
+        assert_eq!((chunks.remaining(), chunks.chunk()), (2, &b"e"[..]));
+        let mut slices = [IoSlice::new(&[]); 4];
+        assert_eq!(chunks.chunks_vectored(&mut slices), 2);
+        chunks.advance(2);
+        assert_eq!((chunks.remaining(), chunks.chunk()), (0, &b""[..]));
+    }
+}

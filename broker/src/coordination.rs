@@ -1,0 +1,112 @@
+//! Joins the group coordinator to the partitions of `__consumer_offsets` led here, and holds data
+//! partitions shut after a lossy move until group positions are clamped.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use whimbrel_fleet::{Clamp, FailoverGroup, GroupName, Move, naming::CONSUMER_OFFSETS};
+use whimbrel_runtime::Backoff;
+
+use crate::{
+    broker::Broker,
+    catalog::Catalog,
+    group::{Clamped, Coordinator, Limit, Limits},
+};
+
+#[derive(Debug, Default)]
+pub struct Coordination {
+    coordinator: OnceLock<Arc<Coordinator>>,
+    clamping: Mutex<BTreeSet<GroupName>>,
+}
+
+impl Coordination {
+    /// Once, before any view is followed.
+    pub fn set(&self, coordinator: Arc<Coordinator>) {
+        let _ = self.coordinator.set(coordinator);
+    }
+
+    pub fn coordinator(&self) -> Option<&Arc<Coordinator>> {
+        self.coordinator.get()
+    }
+
+    pub fn resign(&self, partition: i32) {
+        if let Some(coordinator) = self.coordinator.get() {
+            coordinator.resign(partition);
+        }
+    }
+
+    pub fn topics_deleted(&self, names: &[String]) {
+        if let Some(coordinator) = self.coordinator.get() {
+            coordinator.topics_deleted(names);
+        }
+    }
+
+    /// True while data partitions of the group wait for positions to be clamped.
+    pub fn clamping(&self, group: &GroupName) -> bool {
+        self.clamping.lock().contains(group)
+    }
+
+    /// The offsets partitions in `led` (with their leader epochs) are led from now on. With a lossy move
+    /// they are clamped to it first, and the group's data partitions open only after that.
+    pub fn lead(&self, broker: &Arc<Broker>, group: &FailoverGroup, led: Vec<(i32, i32)>, lossy: Option<Move>, risen: bool) {
+        let Some(coordinator) = self.coordinator.get() else { return };
+        let limits = lossy.as_ref().map(|m| Arc::new(limits(&broker.catalog(), m)));
+        for &(partition, leader_epoch) in &led {
+            coordinator.lead(partition, leader_epoch, limits.clone());
+        }
+        let Some(lossy) = lossy.filter(|_| risen) else { return };
+        self.clamping.lock().insert(group.name.clone());
+        let (broker_, coordinator) = (Arc::clone(broker), Arc::clone(coordinator));
+        let (group, shutdown) = (group.name.clone(), broker.tasks.shutdown());
+        broker.tasks.spawn_ok(format!("clamps {group}"), async move {
+            let _ = shutdown.unless(clamp(&broker_, &coordinator, &group, &lossy, led)).await;
+        });
+    }
+}
+
+async fn clamp(broker: &Arc<Broker>, coordinator: &Coordinator, group: &GroupName, lossy: &Move, led: Vec<(i32, i32)>) {
+    let mut clamps = Vec::new();
+    for (partition, _) in led {
+        // None: no longer led here, so its new leader does it.
+        clamps.extend(coordinator.clamped(partition).await.unwrap_or_default().into_iter().map(clamp_of));
+    }
+    broker.coordination.clamping.lock().remove(group);
+    let catalog = broker.catalog();
+    let moved = catalog.view.groups.get(group).is_some_and(|g| g.epoch == lossy.epoch && g.fence.is_none());
+    if moved {
+        catalog.partitions().filter(|p| p.home.group == *group).for_each(|p| p.open());
+    }
+    tracing::info!(%group, epoch = %lossy.epoch, clamped = clamps.len(), "group positions clamped; partitions open");
+    let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    while let Err(error) = broker.controller.report_clamps(group, lossy.epoch, &clamps).await {
+        tracing::warn!(%group, %error, "clamps were not reported; trying again");
+        broker.clock.sleep(pause.next()).await;
+    }
+}
+
+fn clamp_of(clamped: Clamped) -> Clamp {
+    Clamp { consumer_group: clamped.group, topic: clamped.topic, partition: clamped.partition, from: clamped.from, to: clamped.to }
+}
+
+fn limits(catalog: &Catalog, lossy: &Move) -> Limits {
+    let mut positions = Vec::new();
+    let mut offsets = Vec::new();
+    for moved in &lossy.partitions {
+        let Some(topic) = catalog.topic_by_id(moved.at.topic_id) else { continue };
+        if topic.name == CONSUMER_OFFSETS {
+            offsets.push((moved.at.partition, moved.promotion.offset));
+            continue;
+        }
+        positions.push(Limit {
+            topic: topic.name.clone(),
+            partition: moved.at.partition,
+            promotion_offset: moved.promotion.offset,
+            leader_epoch: moved.promotion.epoch.0,
+        });
+    }
+    Limits::new(positions, offsets)
+}

@@ -1,0 +1,132 @@
+//! What a follower region's partition knows from the source's frames: the high watermark it was told,
+//! and how far behind it is, in time.
+//!
+//! Seconds behind = (source clock in the last frame - append time of the first record missing here)
+//! + local monotonic time since that frame (design section 7). Computed when asked: it rises by itself
+//! while frames are away.
+
+use parking_lot::Mutex;
+use whimbrel_rpc::replica::Batches;
+
+#[derive(Debug)]
+pub struct Following {
+    last: Mutex<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    high_watermark: i64,
+    log_end: i64,
+    source_clock_ms: i64,
+    next_append_time_ms: i64,
+    /// Of the frame, or of the start of following.
+    boot_ns: u64,
+    /// A frame came since following began: the source found our lineage to be a part of its own.
+    confirmed: bool,
+}
+
+impl Following {
+    pub fn new(boot_ns: u64) -> Self {
+        Self { last: Mutex::new(Last { high_watermark: 0, log_end: 0, source_clock_ms: 0, next_append_time_ms: -1, boot_ns, confirmed: false }) }
+    }
+
+    /// Begins to follow: nothing is known of the source's progress, so lag counts from now.
+    pub fn begin(&self, boot_ns: u64) {
+        let mut last = self.last.lock();
+        *last = Last { high_watermark: last.high_watermark, ..Self::new(boot_ns).last.into_inner() };
+    }
+
+    pub fn frame(&self, frame: &Batches, boot_ns: u64) {
+        let mut last = self.last.lock();
+        *last = Last {
+            high_watermark: frame.high_watermark,
+            log_end: frame.log_end,
+            source_clock_ms: frame.source_clock_ms,
+            next_append_time_ms: frame.next_append_time_ms,
+            boot_ns,
+            confirmed: true,
+        };
+    }
+
+    /// The log was cut or is to be: nothing is confirmed until the source sends again.
+    pub fn unconfirm(&self) {
+        self.last.lock().confirmed = false;
+    }
+
+    pub fn is_confirmed(&self) -> bool {
+        self.last.lock().confirmed
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.last.lock().high_watermark
+    }
+
+    /// The source's fsynced end when it last spoke.
+    pub fn source_end(&self) -> i64 {
+        self.last.lock().log_end
+    }
+
+    pub fn behind_ms(&self, boot_ns: u64) -> u64 {
+        let last = *self.last.lock();
+        let silent_ms = boot_ns.saturating_sub(last.boot_ns) / 1_000_000;
+        let missing_ms = match last.next_append_time_ms {
+            ..0 => 0,
+            appended_ms => u64::try_from(last.source_clock_ms.saturating_sub(appended_ms)).unwrap_or(0),
+        };
+        missing_ms.saturating_add(silent_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use whimbrel_fleet::{RegionEpoch, TopicPartition};
+
+    use super::*;
+
+    fn frame(source_clock_ms: i64, next_append_time_ms: i64) -> Batches {
+        Batches {
+            at: TopicPartition::default_for_tests(),
+            region_epoch: RegionEpoch(1),
+            leader_epoch: 1,
+            log_start: 0,
+            log_end: 10,
+            log_bytes: 100,
+            high_watermark: 10,
+            last_stable_offset: 10,
+            source_clock_ms,
+            next_append_time_ms,
+            records: Bytes::new(),
+        }
+    }
+
+    trait ForTests {
+        fn default_for_tests() -> Self;
+    }
+
+    impl ForTests for TopicPartition {
+        fn default_for_tests() -> Self {
+            Self::new(uuid::Uuid::nil(), 0)
+        }
+    }
+
+    #[test]
+    fn lag_rises_while_the_source_is_silent() {
+        let following = Following::new(0);
+        following.frame(&frame(10_000, -1), 5_000_000_000);
+        assert_eq!(following.behind_ms(5_000_000_000), 0);
+        assert_eq!(following.behind_ms(7_000_000_000), 2_000);
+    }
+
+    #[test]
+    fn a_missing_record_counts_from_its_append_at_the_source() {
+        let following = Following::new(0);
+        following.frame(&frame(10_000, 9_000), 0);
+        assert_eq!(following.behind_ms(500_000_000), 1_500);
+    }
+
+    #[test]
+    fn without_any_frame_lag_counts_from_the_start() {
+        assert_eq!(Following::new(0).behind_ms(3_000_000_000), 3_000);
+    }
+}

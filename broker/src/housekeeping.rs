@@ -1,0 +1,103 @@
+//! What happens to logs with time: segments are closed, retention moves log starts, local copies of what
+//! the bucket holds are freed, idle producers are forgotten, checkpoints are written.
+//!
+//! Local bytes go only below the verified extent of the bucket (P7). A log start moves only at the home
+//! leader under its lease; followers are told by the replica stream.
+
+use std::{sync::Arc, time::Duration};
+
+use whimbrel_log::Health;
+
+use crate::{broker::Broker, partition::Partition};
+
+const PERIOD: Duration = Duration::from_secs(1);
+/// Kafka's `log.flush.offset.checkpoint.interval.ms`.
+const CHECKPOINT_EVERY: u32 = 60;
+/// Kafka's `producer.id.expiration.ms`.
+const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
+
+pub async fn run(broker: Arc<Broker>) {
+    let shutdown = broker.tasks.shutdown();
+    let mut round = 0_u32;
+    while shutdown.unless(broker.clock.sleep(PERIOD)).await.is_some() {
+        round = round.wrapping_add(1);
+        for partition in broker.catalog().partitions() {
+            keep(&broker, partition).await;
+        }
+        if round.is_multiple_of(CHECKPOINT_EVERY) {
+            let now_ms = broker.clock.wall_ms();
+            for partition in broker.catalog().partitions() {
+                partition.log.expire_producers(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
+            }
+            let disk = Arc::clone(&broker.disk);
+            if let Err(error) = broker.tasks.blocking(move || disk.checkpoint()).await {
+                tracing::warn!(%error, "checkpoints were not written");
+            }
+        }
+    }
+}
+
+async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
+    if partition.log.health() != Health::Good {
+        return;
+    }
+    let now_ms = broker.clock.wall_ms();
+    close_by_time(broker, partition, now_ms).await;
+    if let Some(start) = partition.log.retention_start(now_ms).filter(|_| partition.leads().is_some()) {
+        let start = start.min(partition.high_watermark());
+        let _ = move_log_start(broker, partition, start).await;
+    }
+    free_local(broker, partition).await;
+}
+
+/// Closes an active segment older than `segment.ms`.
+async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
+    let Some(active) = partition.log.segments().pop() else { return };
+    let begun_ms = partition.log.append_time_of(active.base_offset);
+    let old = begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= partition.log.config().segment_ms);
+    if active.closed || active.end_offset == active.base_offset || !old {
+        return;
+    }
+    let log = Arc::clone(&partition.log);
+    if let Err(error) = broker.tasks.blocking(move || log.roll()).await {
+        tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "a segment was not closed");
+    }
+}
+
+/// Frees local segments that the bucket holds, verified, as far as local retention wants it. Internal
+/// topics stay whole: coordinators read them from the disk.
+pub async fn free_local(broker: &Broker, partition: &Arc<Partition>) {
+    if partition.log.topic().starts_with("__") {
+        return;
+    }
+    let Some(wanted) = partition.log.local_retention_start(broker.clock.wall_ms()) else { return };
+    let upto = wanted.min(partition.tiered_end()).min(partition.stream_end());
+    if upto <= partition.log.offsets().local_log_start {
+        return;
+    }
+    let log = Arc::clone(&partition.log);
+    match broker.tasks.blocking(move || log.free_local_before(upto)).await {
+        Ok(freed) if freed.segments > 0 => {
+            metrics::counter!("whimbrel_local_freed_bytes_total").increment(freed.bytes);
+            tracing::debug!(topic = partition.log.topic(), partition = partition.at.partition, ?freed, "local segments freed");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "local segments were not freed"),
+    }
+}
+
+/// Moves the log start of a led partition; what it is then. `None` when it is not this broker's to move.
+pub async fn move_log_start(broker: &Broker, partition: &Arc<Partition>, offset: i64) -> Option<i64> {
+    partition.leads().filter(|terms| terms.held(&broker.lease, &partition.home))?;
+    let now = partition.log.offsets().log_start;
+    if offset <= now {
+        return Some(now);
+    }
+    let log = Arc::clone(&partition.log);
+    match broker.tasks.blocking(move || log.set_log_start(offset)).await {
+        Ok(_) => partition.waiters.wake(),
+        Err(error) => tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "the log start was not moved"),
+    }
+    broker.flusher.advance(partition);
+    Some(partition.log.offsets().log_start)
+}

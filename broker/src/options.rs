@@ -1,0 +1,104 @@
+//! What a broker is told at start: plain data, from the `[broker]` table and the top of the config file.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use whimbrel_fleet::{HostPort, RegionName};
+use whimbrel_runtime::unit::{Size, Span};
+
+/// Every default has its reason beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// Fleet-wide unique.
+    pub node_id: i32,
+    pub region: RegionName,
+    pub data_dir: PathBuf,
+    /// Taken from the data directory, or from the controller at the first start, when not set.
+    pub fleet_id: Option<String>,
+    /// Where Kafka clients connect. Port 0 picks one.
+    pub listen: HostPort,
+    /// What clients are told to connect to; `listen` as bound when not set.
+    pub advertise: Option<HostPort>,
+    /// The replica stream, for our own processes only.
+    pub replica_listen: HostPort,
+    /// tonic, for this node's tiering daemon.
+    pub rpc_listen: HostPort,
+    pub admin_listen: HostPort,
+    pub controllers: Vec<HostPort>,
+    /// This node's tiering daemon; without one nothing is freed and orphan tails stay in the data directory.
+    pub tiering: Option<HostPort>,
+    /// On, as in Kafka: many clients count on it.
+    pub auto_create_topics: bool,
+    /// 1, as in Kafka.
+    pub default_partitions: i32,
+    /// Allows a bind to other than loopback although there is no TLS and no authentication.
+    pub insecure_bind: bool,
+    pub limits: Limits,
+}
+
+/// Bounds on what clients and peers can make this process hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Longest request: room for a produce request of thirty partitions with a full batch each.
+    pub request_bytes: Size,
+    /// Requests read ahead of their answers, per connection.
+    pub pipeline: usize,
+    /// Connections in all: each costs a few KiB and a descriptor.
+    pub connections: usize,
+    /// From one address: a crowd behind one gateway, and not the whole of `connections`.
+    pub connections_per_ip: usize,
+    /// A request that has begun must be complete by then.
+    pub request_time: Span,
+    /// Kafka's `connections.max.idle.ms`.
+    pub idle_time: Span,
+    /// A client that does not read for so long is closed.
+    pub write_time: Span,
+    /// Largest fetch answer: Kafka's `fetch.max.bytes` of the broker.
+    pub fetch_bytes: Size,
+    /// Credit granted to a mirror: what may be on its way, not yet fsynced.
+    pub replica_credit: Size,
+    /// How long writes are parked while a group moves away as planned.
+    pub park_time: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: Size::mib(32),
+            pipeline: 128,
+            connections: 8_000,
+            connections_per_ip: 4_000,
+            request_time: Span::secs(30),
+            idle_time: Span::secs(600),
+            write_time: Span::secs(30),
+            fetch_bytes: Size::mib(55),
+            replica_credit: Size::mib(64),
+            park_time: Span::millis(500),
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let loopback = |port| HostPort::new("127.0.0.1", port);
+        Self {
+            node_id: 1,
+            region: RegionName::from("east"),
+            data_dir: PathBuf::from("./broker-data"),
+            fleet_id: None,
+            listen: loopback(9092),
+            advertise: None,
+            replica_listen: loopback(0),
+            rpc_listen: loopback(0),
+            admin_listen: loopback(0),
+            controllers: Vec::new(),
+            tiering: None,
+            auto_create_topics: true,
+            default_partitions: 1,
+            insecure_bind: false,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! One partition on this broker: its log, its role, and what may be seen and acknowledged of it.
+//!
+//! Invariants:
+//! - `high watermark <= stream end <= durable end`; the first two never fall while the role lasts.
+//! - The stream end passes an append only when that is fsynced *and* its position was covered by the
+//!   lease's ceiling, so nothing leaves this broker that was not reserved first. (While a planned move
+//!   drains, the fsynced end alone counts: the sealed position is exact.)
+//! - The role changes only under the same lock that appends hold: after [`Partition::follow`] returned,
+//!   no client's batch can come in any more.
+
+mod append;
+mod role;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use whimbrel_fleet::{Position, RegionEpoch, RegionName, TopicPartition};
+use whimbrel_log::Log;
+use whimbrel_rpc::controller::LeaseHolder;
+use whimbrel_wire::ErrorCode;
+
+pub use append::InFlight;
+pub use role::{Role, Terms};
+
+use crate::{following::Following, home::Home, waiters::Waiters};
+
+#[derive(Debug)]
+pub struct Partition {
+    pub at: TopicPartition,
+    pub log: Arc<Log>,
+    pub home: Arc<Home>,
+    pub waiters: Waiters,
+    /// What the source's frames say, while another region is home.
+    pub following: Following,
+    /// Notified when the role changes or opens.
+    pub role_changed: Notify,
+    /// On the flusher's list already.
+    pub(crate) listed: AtomicBool,
+    state: Mutex<State>,
+    high_watermark: AtomicI64,
+    stream_end: AtomicI64,
+    /// Offsets below are verified in this region's bucket.
+    tiered_end: AtomicI64,
+}
+
+#[derive(Debug)]
+struct State {
+    role: Role,
+    /// Appends not yet covered: (end offset, position of the group after the append).
+    uncovered: VecDeque<(i64, Position)>,
+    /// Acks that wait for the high watermark to reach their end.
+    acks: VecDeque<(i64, oneshot::Sender<ErrorCode>)>,
+    /// What other regions hold, as their followers say.
+    remote: BTreeMap<RegionName, i64>,
+    sync_set: BTreeSet<RegionName>,
+    lossy_promotion: Option<i64>,
+    /// A planned move drains: streams go to the fsynced end.
+    draining: bool,
+    /// No replica's batch comes in: an unplanned move takes the group away from its home.
+    sealed: bool,
+}
+
+/// What [`Partition::advance`] left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advanced {
+    /// Everything fsynced is covered.
+    Clear,
+    /// Fsynced appends wait for the ceiling: look again when the lease changes.
+    AtCeiling,
+}
+
+impl Partition {
+    pub fn new(log: Arc<Log>, home: Arc<Home>, boot_ns: u64) -> Arc<Self> {
+        let offsets = log.offsets();
+        // What the checkpoint says; at least the log start, at most what is there.
+        let high_watermark = log.high_watermark().clamp(offsets.log_start, offsets.durable_end.max(offsets.log_start));
+        Arc::new(Self {
+            at: TopicPartition::new(log.topic_id(), log.partition()),
+            home,
+            waiters: Waiters::default(),
+            following: Following::new(boot_ns),
+            role_changed: Notify::new(),
+            listed: AtomicBool::new(false),
+            state: Mutex::new(State {
+                role: Role::None,
+                uncovered: VecDeque::new(),
+                acks: VecDeque::new(),
+                remote: BTreeMap::new(),
+                sync_set: BTreeSet::new(),
+                lossy_promotion: None,
+                draining: false,
+                sealed: false,
+            }),
+            high_watermark: AtomicI64::new(high_watermark),
+            stream_end: AtomicI64::new(high_watermark),
+            tiered_end: AtomicI64::new(0),
+            log,
+        })
+    }
+
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// How far replica streams may read.
+    pub fn stream_end(&self) -> i64 {
+        self.stream_end.load(Ordering::Acquire)
+    }
+
+    /// Kafka's last stable offset: consumers at read_committed see what is below.
+    pub fn last_stable_offset(&self) -> i64 {
+        let high_watermark = self.high_watermark();
+        self.log.first_unstable_offset().map_or(high_watermark, |unstable| unstable.min(high_watermark))
+    }
+
+    pub fn tiered_end(&self) -> i64 {
+        self.tiered_end.load(Ordering::Acquire)
+    }
+
+    /// The bucket's verified extent; a lower one (after a truncation there) counts too.
+    pub fn set_tiered_end(&self, end: i64) {
+        self.tiered_end.store(end, Ordering::Release);
+    }
+
+    /// A follower in `region` holds everything below `end` fsynced. True when acks may have waited for it.
+    pub fn set_remote(&self, region: &RegionName, end: i64) -> bool {
+        let mut state = self.state.lock();
+        state.remote.insert(region.clone(), end);
+        state.sync_set.contains(region)
+    }
+
+    /// Moves stream end and high watermark as far as disk, ceiling and sync set allow, answers the acks
+    /// that this frees and wakes parked fetches.
+    pub fn advance(&self, lease: &LeaseHolder) -> Advanced {
+        let mut state = self.state.lock();
+        let offsets = self.log.offsets();
+        let before = (self.high_watermark(), self.stream_end());
+        let (stream_end, high_watermark) = match state.role {
+            Role::Leader(_) => {
+                let covered = state.cover(lease, &self.home.group, offsets.durable_end, before.1);
+                let held = state.sync_set.iter().map(|region| state.remote.get(region).copied().unwrap_or(0)).min();
+                (covered, held.map_or(covered, |held| held.min(covered)))
+            }
+            Role::Follower { .. } => {
+                let end = offsets.durable_end;
+                (end, self.following.high_watermark().min(end))
+            }
+            Role::None => before,
+        };
+        let high_watermark = high_watermark.max(before.0).max(offsets.log_start);
+        self.stream_end.store(stream_end.max(before.1), Ordering::Release);
+        if high_watermark != before.0 {
+            self.high_watermark.store(high_watermark, Ordering::Release);
+            self.log.set_high_watermark(high_watermark);
+        }
+        while state.acks.front().is_some_and(|(end, _)| *end <= high_watermark) {
+            if let Some((_, ack)) = state.acks.pop_front() {
+                // The request may have timed out meanwhile.
+                let _ = ack.send(ErrorCode::NONE);
+            }
+        }
+        let waits = state.uncovered.front().is_some_and(|(end, _)| *end <= offsets.durable_end);
+        drop(state);
+        if (high_watermark, stream_end) != before {
+            self.waiters.wake();
+        }
+        if waits { Advanced::AtCeiling } else { Advanced::Clear }
+    }
+
+    /// Log end and bytes as they count in the group's position.
+    pub fn position(&self) -> Position {
+        Position { records: u64::try_from(self.log.offsets().log_end).unwrap_or(0), bytes: self.log.bytes_appended() }
+    }
+}
+
+impl State {
+    /// Takes off what is fsynced and covered, and says how far that reaches.
+    fn cover(&mut self, lease: &LeaseHolder, group: &whimbrel_fleet::GroupName, durable_end: i64, reached: i64) -> i64 {
+        let durable = self.uncovered.partition_point(|(end, _)| *end <= durable_end);
+        let covered = match durable.checked_sub(1).and_then(|last| self.uncovered.get(last)) {
+            None => 0,
+            Some(_) if self.draining => durable,
+            // Positions rise: when the last is covered, all are.
+            Some((_, position)) if lease.covers(group, *position) => durable,
+            Some(_) => self.uncovered.iter().take(durable).take_while(|(_, position)| lease.covers(group, *position)).count(),
+        };
+        self.uncovered.drain(..covered).next_back().map_or(reached, |(end, _)| end.max(reached))
+    }
+
+    fn fail_acks(&mut self, error: ErrorCode) {
+        for (_, ack) in self.acks.drain(..) {
+            let _ = ack.send(error);
+        }
+    }
+}
+
+impl Terms {
+    /// True while this leader's lease stands.
+    pub fn held(&self, lease: &LeaseHolder, home: &Home) -> bool {
+        lease.check(&home.group, self.region_epoch)
+    }
+}
+
+/// Region epoch of a role, where it has one.
+impl Role {
+    pub fn region_epoch(&self) -> Option<RegionEpoch> {
+        match self {
+            Self::Leader(terms) => Some(terms.region_epoch),
+            Self::Follower { region_epoch } => Some(*region_epoch),
+            Self::None => None,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Appends of a leader, from receipt to the ack that may be given.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use whimbrel_fleet::Position;
+use whimbrel_log::{AppendContext, AppendError, Appended};
+use whimbrel_rpc::controller::LeaseHolder;
+use whimbrel_wire::ErrorCode;
+
+use super::{Partition, Role, Terms};
+
+/// An append that is in the log and not yet acknowledged.
+#[derive(Debug)]
+pub struct InFlight {
+    pub appended: Appended,
+    terms: Terms,
+    position: Position,
+    /// Says NONE once fsynced, covered and held by the sync set.
+    ack: oneshot::Receiver<ErrorCode>,
+}
+
+impl Partition {
+    /// Appends one batch that was validated. Not durable yet: list the partition with the flusher, then
+    /// wait for [`InFlight::acknowledged`].
+    pub fn append(&self, lease: &LeaseHolder, batch: Bytes, now_ms: i64) -> Result<InFlight, ErrorCode> {
+        let mut state = self.state.lock();
+        let Role::Leader(terms) = state.role else { return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
+        if !terms.open || !terms.held(lease, &self.home) {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+        let context = AppendContext { leader_epoch: terms.leader_epoch, now_ms, lossy_promotion: state.lossy_promotion };
+        let appended = self.log.append(batch, context).map_err(|error| {
+            tracing::debug!(topic = self.log.topic(), partition = self.at.partition, %error, "append refused");
+            error.error_code()
+        })?;
+        let end = appended.last_offset.saturating_add(1);
+        let position = if appended.duplicate {
+            self.home.position()
+        } else {
+            let records = u64::try_from(end.saturating_sub(appended.base_offset)).unwrap_or(0);
+            let position = self.home.add(records, appended.bytes as u64);
+            state.uncovered.push_back((end, position));
+            position
+        };
+        let (sender, ack) = oneshot::channel();
+        if end <= self.high_watermark() {
+            let _ = sender.send(ErrorCode::NONE);
+        } else {
+            // A duplicate may end below what already waits.
+            let at = state.acks.partition_point(|(waiting, _)| *waiting <= end);
+            state.acks.insert(at, (end, sender));
+        }
+        drop(state);
+        lease.set_position(&self.home.group, position);
+        Ok(InFlight { appended, terms, position, ack })
+    }
+
+    /// Appends batches of the source, offsets and epochs kept. `None` when this is not a follower, or sealed.
+    pub fn append_replica(&self, batches: Bytes, now_ms: i64) -> Option<Result<Appended, AppendError>> {
+        let state = self.state.lock();
+        let takes = matches!(state.role, Role::Follower { .. }) && !state.sealed;
+        takes.then(|| self.log.append_replica(batches, now_ms))
+    }
+
+    /// Waits until writes are taken here; an error when they are not going to be.
+    pub async fn writable(self: &Arc<Self>, lease: &LeaseHolder) -> Result<(), ErrorCode> {
+        loop {
+            let changed = self.role_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match self.role() {
+                // Before the lease is looked at: a planned move gives it up and parks.
+                Role::Leader(terms) if !terms.open => changed.await,
+                Role::Leader(terms) if terms.held(lease, &self.home) => return Ok(()),
+                _ => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+            }
+        }
+    }
+}
+
+impl InFlight {
+    /// The outcome, with lease and ceiling checked again just before it is given (design section 4).
+    pub async fn acknowledged(&mut self, partition: &Partition, lease: &LeaseHolder) -> ErrorCode {
+        let outcome = (&mut self.ack).await.unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        if outcome.is_error() {
+            return outcome;
+        }
+        let leads = matches!(partition.role(), Role::Leader(now) if now.leader_epoch == self.terms.leader_epoch);
+        // A fenced group's lease is gone, and with it every right to say yes.
+        if leads && self.terms.held(lease, &partition.home) && lease.covers(&partition.home.group, self.position) {
+            ErrorCode::NONE
+        } else {
+            ErrorCode::NOT_LEADER_OR_FOLLOWER
+        }
+    }
+}

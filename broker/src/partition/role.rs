@@ -1,0 +1,150 @@
+//! Who a partition is to this broker, and the transitions between roles.
+
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
+use whimbrel_fleet::{Position, RegionEpoch, RegionName};
+use whimbrel_rpc::controller::LeaseHolder;
+use whimbrel_wire::ErrorCode;
+
+use super::Partition;
+
+/// Under what a leader leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub leader_epoch: i32,
+    pub region_epoch: RegionEpoch,
+    /// Log end when the epoch began: below it the high watermark is not yet known to be the old leader's.
+    pub epoch_start: i64,
+    /// False while group positions are being clamped after a move, or writes are parked before one.
+    pub open: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    None,
+    Leader(Terms),
+    /// Takes batches from the replica stream.
+    Follower { region_epoch: RegionEpoch },
+}
+
+impl Partition {
+    pub fn role(&self) -> Role {
+        self.state.lock().role
+    }
+
+    pub fn leads(&self) -> Option<Terms> {
+        match self.role() {
+            Role::Leader(terms) => Some(terms),
+            _ => None,
+        }
+    }
+
+    /// Leads from now on. `position` is the group's, all led logs included. The log has begun the epoch.
+    pub fn lead(&self, terms: Terms, position: Position, sync_set: &BTreeSet<RegionName>, lossy_promotion: Option<i64>) {
+        let mut state = self.state.lock();
+        state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        state.uncovered.clear();
+        let end = self.log.offsets().log_end;
+        // What an earlier leader wrote counts as written by this one: it must be covered before it is shown.
+        if end > self.stream_end.load(Ordering::Acquire) {
+            state.uncovered.push_back((end, position));
+        }
+        state.role = Role::Leader(terms);
+        state.draining = false;
+        state.sealed = false;
+        state.remote.clear();
+        state.sync_set.clone_from(sync_set);
+        state.lossy_promotion = lossy_promotion;
+        drop(state);
+        self.role_changed.notify_waiters();
+    }
+
+    /// Other partitions joined or left the sum that positions are measured by.
+    pub fn restamp(&self, position: Position, sync_set: &BTreeSet<RegionName>) {
+        let mut state = self.state.lock();
+        for (_, at) in &mut state.uncovered {
+            *at = position;
+        }
+        if state.sync_set != *sync_set {
+            state.sync_set.clone_from(sync_set);
+        }
+    }
+
+    /// Takes writes from now on.
+    pub fn open(&self) {
+        self.set_open(true);
+    }
+
+    /// Parks writes; acks under way are not answered any more but with an error.
+    pub fn park(&self, draining: bool) {
+        let mut state = self.state.lock();
+        if let Role::Leader(terms) = &mut state.role {
+            terms.open = false;
+        }
+        state.draining = draining;
+    }
+
+    /// Whether a follower refuses (or takes again) replica batches.
+    pub fn seal(&self, sealed: bool) {
+        self.state.lock().sealed = sealed;
+    }
+
+    /// True when nothing is appended here any more in the present role.
+    pub fn is_sealed(&self) -> bool {
+        let state = self.state.lock();
+        match state.role {
+            Role::Leader(terms) => !terms.open,
+            Role::Follower { .. } => state.sealed,
+            Role::None => true,
+        }
+    }
+
+    fn set_open(&self, open: bool) {
+        if let Role::Leader(terms) = &mut self.state.lock().role {
+            terms.open = open;
+        }
+        self.role_changed.notify_waiters();
+    }
+
+    /// Another region is home: parked acks and writes are answered, no client's batch comes in after this.
+    pub fn follow(&self, region_epoch: RegionEpoch, boot_ns: u64) {
+        self.leave(Role::Follower { region_epoch });
+        self.following.begin(boot_ns);
+    }
+
+    /// Neither leads nor follows.
+    pub fn resign(&self) {
+        self.leave(Role::None);
+    }
+
+    fn leave(&self, role: Role) {
+        let mut state = self.state.lock();
+        state.role = role;
+        state.draining = false;
+        state.sealed = false;
+        state.uncovered.clear();
+        state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        drop(state);
+        self.role_changed.notify_waiters();
+        self.waiters.wake();
+    }
+
+    /// Answers the parked acks when the lease is gone: nothing will cover them in this epoch.
+    pub fn fail_unleased(&self, lease: &LeaseHolder) {
+        let mut state = self.state.lock();
+        if let Role::Leader(terms) = state.role
+            && !terms.held(lease, &self.home)
+        {
+            state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+    }
+
+    /// The log was cut: what was visible above the cut is gone.
+    pub fn truncated(&self) {
+        let _state = self.state.lock();
+        let end = self.log.offsets().log_end;
+        self.high_watermark.fetch_min(end, Ordering::AcqRel);
+        self.stream_end.fetch_min(end, Ordering::AcqRel);
+        self.log.set_high_watermark(self.high_watermark());
+    }
+}

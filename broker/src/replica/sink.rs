@@ -1,0 +1,197 @@
+//! The sink's end of a replica stream: appends what the mirror brings, says what is fsynced.
+//!
+//! Credit comes back when the bytes are fsynced, so what is on its way is bounded by the credit granted
+//! at the start. One partition's trouble is answered for that partition; others go on.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use whimbrel_fleet::TopicPartition;
+use whimbrel_log::{AppendError, Health};
+use whimbrel_rpc::replica::{Batches, FrameTx, FromSink, Hello, RefuseReason, SinkPosition, SinkServer, StreamError, ToSink};
+
+use super::{SEND, read_ahead, truncate};
+use crate::{
+    broker::Broker,
+    partition::{Partition, Role},
+    reports::lineage,
+};
+
+/// Positions per frame: a lineage may be long.
+const POSITIONS: usize = 1_000;
+
+struct Stream {
+    broker: Arc<Broker>,
+    tx: Box<dyn FrameTx<FromSink>>,
+    /// Partitions the mirror was told to fill.
+    taken: BTreeSet<TopicPartition>,
+    /// Appended and not yet fsynced: (end offset, bytes of credit to give back).
+    unsynced: HashMap<TopicPartition, (i64, u64)>,
+    truncations: FuturesUnordered<BoxFuture<'static, FromSink>>,
+}
+
+pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SinkServer) -> Result<(), StreamError> {
+    tracing::info!(from = %hello.region, "a mirror connected");
+    let mut frames = read_ahead(broker, "replica sink", server.rx);
+    let mut stream = Stream {
+        broker: Arc::clone(broker),
+        tx: server.tx,
+        taken: BTreeSet::new(),
+        unsynced: HashMap::new(),
+        truncations: FuturesUnordered::new(),
+    };
+    let (mut rounds, mut applied) = (broker.flusher.rounds(), broker.applied());
+    stream.send(FromSink::Credit { bytes: broker.options.limits.replica_credit.0 }).await?;
+    stream.follow_view().await?;
+    loop {
+        tokio::select! {
+            biased;
+            _ = applied.changed() => stream.follow_view().await?,
+            _ = rounds.changed() => stream.tell_durable().await?,
+            Some(answer) = stream.truncations.next() => stream.truncated(answer).await?,
+            frame = frames.recv() => stream.hear(frame.ok_or(StreamError::Closed)??).await?,
+        }
+    }
+}
+
+impl Stream {
+    async fn send(&mut self, frame: FromSink) -> Result<(), StreamError> {
+        let clock = self.broker.clock.clone();
+        clock.within(SEND, self.tx.send(frame)).await.ok_or(StreamError::Closed)?
+    }
+
+    /// Names partitions that are new here and those that are not taken any more.
+    async fn follow_view(&mut self) -> Result<(), StreamError> {
+        let catalog = self.broker.catalog();
+        let heads = |p: &&Arc<Partition>| {
+            let head = catalog.view.partition(p.at).and_then(|(_, placed)| placed.head(&self.broker.region));
+            matches!(p.role(), Role::Follower { .. }) && head == Some(self.broker.node)
+        };
+        let now: Vec<_> = catalog.partitions().filter(heads).cloned().collect();
+        let set: BTreeSet<_> = now.iter().map(|p| p.at).collect();
+        let gone: Vec<_> = self.taken.difference(&set).copied().collect();
+        let new: Vec<_> = now.iter().filter(|p| !self.taken.contains(&p.at)).map(|p| position(p)).collect();
+        self.taken = set;
+        if !gone.is_empty() {
+            self.send(FromSink::Gone(gone)).await?;
+        }
+        for chunk in new.chunks(POSITIONS) {
+            self.send(FromSink::Positions(chunk.to_vec())).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell_durable(&mut self) -> Result<(), StreamError> {
+        let catalog = self.broker.catalog();
+        let mut synced = Vec::new();
+        let mut credit = 0_u64;
+        self.unsynced.retain(|at, (end, bytes)| {
+            let durable_end = catalog.local(*at).map(|p| p.log.offsets().durable_end);
+            // A partition that is gone holds no bytes back.
+            if durable_end.is_some_and(|durable| durable < *end) {
+                return true;
+            }
+            credit = credit.saturating_add(*bytes);
+            synced.extend(durable_end.map(|end_offset| (*at, end_offset)));
+            false
+        });
+        for (at, end_offset) in synced {
+            self.send(FromSink::Durable { at, end_offset }).await?;
+        }
+        if credit > 0 {
+            self.send(FromSink::Credit { bytes: credit }).await?;
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, frame: ToSink) -> Result<(), StreamError> {
+        match frame {
+            ToSink::Batches(batches) => {
+                let (at, bytes) = (batches.at, batches.records.len() as u64);
+                match self.append(batches) {
+                    Ok(Some(end)) => {
+                        let unsynced = self.unsynced.entry(at).or_insert((end, 0));
+                        *unsynced = (end, unsynced.1.saturating_add(bytes));
+                        Ok(())
+                    }
+                    Ok(None) => Ok(()),
+                    Err(reason) => {
+                        tracing::debug!(%at, ?reason, "replica batches refused");
+                        if bytes > 0 {
+                            self.send(FromSink::Credit { bytes }).await?;
+                        }
+                        self.send(FromSink::Refused { at, reason }).await
+                    }
+                }
+            }
+            ToSink::Truncate { at, region_epoch, epoch, offset } => {
+                let broker = Arc::clone(&self.broker);
+                self.truncations.push(Box::pin(async move { truncate::run(&broker, at, region_epoch, epoch, offset).await }));
+                Ok(())
+            }
+        }
+    }
+
+    /// Appends and notes what the source says; the end offset to wait for when there were records.
+    fn append(&self, frame: Batches) -> Result<Option<i64>, RefuseReason> {
+        let catalog = self.broker.catalog();
+        let partition = catalog.local(frame.at).ok_or(RefuseReason::UnknownPartition)?;
+        let group = catalog.group_of(frame.at).ok_or(RefuseReason::UnknownPartition)?;
+        if group.home == self.broker.region || frame.region_epoch < group.epoch {
+            return Err(RefuseReason::Fenced);
+        }
+        if partition.log.health() != Health::Good {
+            return Err(RefuseReason::Damaged);
+        }
+        let mut end = None;
+        if !frame.records.is_empty() {
+            let appended = partition.append_replica(frame.records.clone(), self.broker.clock.wall_ms()).ok_or(RefuseReason::Fenced)?;
+            let appended = appended.map_err(|error| refusal(partition, &error))?;
+            end = Some(appended.last_offset.saturating_add(1));
+            metrics::counter!("whimbrel_replica_received_bytes_total").increment(appended.bytes as u64);
+            self.broker.orphans.seen_again(frame.at, &frame.records);
+        }
+        partition.following.frame(&frame, self.broker.clock.boot_ns());
+        let offsets = partition.log.offsets();
+        if frame.log_start > offsets.log_start && frame.log_start <= offsets.log_end {
+            if let Err(error) = partition.log.set_log_start(frame.log_start) {
+                tracing::warn!(at = %frame.at, %error, "the log start was not moved");
+            }
+        }
+        if end.is_some() {
+            self.broker.flusher.list(partition);
+        } else {
+            self.broker.flusher.advance(partition);
+        }
+        Ok(end)
+    }
+
+    /// Answers a truncation; the mirror subscribes again from the position it is told.
+    async fn truncated(&mut self, answer: FromSink) -> Result<(), StreamError> {
+        if let FromSink::Truncated { at, .. } = &answer
+            && let Some((_, bytes)) = self.unsynced.remove(at)
+        {
+            self.send(FromSink::Credit { bytes }).await?;
+        }
+        self.send(answer).await
+    }
+}
+
+fn position(partition: &Partition) -> SinkPosition {
+    let end = partition.log.offsets().log_end;
+    SinkPosition { at: partition.at, lineage: lineage(partition, end), log_bytes: partition.log.bytes_appended() }
+}
+
+fn refusal(partition: &Partition, error: &AppendError) -> RefuseReason {
+    tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "replica batches were not appended");
+    match error {
+        AppendError::Batch(_) | AppendError::Empty | AppendError::BadMarker { .. } | AppendError::TooLarge { .. } => RefuseReason::Corrupt,
+        AppendError::DiskFull { .. } | AppendError::DiskFailed(_) => RefuseReason::DiskFull,
+        AppendError::Damaged { .. } => RefuseReason::Damaged,
+        AppendError::Deleted { .. } => RefuseReason::UnknownPartition,
+        _ => RefuseReason::OutOfOrder,
+    }
+}

@@ -1,0 +1,110 @@
+//! One partition of one follower's stream: where it stands and what to send next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use whimbrel_fleet::Lineage;
+use whimbrel_log::ReadError;
+use whimbrel_rpc::replica::{Batches, FromSource, StopReason};
+
+use crate::{broker::Broker, partition::Partition, reports::lineage};
+
+/// Records per frame: large enough for throughput, small enough for fairness among partitions.
+const CHUNK: usize = 1 << 20;
+/// Without news a frame is sent so often, so that lag in time is known at the follower.
+const PROGRESS_NS: u64 = 500_000_000;
+
+#[derive(Debug)]
+pub struct Subscription {
+    pub partition: Arc<Partition>,
+    next: i64,
+    /// What the follower was told last, and when.
+    told: (i64, i64),
+    told_ns: u64,
+    /// A cold read is under way.
+    pub waits: bool,
+}
+
+/// What to do for a subscription now.
+#[derive(Debug)]
+pub enum Step {
+    Nothing,
+    Send(Box<Batches>),
+    /// The records are only in the bucket.
+    Cold { offset: i64 },
+    Stop(StopReason),
+}
+
+impl Subscription {
+    /// Begins where the follower's log ends, if that is a prefix of ours.
+    pub fn begin(partition: Arc<Partition>, theirs: &Lineage) -> Result<Self, FromSource> {
+        let at = partition.at;
+        let offsets = partition.log.offsets();
+        let empty = theirs.epochs.is_empty();
+        if !empty {
+            let common = lineage(&partition, offsets.durable_end).common(theirs);
+            if common.offset < theirs.end_offset && common.offset >= offsets.log_start {
+                return Err(FromSource::Diverged { at, epoch: common.epoch, offset: common.offset });
+            }
+        }
+        if !empty && theirs.end_offset < offsets.log_start {
+            return Err(FromSource::Stopped { at, reason: StopReason::Trimmed { log_start: offsets.log_start } });
+        }
+        // An empty follower has nothing to lose below our log start.
+        let next = theirs.end_offset.max(offsets.log_start);
+        Ok(Self { partition, next, told: (-1, -1), told_ns: 0, waits: false })
+    }
+
+    /// The next step, with at most `credit` bytes of records (one batch may be larger).
+    pub fn step(&mut self, broker: &Broker, credit: u64) -> Step {
+        if self.waits {
+            return Step::Nothing;
+        }
+        let Some(terms) = self.partition.leads() else { return Step::Stop(StopReason::NotLeader) };
+        let end = self.partition.stream_end();
+        let offsets = self.partition.log.offsets();
+        if self.next < end && credit > 0 {
+            if self.next < offsets.log_start {
+                return Step::Stop(StopReason::Trimmed { log_start: offsets.log_start });
+            }
+            let most = CHUNK.min(usize::try_from(credit).unwrap_or(CHUNK));
+            return match self.partition.log.read(self.next, most, true, end) {
+                Ok(slice) => self.send(broker, terms.region_epoch, terms.leader_epoch, slice.records, slice.next_offset),
+                Err(ReadError::BelowLocal { .. }) => Step::Cold { offset: self.next },
+                Err(error) => {
+                    tracing::error!(at = %self.partition.at, offset = self.next, %error, "records cannot be read for a follower");
+                    Step::Stop(StopReason::Unreadable)
+                }
+            };
+        }
+        let news = self.told != (self.partition.high_watermark(), offsets.log_start);
+        if !news && broker.clock.boot_ns().saturating_sub(self.told_ns) < PROGRESS_NS {
+            return Step::Nothing;
+        }
+        let next = self.next;
+        self.send(broker, terms.region_epoch, terms.leader_epoch, Bytes::new(), next)
+    }
+
+    /// A frame with records that were read here or fetched from the bucket.
+    pub fn send(&mut self, broker: &Broker, region_epoch: whimbrel_fleet::RegionEpoch, leader_epoch: i32, records: Bytes, next: i64) -> Step {
+        let partition = &self.partition;
+        let offsets = partition.log.offsets();
+        self.next = next;
+        self.told = (partition.high_watermark(), offsets.log_start);
+        self.told_ns = broker.clock.boot_ns();
+        let log_end = partition.stream_end();
+        Step::Send(Box::new(Batches {
+            at: partition.at,
+            region_epoch,
+            leader_epoch,
+            log_start: offsets.log_start,
+            log_end,
+            log_bytes: partition.log.durable_bytes(),
+            high_watermark: self.told.0,
+            last_stable_offset: partition.last_stable_offset(),
+            source_clock_ms: broker.clock.wall_ms(),
+            next_append_time_ms: if next < log_end { partition.log.append_time_of(next).unwrap_or(-1) } else { -1 },
+            records,
+        }))
+    }
+}

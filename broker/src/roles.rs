@@ -1,0 +1,264 @@
+//! Follows the fleet's view: creates and deletes logs, and gives each partition its role.
+//!
+//! Order matters. Who loses leadership stops first; new leaders have their epoch on disk before they
+//! answer anything; the catalog is published before partitions open, so that whoever is told of a leader
+//! finds one. Leadership belongs to the incarnation: a view that still names an earlier start of this
+//! process makes nobody a leader.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use whimbrel_fleet::{FailoverGroup, MoveMode, Position, Topic, TopicPartition, View};
+use whimbrel_log::{Disk, Health, Log};
+
+use crate::{
+    broker::Broker,
+    catalog::Catalog,
+    fence,
+    partition::{Partition, Role, Terms},
+    topic_config,
+};
+
+pub async fn run(broker: Arc<Broker>, logs: Vec<Arc<Log>>) {
+    let (shutdown, mut view) = (broker.tasks.shutdown(), broker.controller.view());
+    let mut found: BTreeMap<TopicPartition, Arc<Log>> =
+        logs.into_iter().map(|log| (TopicPartition::new(log.topic_id(), log.partition()), log)).collect();
+    loop {
+        let now = Arc::clone(&view.borrow_and_update());
+        if now.version > 0 {
+            apply(&broker, now, &mut found).await;
+        }
+        match shutdown.unless(view.changed()).await {
+            Some(Ok(())) => {}
+            _ => return,
+        }
+    }
+}
+
+async fn apply(broker: &Arc<Broker>, view: Arc<View>, found: &mut BTreeMap<TopicPartition, Arc<Log>>) {
+    let before = broker.catalog();
+    let mut local = HashMap::with_capacity(before.locals().len());
+    for topic in view.topics.values() {
+        place(broker, &before, topic, found, &mut local).await;
+    }
+    for (at, partition) in before.locals() {
+        if view.topic_by_id(at.topic_id).is_none() {
+            delete(broker, partition).await;
+        }
+    }
+    let alive = view.nodes.get(&broker.node).is_some_and(|n| n.incarnation == broker.incarnation);
+    if alive {
+        // Logs of topics that were deleted while this broker was away.
+        for (_, log) in std::mem::take(found) {
+            remove(broker, log).await;
+        }
+    }
+    let mut led = Vec::new();
+    for group in view.groups.values() {
+        led.extend(demote(broker, &view, group, &local, alive));
+    }
+    let led = begin_epochs(broker, led).await;
+    broker.replace_catalog(Catalog::new(Arc::clone(&view), local));
+    for group in view.groups.values() {
+        promote(broker, &view, group, &led);
+    }
+    fence::obey(broker);
+    broker.report.notify_one();
+}
+
+/// Partitions of `topic` that have a replica here: taken over, found on disk, or created.
+async fn place(
+    broker: &Arc<Broker>,
+    before: &Catalog,
+    topic: &Topic,
+    found: &mut BTreeMap<TopicPartition, Arc<Log>>,
+    local: &mut HashMap<TopicPartition, Arc<Partition>>,
+) {
+    let config = topic_config::log_config(&topic.configs);
+    for (index, partition) in (0_i32..).zip(&topic.partitions) {
+        let at = TopicPartition::new(topic.id, index);
+        if !partition.replicas.get(&broker.region).is_some_and(|nodes| nodes.contains(&broker.node)) {
+            continue;
+        }
+        if let Some(known) = before.local(at) {
+            if *known.log.config() != config {
+                known.log.set_config(config.clone());
+            }
+            local.insert(at, Arc::clone(known));
+            continue;
+        }
+        let log = match found.remove(&at) {
+            Some(log) => {
+                log.set_config(config.clone());
+                log
+            }
+            None => match create(broker, topic, index, config.clone(), found).await {
+                Some(log) => log,
+                None => continue,
+            },
+        };
+        local.insert(at, Partition::new(log, broker.home(&topic.group), broker.clock.boot_ns()));
+    }
+}
+
+async fn create(
+    broker: &Arc<Broker>,
+    topic: &Topic,
+    index: i32,
+    config: whimbrel_log::LogConfig,
+    found: &mut BTreeMap<TopicPartition, Arc<Log>>,
+) -> Option<Arc<Log>> {
+    // A deleted topic's log of the same name stands in the way: its topic id is in no view any more.
+    let stale: Vec<_> = found.iter().filter(|(_, log)| log.topic() == topic.name && log.partition() == index).map(|(at, _)| *at).collect();
+    for at in stale {
+        if let Some(log) = found.remove(&at) {
+            remove(broker, log).await;
+        }
+    }
+    let (disk, name, id) = (Arc::clone(&broker.disk), topic.name.clone(), topic.id);
+    match broker.tasks.blocking(move || disk.create(&name, id, index, config)).await {
+        Ok(log) => Some(log),
+        Err(error) => {
+            tracing::error!(topic = topic.name, partition = index, %error, "a log cannot be created");
+            None
+        }
+    }
+}
+
+async fn delete(broker: &Arc<Broker>, partition: &Arc<Partition>) {
+    partition.resign();
+    tracing::info!(topic = partition.log.topic(), partition = partition.at.partition, "topic deleted: its log goes");
+    remove(broker, Arc::clone(&partition.log)).await;
+}
+
+async fn remove(broker: &Arc<Broker>, log: Arc<Log>) {
+    let disk: Arc<Disk> = Arc::clone(&broker.disk);
+    let name = format!("{}-{}", log.topic(), log.partition());
+    if let Err(error) = broker.tasks.blocking(move || disk.delete(&log)).await {
+        tracing::error!(log = name, %error, "a deleted topic's log cannot be removed");
+    }
+}
+
+/// A partition that is to lead in a new epoch.
+struct Rise {
+    partition: Arc<Partition>,
+    leader_epoch: i32,
+}
+
+/// Takes leadership away where the view does, and names who is to lead anew.
+fn demote(broker: &Broker, view: &View, group: &FailoverGroup, local: &HashMap<TopicPartition, Arc<Partition>>, alive: bool) -> Vec<Rise> {
+    let home_here = group.home == broker.region;
+    let mut rising = Vec::new();
+    for partition in local.values() {
+        let Some((topic, placed)) = view.partition(partition.at) else { continue };
+        if topic.group != group.name {
+            continue;
+        }
+        let role = partition.role();
+        if home_here && alive && placed.leader == Some(broker.node) {
+            let same = matches!(role, Role::Leader(t) if t.leader_epoch == placed.leader_epoch.0 && t.region_epoch == group.epoch);
+            if !same {
+                rising.push(Rise { partition: Arc::clone(partition), leader_epoch: placed.leader_epoch.0 });
+            }
+            continue;
+        }
+        if matches!(role, Role::Leader(_)) && topic.name == whimbrel_fleet::naming::CONSUMER_OFFSETS {
+            broker.coordination.resign(partition.at.partition);
+        }
+        if home_here {
+            partition.resign();
+        } else if role != (Role::Follower { region_epoch: group.epoch }) {
+            partition.follow(group.epoch, broker.clock.boot_ns());
+        }
+    }
+    if !home_here || !alive {
+        broker.lease.drop_group(&group.name);
+    }
+    rising
+}
+
+/// Writes the epochs of all new leaders with one sync. A log that cannot begin its epoch does not lead.
+async fn begin_epochs(broker: &Arc<Broker>, rising: Vec<Rise>) -> Vec<Rise> {
+    let mut able = Vec::new();
+    for rise in rising {
+        match rise.partition.log.health() {
+            Health::Good => able.push(rise),
+            Health::Damaged { reason } => {
+                let (topic, partition) = (rise.partition.log.topic(), rise.partition.at.partition);
+                tracing::error!(code = "WB-108", topic, partition, %reason, "a damaged log does not lead");
+            }
+        }
+    }
+    if able.is_empty() {
+        return able;
+    }
+    let epochs: Vec<_> = able.iter().map(|r| (Arc::clone(&r.partition.log), r.leader_epoch)).collect();
+    let disk = Arc::clone(&broker.disk);
+    let all = broker.tasks.blocking(move || disk.begin_epochs(&epochs)).await;
+    let Err(error) = all else { return able };
+    tracing::error!(%error, "leader epochs cannot be begun together; trying one by one");
+    let mut led = Vec::new();
+    for rise in able {
+        let (log, epoch) = (Arc::clone(&rise.partition.log), rise.leader_epoch);
+        match broker.tasks.blocking(move || log.begin_epoch(epoch)).await {
+            Ok(()) => led.push(rise),
+            Err(error) => {
+                tracing::error!(topic = rise.partition.log.topic(), partition = rise.partition.at.partition, %error, "does not lead");
+            }
+        }
+    }
+    led
+}
+
+/// Holds the lease, gives the new leaders their terms and opens them, at once or after the clamps.
+fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise]) {
+    if group.home != broker.region {
+        return;
+    }
+    let catalog = broker.catalog();
+    let home = broker.home(&group.name);
+    let of_group = |p: &&Arc<Partition>| p.home.group == group.name;
+    let rising: BTreeSet<_> = led.iter().filter(|r| r.partition.home.group == group.name).map(|r| r.partition.at).collect();
+    let mut position = Position::default();
+    for partition in catalog.partitions().filter(of_group) {
+        if partition.leads().is_some() || rising.contains(&partition.at) {
+            let own = partition.position();
+            position.records = position.records.saturating_add(own.records);
+            position.bytes = position.bytes.saturating_add(own.bytes);
+        }
+    }
+    if group.fence.is_none() && view.nodes.get(&broker.node).is_some_and(|n| n.incarnation == broker.incarnation) {
+        broker.lease.hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
+    }
+    home.rebase(position);
+    broker.lease.rebase_position(&group.name, position);
+    for partition in catalog.partitions().filter(of_group) {
+        if partition.leads().is_some() && !rising.contains(&partition.at) {
+            partition.restamp(position, &group.sync_set);
+        }
+    }
+    let clamps = group.moves.last().filter(|m| m.epoch == group.epoch && m.lossy && m.to == broker.region).cloned();
+    let planned = group.fence.as_ref().is_some_and(|f| f.mode != MoveMode::Failover);
+    let mut offsets = Vec::new();
+    for rise in led.iter().filter(|r| rising.contains(&r.partition.at)) {
+        let partition = &rise.partition;
+        let is_offsets = partition.log.topic() == whimbrel_fleet::naming::CONSUMER_OFFSETS;
+        let terms = Terms {
+            leader_epoch: rise.leader_epoch,
+            region_epoch: group.epoch,
+            epoch_start: partition.log.offsets().log_end,
+            open: group.fence.is_none() && (clamps.is_none() || is_offsets),
+        };
+        partition.lead(terms, position, &group.sync_set, group.lossy_promotion(partition.at));
+        if planned {
+            partition.park(true);
+        }
+        broker.flusher.list(partition);
+        if is_offsets {
+            offsets.push((partition.at.partition, rise.leader_epoch));
+        }
+    }
+    broker.coordination.lead(broker, group, offsets, clamps, !rising.is_empty());
+}

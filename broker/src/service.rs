@@ -1,0 +1,232 @@
+//! Starts a broker: binds, opens the disk, registers, and runs the parts.
+//!
+//! The disk is locked before anything is said to the controller: a second start on the same directory must
+//! not take the first one's leadership away. Listeners serve only once this incarnation is registered.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use whimbrel_fleet::{HostPort, Node, NodeId};
+use whimbrel_log::{Disk, DiskOptions, Log, OpenError};
+use whimbrel_rpc::controller::{ControllerClient, LeaseHolder, LeaseIdentity, Registration};
+use whimbrel_runtime::{
+    Clock, OnError, Tasks,
+    admin::{Admin, AdminError},
+    random,
+};
+
+use crate::{
+    broker::{Broker, Parts},
+    group::{Block, Coordinator, Options as GroupOptions},
+    housekeeping, listener,
+    offsets_log::Seam,
+    options::Options,
+    replica, reports, roles, status, uploads,
+};
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{listener} {address}: {source}")]
+    Bind { listener: &'static str, address: String, source: std::io::Error },
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("{listener} {address} is not loopback, and there is neither TLS nor authentication (insecure-bind = true allows it)")]
+    InsecureBind { listener: &'static str, address: HostPort },
+    #[error("no controllers are configured")]
+    NoControllers,
+    #[error(transparent)]
+    Disk(#[from] OpenError),
+    #[error("{path}: {source}")]
+    DataDir { path: String, source: std::io::Error },
+    #[error("the controller refused this broker ({code}): {message}")]
+    Refused { code: String, message: String },
+    #[error("a later start of this node has registered")]
+    Superseded,
+    #[error("the process was told to end before the broker was registered")]
+    Cancelled,
+}
+
+impl StartError {
+    /// For `whimbrel explain`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } | Self::Admin(_) => "WB-101",
+            Self::Disk(OpenError::Locked { .. }) => "WB-102",
+            Self::Disk(OpenError::ForeignFleet { .. } | OpenError::ForeignNode { .. }) => "WB-103",
+            Self::Disk(_) | Self::DataDir { .. } => "WB-104",
+            Self::InsecureBind { .. } => "WB-105",
+            Self::Refused { .. } | Self::Cancelled => "WB-106",
+            Self::Superseded => "WB-107",
+            Self::NoControllers => "WB-111",
+        }
+    }
+}
+
+/// Where a started broker listens.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub kafka: SocketAddr,
+    pub replica: SocketAddr,
+    pub rpc: SocketAddr,
+    pub admin: SocketAddr,
+    pub fleet_id: String,
+    /// What clients are told.
+    pub advertised: HostPort,
+    broker: Arc<Broker>,
+}
+
+impl Handle {
+    /// Syncs and closes the disk. Call after `tasks.stop(..)`: nothing may be appended any more.
+    pub async fn close(self) {
+        self.broker.orphans.store();
+        let disk = Arc::clone(&self.broker.disk);
+        if let Err(error) = self.broker.tasks.blocking(move || disk.close()).await {
+            tracing::error!(%error, "the disk was not closed cleanly; the next start recovers");
+        }
+    }
+}
+
+/// The broker role.
+#[derive(Debug)]
+pub struct Service;
+
+struct Listeners {
+    kafka: TcpListener,
+    replica: TcpListener,
+    rpc: TcpListener,
+}
+
+impl Service {
+    /// Returns once the broker is registered and serves. Ends with `tasks`.
+    pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
+        check(&options)?;
+        let listeners = Listeners {
+            kafka: bind("listen", &options.listen).await?,
+            replica: bind("replica-listen", &options.replica_listen).await?,
+            rpc: bind("rpc-listen", &options.rpc_listen).await?,
+        };
+        let path = options.data_dir.clone();
+        std::fs::create_dir_all(&path).map_err(|source| StartError::DataDir { path: path.display().to_string(), source })?;
+        let known = known_fleet(&path).or_else(|| options.fleet_id.clone());
+        let controller = ControllerClient::connect(options.controllers.clone(), known.clone(), &tasks, clock.clone());
+        let fleet_id = match known {
+            Some(id) => id,
+            None => fleet_id(&controller, &tasks).await?,
+        };
+        let expected = options.fleet_id.clone().unwrap_or_else(|| fleet_id.clone());
+        let disk = DiskOptions { root: path, cluster_id: expected, node_id: options.node_id };
+        let now_ms = clock.wall_ms();
+        let (disk, logs) = tasks.blocking(move || Disk::open(disk, now_ms)).await?;
+        let incarnation = random::uuid();
+        let identity = LeaseIdentity { node: NodeId(options.node_id), incarnation, region: options.region.clone() };
+        let lease = LeaseHolder::new(options.controllers.clone(), identity, &tasks, clock.clone());
+        let broker = Broker::new(Parts { options, fleet_id, incarnation, clock, tasks, controller, lease, disk });
+        serve(broker, listeners, logs).await
+    }
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    if options.controllers.is_empty() {
+        return Err(StartError::NoControllers);
+    }
+    let all = [
+        ("listen", &options.listen),
+        ("replica-listen", &options.replica_listen),
+        ("rpc-listen", &options.rpc_listen),
+        ("admin-listen", &options.admin_listen),
+    ];
+    for (listener, address) in all {
+        if !options.insecure_bind && !address.is_loopback() {
+            return Err(StartError::InsecureBind { listener, address: address.clone() });
+        }
+    }
+    Ok(())
+}
+
+async fn bind(listener: &'static str, address: &HostPort) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind((address.host.as_str(), address.port)).await;
+    bound.map_err(|source| StartError::Bind { listener, address: address.to_string(), source })
+}
+
+/// The cluster id in `meta.properties`, so that a used directory finds its own fleet and no other.
+fn known_fleet(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(data_dir.join("meta.properties")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("cluster.id=")).map(|id| id.trim().to_owned())
+}
+
+/// A first start takes the fleet that its controllers belong to.
+async fn fleet_id(controller: &ControllerClient, tasks: &Tasks) -> Result<String, StartError> {
+    let (mut view, shutdown) = (controller.view(), tasks.shutdown());
+    let first = shutdown.unless(view.wait_for(|view| view.version > 0 && !view.fleet_id.is_empty())).await;
+    match first {
+        Some(Ok(view)) => Ok(view.fleet_id.clone()),
+        _ => Err(StartError::Cancelled),
+    }
+}
+
+async fn serve(broker: Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) -> Result<Handle, StartError> {
+    let address = |listener: &TcpListener, name| listener.local_addr().map_err(|source| StartError::Bind { listener: name, address: String::new(), source });
+    let (kafka, replica, rpc) = (address(&listeners.kafka, "listen")?, address(&listeners.replica, "replica-listen")?, address(&listeners.rpc, "rpc-listen")?);
+    let admin_listen = broker.options.admin_listen.to_string();
+    let (state, registered) = tokio::sync::watch::channel(Registration::Pending);
+    let admin = Admin::new().ready(status::ready(&broker, registered)).status(status::status(&broker)).scrape(status::scrape(&broker));
+    let admin = admin.serve(&admin_listen, &broker.tasks).await?;
+    let seam = Arc::new(Seam(Arc::downgrade(&broker)));
+    let group = Coordinator::start(GroupOptions::default(), Block::default(), Arc::clone(&seam) as _, seam as _, broker.clock.clone(), broker.tasks.clone());
+    broker.coordination.set(group);
+    let reachable = |bound: SocketAddr, configured: &HostPort| HostPort::new(configured.host.clone(), bound.port());
+    let options = &broker.options;
+    let advertised = options.advertise.clone().unwrap_or_else(|| reachable(kafka, &options.listen));
+    let node = Node {
+        id: broker.node,
+        region: broker.region.clone(),
+        incarnation: broker.incarnation,
+        kafka: advertised.clone(),
+        replica: reachable(replica, &options.replica_listen),
+        rpc: reachable(rpc, &options.rpc_listen),
+        admin: reachable(admin, &options.admin_listen),
+    };
+    run(&broker, listeners, logs);
+    register(&broker, node, state).await?;
+    Ok(Handle { kafka, replica, rpc, admin, fleet_id: broker.fleet_id.clone(), advertised, broker })
+}
+
+fn run(broker: &Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) {
+    let tasks = &broker.tasks;
+    tasks.spawn("flusher", OnError::Shutdown, Arc::clone(&broker.flusher).run(tasks.clone(), broker.clock.clone()));
+    tasks.spawn_ok("ceiling", Arc::clone(&broker.flusher).follow_lease(tasks.clone()));
+    tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
+    tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
+    tasks.spawn_ok("kafka listener", listener::run(Arc::clone(broker), listeners.kafka));
+    tasks.spawn_ok("replica listener", replica::run(Arc::clone(broker), listeners.replica));
+    tasks.spawn("rpc listener", OnError::Shutdown, uploads::run(Arc::clone(broker), listeners.rpc));
+}
+
+/// Registers, and goes on doing so for as long as the process lives.
+async fn register(broker: &Arc<Broker>, node: Node, state: tokio::sync::watch::Sender<Registration>) -> Result<(), StartError> {
+    let mut registration = broker.controller.keep_registered(node);
+    let shutdown = broker.tasks.shutdown();
+    let decided = async { registration.wait_for(|r| *r != Registration::Pending).await.ok().map(|r| r.clone()) };
+    let first = shutdown.unless(decided).await.flatten().ok_or(StartError::Cancelled)?;
+    state.send_replace(first.clone());
+    match first {
+        Registration::Refused { code, message } => return Err(StartError::Refused { code, message }),
+        Registration::Superseded => return Err(StartError::Superseded),
+        Registration::Done(done) => broker.until_applied(done.version, Duration::from_secs(5)).await,
+        Registration::Pending => {}
+    }
+    broker.tasks.spawn_ok("positions", reports::run(Arc::clone(broker)));
+    broker.tasks.spawn("registration watch", OnError::Shutdown, async move {
+        while let Some(Ok(())) = shutdown.unless(registration.changed()).await {
+            let now = registration.borrow_and_update().clone();
+            let superseded = now == Registration::Superseded;
+            state.send_replace(now);
+            if superseded {
+                return Err("WB-107: a later start of this node took over");
+            }
+        }
+        Ok(())
+    });
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What `/status`, `/readyz` and `/metrics` say, computed when asked.
+
+use std::sync::{Arc, Weak};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use whimbrel_log::Health;
+use whimbrel_rpc::controller::Registration;
+
+use crate::{
+    broker::Broker,
+    partition::{Partition, Role},
+    reports,
+};
+
+/// Ready: the disk is open and sound, and this incarnation is registered.
+pub fn ready(broker: &Arc<Broker>, registered: watch::Receiver<Registration>) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+    let broker = Arc::downgrade(broker);
+    move || {
+        let broker = broker.upgrade().ok_or("stopped")?;
+        if let Some(failed) = broker.disk.failed() {
+            return Err(format!("WB-109: {failed}"));
+        }
+        let state = registered.borrow().clone();
+        match state {
+            Registration::Done(_) => Ok(()),
+            Registration::Pending => Err("not registered yet".to_owned()),
+            Registration::Refused { code, message } => Err(format!("WB-106: {code}: {message}")),
+            Registration::Superseded => Err("WB-107: a later start of this node took over".to_owned()),
+        }
+    }
+}
+
+pub fn status(broker: &Arc<Broker>) -> impl Fn() -> Value + Send + Sync + 'static {
+    let broker = Arc::downgrade(broker);
+    move || broker.upgrade().map_or(Value::Null, |broker| describe(&broker))
+}
+
+fn describe(broker: &Broker) -> Value {
+    let catalog = broker.catalog();
+    let mut partitions: Vec<_> = catalog.partitions().collect();
+    partitions.sort_by(|a, b| (a.log.topic(), a.at.partition).cmp(&(b.log.topic(), b.at.partition)));
+    let leases = catalog.view.groups.values().filter(|g| g.home == broker.region).map(|group| {
+        let position = broker.home(&group.name).position();
+        json!({
+            "group": group.name,
+            "epoch": group.epoch,
+            "held": broker.lease.check(&group.name, group.epoch),
+            "covered": broker.lease.covers(&group.name, position),
+            "position": position,
+        })
+    });
+    json!({
+        "role": "broker",
+        "node": broker.node,
+        "region": broker.region,
+        "incarnation": broker.incarnation,
+        "fleet": broker.fleet_id,
+        "view_version": catalog.view.version,
+        "disk_failed": broker.disk.failed().map(|f| f.to_string()),
+        "disk_free_bytes": broker.disk.free_bytes().ok(),
+        "leases": leases.collect::<Vec<_>>(),
+        "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
+        "orphans": broker.orphans.reports(),
+        "partitions": partitions.into_iter().map(|p| partition(broker, p)).collect::<Vec<_>>(),
+    })
+}
+
+fn partition(broker: &Broker, partition: &Partition) -> Value {
+    let offsets = partition.log.offsets();
+    let role = partition.role();
+    let (name, leader_epoch) = match role {
+        Role::Leader(terms) => ("leader", Some(terms.leader_epoch)),
+        Role::Follower { .. } => ("follower", None),
+        Role::None => ("none", None),
+    };
+    let home = broker.catalog().group_of(partition.at).is_some_and(|g| g.home == broker.region);
+    let damaged = match partition.log.health() {
+        Health::Good => None,
+        Health::Damaged { reason } => Some(reason.to_string()),
+    };
+    json!({
+        "topic": partition.log.topic(),
+        "topic_id": partition.at.topic_id,
+        "partition": partition.at.partition,
+        "group": partition.home.group,
+        "role": name,
+        "region_role": if home { "home" } else { "follower" },
+        "leader_epoch": leader_epoch,
+        "log_start": offsets.log_start,
+        "local_log_start": offsets.local_log_start,
+        "tiered_end": partition.tiered_end(),
+        "high_watermark": partition.high_watermark(),
+        "stream_end": partition.stream_end(),
+        "durable_end": offsets.durable_end,
+        "log_end": offsets.log_end,
+        "source_end": partition.following.source_end(),
+        "damaged": damaged,
+    })
+}
+
+/// Gauges from positions and instants, set when scraped: they go on rising when the task they describe is
+/// stuck.
+pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
+    let broker: Weak<Broker> = Arc::downgrade(broker);
+    move || {
+        let Some(broker) = broker.upgrade() else { return };
+        let labels = [("region", broker.region.to_string()), ("node", broker.node.to_string()), ("role", "broker".to_owned())];
+        let (mut led, mut followed) = (0_u32, 0_u32);
+        for partition in broker.catalog().partitions() {
+            match partition.role() {
+                Role::Leader(_) => led += 1,
+                Role::Follower { .. } => followed += 1,
+                Role::None => {}
+            }
+        }
+        metrics::gauge!("whimbrel_partitions_led", &labels).set(f64::from(led));
+        metrics::gauge!("whimbrel_partitions_followed", &labels).set(f64::from(followed));
+        for (group, behind_ms) in reports::behind_ms(&broker) {
+            let mut labels = labels.to_vec();
+            labels.push(("group", group.to_string()));
+            metrics::gauge!("whimbrel_mirror_behind_seconds", &labels).set(behind_ms as f64 / 1_000.0);
+        }
+        for group in broker.catalog().view.groups.values().filter(|g| g.home == broker.region) {
+            let mut labels = labels.to_vec();
+            labels.push(("group", group.name.to_string()));
+            metrics::gauge!("whimbrel_lease_held", &labels).set(f64::from(u8::from(broker.lease.check(&group.name, group.epoch))));
+        }
+        let orphaned: u64 = broker.orphans.reports().iter().map(|r| r.records).sum();
+        metrics::gauge!("whimbrel_orphan_records", &labels).set(orphaned as f64);
+        if let Ok(free) = broker.disk.free_bytes() {
+            metrics::gauge!("whimbrel_disk_free_bytes", &labels).set(free as f64);
+        }
+    }
+}
