@@ -18,7 +18,6 @@ use crate::{
     producer_ids::ProducerIds, uploads::Uploads,
 };
 
-#[derive(Debug)]
 pub struct Broker {
     pub options: Options,
     pub fleet_id: String,
@@ -42,6 +41,12 @@ pub struct Broker {
     homes: Mutex<BTreeMap<GroupName, Arc<Home>>>,
     /// Asks for a position report at once.
     pub report: Notify,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("node", &self.node).field("region", &self.region).finish_non_exhaustive()
+    }
 }
 
 /// What [`Broker::new`] is made of.

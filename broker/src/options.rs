@@ -22,6 +22,9 @@ pub struct Options {
     pub advertise: Option<HostPort>,
     /// The replica stream, for our own processes only.
     pub replica_listen: HostPort,
+    /// What other regions are told to connect to for the replica stream; `replica-listen` as bound when not
+    /// set. A region is often reached through another address than its own processes use.
+    pub advertise_replica: Option<HostPort>,
     /// tonic, for this node's tiering daemon.
     pub rpc_listen: HostPort,
     pub admin_listen: HostPort,
@@ -91,6 +94,7 @@ impl Default for Options {
             listen: loopback(9092),
             advertise: None,
             replica_listen: loopback(0),
+            advertise_replica: None,
             rpc_listen: loopback(0),
             admin_listen: loopback(0),
             controllers: Vec::new(),

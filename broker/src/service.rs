@@ -183,7 +183,7 @@ async fn serve(broker: Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) -
         region: broker.region.clone(),
         incarnation: broker.incarnation,
         kafka: advertised.clone(),
-        replica: reachable(replica, &options.replica_listen),
+        replica: options.advertise_replica.clone().unwrap_or_else(|| reachable(replica, &options.replica_listen)),
         rpc: reachable(rpc, &options.rpc_listen),
         admin: reachable(admin, &options.admin_listen),
     };
