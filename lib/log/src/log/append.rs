@@ -14,9 +14,11 @@ use whimbrel_wire::control::{Marker, parse_batch};
 use whimbrel_wire::{Batch, Batches};
 
 use crate::config::TimestampType;
+use crate::epochs::Epochs;
 use crate::error::AppendError;
 use crate::log::{Log, Writer};
 use crate::producers::entry::Verdict;
+use crate::replace::Durability;
 use crate::types::{AppendContext, Appended};
 
 /// Bytes before and including the leader epoch.
@@ -189,6 +191,9 @@ impl Log {
             return Err(AppendError::Empty);
         };
         self.roll_if_full(writer, ready)?;
+        let epochs = self
+            .extend_lineage(ready)
+            .map_err(|error| self.append_failed(&error))?;
         let segment = self.active();
         let mut parts = Vec::with_capacity(ready.len() * 2);
         let mut placed = Vec::with_capacity(ready.len());
@@ -212,28 +217,52 @@ impl Log {
                 self.note_aborted(&segment, &aborted);
             }
         }
-        self.publish(ready, last.header.next_offset(), bytes, now_ms, &file);
+        self.publish(epochs, last.header.next_offset(), bytes, now_ms, &file);
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    fn publish(&self, ready: &[Ready], log_end: i64, bytes: u64, now_ms: i64, file: &Arc<File>) {
-        let mut state = self.state.write();
-        let mut epochs_changed = false;
+    /// The lineage with the epochs of `ready`, stored if that changes it: before the batches, so that no
+    /// durable batch lacks its epoch.
+    fn extend_lineage(&self, ready: &[Ready]) -> io::Result<Option<Epochs>> {
+        let latest = self
+            .state
+            .read()
+            .epochs
+            .latest()
+            .map_or(-1, |latest| latest.epoch);
+        if ready
+            .iter()
+            .all(|batch| batch.header.partition_leader_epoch <= latest)
+        {
+            return Ok(None);
+        }
+        let mut epochs = self.state.read().epochs.clone();
         for batch in ready {
-            let epoch = batch.header.partition_leader_epoch;
-            if epoch >= 0 {
-                epochs_changed |= state.epochs.assign(epoch, batch.header.base_offset);
+            let header = &batch.header;
+            if header.partition_leader_epoch > epochs.latest().map_or(-1, |latest| latest.epoch) {
+                epochs.assign(header.partition_leader_epoch, header.base_offset);
             }
+        }
+        self.store_epochs(&epochs, Durability::NextSync)?;
+        Ok(Some(epochs))
+    }
+
+    fn publish(
+        &self,
+        epochs: Option<Epochs>,
+        log_end: i64,
+        bytes: u64,
+        now_ms: i64,
+        file: &Arc<File>,
+    ) {
+        self.shared.note_time(now_ms);
+        let mut state = self.state.write();
+        if let Some(epochs) = epochs {
+            state.epochs = epochs;
         }
         state.log_end = log_end;
         state.end_bytes = state.end_bytes.saturating_add(bytes);
-        let epochs = epochs_changed.then(|| state.epochs.clone());
-        drop(state);
-        if let Some(epochs) = epochs {
-            // Rebuilt from the batches if it does not get there.
-            let _ = self.store_epochs(&epochs, crate::replace::Durability::NextSync);
-        }
-        self.shared.note_time(now_ms);
+        // Before anyone can see the new end: a sync that begins after that covers it.
         self.mark_dirty(Some(file));
     }
 

@@ -170,6 +170,8 @@ impl Log {
             let removed = state.segments.split_off(index + 1);
             let cut = Arc::clone(&state.segments[index]);
             state.generation += 1;
+            // Together with the generation: who reads from here on looks below the cut only.
+            cut.hide_from(to, position);
             state.log_end = to;
             state.durable_end = state.durable_end.min(to);
             state.high_watermark = state.high_watermark.min(to);

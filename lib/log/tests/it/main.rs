@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod basics;
+mod concurrency;
 mod disk;
 mod model;
 mod recovery;
