@@ -119,8 +119,9 @@ impl Disk {
         );
         let gone = self.shared.root.join(gone);
         let io = |source| LogError::io(log.dir(), source);
+        // First the point: a log of this name and id that is created later has promised nothing yet.
+        self.shared.forget_point(log.key()).map_err(io)?;
         fs::rename(log.dir(), &gone).map_err(io)?;
-        self.shared.with_points(|points| points.remove(log.key()));
         sync_dir(&self.shared.root).map_err(io)?;
         fs::remove_dir_all(&gone).map_err(io)
     }

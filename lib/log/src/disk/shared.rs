@@ -112,6 +112,16 @@ impl Shared {
         self.points.lock().as_mut().map(act)
     }
 
+    /// Removes a point; durable on return.
+    pub(crate) fn forget_point(&self, key: Key) -> io::Result<()> {
+        let stored = self.with_points(|points| {
+            points.remove(key);
+            points.write()?;
+            points.sync()
+        });
+        stored.unwrap_or(Ok(()))
+    }
+
     /// Stores a point that may be lower than the one before; durable on return.
     pub(crate) fn store_point(&self, key: Key, point: Point) -> io::Result<()> {
         let stored = self.with_points(|points| {

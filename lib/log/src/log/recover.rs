@@ -83,6 +83,8 @@ pub(crate) fn recover(
     let first = bases.first().copied();
     let log_start = match (stored.point, stored.log_start, first) {
         (Some(point), _, _) => point.log_start,
+        // The checkpoint may be about a deleted log of the same name.
+        (None, _, first) if stored.ours => first.unwrap_or(0),
         // Kafka's checkpoint may lag behind its deletions.
         (None, Some(start), Some(first)) => start.max(first),
         (None, Some(start), None) => start,

@@ -167,3 +167,25 @@ fn an_unfinished_swap_of_cleaned_segments_is_finished() {
     assert!(!crashed.file(second, "log").exists() && !crashed.file(0, "log.swap").exists());
     assert!(file_of(&f.root, second, "log").exists());
 }
+
+#[test]
+fn a_log_created_again_owes_nothing_to_the_one_before() {
+    let f = Fixture::new();
+    for n in 0..40 {
+        f.append(n, 3);
+    }
+    f.sync();
+    f.log.set_log_start(50).unwrap();
+    f.disk.checkpoint().unwrap();
+    f.disk.delete(&f.log).unwrap();
+    let again = f
+        .disk
+        .create("t", crate::support::ID, 0, LogConfig::default())
+        .unwrap();
+    append(&again, batch(0, 3));
+    let (_disk, log) = f.crash().open();
+    assert_eq!(
+        (log.health(), log.offsets().log_start, log.offsets().log_end),
+        (Health::Good, 0, 3)
+    );
+}
