@@ -1,0 +1,219 @@
+//! One shard: its claim, and the loop that replaces its root.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use metrics::counter;
+use tokio::sync::{mpsc, watch};
+use whimbrel_runtime::{Backoff, random};
+
+use super::{CommitError, Context, Edit, Outcome, Reply};
+use crate::{
+    metrics as names,
+    root::{Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim, judge},
+    store::{StoreError, Version},
+};
+
+/// A claimed shard.
+pub(super) struct Owned {
+    context: Context,
+    shard: u16,
+    root: Arc<Root>,
+    version: Version,
+}
+
+/// A root as it was found.
+struct Here {
+    root: Root,
+    version: Version,
+}
+
+/// How an attempt ended that is not tried again as it is.
+enum Written {
+    Done(Version),
+    Moved,
+}
+
+fn pause() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_secs(5))
+}
+
+impl Owned {
+    pub async fn claim(context: Context, shard: u16) -> Result<Self, CommitError> {
+        loop {
+            let found = read(&context, shard).await?;
+            let by = Claim {
+                incarnation: context.incarnation,
+                nonce: random::uuid(),
+                region: &context.region,
+                shard,
+                shards: context.shards,
+                now_ms: context.clock.wall_ms(),
+            };
+            let root = claim(found.as_ref().map(|f| &f.root), &by);
+            let before = found.as_ref().map(|f| (&f.root.stamp, &f.version));
+            match write(&context, shard, &root, before).await? {
+                Written::Done(version) => {
+                    let owned = Self { shard, root: Arc::new(root), version, context };
+                    owned.keep().await;
+                    return Ok(owned);
+                }
+                Written::Moved => tracing::info!(shard, "the owner before us wrote once more; claiming again"),
+            }
+        }
+    }
+
+    pub fn number(&self) -> u16 {
+        self.shard
+    }
+
+    pub fn root(&self) -> Arc<Root> {
+        Arc::clone(&self.root)
+    }
+
+    pub async fn run(mut self, mut queue: mpsc::Receiver<(Edit, Reply)>, publish: watch::Sender<Arc<Root>>) -> Result<(), CommitError> {
+        let shutdown = self.context.tasks.shutdown();
+        while let Some(Some(first)) = shutdown.unless(queue.recv()).await {
+            let mut edits = vec![first];
+            while let Ok(next) = queue.try_recv() {
+                edits.push(next);
+            }
+            let Some(done) = shutdown.unless(self.apply(edits, &publish)).await else { return Ok(()) };
+            done?;
+        }
+        Ok(())
+    }
+
+    /// Applies edits in order, writes once, then answers. An edit that is refused does not stop the others.
+    async fn apply(&mut self, edits: Vec<(Edit, Reply)>, publish: &watch::Sender<Arc<Root>>) -> Result<(), CommitError> {
+        let mut next = (*self.root).clone();
+        let mut answers = Vec::with_capacity(edits.len());
+        for (edit, reply) in edits {
+            let before = next.clone();
+            let outcome = self.change(&mut next, &edit);
+            let bytes = next.encode().len();
+            if bytes as u64 > MAX_BYTES {
+                next = before;
+                answers.push((reply, Err(CommitError::Full { shard: self.shard, bytes })));
+            } else {
+                answers.push((reply, outcome));
+            }
+        }
+        if next != *self.root {
+            next.stamp = Stamp { sequence: next.stamp.sequence.saturating_add(1), nonce: random::uuid(), ..next.stamp };
+            next.written_ms = self.context.clock.wall_ms();
+            let before = Some((&self.root.stamp, &self.version));
+            match write(&self.context, self.shard, &next, before).await {
+                Ok(Written::Done(version)) => self.version = version,
+                // Only a claim can be overtaken by an older epoch.
+                Ok(Written::Moved) => return self.fail(answers, &CommitError::WentBack { shard: self.shard }),
+                Err(error) => return self.fail(answers, &error),
+            }
+            self.root = Arc::new(next);
+            self.keep().await;
+            publish.send_replace(Arc::clone(&self.root));
+        }
+        for (reply, outcome) in answers {
+            // Whoever asked may be gone; the edit stands.
+            let _ = reply.send(outcome);
+        }
+        Ok(())
+    }
+
+    fn fail(&self, answers: Vec<(Reply, Result<Outcome, CommitError>)>, error: &CommitError) -> Result<(), CommitError> {
+        tracing::error!(shard = self.shard, code = error.code(), %error, "this shard is ours no more");
+        for (reply, _) in answers {
+            let _ = reply.send(Err(error.clone()));
+        }
+        Err(error.clone())
+    }
+
+    fn change(&self, root: &mut Root, edit: &Edit) -> Result<Outcome, CommitError> {
+        let (keys, now_ms) = (&self.context.keys, self.context.clock.wall_ms());
+        Ok(match edit {
+            Edit::Commit(commit) => Outcome::Applied(root.commit(keys, commit, now_ms)?),
+            Edit::Truncate { at, epoch, offset } => Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?),
+            Edit::RaiseLogStart { at, log_start } => Outcome::Applied(root.raise_log_start(keys, *at, *log_start, now_ms)),
+            Edit::Unlink(list) => {
+                let unlinked: Vec<_> = list.iter().filter(|key| !root.refers_to(keys, key)).map(|key| Unlinked { key: key.clone(), unlinked_ms: now_ms }).collect();
+                let changed = if unlinked.is_empty() { Applied::Already } else { Applied::Changed };
+                root.pending.extend(unlinked);
+                Outcome::Applied(changed)
+            }
+            Edit::Strike(list) => {
+                root.pending.retain(|unlinked| !list.contains(&unlinked.key));
+                Outcome::Applied(Applied::Changed)
+            }
+        })
+    }
+
+    /// Every 64th root stays under its own key, so that a bucket can be rebuilt from before a mistake.
+    async fn keep(&self) {
+        let stamp = self.root.stamp;
+        if !stamp.sequence.is_multiple_of(KEEP_EVERY) {
+            return;
+        }
+        let key = self.context.keys.kept_root(self.shard, stamp.epoch, stamp.sequence);
+        if let Err(error) = self.context.store.put_if_absent(&key, self.root.encode().into()).await {
+            tracing::warn!(%key, %error, "a root was not kept");
+        }
+    }
+}
+
+/// The root that is there now. Waits while the store is away.
+async fn read(context: &Context, shard: u16) -> Result<Option<Here>, CommitError> {
+    let key = context.keys.root(shard);
+    let op = context.ops.begin("read root", &key);
+    let mut pause = pause();
+    loop {
+        match context.store.get(&key, MAX_BYTES).await {
+            Ok(found) => {
+                let root = Root::decode(&found.bytes).map_err(|reason| CommitError::Damaged { shard, reason })?;
+                let name = |region: &str, shard, shards| format!("{region}/{shard} of {shards}");
+                let (here, expected) = (name(&root.region, root.shard, root.shards), name(&context.region, shard, context.shards));
+                if here != expected {
+                    return Err(CommitError::Foreign { shard, found: here, expected });
+                }
+                return Ok(Some(Here { root, version: found.version }));
+            }
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e @ StoreError::TooLarge { .. }) => return Err(CommitError::Store { shard, reason: Arc::new(e) }),
+            Err(e) => op.failed(&e),
+        }
+        context.clock.sleep(pause.next()).await;
+    }
+}
+
+/// Sends one root until it is known what became of it.
+async fn write(context: &Context, shard: u16, root: &Root, before: Option<(&Stamp, &Version)>) -> Result<Written, CommitError> {
+    let (key, bytes) = (context.keys.root(shard), Bytes::from(root.encode()));
+    let op = context.ops.begin("swap root", &key);
+    let mut pause = pause();
+    loop {
+        let answer = match before {
+            Some((_, version)) => context.store.swap(&key, bytes.clone(), version).await,
+            None => context.store.put_if_absent(&key, bytes.clone()).await,
+        };
+        if let Err(e) = &answer {
+            op.failed(e);
+        }
+        // Whatever the answer was, what is there decides; after a success this is the verifying re-read.
+        let now = read(context, shard).await;
+        let reading = match &now {
+            Ok(Some(here)) => Reading::Root(here.root.stamp),
+            Ok(None) => Reading::Missing,
+            Err(CommitError::Damaged { .. } | CommitError::Foreign { .. }) => Reading::Damaged,
+            Err(e) => return Err(e.clone()),
+        };
+        let verdict = judge(&root.stamp, before.map(|(stamp, _)| stamp), reading);
+        counter!(names::ROOT_VERDICTS, "verdict" => verdict.name()).increment(1);
+        match (verdict, now) {
+            (Verdict::Done, Ok(Some(here))) => return Ok(Written::Done(here.version)),
+            (Verdict::Done | Verdict::Again, _) => context.clock.sleep(pause.next()).await,
+            (Verdict::Moved, _) => return Ok(Written::Moved),
+            (Verdict::Fenced { epoch }, _) => return Err(CommitError::Fenced { shard, epoch }),
+            (Verdict::TwoOfOneIdentity, _) => return Err(CommitError::TwoOfOneIdentity { shard }),
+            (Verdict::WentBack, _) => return Err(CommitError::WentBack { shard }),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Keys. A key that is used was built here from numbers; one that is read from a listing or a root is
+//! taken apart and refused unless it is in the form that this file writes.
+
+use std::fmt;
+
+use uuid::Uuid;
+use whimbrel_fleet::{TopicPartition, naming};
+
+/// A key below the bucket's prefix: segments of `[A-Za-z0-9._=-]`, none of them `.` or `..` or hidden.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+/// S3 allows 1,024 bytes; the prefix needs some.
+const MAX_KEY: usize = 700;
+
+impl Key {
+    pub fn parse(text: &str) -> Option<Self> {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'=');
+        let segment = |s: &str| !s.is_empty() && !s.starts_with('.') && s.bytes().all(legal);
+        (text.len() <= MAX_KEY && text.split('/').all(segment)).then(|| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part after the last slash.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn fnv(parts: &[&[u8]]) -> u64 {
+    parts.iter().flat_map(|p| p.iter()).fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// The manifest shard that a partition belongs to, for the bucket's life.
+pub fn shard_of(at: TopicPartition, shards: u16) -> u16 {
+    let hash = fnv(&[at.topic_id.as_bytes(), &at.partition.to_be_bytes()]);
+    u16::try_from(hash % u64::from(shards.max(1))).unwrap_or(0)
+}
+
+/// All keys of one region: `v1/<region>/...`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    base: String,
+}
+
+impl Keys {
+    /// `region` must be a legal label (checked with the options).
+    pub fn new(region: &str) -> Self {
+        Self { base: format!("v1/{region}/") }
+    }
+
+    fn key(&self, rest: fmt::Arguments<'_>) -> Key {
+        Key(format!("{}{rest}", self.base))
+    }
+
+    pub fn marker(&self) -> Key {
+        self.key(format_args!("whimbrel.json"))
+    }
+
+    pub fn probe(&self, name: &str) -> Key {
+        self.key(format_args!("probe/{name}"))
+    }
+
+    pub fn root(&self, shard: u16) -> Key {
+        self.key(format_args!("root/{shard}"))
+    }
+
+    /// Where every 64th root is kept.
+    pub fn kept_root(&self, shard: u16, epoch: u64, sequence: u64) -> Key {
+        self.key(format_args!("root-kept/{shard}/{epoch:020}-{sequence:020}"))
+    }
+
+    pub fn data_prefix(&self) -> String {
+        format!("{}data/", self.base)
+    }
+
+    pub fn orphans_prefix(&self) -> String {
+        format!("{}orphans/", self.base)
+    }
+
+    /// The two digits spread partitions over the store's own index.
+    pub fn data(&self, name: &DataName) -> Key {
+        let spread = fnv(&[name.at.topic_id.as_bytes(), &name.at.partition.to_be_bytes(), &name.base.to_be_bytes()]) & 0xff;
+        self.key(format_args!("data/{spread:02x}/{}/{name}", name.shard))
+    }
+
+    /// The data object that `key` names, if it is one of this region.
+    pub fn parse_data(&self, key: &Key) -> Option<DataName> {
+        let rest = key.as_str().strip_prefix(&self.data_prefix())?;
+        let (_, rest) = rest.split_once('/')?;
+        let (shard, name) = rest.split_once('/')?;
+        let name = DataName::parse(shard.parse().ok()?, name)?;
+        (self.data(&name) == *key).then_some(name)
+    }
+
+    pub fn orphan(&self, name: &OrphanName) -> Key {
+        self.key(format_args!("{}-{:016x}", name.stem(), name.random))
+    }
+
+    /// What all attempts at one orphan share.
+    pub fn orphan_stem(&self, name: &OrphanName) -> String {
+        format!("{}{}-", self.base, name.stem())
+    }
+
+    /// The listing entry beside an orphan object.
+    pub fn orphan_entry(&self, name: &OrphanName) -> Key {
+        self.key(format_args!("{}-{:016x}.json", name.stem(), name.random))
+    }
+}
+
+/// What stands in the key of a data object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataName {
+    pub shard: u16,
+    pub at: TopicPartition,
+    pub base: i64,
+    /// Last offset, inclusive.
+    pub last: i64,
+    pub leader_epoch: i32,
+    pub writer_epoch: u64,
+    pub random: u64,
+}
+
+impl fmt::Display for DataName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, base, last, leader_epoch, writer_epoch, random, .. } = self;
+        let topic = at.topic_id.simple();
+        write!(f, "{topic}-{}-{base:020}-{last:020}-{leader_epoch}-{writer_epoch}-{random:016x}", at.partition)
+    }
+}
+
+impl DataName {
+    fn parse(shard: u16, name: &str) -> Option<Self> {
+        let mut parts = name.split('-');
+        let mut next = || parts.next();
+        let topic_id = Uuid::try_parse(next()?).ok()?;
+        let partition = next()?.parse().ok()?;
+        let (base, last) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let (leader_epoch, writer_epoch) = (next()?.parse().ok()?, next()?.parse().ok()?);
+        let random = u64::from_str_radix(next()?, 16).ok()?;
+        Some(Self { shard, at: TopicPartition::new(topic_id, partition), base, last, leader_epoch, writer_epoch, random })
+    }
+}
+
+/// What stands in the key of an orphan tail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrphanName {
+    /// A legal label.
+    pub group: String,
+    pub region_epoch: u32,
+    pub at: TopicPartition,
+    pub from: i64,
+    /// Exclusive.
+    pub end: i64,
+    pub random: u64,
+}
+
+impl OrphanName {
+    /// `None` when the group's name cannot stand in a key.
+    pub fn checked(self) -> Option<Self> {
+        (naming::is_valid_label(&self.group) && self.from >= 0 && self.end >= self.from && self.at.partition >= 0).then_some(self)
+    }
+
+    fn stem(&self) -> String {
+        let Self { group, region_epoch, at, from, end, .. } = self;
+        format!("orphans/{group}/{region_epoch}/{}-{}-{from:020}-{end:020}", at.topic_id.simple(), at.partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> DataName {
+        DataName {
+            shard: 7,
+            at: TopicPartition::new(Uuid::from_u128(0xabcd), 3),
+            base: 1_000,
+            last: 1_999,
+            leader_epoch: 4,
+            writer_epoch: 12,
+            random: 0xfeed,
+        }
+    }
+
+    #[test]
+    fn a_data_key_is_as_drawn_and_round_trips() {
+        let keys = Keys::new("east");
+        let key = keys.data(&name());
+        let expected = "/7/0000000000000000000000000000abcd-3-00000000000000001000-00000000000000001999-4-12-000000000000feed";
+        assert!(key.as_str().starts_with("v1/east/data/") && key.as_str().ends_with(expected), "{key}");
+        assert_eq!(keys.parse_data(&key), Some(name()));
+        assert_eq!(Keys::new("west").parse_data(&key), None);
+    }
+
+    #[test]
+    fn keys_that_leave_the_bucket_are_refused() {
+        for bad in ["", "/", "a//b", "../x", "a/../b", ".hidden", "a/.tmp", "a b", "a\0", "ä", &"x".repeat(701)] {
+            assert_eq!(Key::parse(bad), None, "{bad}");
+        }
+        assert!(Key::parse("v1/east/root/0").is_some());
+    }
+
+    #[test]
+    fn shards_are_spread_and_stay() {
+        let shard = |p| shard_of(TopicPartition::new(Uuid::from_u128(1), p), 16);
+        let used: std::collections::BTreeSet<_> = (0..200).map(shard).collect();
+        assert_eq!(used.len(), 16);
+        assert_eq!((shard(0), shard(1)), (shard(0), shard(1)));
+    }
+}

@@ -1,0 +1,120 @@
+//! An object as a whole: `data | index sections | block table | footer | trailer`.
+//!
+//! Everything after the data is its *tail*; a root's entry says where it begins, so that one GET opens an
+//! object.
+
+use bytes::Bytes;
+
+use super::{BLOCK_BYTES, BlockCrcs, BlockTable, Footer, FormatError, OffsetIndex, Section, SectionKind, SliceMeta, TRAILER_BYTES, Trailer, check_crc};
+
+/// What the tail of an object with one slice is made of.
+#[derive(Debug)]
+pub struct TailParts {
+    /// CRCs of the data so far.
+    pub blocks: BlockCrcs,
+    pub data_bytes: u64,
+    pub sections: Vec<(SectionKind, Vec<u8>)>,
+    /// Its only slice gets `sections`.
+    pub footer: Footer,
+}
+
+/// The bytes that follow the data.
+#[derive(Debug)]
+pub struct Tail {
+    pub bytes: Bytes,
+    pub footer: Footer,
+}
+
+impl TailParts {
+    pub fn build(mut self) -> Tail {
+        let mut out = Vec::new();
+        let mut sections = Vec::with_capacity(self.sections.len());
+        for (kind, bytes) in &self.sections {
+            sections.push(Section { kind: *kind, position: self.data_bytes + out.len() as u64, length: bytes.len() as u64 });
+            out.extend_from_slice(bytes);
+        }
+        for slice in &mut self.footer.slices {
+            slice.sections.clone_from(&sections);
+        }
+        self.blocks.update(&out);
+        let table = self.blocks.finish();
+        let body_length = table.covers();
+        let (table, footer) = (table.encode(), self.footer.encode());
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let trailer = Trailer {
+            footer_position: body_length + table.len() as u64,
+            footer_length: length(&footer),
+            footer_crc: crc32c::crc32c(&footer),
+            body_length,
+            table_position: body_length,
+            table_length: length(&table),
+            table_crc: crc32c::crc32c(&table),
+        };
+        out.extend_from_slice(&table);
+        out.extend_from_slice(&footer);
+        out.extend_from_slice(&trailer.encode());
+        Tail { bytes: out.into(), footer: self.footer }
+    }
+}
+
+/// An object whose tail was read and believed.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub footer: Footer,
+    pub blocks: BlockTable,
+    /// Index of the first slice.
+    pub index: OffsetIndex,
+    pub object_bytes: u64,
+}
+
+impl Opened {
+    /// Where to read from so that every block with an index section in it is read whole, and so checked.
+    pub fn tail_position(data_bytes: u64) -> u64 {
+        data_bytes / BLOCK_BYTES * BLOCK_BYTES
+    }
+
+    /// Reads `tail`, the object's bytes from `tail_position` on, a block boundary.
+    pub fn parse(tail: &[u8], tail_position: u64, object_bytes: u64) -> Result<Self, FormatError> {
+        let refuse = |reason: &str| FormatError::malformed("object", reason);
+        let Some(trailer) = tail.last_chunk::<TRAILER_BYTES>() else { return Err(refuse("shorter than a trailer")) };
+        if tail_position.checked_add(tail.len() as u64) != Some(object_bytes) {
+            return Err(refuse("the tail is not its end"));
+        }
+        let trailer = Trailer::decode(trailer, object_bytes)?;
+        let part = |position: u64, length: u64| {
+            let from = usize::try_from(position.checked_sub(tail_position)?).ok()?;
+            tail.get(from..from.checked_add(usize::try_from(length).ok()?)?)
+        };
+        let table = part(trailer.table_position, trailer.table_length.into()).ok_or_else(|| refuse("the block table is not in the tail"))?;
+        let footer = part(trailer.footer_position, trailer.footer_length.into()).ok_or_else(|| refuse("the footer is not in the tail"))?;
+        check_crc("block table", table, trailer.table_crc)?;
+        check_crc("footer", footer, trailer.footer_crc)?;
+        let blocks = BlockTable::decode(table, trailer.body_length)?;
+        let footer = Footer::decode(footer, trailer.body_length)?;
+        let Some(slice) = footer.slices.first() else { return Err(refuse("no slice")) };
+        let section = |kind| match slice.section(kind) {
+            Some(s) => part(s.position, s.length).ok_or_else(|| refuse("an index section is not in the tail")),
+            None => Ok(&[][..]),
+        };
+        let index = OffsetIndex::decode(section(SectionKind::Offsets)?, section(SectionKind::Times)?, slice.length)?;
+        check_blocks(&blocks, tail, tail_position, trailer.body_length)?;
+        Ok(Self { index, footer, blocks, object_bytes })
+    }
+
+    /// The only slice of a data object.
+    pub fn slice(&self) -> Option<&SliceMeta> {
+        self.footer.slices.first()
+    }
+}
+
+/// The index sections, and what shares their first block with them.
+fn check_blocks(blocks: &BlockTable, tail: &[u8], tail_position: u64, body_length: u64) -> Result<(), FormatError> {
+    if !tail_position.is_multiple_of(BLOCK_BYTES) {
+        return Err(FormatError::malformed("object", "the tail does not begin at a block"));
+    }
+    let length = body_length.checked_sub(tail_position).and_then(|n| usize::try_from(n).ok());
+    match length.and_then(|length| tail.get(..length)) {
+        Some(bytes) => blocks.check(tail_position, bytes),
+        None => Err(FormatError::malformed("object", "the body ends outside the object")),
+    }
+}

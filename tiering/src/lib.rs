@@ -1,0 +1,37 @@
+//! Segments to object storage and back.
+//!
+//! One daemon stands beside each broker, on its disk's filesystem. Upwards: [`uploader`] takes what the
+//! broker offers, [`prepare`] proves it, [`transfer`] brings it into the bucket, [`committer`] names it in a
+//! root, and only then the broker hears that it may free its copy. Downwards: [`reader`] answers offsets
+//! with ranges of checked cache files. [`root`] and [`format`](mod@format) are pure; [`store`] is the bucket.
+//!
+//! What must never be: an object that a root names and that was not verified; a root replaced by anybody
+//! but its owner; a deletion on doubt; a byte answered that was not compared with its object's CRCs.
+//! Merged objects, spilled root parts, holds for borrowing and `meta/` are not here yet; the formats leave
+//! room for them.
+
+pub mod broker;
+pub mod cache;
+mod checksum;
+mod codes;
+pub mod committer;
+pub mod format;
+mod metrics;
+pub mod ops;
+mod options;
+pub mod orphan;
+pub mod prepare;
+pub mod reader;
+pub mod retention;
+pub mod root;
+mod serve;
+mod service;
+mod status;
+pub mod store;
+pub mod transfer;
+pub mod uploader;
+pub mod verify;
+
+pub use codes::CODES;
+pub use options::{MIN_CACHE, Options};
+pub use service::{Handle, Service, StartError};

@@ -1,0 +1,25 @@
+//! Names of our metrics. Gauges are set at scrape from stored instants and positions, never by the task
+//! they describe.
+
+/// Requests to the store by `op` and `outcome`.
+pub const STORE_REQUESTS: &str = "whimbrel_tiering_store_requests_total";
+/// What re-reads after conditional writes found, by `verdict`.
+pub const ROOT_VERDICTS: &str = "whimbrel_tiering_root_verdicts_total";
+/// Bytes of data objects uploaded and verified.
+pub const UPLOADED_BYTES: &str = "whimbrel_tiering_uploaded_bytes_total";
+pub const UPLOADED_OBJECTS: &str = "whimbrel_tiering_uploaded_objects_total";
+pub const DELETED_OBJECTS: &str = "whimbrel_tiering_deleted_objects_total";
+/// Bytes fetched from the store for readers, read-ahead included.
+pub const FETCHED_BYTES: &str = "whimbrel_tiering_fetched_bytes_total";
+pub const CACHE_HITS: &str = "whimbrel_tiering_cache_hits_total";
+pub const CACHE_MISSES: &str = "whimbrel_tiering_cache_misses_total";
+/// Objects found missing or damaged while the root names them.
+pub const DAMAGE: &str = "whimbrel_tiering_damage_total";
+pub const CACHE_BYTES: &str = "whimbrel_tiering_cache_bytes";
+pub const CACHE_LIMIT: &str = "whimbrel_tiering_cache_limit_bytes";
+/// By `topic`.
+pub const TIERED_BYTES: &str = "whimbrel_tiering_tiered_bytes";
+/// Age of the oldest record below the high watermark that is in no bucket.
+pub const UNUPLOADED_AGE: &str = "whimbrel_tiering_oldest_unuploaded_age_seconds";
+pub const STUCK: &str = "whimbrel_tiering_stuck_operations";
+pub const ORPHANS: &str = "whimbrel_tiering_orphans";

@@ -1,0 +1,100 @@
+//! Settings of the daemon, as plain data.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use whimbrel_fleet::{HostPort, naming};
+use whimbrel_runtime::unit::{Size, Span};
+
+use crate::store::Location;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Options {
+    /// Node id of the broker beside it.
+    pub node_id: i32,
+    pub region: String,
+    /// Compared with the bucket's marker. Without it the controller is asked.
+    pub fleet_id: Option<String>,
+    /// The broker's data directory: slices to upload lie below it.
+    pub data_dir: PathBuf,
+    /// Cached blocks; may be removed whenever the daemon is down.
+    pub cache_dir: PathBuf,
+    /// Hard limit of the cache. The default holds half a minute of the fastest consumer, so that several
+    /// that read the same history meet in it.
+    pub cache_bytes: Size,
+    /// `file:///dir` or `s3://bucket/prefix?endpoint=http://..&region=..`
+    pub bucket: String,
+    /// tonic, for the broker. Port 0 picks one.
+    pub rpc_listen: String,
+    pub admin_listen: String,
+    /// The broker's rpc address.
+    pub broker: HostPort,
+    pub controllers: Vec<HostPort>,
+    /// Deadline of a small request; transfers get a second more per MiB. Longer than any store's own
+    /// retry advice, shorter than what an operator waits.
+    pub request_timeout: Span,
+    /// How long an unlinked object stays: longer than twice any fetch, so that no reader meets a gap.
+    pub delete_grace: Span,
+    /// How often retention is looked at. Kafka's log.retention.check.interval.ms is 5 minutes; ours costs
+    /// one request to the broker per partition.
+    pub retention_interval: Span,
+    /// Allows listeners that are not on loopback although they have neither TLS nor authentication.
+    pub insecure_bind: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            node_id: 0,
+            region: String::new(),
+            fleet_id: None,
+            data_dir: PathBuf::new(),
+            cache_dir: PathBuf::new(),
+            cache_bytes: Size::mib(10 << 10),
+            bucket: String::new(),
+            rpc_listen: "127.0.0.1:0".to_owned(),
+            admin_listen: "127.0.0.1:0".to_owned(),
+            broker: HostPort::new("127.0.0.1", 0),
+            controllers: Vec::new(),
+            request_timeout: Span::secs(30),
+            delete_grace: Span::secs(600),
+            retention_interval: Span::secs(60),
+            insecure_bind: false,
+        }
+    }
+}
+
+/// Two blocks being read and four being fetched have to fit.
+pub const MIN_CACHE: Size = Size::mib(64);
+
+impl Options {
+    /// Everything that is wrong, with cause and fix; empty when the daemon can be started with it.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if !naming::is_valid_label(&self.region) {
+            found.push(format!("region `{}` is not a name of lower-case letters, digits and `-`", self.region));
+        }
+        if let Err(error) = Location::parse(&self.bucket) {
+            found.push(error.to_string());
+        }
+        for (name, dir) in [("data-dir", &self.data_dir), ("cache-dir", &self.cache_dir)] {
+            if !dir.is_absolute() {
+                found.push(format!("{name} `{}` is not an absolute path", dir.display()));
+            }
+        }
+        if self.cache_bytes < MIN_CACHE {
+            found.push(format!("cache-bytes {} is less than {MIN_CACHE}", self.cache_bytes));
+        }
+        if self.controllers.is_empty() && self.fleet_id.is_none() {
+            found.push("neither controllers nor fleet-id is set".to_owned());
+        }
+        found
+    }
+
+    /// The listeners that are open to the network without anybody having asked for it.
+    pub fn exposed(&self) -> Vec<String> {
+        let open = |listen: &&String| !self.insecure_bind && !listen.parse::<HostPort>().is_ok_and(|at| at.is_loopback());
+        [&self.rpc_listen, &self.admin_listen].into_iter().filter(open).cloned().collect()
+    }
+}

@@ -1,0 +1,241 @@
+//! Reads a slice once, before it is uploaded: proves its batches, and makes checksums, index and tail.
+//!
+//! Nothing that the broker says about the bytes is taken on trust. A batch with a wrong CRC, out of order
+//! or of another epoch than the lineage says is refused here, so that a local segment that rotted is never
+//! uploaded, and therefore never freed.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
+use whimbrel_fleet::{EpochStart, TopicPartition};
+use whimbrel_wire::{Batch, BatchError, BatchHeader};
+
+use crate::{
+    checksum::Crc64,
+    format::{BlockCrcs, Footer, OffsetIndex, Put, SectionKind, SliceMeta, TailParts},
+    root::{Commit, Entry},
+    store::{Part, Source},
+};
+
+/// How much is read at a time.
+const PIECE: usize = 1 << 20;
+/// No batch is larger: Kafka's message.max.bytes has no bound, our memory has.
+const MAX_BATCH: usize = 128 << 20;
+
+/// What is to be uploaded, checked for form.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub topic: String,
+    pub at: TopicPartition,
+    pub group: String,
+    pub region_epoch: u32,
+    pub base: i64,
+    /// Exclusive.
+    pub end: i64,
+    pub path: PathBuf,
+    pub position: u64,
+    pub bytes: u64,
+    pub lineage: Vec<EpochStart>,
+    pub producers: Bytes,
+    pub aborted: Bytes,
+    pub log_start: i64,
+}
+
+/// Who uploads.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    pub region: &'a str,
+    pub incarnation: Uuid,
+    pub epoch: u64,
+    pub random: u64,
+    pub now_ms: i64,
+}
+
+/// An object that is ready to be streamed, and the commit that will name it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub source: Source,
+    pub commit: Commit,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("{at}: {path}: {source}", path = path.display())]
+    Io { at: TopicPartition, path: PathBuf, source: io::Error },
+    #[error("{at}: the batch at byte {position} of {path} is damaged: {source}", path = path.display())]
+    Batch { at: TopicPartition, path: PathBuf, position: u64, source: BatchError },
+    #[error("{at}: {reason} (byte {position} of {path})", path = path.display())]
+    Order { at: TopicPartition, path: PathBuf, position: u64, reason: String },
+}
+
+/// What a pass over the batches collects.
+struct Pass<'a> {
+    slice: &'a Slice,
+    index: OffsetIndex,
+    epochs: Vec<EpochStart>,
+    next: i64,
+    records: u64,
+    first_timestamp_ms: Option<i64>,
+    max_timestamp_ms: i64,
+}
+
+/// Blocking: reads the whole slice.
+pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareError> {
+    let io = |source| PrepareError::Io { at: slice.at, path: slice.path.clone(), source };
+    let file = Arc::new(File::open(&slice.path).map_err(io)?);
+    let mut pass = Pass { slice, index: OffsetIndex::default(), epochs: Vec::new(), next: slice.base, records: 0, first_timestamp_ms: None, max_timestamp_ms: -1 };
+    let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
+    let mut waiting = BytesMut::new();
+    let (mut read, mut parsed) = (0, 0);
+    while read < slice.bytes {
+        let want = usize::try_from(slice.bytes - read).unwrap_or(usize::MAX).min(PIECE);
+        let from = waiting.len();
+        waiting.resize(from + want, 0);
+        file.read_exact_at(&mut waiting[from..], slice.position.saturating_add(read)).map_err(io)?;
+        blocks.update(&waiting[from..]);
+        crc64.update(&waiting[from..]);
+        read += want as u64;
+        parsed = pass.take_batches(&mut waiting, parsed, read == slice.bytes)?;
+    }
+    pass.finish(parsed)?;
+    let (footer, sections) = pass.describe(writer);
+    let tail = TailParts { blocks, data_bytes: slice.bytes, sections, footer }.build();
+    crc64.update(&tail.bytes);
+    let source = Source {
+        crc64: crc64.finish(),
+        parts: vec![Part::File { file, position: slice.position, length: slice.bytes }, Part::Bytes(tail.bytes)],
+    };
+    let commit = pass.commit(writer, &source);
+    Ok(Prepared { source, commit })
+}
+
+impl Pass<'_> {
+    fn batch_error(&self, position: u64, source: BatchError) -> PrepareError {
+        PrepareError::Batch { at: self.slice.at, path: self.slice.path.clone(), position, source }
+    }
+
+    fn order(&self, position: u64, reason: String) -> PrepareError {
+        PrepareError::Order { at: self.slice.at, path: self.slice.path.clone(), position, reason }
+    }
+
+    /// Takes the whole batches off `waiting`, which begins at byte `at` of the slice.
+    fn take_batches(&mut self, waiting: &mut BytesMut, mut at: u64, last: bool) -> Result<u64, PrepareError> {
+        let all = std::mem::take(waiting).freeze();
+        let mut rest = all;
+        while !rest.is_empty() {
+            match Batch::take(&mut rest) {
+                Ok(batch) => {
+                    batch.verify_crc().map_err(|e| self.batch_error(at, e))?;
+                    self.add(&batch.header, at)?;
+                    at += batch.bytes.len() as u64;
+                }
+                Err(BatchError::Truncated { needed, .. }) if !last && needed <= MAX_BATCH => break,
+                Err(e) => return Err(self.batch_error(at, e)),
+            }
+        }
+        // What is left is less than one batch; usually the buffer can be taken back without a copy.
+        *waiting = rest.try_into_mut().unwrap_or_else(|rest| BytesMut::from(&rest[..]));
+        Ok(at)
+    }
+
+    fn add(&mut self, header: &BatchHeader, position: u64) -> Result<(), PrepareError> {
+        let Slice { base, end, lineage, .. } = self.slice;
+        if header.base_offset < self.next || header.next_offset() > *end {
+            let reason = format!("offsets {}..{} do not follow {} below {end}", header.base_offset, header.next_offset(), self.next);
+            return Err(self.order(position, reason));
+        }
+        let epoch = header.partition_leader_epoch;
+        let told = lineage.partition_point(|e| e.start_offset <= header.base_offset).checked_sub(1).map(|n| lineage[n]);
+        if told.is_some_and(|told| told.epoch != epoch) || self.epochs.last().is_some_and(|last| last.epoch > epoch) {
+            return Err(self.order(position, format!("epoch {epoch} at offset {} is not the lineage's", header.base_offset)));
+        }
+        if self.epochs.last().is_none_or(|last| last.epoch < epoch) {
+            self.epochs.push(told.unwrap_or(EpochStart { epoch, start_offset: header.base_offset }));
+        }
+        let numbers = u32::try_from(header.base_offset - base).ok().zip(u32::try_from(position).ok());
+        let Some((relative, position)) = numbers else { return Err(self.order(position, "more than 4 GiB or 2^32 offsets in one slice".to_owned())) };
+        self.index.add(relative, position, header.max_timestamp);
+        self.first_timestamp_ms.get_or_insert(header.base_timestamp);
+        self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp);
+        self.records += u64::from(header.records_count.unsigned_abs());
+        self.next = header.next_offset();
+        Ok(())
+    }
+
+    /// The last batch has to end where the slice does: a hole there would be a hole in the bucket.
+    fn finish(&self, parsed: u64) -> Result<(), PrepareError> {
+        if parsed == self.slice.bytes && self.next == self.slice.end && parsed > 0 {
+            return Ok(());
+        }
+        Err(self.order(parsed, format!("the slice ends at offset {}, not at {}", self.next, self.slice.end)))
+    }
+
+    fn leader_epoch(&self) -> i32 {
+        self.epochs.last().map_or(-1, |e| e.epoch)
+    }
+
+    fn describe(&self, writer: &Writer<'_>) -> (Footer, Vec<(SectionKind, Vec<u8>)>) {
+        let slice = self.slice;
+        let mut lineage = Vec::new();
+        for start in &self.epochs {
+            lineage.put_i32(start.epoch);
+            lineage.put_i64(start.start_offset);
+        }
+        let mut sections = vec![
+            (SectionKind::Offsets, self.index.encode_offsets()),
+            (SectionKind::Times, self.index.encode_times()),
+            (SectionKind::Lineage, lineage),
+        ];
+        for (kind, bytes) in [(SectionKind::Producers, &slice.producers), (SectionKind::Aborted, &slice.aborted)] {
+            if !bytes.is_empty() {
+                sections.push((kind, bytes.to_vec()));
+            }
+        }
+        let meta = SliceMeta {
+            topic: slice.topic.clone(),
+            at: slice.at,
+            group: slice.group.clone(),
+            region_epoch: slice.region_epoch,
+            base_offset: slice.base,
+            end_offset: slice.end,
+            leader_epoch: self.leader_epoch(),
+            position: 0,
+            length: slice.bytes,
+            records: self.records,
+            first_timestamp_ms: self.first_timestamp_ms.unwrap_or(-1),
+            max_timestamp_ms: self.max_timestamp_ms,
+            sections: Vec::new(),
+        };
+        let footer = Footer { region: writer.region.to_owned(), writer_epoch: writer.epoch, incarnation: writer.incarnation, created_ms: writer.now_ms, slices: vec![meta] };
+        (footer, sections)
+    }
+
+    fn commit(&self, writer: &Writer<'_>, source: &Source) -> Commit {
+        let slice = self.slice;
+        Commit {
+            at: slice.at,
+            topic: slice.topic.clone(),
+            group: slice.group.clone(),
+            region_epoch: slice.region_epoch,
+            log_start: slice.log_start,
+            lineage: self.epochs.clone(),
+            entry: Entry {
+                base: slice.base,
+                end: slice.end,
+                object_end: slice.end,
+                leader_epoch: self.leader_epoch(),
+                writer_epoch: writer.epoch,
+                random: writer.random,
+                object_bytes: source.length(),
+                data_bytes: slice.bytes,
+                records: self.records,
+                first_timestamp_ms: self.first_timestamp_ms.unwrap_or(-1),
+                max_timestamp_ms: self.max_timestamp_ms,
+                crc64: source.crc64,
+                created_ms: writer.now_ms,
+                aborted: !slice.aborted.is_empty(),
+            },
+        }
+    }
+}

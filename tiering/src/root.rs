@@ -1,0 +1,155 @@
+//! Roots: one object per manifest shard that names every data object of its partitions.
+//!
+//! A root is only ever replaced by compare-and-swap, by the daemon that claimed the shard. What may be
+//! changed, and how an unknown outcome is decided, is pure ([`edit`](Root::commit), [`judge`]); the IO around
+//! it is [`crate::committer`]'s.
+//!
+//! Invariants, checked when a root is read and kept by every edit: a partition's entries are in rising
+//! order without gap or overlap, from its first entry to its end; `visible end <= object end`; the lineage
+//! rises; keys are derived from entries.
+
+mod codec;
+mod edit;
+mod entry;
+mod judge;
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use whimbrel_fleet::{EpochStart, TopicPartition};
+
+pub use edit::{Applied, Commit, Reject, Truncation};
+pub use entry::Entry;
+pub use judge::{Claim, Reading, Verdict, claim, judge};
+
+use crate::format::{Key, Keys};
+
+/// A root never grows beyond this; a daemon whose root is full says so and stops committing.
+pub const MAX_BYTES: u64 = 1 << 20;
+/// Every so many sequence numbers a root is also kept under its own key.
+pub const KEEP_EVERY: u64 = 64;
+
+/// Who wrote a root, and which write it was. Never repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub incarnation: Uuid,
+    /// Raised by every claim.
+    pub epoch: u64,
+    /// Counts the writes of the shard.
+    pub sequence: u64,
+    pub nonce: Uuid,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    pub stamp: Stamp,
+    pub region: String,
+    pub shard: u16,
+    pub shards: u16,
+    pub written_ms: i64,
+    pub partitions: BTreeMap<TopicPartition, Partition>,
+    /// Unlinked objects, to be deleted after the grace.
+    pub pending: Vec<Unlinked>,
+    /// Objects that held something beyond a truncation; kept for ever.
+    pub orphaned: Vec<Orphaned>,
+}
+
+/// The tiered part of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partition {
+    pub topic: String,
+    pub group: String,
+    pub region_epoch: u32,
+    pub log_start: i64,
+    /// Exclusive; stays when all entries are gone.
+    pub end: i64,
+    pub lineage: Vec<EpochStart>,
+    pub entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlinked {
+    pub key: Key,
+    /// Wall clock, for people: the grace runs on the daemon's own monotonic clock.
+    pub unlinked_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphaned {
+    pub key: Key,
+    pub at: TopicPartition,
+    /// What of the object is orphaned.
+    pub from: i64,
+    /// Exclusive.
+    pub end: i64,
+}
+
+impl Partition {
+    /// First offset that the bucket holds and consumers may see; equal to `end` when nothing is there.
+    pub fn start(&self) -> i64 {
+        self.entries.first().map_or(self.end, |e| e.base.max(self.log_start.min(self.end)))
+    }
+
+    /// The entry that holds `offset`.
+    pub fn find(&self, offset: i64) -> Option<&Entry> {
+        let n = self.entries.partition_point(|e| e.base <= offset);
+        self.entries.get(n.checked_sub(1)?).filter(|e| offset < e.end)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.entries.iter().map(|e| e.data_bytes).sum()
+    }
+
+    /// The epoch that wrote `offset`, as far as the lineage tells.
+    pub fn epoch_of(&self, offset: i64) -> Option<i32> {
+        epoch_at(&self.lineage, offset)
+    }
+
+    /// Up to where (exclusive) this partition and a reader of `lineage` are the same log. An offset below
+    /// the reader's first epoch start is one that the reader knows nothing against.
+    pub fn agreed_end(&self, lineage: &[EpochStart]) -> i64 {
+        let Some(first) = lineage.first() else { return self.end };
+        let mut points: Vec<i64> = self.lineage.iter().chain(lineage).map(|e| e.start_offset.max(first.start_offset)).collect();
+        points.sort_unstable();
+        let differs = |offset: &i64| self.epoch_of(*offset).is_some_and(|mine| epoch_at(lineage, *offset) != Some(mine));
+        points.into_iter().filter(|o| *o < self.end).find(differs).unwrap_or(self.end)
+    }
+}
+
+fn epoch_at(lineage: &[EpochStart], offset: i64) -> Option<i32> {
+    let n = lineage.partition_point(|e| e.start_offset <= offset);
+    Some(lineage.get(n.checked_sub(1)?)?.epoch)
+}
+
+impl Root {
+    /// True when an object must not be deleted: an entry, an orphan or the pending list names it.
+    pub fn refers_to(&self, keys: &Keys, key: &Key) -> bool {
+        self.holds(keys, key) || self.pending.iter().any(|u| u.key == *key)
+    }
+
+    /// True when readers or orphans need the object.
+    pub fn holds(&self, keys: &Keys, key: &Key) -> bool {
+        let entry = keys.parse_data(key).and_then(|name| {
+            let partition = self.partitions.get(&name.at)?;
+            partition.find(name.base).filter(|e| e.name(self.shard, name.at) == name)
+        });
+        entry.is_some() || self.orphaned.iter().any(|o| o.key == *key)
+    }
+
+    /// A root of nothing.
+    pub fn empty(stamp: Stamp, region: &str, shard: u16, shards: u16, written_ms: i64) -> Self {
+        Self {
+            stamp,
+            region: region.to_owned(),
+            shard,
+            shards,
+            written_ms,
+            partitions: BTreeMap::new(),
+            pending: Vec::new(),
+            orphaned: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

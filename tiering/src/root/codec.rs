@@ -1,0 +1,224 @@
+//! Roots as bytes.
+//!
+//! ```text
+//! magic "WBROOT01" | format u16 = 1 | 0 u16 | body length u32 | crc32c u32 of the body | body
+//! body: incarnation 16 | epoch u64 | sequence u64 | nonce 16 | region text | shard u16 | shards u16 | written ms i64
+//!   | partitions u32 x { topic id 16 | partition i32 | topic text | group text | region epoch u32
+//!       | log start i64 | end i64 | lineage u32 x { epoch i32 | start i64 } | entries u32 x entry }
+//!   | pending u32 x { key text | unlinked ms i64 }
+//!   | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
+//! entry, 102 bytes: kind u8 = 0 (an object of its own) | base i64 | visible end i64 | object end i64
+//!   | leader epoch i32 | writer epoch u64 | random u64 | object bytes u64 | data bytes u64 | records u64
+//!   | first timestamp i64 | max timestamp i64 | crc64nvme u64 | created ms i64 | flags u8 (1 = aborted list)
+//! ```
+
+use whimbrel_fleet::{EpochStart, TopicPartition};
+
+use super::{Entry, Orphaned, Partition, Root, Stamp, Unlinked};
+use crate::format::{FieldError, Fields, FormatError, Key, Put};
+
+const MAGIC: &[u8; 8] = b"WBROOT01";
+const FORMAT: u16 = 1;
+const WHAT: &str = "root";
+const HEAD: usize = 20;
+const ENTRY_BYTES: usize = 102;
+const PARTITION_MIN: usize = 16 + 4 + 2 + 2 + 4 + 8 + 8 + 4 + 4;
+const OWN_OBJECT: u8 = 0;
+const ABORTED: u8 = 1;
+
+/// A field error, or a value that cannot be.
+enum Fault {
+    Field(FieldError),
+    Value(String),
+}
+
+impl From<FieldError> for Fault {
+    fn from(e: FieldError) -> Self {
+        Self::Field(e)
+    }
+}
+
+impl Root {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        body.put(self.stamp.incarnation.as_bytes());
+        body.put_u64(self.stamp.epoch);
+        body.put_u64(self.stamp.sequence);
+        body.put(self.stamp.nonce.as_bytes());
+        body.put_text(&self.region);
+        body.put_u16(self.shard);
+        body.put_u16(self.shards);
+        body.put_i64(self.written_ms);
+        body.put_count(self.partitions.len());
+        for (at, partition) in &self.partitions {
+            put_at(&mut body, *at);
+            put_partition(&mut body, partition);
+        }
+        body.put_count(self.pending.len());
+        for unlinked in &self.pending {
+            body.put_text(unlinked.key.as_str());
+            body.put_i64(unlinked.unlinked_ms);
+        }
+        body.put_count(self.orphaned.len());
+        for orphaned in &self.orphaned {
+            body.put_text(orphaned.key.as_str());
+            put_at(&mut body, orphaned.at);
+            body.put_i64(orphaned.from);
+            body.put_i64(orphaned.end);
+        }
+        let mut out = Vec::with_capacity(HEAD + body.len());
+        out.put(MAGIC);
+        out.put_u16(FORMAT);
+        out.put_u16(0);
+        out.put_count(body.len());
+        out.put_u32(crc32c::crc32c(&body));
+        out.put(&body);
+        out
+    }
+
+    /// Reads a root and checks all of its invariants.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let malformed = |e: FieldError| FormatError::malformed(WHAT, e);
+        let mut head = Fields::new(bytes);
+        if head.array::<8>().map_err(malformed)? != *MAGIC {
+            return Err(FormatError::Magic { what: WHAT });
+        }
+        let (format, _) = (head.u16().map_err(malformed)?, head.u16().map_err(malformed)?);
+        if format != FORMAT {
+            return Err(FormatError::Version { what: WHAT, found: format });
+        }
+        let (length, stored) = (head.u32().map_err(malformed)?, head.u32().map_err(malformed)?);
+        let body = head.take(usize::try_from(length).unwrap_or(usize::MAX)).map_err(malformed)?;
+        head.end().map_err(malformed)?;
+        crate::format::check_crc(WHAT, body, stored)?;
+        let mut fields = Fields::new(body);
+        let root = read_body(&mut fields).map_err(|fault| match fault {
+            Fault::Field(e) => malformed(e),
+            Fault::Value(reason) => FormatError::malformed(WHAT, reason),
+        })?;
+        fields.end().map_err(malformed)?;
+        Ok(root)
+    }
+}
+
+fn put_at(out: &mut Vec<u8>, at: TopicPartition) {
+    out.put(at.topic_id.as_bytes());
+    out.put_i32(at.partition);
+}
+
+fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
+    out.put_text(&partition.topic);
+    out.put_text(&partition.group);
+    out.put_u32(partition.region_epoch);
+    out.put_i64(partition.log_start);
+    out.put_i64(partition.end);
+    out.put_count(partition.lineage.len());
+    for start in &partition.lineage {
+        out.put_i32(start.epoch);
+        out.put_i64(start.start_offset);
+    }
+    out.put_count(partition.entries.len());
+    for e in &partition.entries {
+        out.put_u8(OWN_OBJECT);
+        out.put_i64(e.base);
+        out.put_i64(e.end);
+        out.put_i64(e.object_end);
+        out.put_i32(e.leader_epoch);
+        for n in [e.writer_epoch, e.random, e.object_bytes, e.data_bytes, e.records] {
+            out.put_u64(n);
+        }
+        out.put_i64(e.first_timestamp_ms);
+        out.put_i64(e.max_timestamp_ms);
+        out.put_u64(e.crc64);
+        out.put_i64(e.created_ms);
+        out.put_u8(if e.aborted { ABORTED } else { 0 });
+    }
+}
+
+fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
+    let stamp = Stamp { incarnation: fields.uuid()?, epoch: fields.u64()?, sequence: fields.u64()?, nonce: fields.uuid()? };
+    let region = fields.text()?;
+    let (shard, shards, written_ms) = (fields.u16()?, fields.u16()?, fields.i64()?);
+    let mut root = Root::empty(stamp, &region, shard, shards, written_ms);
+    for _ in 0..fields.count(PARTITION_MIN)? {
+        let at = read_at(fields)?;
+        let partition = read_partition(fields)?;
+        if root.partitions.insert(at, partition).is_some() {
+            return Err(Fault::Value(format!("partition {at} is there twice")));
+        }
+    }
+    for _ in 0..fields.count(2 + 8)? {
+        root.pending.push(Unlinked { key: read_key(fields)?, unlinked_ms: fields.i64()? });
+    }
+    for _ in 0..fields.count(2 + 16 + 4 + 16)? {
+        root.orphaned.push(Orphaned { key: read_key(fields)?, at: read_at(fields)?, from: fields.i64()?, end: fields.i64()? });
+    }
+    Ok(root)
+}
+
+fn read_at(fields: &mut Fields<'_>) -> Result<TopicPartition, Fault> {
+    Ok(TopicPartition::new(fields.uuid()?, fields.i32()?))
+}
+
+fn read_key(fields: &mut Fields<'_>) -> Result<Key, Fault> {
+    let text = fields.text()?;
+    Key::parse(&text).ok_or_else(|| Fault::Value(format!("`{}` is not a key", text.escape_debug())))
+}
+
+fn read_partition(fields: &mut Fields<'_>) -> Result<Partition, Fault> {
+    let mut partition = Partition {
+        topic: fields.text()?,
+        group: fields.text()?,
+        region_epoch: fields.u32()?,
+        log_start: fields.i64()?,
+        end: fields.i64()?,
+        ..Partition::default()
+    };
+    for _ in 0..fields.count(12)? {
+        partition.lineage.push(EpochStart { epoch: fields.i32()?, start_offset: fields.i64()? });
+    }
+    for _ in 0..fields.count(ENTRY_BYTES)? {
+        partition.entries.push(read_entry(fields)?);
+    }
+    check_partition(&partition).map(|()| partition).map_err(Fault::Value)
+}
+
+fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, Fault> {
+    let kind = fields.u8()?;
+    if kind != OWN_OBJECT {
+        return Err(Fault::Value(format!("an entry of unknown kind {kind}")));
+    }
+    Ok(Entry {
+        base: fields.i64()?,
+        end: fields.i64()?,
+        object_end: fields.i64()?,
+        leader_epoch: fields.i32()?,
+        writer_epoch: fields.u64()?,
+        random: fields.u64()?,
+        object_bytes: fields.u64()?,
+        data_bytes: fields.u64()?,
+        records: fields.u64()?,
+        first_timestamp_ms: fields.i64()?,
+        max_timestamp_ms: fields.i64()?,
+        crc64: fields.u64()?,
+        created_ms: fields.i64()?,
+        aborted: fields.u8()? & ABORTED != 0,
+    })
+}
+
+/// The invariants of one partition.
+pub(super) fn check_partition(partition: &Partition) -> Result<(), String> {
+    if let Some(bad) = partition.entries.iter().find(|e| !e.is_sound()) {
+        return Err(format!("an entry at {} that cannot be", bad.base));
+    }
+    if let Some(pair) = partition.entries.windows(2).find(|w| w[0].end != w[1].base) {
+        return Err(format!("a gap or overlap between {} and {}", pair[0].end, pair[1].base));
+    }
+    if partition.end < 0 || partition.entries.last().is_some_and(|e| e.end != partition.end) {
+        return Err(format!("its end {} is not that of its last entry", partition.end));
+    }
+    if partition.lineage.windows(2).any(|w| w[0].epoch >= w[1].epoch || w[0].start_offset > w[1].start_offset) {
+        return Err("a lineage that does not rise".to_owned());
+    }
+    Ok(())
+}

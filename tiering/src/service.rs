@@ -1,0 +1,215 @@
+//! The daemon: puts the parts together and starts them.
+
+mod open;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Json, Router, extract::RawQuery, routing::post};
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use whimbrel_fleet::{Daemon, HostPort, NodeId, Role, View};
+use whimbrel_rpc::{
+    controller::{ControllerClient, Registration},
+    proto::node::tiering_server::TieringServer,
+};
+use whimbrel_runtime::{Clock, OnError, Tasks, admin::Admin, random};
+
+use self::open::{Open, Opening};
+use crate::{
+    Options,
+    broker::BrokerLink,
+    cache::Cache,
+    format::Keys,
+    ops::Ops,
+    reader::Damage,
+    serve::Service as Rpc,
+    status::Status,
+    store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
+    uploader::Refusals,
+    verify::{Request as VerifyRequest, Verifier},
+};
+
+/// How long a daemon without `fleet-id` waits for a controller to tell it.
+const FLEET_WAIT: Duration = Duration::from_secs(60);
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{}", problems.join("; "))]
+    Options { problems: Vec<String> },
+    #[error("{} would be open to the network without TLS or authentication", listeners.join(" and "))]
+    Exposed { listeners: Vec<String> },
+    #[error("cache-dir {dir}: {source}")]
+    Cache { dir: String, source: std::io::Error },
+    #[error("rpc-listen {address}: {source}")]
+    Bind { address: String, source: std::io::Error },
+    #[error(transparent)]
+    Admin(#[from] whimbrel_runtime::admin::AdminError),
+    #[error("broker {address}: {source}")]
+    Broker { address: String, source: tonic::transport::Error },
+    #[error("no controller told the fleet's id")]
+    NoFleet,
+    #[error("bucket {bucket}: {source}")]
+    Bucket { bucket: String, source: StoreError },
+    #[error("bucket {bucket}: {source}")]
+    Marker { bucket: String, source: MarkerError },
+    #[error("bucket {bucket}: {source}")]
+    Probe { bucket: String, source: ProbeError },
+}
+
+impl StartError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Options { .. } | Self::Broker { .. } => "WB-300",
+            Self::Bucket { .. } | Self::Marker { source: MarkerError::Store(_), .. } | Self::Probe { source: ProbeError::Store(_), .. } => "WB-301",
+            Self::Probe { source: ProbeError::NoSwap(_), .. } => "WB-302",
+            Self::Marker { .. } => "WB-303",
+            Self::Probe { .. } => "WB-304",
+            Self::Bind { .. } | Self::Admin(_) => "WB-305",
+            Self::Exposed { .. } => "WB-306",
+            Self::NoFleet => "WB-307",
+            Self::Cache { .. } => "WB-308",
+        }
+    }
+
+    /// True when the store did not answer, which a running daemon waits out.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Bucket { source, .. } | Self::Marker { source: MarkerError::Store(source), .. } | Self::Probe { source: ProbeError::Store(source), .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// A running daemon.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub rpc: SocketAddr,
+    pub admin: SocketAddr,
+    status: Status,
+}
+
+impl Handle {
+    /// `Err(reason)` until the bucket is open and the shards are ours.
+    pub fn ready(&self) -> Result<(), String> {
+        self.status.ready()
+    }
+}
+
+#[derive(Debug)]
+pub struct Service;
+
+impl Service {
+    /// Returns once the listeners are up and the bucket was found fit for use; a bucket that does not answer
+    /// is waited for in the background. The daemon ends with `tasks`.
+    pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
+        let location = checked(&options)?;
+        let incarnation = random::uuid();
+        let bucket = |source| StartError::Bucket { bucket: options.bucket.clone(), source };
+        let raw = tokio::task::spawn_blocking(move || store::open(&location)).await;
+        let raw = raw.unwrap_or_else(|e| Err(StoreError::Failed { op: "open", key: String::new(), reason: e.to_string() })).map_err(bucket)?;
+        let store: Arc<dyn store::Store> = Arc::new(Limited::new(raw, clock.clone(), options.request_timeout.0));
+        let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
+        let cache = Arc::new(cache.map_err(|source| StartError::Cache { dir: options.cache_dir.display().to_string(), source })?);
+        let broker = BrokerLink::new(&options.broker, clock.clone());
+        let broker = broker.map_err(|source| StartError::Broker { address: options.broker.to_string(), source })?;
+        let bind = |source| StartError::Bind { address: options.rpc_listen.clone(), source };
+        let listener = TcpListener::bind(&options.rpc_listen).await.map_err(bind)?;
+        let rpc = listener.local_addr().map_err(bind)?;
+        let (serve, served) = watch::channel(None);
+        let status = Status {
+            region: options.region.clone(),
+            node: options.node_id,
+            store: store.describe(),
+            clock: clock.clone(),
+            ops: Ops::new(clock.clone()),
+            cache: Arc::clone(&cache),
+            pending: Arc::default(),
+            refusals: Refusals::default(),
+            damage: Damage::default(),
+            orphans: Arc::default(),
+            served: served.clone(),
+            opening: Arc::new(Mutex::new(None)),
+        };
+        let keys = Keys::new(&options.region);
+        let admin = serve_admin(&options, &status, &store, &keys, &tasks).await?;
+        serve_rpc(listener, Rpc { served, clock: clock.clone(), tasks: tasks.clone() }, &tasks);
+        let (view, fleet_id) = register(&options, incarnation, (rpc, admin), &tasks, &clock).await?;
+        let open = Open { options, store, keys, cache, broker, incarnation, fleet_id, view, clock, tasks: tasks.clone(), status: status.clone() };
+        let opening = match open.check_bucket().await {
+            Ok(capabilities) => Opening::Checked(capabilities),
+            Err(error) if error.is_retryable() => Opening::Unreached(error),
+            Err(error) => return Err(error),
+        };
+        tasks.spawn("bucket", OnError::Shutdown, open.run(opening, serve));
+        Ok(Handle { rpc, admin, status })
+    }
+}
+
+fn checked(options: &Options) -> Result<Location, StartError> {
+    let problems = options.problems();
+    if !problems.is_empty() {
+        return Err(StartError::Options { problems });
+    }
+    let listeners = options.exposed();
+    if !listeners.is_empty() {
+        return Err(StartError::Exposed { listeners });
+    }
+    Location::parse(&options.bucket).map_err(|e| StartError::Options { problems: vec![e.to_string()] })
+}
+
+async fn serve_admin(options: &Options, status: &Status, store: &Arc<dyn store::Store>, keys: &Keys, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+    let (store, keys, served) = (Arc::clone(store), keys.clone(), status.served.clone());
+    let verify = move |RawQuery(query): RawQuery| async move {
+        let request = match VerifyRequest::parse(&query.unwrap_or_default()) {
+            Ok(request) => request,
+            Err(reason) => return Json(serde_json::json!({"ok": false, "reason": reason})),
+        };
+        let Some(served) = served.borrow().clone() else { return Json(serde_json::json!({"ok": false, "reason": "the bucket is not open yet"})) };
+        let verifier = Verifier { store, keys, committer: served.committer.clone(), objects: served.reader.objects.clone() };
+        Json(serde_json::json!(verifier.run(&request).await))
+    };
+    let (ready, json, scrape) = (status.clone(), status.clone(), status.clone());
+    let admin = Admin::new().ready(move || ready.ready()).status(move || json.json()).scrape(move || scrape.scrape());
+    Ok(admin.route(Router::new().route("/verify", post(verify))).serve(&options.admin_listen, tasks).await?)
+}
+
+fn serve_rpc(listener: TcpListener, rpc: Rpc, tasks: &Tasks) {
+    let shutdown = tasks.shutdown();
+    let service = TieringServer::new(rpc).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let server = Server::builder().tcp_nodelay(true).add_service(service);
+    tasks.spawn("tiering rpc", OnError::Shutdown, server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { shutdown.wait().await }));
+}
+
+type ViewReceiver = watch::Receiver<Arc<View>>;
+
+/// Makes the daemon known to the fleet, and learns the fleet's id where the options do not name it.
+async fn register(options: &Options, incarnation: uuid::Uuid, (rpc, admin): (SocketAddr, SocketAddr), tasks: &Tasks, clock: &Clock) -> Result<(Option<ViewReceiver>, String), StartError> {
+    if options.controllers.is_empty() {
+        return options.fleet_id.clone().map(|id| (None, id)).ok_or(StartError::NoFleet);
+    }
+    let client = ControllerClient::connect(options.controllers.clone(), options.fleet_id.clone(), tasks, clock.clone());
+    let at = |address: SocketAddr| HostPort::new(address.ip().to_string(), address.port());
+    let daemon = Daemon { role: Role::Tiering, region: options.region.as_str().into(), node: NodeId(options.node_id), incarnation, rpc: Some(at(rpc)), admin: at(admin) };
+    let mut state = client.keep_daemon_registered(daemon);
+    let mut superseded = state.clone();
+    let shutdown = tasks.shutdown();
+    tasks.spawn("superseded", OnError::Shutdown, async move {
+        match shutdown.unless(superseded.wait_for(|state| *state == Registration::Superseded)).await {
+            Some(Ok(_)) => Err("WB-310: a later start of this daemon has registered"),
+            _ => Ok(()),
+        }
+    });
+    let view = Some(client.view());
+    if let Some(id) = &options.fleet_id {
+        return Ok((view, id.clone()));
+    }
+    let told = clock.within(FLEET_WAIT, state.wait_for(Registration::is_done)).await;
+    match told.and_then(Result::ok).as_deref() {
+        Some(Registration::Done(registered)) => Ok((view, registered.fleet_id.clone())),
+        _ => Err(StartError::NoFleet),
+    }
+}

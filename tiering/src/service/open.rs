@@ -1,0 +1,189 @@
+//! Opens the bucket: marker, probe, claim; then lets readers in and starts the uploader and retention.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+use whimbrel_runtime::{Backoff, Clock, OnError, Tasks, random};
+
+use super::{StartError, ViewReceiver};
+use crate::{
+    Options,
+    broker::BrokerLink,
+    cache::Cache,
+    committer::{CommitError, Committer, Context},
+    format::Keys,
+    orphan::Orphans,
+    reader::{Blocks, Flights, Objects, Reader},
+    retention::Retention,
+    serve::Served,
+    status::Status,
+    store::{self, Capabilities, Marker, Store},
+    transfer::Transfer,
+    uploader::Uploader,
+};
+
+/// Shards of a bucket that is used for the first time.
+const SHARDS: u16 = 16;
+
+pub(super) struct Open {
+    pub options: Options,
+    pub store: Arc<dyn Store>,
+    pub keys: Keys,
+    pub cache: Arc<Cache>,
+    pub broker: BrokerLink,
+    pub incarnation: Uuid,
+    pub fleet_id: String,
+    pub view: Option<ViewReceiver>,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub status: Status,
+}
+
+/// What is known of the bucket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checked {
+    capabilities: Capabilities,
+    shards: u16,
+}
+
+pub(super) enum Opening {
+    Checked(Checked),
+    /// It did not answer yet.
+    Unreached(StartError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("{code}: {0}", code = .0.code())]
+    Start(#[from] StartError),
+    #[error("{code}: {0}", code = .0.code().unwrap_or("WB-317"))]
+    Commit(#[from] CommitError),
+}
+
+impl Open {
+    /// Marker first, before anything is written; then what the store can do.
+    pub async fn check_bucket(&self) -> Result<Checked, StartError> {
+        let bucket = || self.options.bucket.clone();
+        let mine = Marker {
+            format: 1,
+            fleet_id: self.fleet_id.clone(),
+            region: self.options.region.clone(),
+            incarnation: random::uuid(),
+            shards: SHARDS,
+            created_ms: self.clock.wall_ms(),
+        };
+        let found = store::read_marker(&*self.store, &self.keys).await.map_err(|source| StartError::Marker { bucket: bucket(), source })?;
+        if let Some(found) = found {
+            store::accept_marker(found, &mine).map_err(|source| StartError::Marker { bucket: bucket(), source })?;
+        }
+        let capabilities = store::probe(&self.store, &self.keys).await.map_err(|source| StartError::Probe { bucket: bucket(), source })?;
+        let marker = store::check_marker(&*self.store, &self.keys, &mine).await.map_err(|source| StartError::Marker { bucket: bucket(), source })?;
+        Ok(Checked { capabilities, shards: marker.shards })
+    }
+
+    async fn until_checked(&self, opening: Opening) -> Result<Checked, StartError> {
+        let mut error = match opening {
+            Opening::Checked(checked) => return Ok(checked),
+            Opening::Unreached(error) => error,
+        };
+        let op = self.status.ops.begin("open bucket", &self.status.store);
+        let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        while error.is_retryable() {
+            op.failed(&error);
+            *self.status.opening.lock() = Some(format!("{}: {error}", error.code()));
+            self.clock.sleep(pause.next()).await;
+            match self.check_bucket().await {
+                Ok(checked) => return Ok(checked),
+                Err(next) => error = next,
+            }
+        }
+        Err(error)
+    }
+
+    pub async fn run(self, opening: Opening, serve: watch::Sender<Option<Arc<Served>>>) -> Result<(), OpenError> {
+        let shutdown = self.tasks.shutdown();
+        let opened = async {
+            let checked = self.until_checked(opening).await?;
+            let context = Context {
+                store: Arc::clone(&self.store),
+                keys: self.keys.clone(),
+                region: self.options.region.clone(),
+                incarnation: self.incarnation,
+                shards: checked.shards,
+                clock: self.clock.clone(),
+                tasks: self.tasks.clone(),
+                ops: self.status.ops.clone(),
+            };
+            let committer = Committer::claim(&context).await?;
+            self.start_parts(checked, committer, &serve).await
+        };
+        shutdown.unless(opened).await.unwrap_or(Ok(()))
+    }
+
+    async fn start_parts(&self, checked: Checked, committer: Committer, serve: &watch::Sender<Option<Arc<Served>>>) -> Result<(), OpenError> {
+        let transfer = Transfer { store: Arc::clone(&self.store), capabilities: checked.capabilities, clock: self.clock.clone() };
+        let orphans = self.orphans(&transfer);
+        let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        while let Err(error) = orphans.load().await {
+            tracing::warn!(%error, "the orphans' entries cannot be read now");
+            self.clock.sleep(pause.next()).await;
+        }
+        let objects = Objects::new(Arc::clone(&self.store), self.clock.clone(), Flights::new(self.tasks.clone()));
+        let blocks = Blocks::new(Arc::clone(&self.store), Arc::clone(&self.cache), self.clock.clone(), self.tasks.clone());
+        let reader = Reader::new(committer.clone(), self.keys.clone(), blocks, objects, Arc::clone(&self.status.damage));
+        let uploader = self.uploader(&transfer, &committer);
+        let retention = self.retention(&committer);
+        serve.send_replace(Some(Arc::new(Served { reader, committer, orphans })));
+        self.tasks.spawn("uploader", OnError::Shutdown, uploader.run());
+        self.tasks.spawn("retention", OnError::Log, retention.run());
+        tracing::info!(store = self.status.store, shards = checked.shards, "the bucket is open and its shards are ours");
+        Ok(())
+    }
+
+    fn orphans(&self, transfer: &Transfer) -> Orphans {
+        Orphans {
+            transfer: transfer.clone(),
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            incarnation: self.incarnation,
+            data_dir: self.options.data_dir.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            ops: self.status.ops.clone(),
+            known: Arc::clone(&self.status.orphans),
+        }
+    }
+
+    fn uploader(&self, transfer: &Transfer, committer: &Committer) -> Uploader {
+        Uploader {
+            broker: self.broker.clone(),
+            committer: committer.clone(),
+            transfer: transfer.clone(),
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            incarnation: self.incarnation,
+            data_dir: self.options.data_dir.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            ops: self.status.ops.clone(),
+            pending: Arc::clone(&self.status.pending),
+            refusals: Arc::clone(&self.status.refusals),
+        }
+    }
+
+    fn retention(&self, committer: &Committer) -> Retention {
+        Retention {
+            broker: self.broker.clone(),
+            committer: committer.clone(),
+            store: Arc::clone(&self.store),
+            keys: self.keys.clone(),
+            incarnation: self.incarnation,
+            view: self.view.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            interval: self.options.retention_interval.0,
+            grace: self.options.delete_grace.0,
+        }
+    }
+}

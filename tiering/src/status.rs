@@ -1,0 +1,108 @@
+//! What `/status`, `/metrics` and `/readyz` say, computed when they are asked from stored instants and
+//! positions: an age goes on rising while the task that could lower it stands still.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use metrics::gauge;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use whimbrel_runtime::Clock;
+
+use crate::{
+    cache::Cache,
+    format::Key,
+    metrics as names,
+    ops::Ops,
+    orphan::OrphanEntry,
+    root::Root,
+    serve::Served,
+    uploader::{Pending, Refusals},
+};
+
+/// Shared with the parts that it describes.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub region: String,
+    pub node: i32,
+    pub store: String,
+    pub clock: Clock,
+    pub ops: Ops,
+    pub cache: Arc<Cache>,
+    pub pending: Arc<Mutex<Pending>>,
+    pub refusals: Refusals,
+    pub damage: Arc<Mutex<BTreeMap<Key, String>>>,
+    pub orphans: Arc<Mutex<Vec<OrphanEntry>>>,
+    pub served: watch::Receiver<Option<Arc<Served>>>,
+    /// Why the bucket is not open yet.
+    pub opening: Arc<Mutex<Option<String>>>,
+}
+
+impl Status {
+    fn roots(&self) -> Vec<Arc<Root>> {
+        self.served.borrow().as_ref().map(|served| served.committer.roots()).unwrap_or_default()
+    }
+
+    fn age_seconds(&self) -> Option<f64> {
+        let age_ms = self.pending.lock().age_ms(self.clock.wall_ms())?;
+        // Ages are far below 2^53 ms.
+        Some(std::time::Duration::from_millis(age_ms.unsigned_abs()).as_secs_f64())
+    }
+
+    pub fn ready(&self) -> Result<(), String> {
+        if self.served.borrow().is_some() {
+            return Ok(());
+        }
+        Err(self.opening.lock().clone().unwrap_or_else(|| "the bucket is being opened".to_owned()))
+    }
+
+    pub fn json(&self) -> Value {
+        let roots = self.roots();
+        let mut topics: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut partitions = Vec::new();
+        for (at, p) in roots.iter().flat_map(|root| &root.partitions) {
+            *topics.entry(&p.topic).or_default() += p.bytes();
+            partitions.push(json!({
+                "topic": p.topic, "topic_id": at.topic_id, "partition": at.partition, "group": p.group,
+                "log_start": p.log_start, "start_offset": p.start(), "end_offset": p.end, "objects": p.entries.len(), "bytes": p.bytes(),
+            }));
+        }
+        let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();
+        let refused: Vec<_> = self.refusals.lock().iter().map(|(at, why)| json!({"partition": at.to_string(), "reason": why})).collect();
+        let damaged: Vec<_> = self.damage.lock().iter().map(|(key, why)| json!({"object": key.as_str(), "reason": why})).collect();
+        json!({
+            "role": "tiering", "region": self.region, "node": self.node, "store": self.store,
+            "ready": self.ready().err().map_or(Value::Bool(true), Value::String),
+            "oldest_unuploaded_age_seconds": self.age_seconds(),
+            "tiered_bytes": topics, "partitions": partitions, "shards": shards,
+            "stuck": self.ops.stuck(), "refused": refused, "damaged": damaged,
+            "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
+            "orphans": *self.orphans.lock(),
+        })
+    }
+
+    /// Sets the gauges.
+    pub fn scrape(&self) {
+        let labels = [("region", self.region.clone()), ("node", self.node.to_string()), ("role", "tiering".to_owned())];
+        let set = |name: &'static str, value: f64| gauge!(name, &labels).set(value);
+        if let Some(age) = self.age_seconds() {
+            set(names::UNUPLOADED_AGE, age);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other number")]
+        let float = |n: u64| n as f64;
+        set(names::CACHE_BYTES, float(self.cache.bytes()));
+        set(names::CACHE_LIMIT, float(self.cache.limit()));
+        set(names::CACHE_HITS, float(self.cache.hits()));
+        set(names::CACHE_MISSES, float(self.cache.misses()));
+        set(names::STUCK, float(self.ops.stuck().len() as u64));
+        set(names::ORPHANS, float(self.orphans.lock().len() as u64));
+        let mut topics: BTreeMap<String, u64> = BTreeMap::new();
+        for partition in self.roots().iter().flat_map(|root| root.partitions.values()) {
+            *topics.entry(partition.topic.clone()).or_default() += partition.bytes();
+        }
+        for (topic, bytes) in topics {
+            let [region, node, role] = labels.clone();
+            gauge!(names::TIERED_BYTES, &[region, node, role, ("topic", topic)]).set(float(bytes));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Object stores as the rest of the daemon sees them.
+//!
+//! A store answers for one bucket and prefix. Two operations decide about safety: [`Store::put_if_absent`]
+//! and [`Store::swap`], both conditional in the store itself. No answer of theirs but `Ok` is a verdict:
+//! after any error the caller reads the key again ([`crate::root::judge`]).
+//!
+//! Implementations do not retry and set no deadlines of their own; [`Limited`] gives every call a deadline
+//! and a place in the ledger of requests, and the callers decide what is tried again.
+
+mod folder;
+mod limited;
+mod location;
+mod marker;
+mod probe;
+mod s3;
+mod source;
+
+use std::{fmt::Debug, ops::Range, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use folder::Folder;
+pub use limited::Limited;
+pub use location::{Location, LocationError};
+pub use marker::{Marker, MarkerError, accept_marker, check_marker, read_marker};
+pub use probe::{Capabilities, ProbeError, probe};
+pub use s3::S3;
+pub use source::{Part, Source};
+
+use crate::format::Key;
+
+/// What a store says about one state of a key; equal tokens mean equal content. Contents that are swapped
+/// carry a nonce, because a plain S3 ETag is a digest of the content and would come back with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub String);
+
+/// A whole object.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub bytes: Bytes,
+    pub version: Version,
+}
+
+/// What HEAD tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    pub size: u64,
+    pub version: Version,
+    /// CRC64NVME of the whole object, where the store keeps one.
+    pub crc64: Option<u64>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: Key,
+    pub size: u64,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// The bucket's URL without secrets.
+    fn describe(&self) -> String;
+
+    /// The whole object, refused before it is read when it is larger than `max_bytes`.
+    async fn get(&self, key: &Key, max_bytes: u64) -> Result<Found, StoreError>;
+
+    /// Exactly the bytes of `range`; fewer are an error.
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    async fn head(&self, key: &Key) -> Result<Meta, StoreError>;
+
+    /// All keys that start with `prefix`, in no order. Temporary files of a store are not listed.
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// Succeeds when the key is gone, whether it was there or not.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError>;
+
+    /// Replaces the object if its version is still `expected`.
+    async fn swap(&self, key: &Key, bytes: Bytes, expected: &Version) -> Result<Version, StoreError>;
+
+    /// Streams an object whose key was never used before. Returns the store's CRC64NVME of what it holds,
+    /// where it computed one itself; `None` asks the caller to read the object back.
+    async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError>;
+
+    /// A second, independent object with the same bytes, made inside the store where it can.
+    async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
+}
+
+/// Why a request to the store failed. Only [`StoreError::NotFound`] on a read is a fact about the bucket;
+/// after a failed write, read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{op} {key}: no such object")]
+    NotFound { op: &'static str, key: Key },
+    #[error("{op} {key}: the store's condition was not met")]
+    Condition { op: &'static str, key: Key },
+    #[error("{op} {key}: {size} bytes, more than the {max} this can be")]
+    TooLarge { op: &'static str, key: Key, size: u64, max: u64 },
+    #[error("{op} {key}: {got} of {wanted} bytes came")]
+    Short { op: &'static str, key: Key, wanted: u64, got: u64 },
+    /// The credentials, the bucket or the request itself: waiting will not cure it.
+    #[error("{op} {key}: refused: {reason}")]
+    Refused { op: &'static str, key: String, reason: String },
+    #[error("{op} {key}: no answer within {waited_ms} ms")]
+    TimedOut { op: &'static str, key: String, waited_ms: u64 },
+    #[error("{op} {key}: {reason}")]
+    Failed { op: &'static str, key: String, reason: String },
+    /// A local file that was to be uploaded, not the store.
+    #[error("{op} {key}: reading the source: {source}")]
+    Source { op: &'static str, key: Key, source: std::io::Error },
+}
+
+impl StoreError {
+    /// True when the same request may succeed later by itself.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Failed { .. } | Self::Short { .. })
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// A short word for metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Condition { .. } => "condition",
+            Self::TooLarge { .. } => "too_large",
+            Self::Short { .. } => "short",
+            Self::Refused { .. } => "refused",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Failed { .. } => "failed",
+            Self::Source { .. } => "source",
+        }
+    }
+}
+
+/// Opens the store that `location` names. Nothing is asked of it yet.
+pub fn open(location: &Location) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match location {
+        Location::Folder { root } => Arc::new(Folder::open(root)?),
+        Location::S3(bucket) => Arc::new(S3::open(bucket)?),
+    })
+}

@@ -1,0 +1,222 @@
+//! Moves what the broker offers into the bucket: prove, stream, verify, commit, report, release.
+//!
+//! It keeps nothing of its own: what is uploaded is what the roots say, so after a crash at any step it
+//! begins with the roots again. An object that was uploaded and not committed stays unnamed and is swept
+//! by the next owner of its shard.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use metrics::counter;
+use parking_lot::Mutex;
+use uuid::Uuid;
+use whimbrel_fleet::TopicPartition;
+use whimbrel_rpc::proto::node;
+use whimbrel_runtime::{Backoff, Clock, Tasks, random};
+
+use crate::{
+    broker::{BrokerLink, partition_from, slice_from},
+    committer::{CommitError, Committer, Edit},
+    format::Keys,
+    metrics as names,
+    ops::Ops,
+    prepare::{PrepareError, Slice, Writer, prepare},
+    transfer::{Transfer, TransferError},
+};
+
+/// Slices asked for at once, and partitions uploaded side by side.
+const SLICES: u32 = 16;
+const SIDE_BY_SIDE: usize = 4;
+const WAIT_MS: u32 = 5_000;
+
+/// What is not in the bucket yet, as the broker last told.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Append time of the oldest record per partition.
+    oldest: BTreeMap<TopicPartition, i64>,
+    told: bool,
+}
+
+impl Pending {
+    /// Age of the oldest record as of `now_ms`; `None` until the broker has told anything.
+    pub fn age_ms(&self, now_ms: i64) -> Option<i64> {
+        self.told.then(|| self.oldest.values().min().map_or(0, |oldest| now_ms.saturating_sub(*oldest).max(0)))
+    }
+
+    fn replace(&mut self, pending: &[node::OldestPending]) {
+        self.told = true;
+        self.oldest = pending.iter().filter_map(|p| Some((partition_from(p.at.as_ref())?, p.append_time_ms))).collect();
+    }
+}
+
+/// A partition whose slices are refused, and why; gone once one was uploaded.
+pub type Refusals = Arc<Mutex<BTreeMap<TopicPartition, String>>>;
+
+#[derive(Clone, Debug)]
+pub struct Uploader {
+    pub broker: BrokerLink,
+    pub committer: Committer,
+    pub transfer: Transfer,
+    pub keys: Keys,
+    pub region: String,
+    pub incarnation: Uuid,
+    pub data_dir: PathBuf,
+    pub clock: Clock,
+    pub tasks: Tasks,
+    pub ops: Ops,
+    pub pending: Arc<Mutex<Pending>>,
+    pub refusals: Refusals,
+}
+
+/// Why a slice was not uploaded. It is offered again.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl UploadError {
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Prepare(_) => Some("WB-315"),
+            Self::Transfer(_) => Some("WB-317"),
+            Self::Commit(e) => e.code(),
+        }
+    }
+}
+
+impl Uploader {
+    /// Runs until shutdown, or until a shard is lost.
+    pub async fn run(self) -> Result<(), CommitError> {
+        let shutdown = self.tasks.shutdown();
+        let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        while !shutdown.requested() {
+            match shutdown.unless(self.round()).await {
+                None => return Ok(()),
+                Some(Ok(0)) => {}
+                Some(Ok(_)) => pause.reset(),
+                Some(Err(RoundError::Commit(error))) if !matches!(error, CommitError::Rejected(_)) && !error.is_retryable() => return Err(error),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "uploading goes on later");
+                    let _ = shutdown.unless(self.clock.sleep(pause.next())).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All that the roots hold, as the broker wants to know it.
+    fn extents(&self) -> Vec<node::Extent> {
+        let roots = self.committer.roots();
+        let extent = |(at, p): (&TopicPartition, &crate::root::Partition)| node::Extent { at: Some((*at).into()), start_offset: p.start(), end_offset: p.end };
+        roots.iter().flat_map(|root| root.partitions.iter().map(extent).collect::<Vec<_>>()).collect()
+    }
+
+    /// One request for slices and what came of it; the number uploaded. Reports before it asks, so that a
+    /// broker that has started again learns what it may free.
+    async fn round(&self) -> Result<usize, RoundError> {
+        let tiered = self.extents();
+        self.broker.tiered(tiered.clone()).await?;
+        let request = node::UploadableRequest { tiered, max_slices: SLICES, wait_ms: WAIT_MS };
+        let offered = self.broker.uploadable(request).await?;
+        self.pending.lock().replace(&offered.pending);
+        let tokens: Vec<_> = offered.slices.iter().map(|s| s.token).collect();
+        if tokens.is_empty() {
+            return Ok(0);
+        }
+        let uploaded = self.upload_all(&offered.slices).await;
+        // The root was read back before the commit was answered: what is reported is in the bucket.
+        self.broker.tiered(self.extents()).await?;
+        self.broker.release(tokens).await?;
+        uploaded
+    }
+
+    /// Partitions side by side, the slices of one in order.
+    async fn upload_all(&self, slices: &[node::Slice]) -> Result<usize, RoundError> {
+        let mut chains: BTreeMap<TopicPartition, Vec<Slice>> = BTreeMap::new();
+        for slice in slices {
+            match slice_from(slice, &self.data_dir) {
+                Ok(slice) => chains.entry(slice.at).or_default().push(slice),
+                Err(error) => tracing::error!(%error, "not uploaded"),
+            }
+        }
+        let mut done = stream::iter(chains).map(|(at, chain)| self.upload_chain(at, chain)).buffer_unordered(SIDE_BY_SIDE);
+        let (mut uploaded, mut failed) = (0, None);
+        while let Some(chain) = done.next().await {
+            match chain {
+                Ok(count) => uploaded += count,
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(uploaded), |error| Err(error.into()))
+    }
+
+    async fn upload_chain(&self, at: TopicPartition, mut chain: Vec<Slice>) -> Result<usize, UploadError> {
+        chain.sort_by_key(|slice| slice.base);
+        let count = chain.len();
+        for slice in chain {
+            if let Err(error) = self.upload(slice).await {
+                tracing::error!(code = error.code(), %error, "a slice was not uploaded");
+                self.refusals.lock().insert(at, format!("{}: {error}", error.code().unwrap_or("retrying")));
+                return Err(error);
+            }
+        }
+        self.refusals.lock().remove(&at);
+        Ok(count)
+    }
+
+    async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
+        let shard = self.committer.shard_of(slice.at);
+        let Some(root) = self.committer.root(shard) else { return Err(CommitError::Stopping.into()) };
+        if root.partitions.get(&slice.at).is_some_and(|p| p.end >= slice.end && p.start() <= slice.base) {
+            return Ok(());
+        }
+        let (region, incarnation, now_ms) = (self.region.clone(), self.incarnation, self.clock.wall_ms());
+        let (epoch, random) = (root.stamp.epoch, random::u64());
+        let op = self.ops.begin("read slice", &format!("{} {}..{}", slice.at, slice.base, slice.end));
+        let prepared = self.tasks.blocking(move || prepare(&slice, &Writer { region: &region, incarnation, epoch, random, now_ms })).await?;
+        let (entry, at) = (prepared.commit.entry, prepared.commit.at);
+        let key = self.keys.data(&entry.name(shard, at));
+        self.transfer.put(&key, &prepared.source, &op).await?;
+        op.step("commit");
+        if let Err(error) = self.committer.edit(shard, Edit::Commit(Box::new(prepared.commit))).await {
+            if matches!(error, CommitError::Rejected(_) | CommitError::Full { .. }) {
+                // Refused before anything was written: nothing will ever name the object.
+                self.committer.edit(shard, Edit::Unlink(vec![key])).await?;
+            }
+            return Err(error.into());
+        }
+        counter!(names::UPLOADED_BYTES).increment(entry.data_bytes);
+        counter!(names::UPLOADED_OBJECTS).increment(1);
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error("broker: {0}")]
+    Broker(#[from] Box<tonic::Status>),
+    #[error(transparent)]
+    Upload(UploadError),
+    #[error(transparent)]
+    Commit(CommitError),
+}
+
+impl From<tonic::Status> for RoundError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Broker(Box::new(status))
+    }
+}
+
+impl From<UploadError> for RoundError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Commit(error) => Self::Commit(error),
+            other => Self::Upload(other),
+        }
+    }
+}
