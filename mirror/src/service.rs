@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use whimbrel_client::{self as client, Client};
 use whimbrel_fleet::{Daemon, HostPort, NodeId, Role};
 use whimbrel_rpc::controller::ControllerClient;
 use whimbrel_runtime::{Clock, Tasks, admin::Admin, random};
@@ -10,7 +11,7 @@ use crate::{
     codes,
     options::{Options, Problem},
     replica::Region,
-    status,
+    status, verify,
 };
 
 /// Why the daemon did not start.
@@ -65,6 +66,7 @@ impl Service {
         let (name, node) = (options.region.clone(), options.node_id);
         let (shown, scraped) = (region.clone(), region);
         let (shown_name, scraped_name) = (name.clone(), name.clone());
+        let client = Client::new(client::Options::new(Vec::new()), &tasks, &clock);
         let alone = options.controllers.is_empty();
         let admin = Admin::new()
             .ready(move || {
@@ -75,6 +77,11 @@ impl Service {
             })
             .status(move || status::json(&shown_name, &shown))
             .scrape(move || status::scrape(&scraped_name, node, &scraped))
+            .route(verify::route(
+                client,
+                options.region.clone(),
+                controller.view(),
+            ))
             .serve(&options.admin_listen.to_string(), &tasks)
             .await?;
         if !alone {

@@ -104,11 +104,40 @@ impl Client {
         .await
     }
 
+    /// Log start and high watermark on this very broker, also where the offset is out of range.
+    pub async fn bounds_on(
+        &self,
+        broker: &Endpoint,
+        fetch: &Fetch,
+    ) -> Result<(i64, i64), ClientError> {
+        let data = self.keep_trying(|| async move {
+            let connection = self.connection(broker).await?;
+            let data = self.ask(&connection, fetch).await?;
+            if data.error_code != ErrorCode::OFFSET_OUT_OF_RANGE {
+                ClientError::check(|| what(fetch), data.error_code, None)?;
+            }
+            Ok(data)
+        });
+        data.await
+            .map(|data| (data.log_start_offset, data.high_watermark))
+    }
+
     async fn fetch_on(
         &self,
         connection: &Connection,
         fetch: &Fetch,
     ) -> Result<Fetched, ClientError> {
+        let data = self.ask(connection, fetch).await?;
+        ClientError::check(|| what(fetch), data.error_code, None)?;
+        read(fetch, data)
+    }
+
+    /// The partition's part of the answer, its error not looked at.
+    async fn ask(
+        &self,
+        connection: &Connection,
+        fetch: &Fetch,
+    ) -> Result<PartitionData, ClientError> {
         let request = Request {
             max_wait_ms: i32::try_from(fetch.max_wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: fetch.min_bytes,
@@ -128,19 +157,18 @@ impl Client {
         };
         let deadline = self.request_timeout().saturating_add(fetch.max_wait);
         let response = connection.call_upto(&request, MOST, deadline).await?;
-        let what = || {
-            format!(
-                "fetch {}-{} at {}",
-                fetch.topic, fetch.partition, fetch.offset
-            )
-        };
-        ClientError::check(what, response.error_code, None)?;
+        ClientError::check(|| what(fetch), response.error_code, None)?;
         let mut partitions = response.responses.into_iter().flat_map(|t| t.partitions);
         let data = partitions.find(|p| p.partition_index == fetch.partition);
-        let data = data.ok_or_else(|| ClientError::Missing { what: what() })?;
-        ClientError::check(what, data.error_code, None)?;
-        read(fetch, data)
+        data.ok_or_else(|| ClientError::Missing { what: what(fetch) })
     }
+}
+
+fn what(fetch: &Fetch) -> String {
+    format!(
+        "fetch {}-{} at {}",
+        fetch.topic, fetch.partition, fetch.offset
+    )
 }
 
 fn read(fetch: &Fetch, data: PartitionData) -> Result<Fetched, ClientError> {
