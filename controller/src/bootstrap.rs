@@ -24,7 +24,11 @@ pub(crate) async fn form(raft: &Raft, options: &Options) -> Result<(), String> {
     if raft.is_initialized().await.map_err(|e| e.to_string())? {
         return Ok(());
     }
-    let members: BTreeMap<u64, BasicNode> = options.voters.iter().map(|(id, at)| (*id, BasicNode::new(at))).collect();
+    let members: BTreeMap<u64, BasicNode> = options
+        .voters
+        .iter()
+        .map(|(id, at)| (*id, BasicNode::new(at)))
+        .collect();
     match raft.initialize(members).await {
         // It heard from the others in between: they have formed it already.
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
@@ -33,8 +37,15 @@ pub(crate) async fn form(raft: &Raft, options: &Options) -> Result<(), String> {
 }
 
 /// Proposes the fleet's first commit whenever this voter leads and none is there; ends once it is.
-pub(crate) async fn propose(proposer: Proposer, mut state: watch::Receiver<std::sync::Arc<State>>, options: Options, shutdown: Shutdown) {
-    let Some(bootstrap) = options.bootstrap.clone() else { return };
+pub(crate) async fn propose(
+    proposer: Proposer,
+    mut state: watch::Receiver<std::sync::Arc<State>>,
+    options: Options,
+    shutdown: Shutdown,
+) {
+    let Some(bootstrap) = options.bootstrap.clone() else {
+        return;
+    };
     while state.borrow_and_update().view.fleet_id.is_empty() {
         if proposer.is_leader() {
             let command = Command::Bootstrap {
@@ -46,7 +57,9 @@ pub(crate) async fn propose(proposer: Proposer, mut state: watch::Receiver<std::
             };
             match proposer.propose(command).await {
                 Ok(applied) if applied.outcome == Outcome::Done => return,
-                Ok(applied) => tracing::error!(outcome = ?applied.outcome, "the bootstrap was refused"),
+                Ok(applied) => {
+                    tracing::error!(outcome = ?applied.outcome, "the bootstrap was refused")
+                }
                 Err(error) => tracing::info!(%error, "the bootstrap is tried again"),
             }
         }

@@ -30,25 +30,47 @@ pub(crate) struct Ceilings {
 impl Ceilings {
     /// Notes what is about to be granted; must come before the answer leaves.
     pub(crate) fn note(&self, request: &Request, now_ns: u64) {
-        let new = Held { node: request.node, incarnation: request.incarnation, epoch: request.epoch, ceiling: request.ceiling, at_ns: now_ns };
+        let new = Held {
+            node: request.node,
+            incarnation: request.incarnation,
+            epoch: request.epoch,
+            ceiling: request.ceiling,
+            at_ns: now_ns,
+        };
         let mut held = self.held.lock();
-        let entry = held.entry((request.group.clone(), request.node)).or_insert(new);
+        let entry = held
+            .entry((request.group.clone(), request.node))
+            .or_insert(new);
         let same_process = entry.epoch == new.epoch && entry.incarnation == new.incarnation;
-        let newer = new.epoch > entry.epoch || (new.epoch == entry.epoch && (!same_process || new.ceiling.sequence > entry.ceiling.sequence));
+        let newer = new.epoch > entry.epoch
+            || (new.epoch == entry.epoch
+                && (!same_process || new.ceiling.sequence > entry.ceiling.sequence));
         if newer {
             *entry = new;
         }
     }
 
     pub(crate) fn of(&self, group: &GroupName) -> Vec<Held> {
-        self.held.lock().iter().filter(|((g, _), _)| g == group).map(|(_, held)| *held).collect()
+        self.held
+            .lock()
+            .iter()
+            .filter(|((g, _), _)| g == group)
+            .map(|(_, held)| *held)
+            .collect()
     }
 }
 
 /// The highest position `node` may have acknowledged, from what `voters` voters answered; `None` unless
 /// a majority of them each name a ceiling for it.
-pub(crate) fn reserved(answers: &BTreeMap<u64, Vec<Held>>, node: NodeId, voters: usize) -> Option<Position> {
-    let named: Vec<&Held> = answers.values().filter_map(|held| held.iter().find(|h| h.node == node)).collect();
+pub(crate) fn reserved(
+    answers: &BTreeMap<u64, Vec<Held>>,
+    node: NodeId,
+    voters: usize,
+) -> Option<Position> {
+    let named: Vec<&Held> = answers
+        .values()
+        .filter_map(|held| held.iter().find(|h| h.node == node))
+        .collect();
     if named.len() < majority(voters) {
         return None;
     }
@@ -61,7 +83,13 @@ pub(crate) fn reserved(answers: &BTreeMap<u64, Vec<Held>>, node: NodeId, voters:
         }
     }
     // Of two incarnations nobody here knows which was last: the higher sums hold for both.
-    newest.into_values().map(|c| c.position).reduce(|a, b| Position { records: a.records.max(b.records), bytes: a.bytes.max(b.bytes) })
+    newest
+        .into_values()
+        .map(|c| c.position)
+        .reduce(|a, b| Position {
+            records: a.records.max(b.records),
+            bytes: a.bytes.max(b.bytes),
+        })
 }
 
 #[cfg(test)]
@@ -69,16 +97,36 @@ mod tests {
     use super::*;
 
     fn held(epoch: u32, sequence: u64, records: u64) -> Held {
-        let ceiling = Ceiling { position: Position { records, bytes: records }, sequence };
-        Held { node: NodeId(1), incarnation: Incarnation::from_u128(7), epoch: RegionEpoch(epoch), ceiling, at_ns: 0 }
+        let ceiling = Ceiling {
+            position: Position {
+                records,
+                bytes: records,
+            },
+            sequence,
+        };
+        Held {
+            node: NodeId(1),
+            incarnation: Incarnation::from_u128(7),
+            epoch: RegionEpoch(epoch),
+            ceiling,
+            at_ns: 0,
+        }
     }
 
     #[test]
     fn a_majority_must_name_it_and_the_newest_counts() {
         let mut answers = BTreeMap::from([(1, vec![held(1, 9, 90)]), (2, vec![])]);
-        assert_eq!(reserved(&answers, NodeId(1), 3), None, "voter 2 may have forgotten a newer one");
+        assert_eq!(
+            reserved(&answers, NodeId(1), 3),
+            None,
+            "voter 2 may have forgotten a newer one"
+        );
         answers.insert(2, vec![held(1, 10, 70)]);
-        assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 70, "the newest, not the largest");
+        assert_eq!(
+            reserved(&answers, NodeId(1), 3).unwrap().records,
+            70,
+            "the newest, not the largest"
+        );
         answers.insert(3, vec![held(2, 1, 50)]);
         assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 50);
         assert_eq!(reserved(&answers, NodeId(2), 3), None);
@@ -86,7 +134,10 @@ mod tests {
 
     #[test]
     fn of_two_incarnations_the_higher_sums_count() {
-        let other = Held { incarnation: Incarnation::from_u128(8), ..held(1, 1, 95) };
+        let other = Held {
+            incarnation: Incarnation::from_u128(8),
+            ..held(1, 1, 95)
+        };
         let answers = BTreeMap::from([(1, vec![held(1, 9, 90)]), (2, vec![other])]);
         assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 95);
     }
@@ -105,10 +156,22 @@ mod tests {
         ceilings.note(&request, 1);
         request.ceiling = held(1, 4, 99).ceiling;
         ceilings.note(&request, 2);
-        assert_eq!(ceilings.of(&GroupName::default_group())[0].ceiling.position.records, 50);
+        assert_eq!(
+            ceilings.of(&GroupName::default_group())[0]
+                .ceiling
+                .position
+                .records,
+            50
+        );
         request.incarnation = Incarnation::from_u128(8);
         request.ceiling = held(1, 1, 40).ceiling;
         ceilings.note(&request, 3);
-        assert_eq!(ceilings.of(&GroupName::default_group())[0].ceiling.position.records, 40);
+        assert_eq!(
+            ceilings.of(&GroupName::default_group())[0]
+                .ceiling
+                .position
+                .records,
+            40
+        );
     }
 }

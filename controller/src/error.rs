@@ -19,9 +19,14 @@ pub enum StartError {
     #[error("{}: {message}", codes::STORAGE)]
     Storage { message: String },
     #[error("{}: {at}: {source}", codes::LISTEN)]
-    Listen { at: HostPort, source: std::io::Error },
+    Listen {
+        at: HostPort,
+        source: std::io::Error,
+    },
     #[error("{}: {source}", codes::LISTEN)]
-    Admin { source: whimbrel_runtime::admin::AdminError },
+    Admin {
+        source: whimbrel_runtime::admin::AdminError,
+    },
 }
 
 impl StartError {
@@ -41,7 +46,9 @@ impl From<OpenError> for StartError {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
         match error {
-            OpenError::Io { path, .. } | OpenError::Database { path, .. } | OpenError::Locked { path } => Self::DataDir { path, message },
+            OpenError::Io { path, .. }
+            | OpenError::Database { path, .. }
+            | OpenError::Locked { path } => Self::DataDir { path, message },
             OpenError::Foreign { .. } => Self::Foreign { message },
             OpenError::Empty { .. } => Self::NotBootstrapped { message },
             OpenError::Format { .. } | OpenError::Damaged { .. } => Self::Storage { message },

@@ -16,7 +16,10 @@ pub(crate) fn describe() {
     describe_gauge!(LEADER, "1 while this voter leads.");
     describe_gauge!(TERM, "Raft term of this voter.");
     describe_gauge!(APPLIED, "Raft index up to which this voter has applied.");
-    describe_gauge!(IN_TOUCH, "1 while a leader is known here and in touch with a majority.");
+    describe_gauge!(
+        IN_TOUCH,
+        "1 while a leader is known here and in touch with a majority."
+    );
     describe_counter!(LEASES, "Lease renewals answered, by verdict.");
     describe_counter!(MOVES, "Moves that ended under this leader, by outcome.");
 }
@@ -30,12 +33,20 @@ pub(crate) struct Labels {
 
 impl Labels {
     pub(crate) fn new(options: &Options) -> Self {
-        Self { region: options.region.to_string(), node: options.voter_id.to_string() }
+        Self {
+            region: options.region.to_string(),
+            node: options.voter_id.to_string(),
+        }
     }
 
     pub(crate) fn scrape(&self, leads: bool, in_touch: bool, term: u64, applied: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "terms and indexes stay far below 2^52")]
-        let set = |name, value: u64| gauge!(name, "role" => "controller", "region" => self.region.clone(), "node" => self.node.clone()).set(value as f64);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "terms and indexes stay far below 2^52"
+        )]
+        let set = |name, value: u64| {
+            gauge!(name, "role" => "controller", "region" => self.region.clone(), "node" => self.node.clone()).set(value as f64)
+        };
         set(LEADER, u64::from(leads));
         set(IN_TOUCH, u64::from(in_touch));
         set(TERM, term);

@@ -78,7 +78,13 @@ fn drain_ms() -> u64 {
 }
 
 impl Options {
-    pub fn new(voter_id: u64, region: RegionName, data_dir: PathBuf, listen: HostPort, voters: BTreeMap<u64, HostPort>) -> Self {
+    pub fn new(
+        voter_id: u64,
+        region: RegionName,
+        data_dir: PathBuf,
+        listen: HostPort,
+        voters: BTreeMap<u64, HostPort>,
+    ) -> Self {
         Self {
             voter_id,
             region,
@@ -104,20 +110,57 @@ impl Options {
                 problems.push(what);
             }
         };
-        check(self.voters.contains_key(&self.voter_id), format!("voters: voter-id {} is not among them", self.voter_id));
-        check(self.voters.len() % 2 == 1 && self.voters.len() <= 7, format!("voters: {} of them; use 1, 3, 5 or 7", self.voters.len()));
-        check((100..=60_000).contains(&self.lease_ms), format!("lease-ms: {} is not within 100 to 60000", self.lease_ms));
-        check(self.heartbeat_ms >= 10, format!("heartbeat-ms: {} is below 10", self.heartbeat_ms));
-        check(self.election_min_ms >= self.heartbeat_ms.saturating_mul(2), "election-min-ms: must be at least twice heartbeat-ms".to_owned());
-        check(self.election_max_ms > self.election_min_ms, "election-max-ms: must be above election-min-ms".to_owned());
-        for (name, at) in [("listen", &self.listen), ("admin-listen", &self.admin_listen)] {
-            check(self.insecure_bind || at.is_loopback(), format!("{name}: {at} is not loopback, and there is no TLS: set insecure-bind to accept that"));
+        check(
+            self.voters.contains_key(&self.voter_id),
+            format!("voters: voter-id {} is not among them", self.voter_id),
+        );
+        check(
+            self.voters.len() % 2 == 1 && self.voters.len() <= 7,
+            format!("voters: {} of them; use 1, 3, 5 or 7", self.voters.len()),
+        );
+        check(
+            (100..=60_000).contains(&self.lease_ms),
+            format!("lease-ms: {} is not within 100 to 60000", self.lease_ms),
+        );
+        check(
+            self.heartbeat_ms >= 10,
+            format!("heartbeat-ms: {} is below 10", self.heartbeat_ms),
+        );
+        check(
+            self.election_min_ms >= self.heartbeat_ms.saturating_mul(2),
+            "election-min-ms: must be at least twice heartbeat-ms".to_owned(),
+        );
+        check(
+            self.election_max_ms > self.election_min_ms,
+            "election-max-ms: must be above election-min-ms".to_owned(),
+        );
+        for (name, at) in [
+            ("listen", &self.listen),
+            ("admin-listen", &self.admin_listen),
+        ] {
+            check(
+                self.insecure_bind || at.is_loopback(),
+                format!(
+                    "{name}: {at} is not loopback, and there is no TLS: set insecure-bind to accept that"
+                ),
+            );
         }
         if let Some(b) = &self.bootstrap {
-            check(!b.fleet_id.is_empty() && b.fleet_id.len() <= 64, "bootstrap.fleet-id: 1 to 64 characters".to_owned());
-            check(b.regions.contains(&b.home), format!("bootstrap.home: {} is not among the regions", b.home));
+            check(
+                !b.fleet_id.is_empty() && b.fleet_id.len() <= 64,
+                "bootstrap.fleet-id: 1 to 64 characters".to_owned(),
+            );
+            check(
+                b.regions.contains(&b.home),
+                format!("bootstrap.home: {} is not among the regions", b.home),
+            );
             for region in &b.regions {
-                check(naming::is_valid_label(region.as_str()), format!("bootstrap.regions: {region} is not lower-case letters, digits and '-'"));
+                check(
+                    naming::is_valid_label(region.as_str()),
+                    format!(
+                        "bootstrap.regions: {region} is not lower-case letters, digits and '-'"
+                    ),
+                );
             }
         }
         problems
@@ -131,15 +174,27 @@ mod voters {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
     use whimbrel_fleet::HostPort;
 
-    pub(super) fn serialize<S: Serializer>(voters: &BTreeMap<u64, HostPort>, serializer: S) -> Result<S::Ok, S::Error> {
-        let named: BTreeMap<String, &HostPort> = voters.iter().map(|(id, at)| (id.to_string(), at)).collect();
+    pub(super) fn serialize<S: Serializer>(
+        voters: &BTreeMap<u64, HostPort>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let named: BTreeMap<String, &HostPort> =
+            voters.iter().map(|(id, at)| (id.to_string(), at)).collect();
         named.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u64, HostPort>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u64, HostPort>, D::Error> {
         let named = BTreeMap::<String, HostPort>::deserialize(deserializer)?;
-        let id = |name: String| name.parse().map_err(|_| D::Error::custom(format!("voter id `{name}` is not a number")));
-        named.into_iter().map(|(name, at)| Ok((id(name)?, at))).collect()
+        let id = |name: String| {
+            name.parse()
+                .map_err(|_| D::Error::custom(format!("voter id `{name}` is not a number")))
+        };
+        named
+            .into_iter()
+            .map(|(name, at)| Ok((id(name)?, at)))
+            .collect()
     }
 }
 
@@ -149,10 +204,23 @@ mod tests {
 
     #[test]
     fn all_problems_are_named_at_once() {
-        let voters = BTreeMap::from([(1, HostPort::new("127.0.0.1", 1)), (2, HostPort::new("127.0.0.1", 2))]);
-        let mut options = Options::new(3, "east".into(), "/tmp/x".into(), HostPort::new("0.0.0.0", 1), voters);
+        let voters = BTreeMap::from([
+            (1, HostPort::new("127.0.0.1", 1)),
+            (2, HostPort::new("127.0.0.1", 2)),
+        ]);
+        let mut options = Options::new(
+            3,
+            "east".into(),
+            "/tmp/x".into(),
+            HostPort::new("0.0.0.0", 1),
+            voters,
+        );
         options.lease_ms = 1;
-        options.bootstrap = Some(Bootstrap { fleet_id: String::new(), regions: BTreeSet::from(["East".into()]), home: "west".into() });
+        options.bootstrap = Some(Bootstrap {
+            fleet_id: String::new(),
+            regions: BTreeSet::from(["East".into()]),
+            home: "west".into(),
+        });
         assert_eq!(options.problems().len(), 7, "{:#?}", options.problems());
     }
 
@@ -162,7 +230,8 @@ mod tests {
         let options: Options = serde_json::from_str(text).unwrap();
         assert_eq!(options.voters[&1].port, 7001);
         assert_eq!(options.lease_ms, 1_000);
-        let again: Options = serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
+        let again: Options =
+            serde_json::from_str(&serde_json::to_string(&options).unwrap()).unwrap();
         assert_eq!(again, options);
     }
 }

@@ -41,20 +41,31 @@ pub(crate) struct Positions {
 
 impl Default for Positions {
     fn default() -> Self {
-        Self { kept: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            kept: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
 impl Positions {
     /// False when the report is of an incarnation that is not the registered one.
     pub(crate) fn take(&self, report: PositionReport, view: &View, now_ns: u64) -> bool {
-        if !view.nodes.get(&report.node).is_some_and(|n| n.incarnation == report.incarnation) {
+        if view
+            .nodes
+            .get(&report.node)
+            .is_none_or(|n| n.incarnation != report.incarnation)
+        {
             return false;
         }
         let kept = Kept {
             incarnation: report.incarnation,
             partitions: report.partitions.into_iter().map(|p| (p.at, p)).collect(),
-            seals: report.seals.into_iter().map(|s| (s.group, s.epoch)).collect(),
+            seals: report
+                .seals
+                .into_iter()
+                .map(|s| (s.group, s.epoch))
+                .collect(),
             behind_ms: report.behind_ms,
             at_ns: now_ns,
         };
@@ -64,8 +75,17 @@ impl Positions {
     }
 
     pub(crate) fn reports(&self, view: &View) -> Reports {
-        let current = |id: &NodeId, kept: &Kept| view.nodes.get(id).is_some_and(|n: &Node| n.incarnation == kept.incarnation);
-        self.kept.lock().iter().filter(|(id, kept)| current(id, kept)).map(|(id, kept)| (*id, kept.clone())).collect()
+        let current = |id: &NodeId, kept: &Kept| {
+            view.nodes
+                .get(id)
+                .is_some_and(|n: &Node| n.incarnation == kept.incarnation)
+        };
+        self.kept
+            .lock()
+            .iter()
+            .filter(|(id, kept)| current(id, kept))
+            .map(|(id, kept)| (*id, kept.clone()))
+            .collect()
     }
 
     /// Leadership is new: what an earlier one was told is old.

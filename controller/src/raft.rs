@@ -81,7 +81,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (store, found) = Store::open(dir.path(), 1, Some("f")).unwrap();
             let pending = Arc::new(Pending::default());
-            let machine = Machine::load(store.clone(), Arc::clone(&pending), found.snapshot).unwrap();
+            let machine =
+                Machine::load(store.clone(), Arc::clone(&pending), found.snapshot).unwrap();
             Ok((dir, LogStore::new(store, pending), machine))
         }
     }

@@ -41,11 +41,22 @@ impl Server {
         if fleet_id.is_empty() || *fleet_id == *self.fleet_id {
             return Ok(());
         }
-        Err(answer::refused(codes::FOREIGN_FLEET, &format!("this is fleet {}, the request is for {fleet_id:.64}", self.fleet_id)))
+        Err(answer::refused(
+            codes::FOREIGN_FLEET,
+            &format!(
+                "this is fleet {}, the request is for {fleet_id:.64}",
+                self.fleet_id
+            ),
+        ))
     }
 
     async fn propose(&self, command: Command) -> Result<(u64, Outcome), Status> {
-        let applied = self.mover.proposer.propose(command).await.map_err(answer::not_proposed)?;
+        let applied = self
+            .mover
+            .proposer
+            .propose(command)
+            .await
+            .map_err(answer::not_proposed)?;
         match applied.outcome {
             Outcome::Refused { code, message } => Err(answer::refused(&code, &message)),
             outcome => Ok((applied.version, outcome)),
@@ -53,104 +64,193 @@ impl Server {
     }
 
     async fn confirm(&self) -> Result<Arc<State>, Status> {
-        self.mover.proposer.confirm().await.map_err(answer::not_proposed)?;
+        self.mover
+            .proposer
+            .confirm()
+            .await
+            .map_err(answer::not_proposed)?;
         Ok(self.state())
     }
 }
 
 #[tonic::async_trait]
 impl controller_server::Controller for Server {
-    async fn register(&self, request: Request<proto::RegisterRequest>) -> Result<Response<proto::RegisterReply>, Status> {
+    async fn register(
+        &self,
+        request: Request<proto::RegisterRequest>,
+    ) -> Result<Response<proto::RegisterReply>, Status> {
         let request = request.into_inner();
         self.check_fleet(&request.fleet_id)?;
         let node = requests::node(&request.node)?;
         let (version, _) = self.propose(Command::RegisterNode { node }).await?;
-        Ok(Response::new(proto::RegisterReply { fleet_id: self.fleet_id.to_string(), version }))
+        Ok(Response::new(proto::RegisterReply {
+            fleet_id: self.fleet_id.to_string(),
+            version,
+        }))
     }
 
-    async fn register_daemon(&self, request: Request<proto::RegisterDaemonRequest>) -> Result<Response<proto::RegisterDaemonReply>, Status> {
+    async fn register_daemon(
+        &self,
+        request: Request<proto::RegisterDaemonRequest>,
+    ) -> Result<Response<proto::RegisterDaemonReply>, Status> {
         let request = request.into_inner();
         self.check_fleet(&request.fleet_id)?;
         let daemon = requests::daemon(&request.daemon)?;
         self.propose(Command::RegisterDaemon { daemon }).await?;
-        Ok(Response::new(proto::RegisterDaemonReply { fleet_id: self.fleet_id.to_string() }))
+        Ok(Response::new(proto::RegisterDaemonReply {
+            fleet_id: self.fleet_id.to_string(),
+        }))
     }
 
     type WatchStream = watch::WatchStream;
 
-    async fn watch(&self, request: Request<proto::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         self.check_fleet(&request.get_ref().fleet_id)?;
         Ok(Response::new(watch::stream(self)))
     }
 
-    async fn create_topic(&self, request: Request<proto::CreateTopicRequest>) -> Result<Response<proto::TopicReply>, Status> {
+    async fn create_topic(
+        &self,
+        request: Request<proto::CreateTopicRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let topic = requests::topic(request)?;
         if validate_only {
             let state = self.confirm().await?;
-            let outcome = state.check_create(&topic).map_or_else(|refusal| refusal, |_| Outcome::Topic { topic_id: topic.topic_id });
+            let outcome = state.check_create(&topic).map_or_else(
+                |refusal| refusal,
+                |_| Outcome::Topic {
+                    topic_id: topic.topic_id,
+                },
+            );
             return Ok(answer::topic(state.view.version, outcome));
         }
         let (version, outcome) = self.propose(Command::CreateTopic(topic)).await?;
         Ok(answer::topic(version, outcome))
     }
 
-    async fn delete_topic(&self, request: Request<proto::DeleteTopicRequest>) -> Result<Response<proto::TopicReply>, Status> {
-        let (version, outcome) = self.propose(Command::DeleteTopic { name: request.into_inner().name }).await?;
+    async fn delete_topic(
+        &self,
+        request: Request<proto::DeleteTopicRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let (version, outcome) = self
+            .propose(Command::DeleteTopic {
+                name: request.into_inner().name,
+            })
+            .await?;
         Ok(answer::topic(version, outcome))
     }
 
-    async fn create_partitions(&self, request: Request<proto::CreatePartitionsRequest>) -> Result<Response<proto::TopicReply>, Status> {
-        let proto::CreatePartitionsRequest { name, total, validate_only } = request.into_inner();
+    async fn create_partitions(
+        &self,
+        request: Request<proto::CreatePartitionsRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let proto::CreatePartitionsRequest {
+            name,
+            total,
+            validate_only,
+        } = request.into_inner();
         if validate_only {
             let state = self.confirm().await?;
-            let outcome = state.check_partitions(&name, total).map_or_else(|refusal| refusal, |topic| Outcome::Topic { topic_id: topic.id });
+            let outcome = state.check_partitions(&name, total).map_or_else(
+                |refusal| refusal,
+                |topic| Outcome::Topic { topic_id: topic.id },
+            );
             return Ok(answer::topic(state.view.version, outcome));
         }
-        let (version, outcome) = self.propose(Command::CreatePartitions { name, total }).await?;
+        let (version, outcome) = self
+            .propose(Command::CreatePartitions { name, total })
+            .await?;
         Ok(answer::topic(version, outcome))
     }
 
-    async fn allocate_producer_ids(&self, _: Request<proto::AllocateProducerIdsRequest>) -> Result<Response<proto::ProducerIdBlock>, Status> {
+    async fn allocate_producer_ids(
+        &self,
+        _: Request<proto::AllocateProducerIdsRequest>,
+    ) -> Result<Response<proto::ProducerIdBlock>, Status> {
         match self.propose(Command::AllocateProducerIds).await? {
-            (_, Outcome::ProducerIds { first, len }) => Ok(Response::new(proto::ProducerIdBlock { first, len })),
+            (_, Outcome::ProducerIds { first, len }) => {
+                Ok(Response::new(proto::ProducerIdBlock { first, len }))
+            }
             (_, other) => Err(answer::unexpected(&other)),
         }
     }
 
-    async fn report_positions(&self, request: Request<proto::PositionReport>) -> Result<Response<proto::PositionReply>, Status> {
-        self.mover.proposer.require_leader().map_err(answer::not_proposed)?;
-        let report = PositionReport::try_from(request.into_inner()).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        let known = self.mover.positions.take(report, &self.state().view, self.mover.clock.boot_ns());
+    async fn report_positions(
+        &self,
+        request: Request<proto::PositionReport>,
+    ) -> Result<Response<proto::PositionReply>, Status> {
+        self.mover
+            .proposer
+            .require_leader()
+            .map_err(answer::not_proposed)?;
+        let report = PositionReport::try_from(request.into_inner())
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let known =
+            self.mover
+                .positions
+                .take(report, &self.state().view, self.mover.clock.boot_ns());
         Ok(Response::new(proto::PositionReply { known }))
     }
 
-    async fn report_clamps(&self, request: Request<proto::ReportClampsRequest>) -> Result<Response<proto::Empty>, Status> {
-        self.take_clamps(request.into_inner()).await.map(Response::new)
+    async fn report_clamps(
+        &self,
+        request: Request<proto::ReportClampsRequest>,
+    ) -> Result<Response<proto::Empty>, Status> {
+        self.take_clamps(request.into_inner())
+            .await
+            .map(Response::new)
     }
 
-    async fn plan_move(&self, request: Request<proto::MoveRequest>) -> Result<Response<proto::MoveReply>, Status> {
+    async fn plan_move(
+        &self,
+        request: Request<proto::MoveRequest>,
+    ) -> Result<Response<proto::MoveReply>, Status> {
         let request = requests::move_request(request.into_inner())?;
         let plan = self.plan(&request).await?;
         answer::plan(&plan)
     }
 
-    async fn apply_move(&self, request: Request<proto::MoveRequest>) -> Result<Response<proto::MoveReply>, Status> {
+    async fn apply_move(
+        &self,
+        request: Request<proto::MoveRequest>,
+    ) -> Result<Response<proto::MoveReply>, Status> {
         let request = requests::move_request(request.into_inner())?;
         let plan = self.apply(&request).await?;
         answer::plan(&plan)
     }
 
-    async fn move_status(&self, request: Request<proto::MoveStatusRequest>) -> Result<Response<proto::MoveStatusReply>, Status> {
+    async fn move_status(
+        &self,
+        request: Request<proto::MoveStatusRequest>,
+    ) -> Result<Response<proto::MoveStatusReply>, Status> {
         let state = self.confirm().await?;
-        let report = state.reports.get(&request.into_inner().group.into()).map(answer::json).transpose()?;
-        Ok(Response::new(proto::MoveStatusReply { report: report.unwrap_or_default() }))
+        let report = state
+            .reports
+            .get(&request.into_inner().group.into())
+            .map(answer::json)
+            .transpose()?;
+        Ok(Response::new(proto::MoveStatusReply {
+            report: report.unwrap_or_default(),
+        }))
     }
 
-    async fn status(&self, _: Request<proto::Empty>) -> Result<Response<proto::StatusReply>, Status> {
-        self.mover.proposer.require_leader().map_err(answer::not_proposed)?;
+    async fn status(
+        &self,
+        _: Request<proto::Empty>,
+    ) -> Result<Response<proto::StatusReply>, Status> {
+        self.mover
+            .proposer
+            .require_leader()
+            .map_err(answer::not_proposed)?;
         let raft = answer::json(&self.mover.proposer.status())?;
-        Ok(Response::new(proto::StatusReply { raft, view: answer::json(&self.state().view)? }))
+        Ok(Response::new(proto::StatusReply {
+            raft,
+            view: answer::json(&self.state().view)?,
+        }))
     }
 }

@@ -7,7 +7,10 @@ use tonic::transport::{Endpoint, Server as TonicServer, server::TcpIncoming};
 use whimbrel_fleet::View;
 use whimbrel_rpc::{
     controller::RaftStatus,
-    proto::controller::{controller_server::ControllerServer, raft_server::RaftServer, voter_client::VoterClient, voter_server::VoterServer},
+    proto::controller::{
+        controller_server::ControllerServer, raft_server::RaftServer, voter_client::VoterClient,
+        voter_server::VoterServer,
+    },
 };
 use whimbrel_runtime::{Clock, OnError, Tasks, admin::Admin};
 
@@ -18,7 +21,10 @@ use crate::{
     metrics::{self, Labels},
     mover::{ClampReports, Collector, Mover},
     options::Options,
-    raft::{self, LogStore, MESSAGE_BYTES, Machine, Network, Pending, Proposer, Raft, RaftService, Store},
+    raft::{
+        self, LogStore, MESSAGE_BYTES, Machine, Network, Pending, Proposer, Raft, RaftService,
+        Store,
+    },
     server::{Pages, Server},
     state::State,
     voter::Voter,
@@ -45,7 +51,10 @@ pub struct Handle {
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("listen", &self.listen).field("admin", &self.admin).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("listen", &self.listen)
+            .field("admin", &self.admin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,27 +81,46 @@ impl Service {
             return Err(StartError::Options { problems });
         }
         let at = options.listen.clone();
-        let listener = TcpListener::bind((at.host.as_str(), at.port)).await.map_err(|source| StartError::Listen { at, source })?;
+        let listener = TcpListener::bind((at.host.as_str(), at.port))
+            .await
+            .map_err(|source| StartError::Listen { at, source })?;
         Self::start_on(listener, options, tasks, clock).await
     }
 
     /// Starts on a socket that is already bound, so that voters can learn each other's ports before any
     /// of them runs.
-    pub async fn start_on(listener: TcpListener, options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
+    pub async fn start_on(
+        listener: TcpListener,
+        options: Options,
+        tasks: Tasks,
+        clock: Clock,
+    ) -> Result<Handle, StartError> {
         let problems = options.problems();
         if !problems.is_empty() {
             return Err(StartError::Options { problems });
         }
         metrics::describe();
         let labels = Labels::new(&options);
-        let listen = listener.local_addr().map_err(|source| StartError::Listen { at: options.listen.clone(), source })?;
+        let listen = listener.local_addr().map_err(|source| StartError::Listen {
+            at: options.listen.clone(),
+            source,
+        })?;
         let core = Core::open(&options, &tasks, &clock, labels.clone()).await?;
-        let admin = core.admin(labels).serve(&options.admin_listen.to_string(), &tasks).await;
+        let admin = core
+            .admin(labels)
+            .serve(&options.admin_listen.to_string(), &tasks)
+            .await;
         let admin = admin.map_err(|source| StartError::Admin { source })?;
         core.serve(listener, &tasks);
         core.work(&options, &tasks);
         tracing::info!(voter = options.voter_id, fleet = %core.fleet_id, %listen, %admin, "controller voter started");
-        Ok(Handle { listen, admin, fleet_id: core.fleet_id.to_string(), proposer: core.proposer, state: core.state })
+        Ok(Handle {
+            listen,
+            admin,
+            fleet_id: core.fleet_id.to_string(),
+            proposer: core.proposer,
+            state: core.state,
+        })
     }
 }
 
@@ -107,22 +135,45 @@ struct Core {
 }
 
 impl Core {
-    async fn open(options: &Options, tasks: &Tasks, clock: &Clock, labels: Labels) -> Result<Self, StartError> {
+    async fn open(
+        options: &Options,
+        tasks: &Tasks,
+        clock: &Clock,
+        labels: Labels,
+    ) -> Result<Self, StartError> {
         let (dir, id) = (options.data_dir.clone(), options.voter_id);
         let wanted = options.bootstrap.as_ref().map(|b| b.fleet_id.clone());
-        let (store, found) = tasks.blocking(move || Store::open(&dir, id, wanted.as_deref())).await?;
+        let (store, found) = tasks
+            .blocking(move || Store::open(&dir, id, wanted.as_deref()))
+            .await?;
         let fleet_id: Arc<str> = found.fleet_id.into();
         let pending = Arc::new(Pending::default());
         found.entries.iter().for_each(|entry| pending.note(entry));
         let storage = |message: String| StartError::Storage { message };
-        let machine = Machine::load(store.clone(), Arc::clone(&pending), found.snapshot).map_err(|e| storage(format!("the snapshot: {e}")))?;
+        let machine = Machine::load(store.clone(), Arc::clone(&pending), found.snapshot)
+            .map_err(|e| storage(format!("the snapshot: {e}")))?;
         let state = machine.watch();
         let voters = Arc::new(options.voters.clone());
-        let config = raft::config(options).validate().map_err(|e| StartError::Options { problems: vec![e.to_string()] })?;
-        let network = Network { fleet_id: Arc::clone(&fleet_id), voters: Arc::clone(&voters) };
+        let config = raft::config(options)
+            .validate()
+            .map_err(|e| StartError::Options {
+                problems: vec![e.to_string()],
+            })?;
+        let network = Network {
+            fleet_id: Arc::clone(&fleet_id),
+            voters: Arc::clone(&voters),
+        };
         let log = LogStore::new(store, Arc::clone(&pending));
-        let raft = Raft::new(id, Arc::new(config), network, log, machine).await.map_err(|e| storage(e.to_string()))?;
-        let proposer = Proposer { raft: raft.clone(), voter: id, voters, clock: clock.clone(), out_of_touch_ms: options.election_max_ms };
+        let raft = Raft::new(id, Arc::new(config), network, log, machine)
+            .await
+            .map_err(|e| storage(e.to_string()))?;
+        let proposer = Proposer {
+            raft: raft.clone(),
+            voter: id,
+            voters,
+            clock: clock.clone(),
+            out_of_touch_ms: options.election_max_ms,
+        };
         let ceilings = Arc::new(Ceilings::default());
         let voter = Voter {
             fleet_id: Arc::clone(&fleet_id),
@@ -137,50 +188,106 @@ impl Core {
             proposer: proposer.clone(),
             state: state.clone(),
             positions: Arc::default(),
-            collector: Collector { fleet_id: Arc::clone(&fleet_id), voter: id, own: ceilings, others: Arc::new(others(options)), clock: clock.clone() },
+            collector: Collector {
+                fleet_id: Arc::clone(&fleet_id),
+                voter: id,
+                own: ceilings,
+                others: Arc::new(others(options)),
+                clock: clock.clone(),
+            },
             clamps: Arc::<ClampReports>::default(),
             clock: clock.clone(),
             drain: Duration::from_millis(options.drain_ms),
             labels,
         };
-        Ok(Self { fleet_id, raft, proposer, state, mover, voter })
+        Ok(Self {
+            fleet_id,
+            raft,
+            proposer,
+            state,
+            mover,
+            voter,
+        })
     }
 
     fn admin(&self, labels: Labels) -> Admin {
-        let (ready, status, scraped) = (self.proposer.clone(), self.proposer.clone(), self.proposer.clone());
+        let (ready, status, scraped) = (
+            self.proposer.clone(),
+            self.proposer.clone(),
+            self.proposer.clone(),
+        );
         let state = self.state.clone();
         Admin::new()
-            .ready(move || if ready.in_touch() { Ok(()) } else { Err("no leader is known".to_owned()) })
+            .ready(move || {
+                if ready.in_touch() {
+                    Ok(())
+                } else {
+                    Err("no leader is known".to_owned())
+                }
+            })
             .status(move || {
                 let mut raft = serde_json::to_value(status.status()).unwrap_or_default();
                 if let Some(fields) = raft.as_object_mut() {
                     let now = state.borrow();
-                    fields.insert("view".to_owned(), serde_json::to_value(&now.view).unwrap_or_default());
-                    fields.insert("moves".to_owned(), serde_json::to_value(&now.reports).unwrap_or_default());
+                    fields.insert(
+                        "view".to_owned(),
+                        serde_json::to_value(&now.view).unwrap_or_default(),
+                    );
+                    fields.insert(
+                        "moves".to_owned(),
+                        serde_json::to_value(&now.reports).unwrap_or_default(),
+                    );
                 }
                 raft
             })
             .scrape(move || {
                 let raft = scraped.status();
-                labels.scrape(scraped.is_leader(), scraped.in_touch(), raft.term, raft.applied.unwrap_or(0));
+                labels.scrape(
+                    scraped.is_leader(),
+                    scraped.in_touch(),
+                    raft.term,
+                    raft.applied.unwrap_or(0),
+                );
             })
     }
 
     fn serve(&self, listener: TcpListener, tasks: &Tasks) {
-        let server = Server { fleet_id: Arc::clone(&self.fleet_id), mover: self.mover.clone(), pages: Arc::<Pages>::default(), shutdown: tasks.shutdown() };
-        let raft = RaftService { fleet_id: Arc::clone(&self.fleet_id), voter: self.proposer.voter, raft: self.raft.clone() };
+        let server = Server {
+            fleet_id: Arc::clone(&self.fleet_id),
+            mover: self.mover.clone(),
+            pages: Arc::<Pages>::default(),
+            shutdown: tasks.shutdown(),
+        };
+        let raft = RaftService {
+            fleet_id: Arc::clone(&self.fleet_id),
+            voter: self.proposer.voter,
+            raft: self.raft.clone(),
+        };
         let router = TonicServer::builder()
             .concurrency_limit_per_connection(CONCURRENCY)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .http2_keepalive_timeout(Some(Duration::from_secs(5)))
-            .add_service(ControllerServer::new(server).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
+            .add_service(
+                ControllerServer::new(server)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            )
             .add_service(VoterServer::new(self.voter.clone()))
-            .add_service(RaftServer::new(raft).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES));
+            .add_service(
+                RaftServer::new(raft)
+                    .max_decoding_message_size(MESSAGE_BYTES)
+                    .max_encoding_message_size(MESSAGE_BYTES),
+            );
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let (shutdown, clock, consensus) = (tasks.shutdown(), self.proposer.clock.clone(), self.raft.clone());
+        let (shutdown, clock, consensus) = (
+            tasks.shutdown(),
+            self.proposer.clock.clone(),
+            self.raft.clone(),
+        );
         tasks.spawn("controller server", OnError::Shutdown, async move {
             let ending = shutdown.clone();
-            let served = router.serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
+            let served =
+                router.serve_with_incoming_shutdown(incoming, async move { ending.wait().await });
             let late = async {
                 shutdown.wait().await;
                 clock.sleep(GRACE).await;
@@ -200,8 +307,18 @@ impl Core {
     fn work(&self, options: &Options, tasks: &Tasks) {
         let shutdown = tasks.shutdown();
         let (raft, form) = (self.raft.clone(), options.clone());
-        tasks.spawn("voter set", OnError::Shutdown, async move { bootstrap::form(&raft, &form).await });
-        tasks.spawn_ok("bootstrap", bootstrap::propose(self.proposer.clone(), self.state.clone(), options.clone(), shutdown.clone()));
+        tasks.spawn("voter set", OnError::Shutdown, async move {
+            bootstrap::form(&raft, &form).await
+        });
+        tasks.spawn_ok(
+            "bootstrap",
+            bootstrap::propose(
+                self.proposer.clone(),
+                self.state.clone(),
+                options.clone(),
+                shutdown.clone(),
+            ),
+        );
         tasks.spawn_ok("mover", self.mover.clone().run(shutdown.clone()));
         let mut health = self.proposer.changes_of_health();
         tasks.spawn("raft health", OnError::Shutdown, async move {
@@ -217,12 +334,20 @@ impl Core {
     }
 }
 
-fn others(options: &Options) -> std::collections::BTreeMap<u64, VoterClient<tonic::transport::Channel>> {
-    let peers = options.voters.iter().filter(|(id, _)| **id != options.voter_id);
+fn others(
+    options: &Options,
+) -> std::collections::BTreeMap<u64, VoterClient<tonic::transport::Channel>> {
+    let peers = options
+        .voters
+        .iter()
+        .filter(|(id, _)| **id != options.voter_id);
     peers
         .filter_map(|(id, at)| {
             let endpoint = Endpoint::from_shared(format!("http://{at}")).ok()?;
-            let channel = endpoint.connect_timeout(Duration::from_secs(1)).tcp_nodelay(true).connect_lazy();
+            let channel = endpoint
+                .connect_timeout(Duration::from_secs(1))
+                .tcp_nodelay(true)
+                .connect_lazy();
             Some((*id, VoterClient::new(channel)))
         })
         .collect()

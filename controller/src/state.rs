@@ -17,7 +17,9 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
-use whimbrel_fleet::{FailoverGroup, GroupName, Incarnation, MoveReport, NodeId, RegionEpoch, TopicId, View};
+use whimbrel_fleet::{
+    FailoverGroup, GroupName, Incarnation, MoveReport, NodeId, RegionEpoch, TopicId, View,
+};
 
 pub use command::{Command, NewTopic, Promoted, SetFence};
 pub use outcome::{Applied, Outcome, kafka};
@@ -56,11 +58,17 @@ pub(crate) struct Change {
 
 impl Change {
     fn shown(outcome: Outcome) -> Self {
-        Self { outcome, view: true }
+        Self {
+            outcome,
+            view: true,
+        }
     }
 
     fn hidden(outcome: Outcome) -> Self {
-        Self { outcome, view: false }
+        Self {
+            outcome,
+            view: false,
+        }
     }
 }
 
@@ -68,9 +76,13 @@ impl State {
     /// Applies the command at raft index `index`.
     pub fn apply(&mut self, index: u64, command: Command) -> Applied {
         let change = match command {
-            Command::Bootstrap { fleet_id, regions, home, lease_ms, offsets_topic_id } => {
-                self.bootstrap(fleet_id, regions, home, lease_ms, offsets_topic_id)
-            }
+            Command::Bootstrap {
+                fleet_id,
+                regions,
+                home,
+                lease_ms,
+                offsets_topic_id,
+            } => self.bootstrap(fleet_id, regions, home, lease_ms, offsets_topic_id),
             Command::RegisterNode { node } => self.register_node(node),
             Command::RegisterDaemon { daemon } => self.register_daemon(daemon),
             Command::CreateTopic(topic) => self.create_topic(topic),
@@ -78,17 +90,46 @@ impl State {
             Command::CreatePartitions { name, total } => self.create_partitions(&name, total),
             Command::AllocateProducerIds => self.allocate_producer_ids(),
             Command::SetFence(fence) => self.set_fence(*fence),
-            Command::Move { group, epoch, lossy, bound, partitions, fence_ms, at_ms } => {
-                self.commit_move(&group, moves::Committed { epoch, lossy, bound, partitions, fence_ms, at_ms })
-            }
-            Command::AbortMove { group, epoch, reason, fence_ms, at_ms } => self.abort_move(&group, epoch, reason, fence_ms, at_ms),
-            Command::AddClamps { group, epoch, clamps } => self.add_clamps(&group, epoch, clamps),
+            Command::Move {
+                group,
+                epoch,
+                lossy,
+                bound,
+                partitions,
+                fence_ms,
+                at_ms,
+            } => self.commit_move(
+                &group,
+                moves::Committed {
+                    epoch,
+                    lossy,
+                    bound,
+                    partitions,
+                    fence_ms,
+                    at_ms,
+                },
+            ),
+            Command::AbortMove {
+                group,
+                epoch,
+                reason,
+                fence_ms,
+                at_ms,
+            } => self.abort_move(&group, epoch, reason, fence_ms, at_ms),
+            Command::AddClamps {
+                group,
+                epoch,
+                clamps,
+            } => self.add_clamps(&group, epoch, clamps),
             Command::FinishMove { group, epoch } => self.finish_move(&group, epoch),
         };
         if change.view {
             self.view.version = index;
         }
-        Applied { version: self.view.version, outcome: change.outcome }
+        Applied {
+            version: self.view.version,
+            outcome: change.outcome,
+        }
     }
 
     fn allocate_producer_ids(&mut self) -> Change {
@@ -96,9 +137,15 @@ impl State {
         match first.checked_add(i64::from(PRODUCER_ID_BLOCK)) {
             Some(next) => {
                 self.next_producer_id = next;
-                Change::hidden(Outcome::ProducerIds { first, len: PRODUCER_ID_BLOCK })
+                Change::hidden(Outcome::ProducerIds {
+                    first,
+                    len: PRODUCER_ID_BLOCK,
+                })
             }
-            None => Change::hidden(Outcome::kafka(kafka::UNKNOWN_SERVER_ERROR, "producer ids are exhausted")),
+            None => Change::hidden(Outcome::kafka(
+                kafka::UNKNOWN_SERVER_ERROR,
+                "producer ids are exhausted",
+            )),
         }
     }
 
@@ -109,7 +156,10 @@ impl State {
 
     /// The lowest epoch that may still be granted a lease, as far as this state knows.
     pub fn floor_epoch(&self, group: &FailoverGroup) -> RegionEpoch {
-        group.fence.as_ref().map_or(group.epoch, |fence| fence.epoch.max(group.epoch))
+        group
+            .fence
+            .as_ref()
+            .map_or(group.epoch, |fence| fence.epoch.max(group.epoch))
     }
 }
 

@@ -14,7 +14,10 @@ use whimbrel_fleet::{
 };
 use whimbrel_rpc::{
     address::uuid_from,
-    proto::controller::{CeilingsReply, CeilingsRequest, LeaseReply, LeaseRequest, ceilings_reply, lease_reply::Verdict, voter_server},
+    proto::controller::{
+        CeilingsReply, CeilingsRequest, LeaseReply, LeaseRequest, ceilings_reply,
+        lease_reply::Verdict, voter_server,
+    },
 };
 use whimbrel_runtime::Clock;
 
@@ -37,8 +40,15 @@ pub(crate) struct Voter {
 }
 
 /// `pending` is the highest epoch that an unapplied entry forbids leases below.
-pub(crate) fn judge(state: &State, pending: Option<RegionEpoch>, is_voter: bool, request: &lease::Request) -> Answer {
-    let Some(group) = state.group(&request.group).filter(|_| is_voter) else { return Answer::Unknown };
+pub(crate) fn judge(
+    state: &State,
+    pending: Option<RegionEpoch>,
+    is_voter: bool,
+    request: &lease::Request,
+) -> Answer {
+    let Some(group) = state.group(&request.group).filter(|_| is_voter) else {
+        return Answer::Unknown;
+    };
     let floor = state.floor_epoch(group).max(pending.unwrap_or_default());
     if floor > request.epoch {
         return Answer::Fenced { epoch: floor };
@@ -46,8 +56,13 @@ pub(crate) fn judge(state: &State, pending: Option<RegionEpoch>, is_voter: bool,
     let registered = state.view.nodes.get(&request.node);
     let is_home = request.epoch == group.epoch
         && request.region == group.home
-        && registered.is_some_and(|n| n.incarnation == request.incarnation && n.region == group.home);
-    if is_home { Answer::Yes } else { Answer::Unknown }
+        && registered
+            .is_some_and(|n| n.incarnation == request.incarnation && n.region == group.home);
+    if is_home {
+        Answer::Yes
+    } else {
+        Answer::Unknown
+    }
 }
 
 impl Voter {
@@ -68,7 +83,10 @@ impl Voter {
         if fleet_id.is_empty() || *fleet_id == *self.fleet_id {
             return Ok(());
         }
-        Err(Status::permission_denied(format!("this voter belongs to fleet {}", self.fleet_id)))
+        Err(Status::permission_denied(format!(
+            "this voter belongs to fleet {}",
+            self.fleet_id
+        )))
     }
 }
 
@@ -79,12 +97,16 @@ impl voter_server::Voter for Voter {
         self.check(&request.fleet_id)?;
         let answer = self.answer(&lease::Request {
             node: NodeId(request.node),
-            incarnation: uuid_from(&request.incarnation).map_err(|e| Status::invalid_argument(e.to_string()))?,
+            incarnation: uuid_from(&request.incarnation)
+                .map_err(|e| Status::invalid_argument(e.to_string()))?,
             region: request.region.into(),
             group: request.group.into(),
             epoch: RegionEpoch(request.epoch),
             ceiling: Ceiling {
-                position: Position { records: request.ceiling_records, bytes: request.ceiling_bytes },
+                position: Position {
+                    records: request.ceiling_records,
+                    bytes: request.ceiling_bytes,
+                },
                 sequence: request.ceiling_sequence,
             },
         });
@@ -93,15 +115,23 @@ impl voter_server::Voter for Voter {
             Answer::Fenced { epoch } => (Verdict::Fenced, epoch.0),
             Answer::Unknown => (Verdict::Unknown, 0),
         };
-        Ok(Response::new(LeaseReply { verdict: verdict.into(), epoch }))
+        Ok(Response::new(LeaseReply {
+            verdict: verdict.into(),
+            epoch,
+        }))
     }
 
-    async fn ceilings(&self, request: Request<CeilingsRequest>) -> Result<Response<CeilingsReply>, Status> {
+    async fn ceilings(
+        &self,
+        request: Request<CeilingsRequest>,
+    ) -> Result<Response<CeilingsReply>, Status> {
         let request = request.into_inner();
         self.check(&request.fleet_id)?;
         let now_ns = self.clock.boot_ns();
         let held = self.ceilings.of(&GroupName::new(request.group));
-        Ok(Response::new(CeilingsReply { held: held.iter().map(|h| to_wire(h, now_ns)).collect() }))
+        Ok(Response::new(CeilingsReply {
+            held: held.iter().map(|h| to_wire(h, now_ns)).collect(),
+        }))
     }
 }
 
@@ -139,19 +169,76 @@ mod tests {
     fn only_the_registered_home_in_the_present_epoch_gets_a_lease() {
         let state = fleet();
         assert_eq!(judge(&state, None, true, &request(1)), Answer::Yes);
-        assert_eq!(judge(&state, None, false, &request(1)), Answer::Unknown, "no voter any more");
-        assert_eq!(judge(&state, None, true, &request(2)), Answer::Unknown, "an epoch nobody opened yet");
-        assert_eq!(judge(&state, None, true, &lease::Request { region: "west".into(), ..request(1) }), Answer::Unknown);
-        assert_eq!(judge(&state, None, true, &lease::Request { node: NodeId(2), ..request(1) }), Answer::Unknown);
-        assert_eq!(judge(&state, None, true, &lease::Request { incarnation: Incarnation::from_u128(9), ..request(1) }), Answer::Unknown);
-        assert_eq!(judge(&state, None, true, &lease::Request { group: "other".into(), ..request(1) }), Answer::Unknown);
+        assert_eq!(
+            judge(&state, None, false, &request(1)),
+            Answer::Unknown,
+            "no voter any more"
+        );
+        assert_eq!(
+            judge(&state, None, true, &request(2)),
+            Answer::Unknown,
+            "an epoch nobody opened yet"
+        );
+        assert_eq!(
+            judge(
+                &state,
+                None,
+                true,
+                &lease::Request {
+                    region: "west".into(),
+                    ..request(1)
+                }
+            ),
+            Answer::Unknown
+        );
+        assert_eq!(
+            judge(
+                &state,
+                None,
+                true,
+                &lease::Request {
+                    node: NodeId(2),
+                    ..request(1)
+                }
+            ),
+            Answer::Unknown
+        );
+        assert_eq!(
+            judge(
+                &state,
+                None,
+                true,
+                &lease::Request {
+                    incarnation: Incarnation::from_u128(9),
+                    ..request(1)
+                }
+            ),
+            Answer::Unknown
+        );
+        assert_eq!(
+            judge(
+                &state,
+                None,
+                true,
+                &lease::Request {
+                    group: "other".into(),
+                    ..request(1)
+                }
+            ),
+            Answer::Unknown
+        );
     }
 
     #[test]
     fn a_fence_counts_applied_or_only_appended() {
         let mut state = fleet();
-        let fenced = Answer::Fenced { epoch: RegionEpoch(2) };
-        assert_eq!(judge(&state, Some(RegionEpoch(2)), true, &request(1)), fenced);
+        let fenced = Answer::Fenced {
+            epoch: RegionEpoch(2),
+        };
+        assert_eq!(
+            judge(&state, Some(RegionEpoch(2)), true, &request(1)),
+            fenced
+        );
         state.apply(100, fence("west"));
         assert_eq!(judge(&state, None, true, &request(1)), fenced);
     }

@@ -24,7 +24,13 @@ pub(crate) fn leaders(view: &View, group: &FailoverGroup) -> Vec<NodeId> {
 }
 
 /// Broker by broker, so that one's surplus hides no other's deficit.
-pub(super) fn bound(view: &View, group: &FailoverGroup, durable: &BTreeMap<TopicPartition, Position>, answers: &Answers, voters: usize) -> LossBound {
+pub(super) fn bound(
+    view: &View,
+    group: &FailoverGroup,
+    durable: &BTreeMap<TopicPartition, Position>,
+    answers: &Answers,
+    voters: usize,
+) -> LossBound {
     let mut total = Position::default();
     for (node, partitions) in led_by(view, group) {
         let here = sum(partitions.iter().filter_map(|at| durable.get(at)));

@@ -14,7 +14,10 @@ pub(crate) struct ClampReports {
 
 impl Default for ClampReports {
     fn default() -> Self {
-        Self { counts: Mutex::default(), changed: watch::Sender::new(0) }
+        Self {
+            counts: Mutex::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -32,7 +35,11 @@ impl ClampReports {
     }
 
     pub(crate) fn counted(&self, group: &GroupName, epoch: RegionEpoch) -> usize {
-        self.counts.lock().get(group).filter(|(e, _)| *e == epoch).map_or(0, |(_, n)| *n)
+        self.counts
+            .lock()
+            .get(group)
+            .filter(|(e, _)| *e == epoch)
+            .map_or(0, |(_, n)| *n)
     }
 
     pub(crate) fn changed(&self) -> watch::Receiver<u64> {

@@ -31,15 +31,27 @@ pub(crate) struct Collector {
 impl Collector {
     /// Asks all voters; returns as soon as the answers name a ceiling for every one of `nodes`, and at
     /// the latest when the patience is over.
-    pub(crate) async fn collect(&self, group: &GroupName, nodes: &[NodeId], voters: &[u64]) -> Answers {
+    pub(crate) async fn collect(
+        &self,
+        group: &GroupName,
+        nodes: &[NodeId],
+        voters: &[u64],
+    ) -> Answers {
         let mut answers = BTreeMap::new();
         if voters.contains(&self.voter) {
             answers.insert(self.voter, self.own.of(group));
         }
-        let mut asked: FuturesUnordered<_> =
-            self.others.iter().filter(|(id, _)| voters.contains(id)).map(|(id, stub)| self.ask(*id, stub.clone(), group)).collect();
+        let mut asked: FuturesUnordered<_> = self
+            .others
+            .iter()
+            .filter(|(id, _)| voters.contains(id))
+            .map(|(id, stub)| self.ask(*id, stub.clone(), group))
+            .collect();
         let gather = async {
-            while !nodes.iter().all(|n| reserved(&answers, *n, voters.len()).is_some()) {
+            while !nodes
+                .iter()
+                .all(|n| reserved(&answers, *n, voters.len()).is_some())
+            {
                 match asked.next().await {
                     Some((id, Some(held))) => drop(answers.insert(id, held)),
                     Some((_, None)) => {}
@@ -51,11 +63,26 @@ impl Collector {
         answers
     }
 
-    async fn ask(&self, id: u64, mut stub: VoterClient<Channel>, group: &GroupName) -> (u64, Option<Vec<Held>>) {
+    async fn ask(
+        &self,
+        id: u64,
+        mut stub: VoterClient<Channel>,
+        group: &GroupName,
+    ) -> (u64, Option<Vec<Held>>) {
         let now_ns = self.clock.boot_ns();
-        let request = CeilingsRequest { fleet_id: self.fleet_id.to_string(), group: group.to_string() };
-        let Ok(reply) = stub.ceilings(request).await else { return (id, None) };
-        let held = reply.into_inner().held.iter().map(|h| from_wire(h, now_ns)).collect();
+        let request = CeilingsRequest {
+            fleet_id: self.fleet_id.to_string(),
+            group: group.to_string(),
+        };
+        let Ok(reply) = stub.ceilings(request).await else {
+            return (id, None);
+        };
+        let held = reply
+            .into_inner()
+            .held
+            .iter()
+            .map(|h| from_wire(h, now_ns))
+            .collect();
         (id, held)
     }
 }
@@ -65,7 +92,13 @@ fn from_wire(held: &ceilings_reply::Held, now_ns: u64) -> Option<Held> {
         node: NodeId(held.node),
         incarnation: uuid_from(&held.incarnation).ok()?,
         epoch: RegionEpoch(held.epoch),
-        ceiling: Ceiling { position: Position { records: held.records, bytes: held.bytes }, sequence: held.sequence },
+        ceiling: Ceiling {
+            position: Position {
+                records: held.records,
+                bytes: held.bytes,
+            },
+            sequence: held.sequence,
+        },
         at_ns: now_ns.saturating_sub(held.age_ms.saturating_mul(1_000_000)),
     })
 }

@@ -2,15 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use whimbrel_fleet::{Fence, LeaderEpoch, NodeId, Partition, Position, Promotion, RegionName, TopicPartition, View, view::FailoverGroup};
+use whimbrel_fleet::{
+    Fence, LeaderEpoch, NodeId, Partition, Position, Promotion, RegionName, TopicPartition, View,
+    view::FailoverGroup,
+};
 use whimbrel_rpc::controller::PartitionPosition;
 
 use crate::{codes, positions::Reports, state::Promoted};
 
 /// The partitions of a group.
-pub(super) fn partitions<'a>(view: &'a View, group: &'a FailoverGroup) -> impl Iterator<Item = (TopicPartition, &'a Partition)> {
+pub(super) fn partitions<'a>(
+    view: &'a View,
+    group: &'a FailoverGroup,
+) -> impl Iterator<Item = (TopicPartition, &'a Partition)> {
     let topics = view.topics.values().filter(|t| t.group == group.name);
-    topics.flat_map(|t| (0_i32..).zip(&t.partitions).map(|(index, p)| (TopicPartition::new(t.id, index), p)))
+    topics.flat_map(|t| {
+        (0_i32..)
+            .zip(&t.partitions)
+            .map(|(index, p)| (TopicPartition::new(t.id, index), p))
+    })
 }
 
 /// Whether replicas that do not answer are waited for.
@@ -34,39 +44,82 @@ pub(super) struct Decision {
 }
 
 /// Failover: each partition goes on at the log end of the target's most advanced sealed replica.
-pub(super) fn failover(view: &View, group: &FailoverGroup, fence: &Fence, reports: &Reports, patience: Patience) -> Result<Decision, Missing> {
+pub(super) fn failover(
+    view: &View,
+    group: &FailoverGroup,
+    fence: &Fence,
+    reports: &Reports,
+    patience: Patience,
+) -> Result<Decision, Missing> {
     let mut decision = Decision::default();
     for (at, partition) in partitions(view, group) {
         let replicas = replicas(partition, &fence.to);
-        let sealed = |node: &NodeId| reports.get(node).filter(|r| r.is_sealed(&group.name, fence.epoch));
-        let copies: Vec<_> = replicas.iter().filter_map(|n| Some((*n, *sealed(n)?.partitions.get(&at)?))).collect();
+        let sealed = |node: &NodeId| {
+            reports
+                .get(node)
+                .filter(|r| r.is_sealed(&group.name, fence.epoch))
+        };
+        let copies: Vec<_> = replicas
+            .iter()
+            .filter_map(|n| Some((*n, *sealed(n)?.partitions.get(&at)?)))
+            .collect();
         if patience == Patience::All && copies.len() < replicas.len() {
             return Err(missing_seal(view, at, &fence.to));
         }
-        let Some(best) = most_advanced(&copies) else { return Err(missing_seal(view, at, &fence.to)) };
+        let Some(best) = most_advanced(&copies) else {
+            return Err(missing_seal(view, at, &fence.to));
+        };
         decision.add(at, best, copies.iter().map(|(n, _)| *n).collect());
     }
     Ok(decision)
 }
 
 /// Switchover and failback: the home's sealed ends, once replicas of the target have reached them.
-pub(super) fn planned(view: &View, group: &FailoverGroup, fence: &Fence, reports: &Reports) -> Result<Decision, Missing> {
+pub(super) fn planned(
+    view: &View,
+    group: &FailoverGroup,
+    fence: &Fence,
+    reports: &Reports,
+) -> Result<Decision, Missing> {
     let mut decision = Decision::default();
     for (at, partition) in partitions(view, group) {
         let Some(leader) = partition.leader else {
-            return Err(Missing(format!("{}: {} has no leader to drain", codes::HOME_AWAY, describe(view, at))));
+            return Err(Missing(format!(
+                "{}: {} has no leader to drain",
+                codes::HOME_AWAY,
+                describe(view, at)
+            )));
         };
-        let home = reports.get(&leader).filter(|r| r.is_sealed(&group.name, fence.epoch));
+        let home = reports
+            .get(&leader)
+            .filter(|r| r.is_sealed(&group.name, fence.epoch));
         let Some(end) = home.and_then(|r| r.partitions.get(&at)) else {
-            return Err(Missing(format!("{}: broker {leader} of the home has not sealed {}", codes::NOT_SEALED, describe(view, at))));
+            return Err(Missing(format!(
+                "{}: broker {leader} of the home has not sealed {}",
+                codes::NOT_SEALED,
+                describe(view, at)
+            )));
         };
-        let reached = |p: &PartitionPosition| p.end_offset == end.end_offset && p.last_epoch == end.last_epoch;
+        let reached = |p: &PartitionPosition| {
+            p.end_offset == end.end_offset && p.last_epoch == end.last_epoch
+        };
         let copies: Vec<_> = replicas(partition, &fence.to)
             .iter()
-            .filter_map(|n| Some((*n, *reports.get(n)?.partitions.get(&at).filter(|p| reached(p))?)))
+            .filter_map(|n| {
+                Some((
+                    *n,
+                    *reports.get(n)?.partitions.get(&at).filter(|p| reached(p))?,
+                ))
+            })
             .collect();
         let Some(first) = copies.first() else {
-            let message = format!("{}: {} has not reached offset {} in {}", codes::NOT_DRAINED, describe(view, at), end.end_offset, fence.to);
+            let message = format!(
+                "{}: {} has not reached offset {} in {}",
+                codes::NOT_DRAINED,
+                describe(view, at),
+                end.end_offset,
+                fence.to
+            );
             return Err(Missing(message));
         };
         decision.add(at, *first, copies.iter().map(|(n, _)| *n).collect());
@@ -75,10 +128,18 @@ pub(super) fn planned(view: &View, group: &FailoverGroup, fence: &Fence, reports
 }
 
 /// The most advanced reported copy of each partition in `region`, sealed or not; for plans.
-pub(super) fn durable_in(view: &View, group: &FailoverGroup, region: &RegionName, reports: &Reports) -> BTreeMap<TopicPartition, Position> {
+pub(super) fn durable_in(
+    view: &View,
+    group: &FailoverGroup,
+    region: &RegionName,
+    reports: &Reports,
+) -> BTreeMap<TopicPartition, Position> {
     let mut durable = BTreeMap::new();
     for (at, partition) in partitions(view, group) {
-        let copies: Vec<_> = replicas(partition, region).iter().filter_map(|n| Some((*n, *reports.get(n)?.partitions.get(&at)?))).collect();
+        let copies: Vec<_> = replicas(partition, region)
+            .iter()
+            .filter_map(|n| Some((*n, *reports.get(n)?.partitions.get(&at)?)))
+            .collect();
         if let Some((_, best)) = most_advanced(&copies) {
             durable.insert(at, position(&best));
         }
@@ -88,8 +149,16 @@ pub(super) fn durable_in(view: &View, group: &FailoverGroup, region: &RegionName
 
 impl Decision {
     fn add(&mut self, at: TopicPartition, best: (NodeId, PartitionPosition), isr: Vec<NodeId>) {
-        let promotion = Promotion { epoch: LeaderEpoch(best.1.last_epoch), offset: best.1.end_offset };
-        self.promoted.push(Promoted { at, leader: best.0, promotion, isr });
+        let promotion = Promotion {
+            epoch: LeaderEpoch(best.1.last_epoch),
+            offset: best.1.end_offset,
+        };
+        self.promoted.push(Promoted {
+            at,
+            leader: best.0,
+            promotion,
+            isr,
+        });
         self.durable.insert(at, position(&best.1));
     }
 }
@@ -100,17 +169,34 @@ fn replicas<'a>(partition: &'a Partition, region: &RegionName) -> &'a [NodeId] {
 
 /// By (epoch, offset), never by offset alone; of equals the first, which is the head.
 fn most_advanced(copies: &[(NodeId, PartitionPosition)]) -> Option<(NodeId, PartitionPosition)> {
-    copies.iter().rev().max_by_key(|(_, p)| (p.last_epoch, p.end_offset)).copied()
+    copies
+        .iter()
+        .rev()
+        .max_by_key(|(_, p)| (p.last_epoch, p.end_offset))
+        .copied()
 }
 
 fn position(at: &PartitionPosition) -> Position {
-    Position { records: u64::try_from(at.end_offset).unwrap_or(0), bytes: at.bytes }
+    Position {
+        records: u64::try_from(at.end_offset).unwrap_or(0),
+        bytes: at.bytes,
+    }
 }
 
 fn missing_seal(view: &View, at: TopicPartition, region: &RegionName) -> Missing {
-    Missing(format!("{}: not every broker of {region} that holds {} has sealed it", codes::NOT_SEALED, describe(view, at)))
+    Missing(format!(
+        "{}: not every broker of {region} that holds {} has sealed it",
+        codes::NOT_SEALED,
+        describe(view, at)
+    ))
 }
 
 fn describe(view: &View, at: TopicPartition) -> String {
-    view.topic_by_id(at.topic_id).map_or_else(|| at.to_string(), |t| format!("{}-{}", t.name, at.partition))
+    view.topic_by_id(at.topic_id).map_or_else(
+        || at.to_string(),
+        |t| format!("{}-{}", t.name, at.partition),
+    )
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use whimbrel_fleet::{
-    Fence, GroupName, LossBound, MoveMode, NodeId, Position, RegionEpoch, lease::fence_wait_ms, naming::CONSUMER_OFFSETS, view::FailoverGroup,
+    Fence, GroupName, LossBound, MoveMode, NodeId, Position, RegionEpoch, lease::fence_wait_ms,
+    naming::CONSUMER_OFFSETS, view::FailoverGroup,
 };
 
 use super::{
@@ -29,7 +30,9 @@ impl Mover {
     /// caller then looks at the state again.
     pub(super) async fn drive(&self, name: &GroupName, epoch: RegionEpoch) {
         let state = self.now();
-        let Some(group) = state.group(name) else { return };
+        let Some(group) = state.group(name) else {
+            return;
+        };
         let done = match &group.fence {
             Some(fence) if fence.epoch == epoch => self.carry(group, fence).await,
             _ => self.close(name, epoch).await,
@@ -50,7 +53,9 @@ impl Mover {
         let decided = match fence.mode {
             MoveMode::Failover => {
                 // From here on no majority of voters grants the old epoch; what was granted runs out.
-                self.clock.sleep(Duration::from_millis(fence_wait_ms(group.lease_ms))).await;
+                self.clock
+                    .sleep(Duration::from_millis(fence_wait_ms(group.lease_ms)))
+                    .await;
                 self.await_seals(&group.name, fence).await
             }
             MoveMode::Switchover | MoveMode::Failback => self.await_drain(&group.name, fence).await,
@@ -61,7 +66,9 @@ impl Mover {
             Err(Missing(reason)) => return self.abort(&group.name, fence, reason, fence_ms).await,
         };
         if !fence.accept_loss.allows(bound) {
-            return self.abort(&group.name, fence, too_much(bound), fence_ms).await;
+            return self
+                .abort(&group.name, fence, too_much(bound), fence_ms)
+                .await;
         }
         let lossless = matches!(bound, LossBound::AtMost(p) if p.records == 0);
         let lossy = fence.mode == MoveMode::Failover && !lossless;
@@ -80,7 +87,12 @@ impl Mover {
         Ok(())
     }
 
-    async fn measure(&self, group: &FailoverGroup, fence: &Fence, decision: Decision) -> (Decision, LossBound) {
+    async fn measure(
+        &self,
+        group: &FailoverGroup,
+        fence: &Fence,
+        decision: Decision,
+    ) -> (Decision, LossBound) {
         if fence.mode != MoveMode::Failover {
             return (decision, LossBound::AtMost(Position::default()));
         }
@@ -88,30 +100,61 @@ impl Mover {
         let leaders = bound::leaders(&state.view, group);
         let voters = self.proposer.voter_ids();
         let answers = self.collector.collect(&group.name, &leaders, &voters).await;
-        let bound = bound::bound(&state.view, group, &decision.durable, &answers, voters.len());
+        let bound = bound::bound(
+            &state.view,
+            group,
+            &decision.durable,
+            &answers,
+            voters.len(),
+        );
         (decision, bound)
     }
 
     async fn await_seals(&self, name: &GroupName, fence: &Fence) -> Result<Decision, Missing> {
         let all = self.until(name, DEAD_REPLICA, |state, group| {
-            decide::failover(&state.view, group, fence, &self.positions.reports(&state.view), Patience::All)
+            decide::failover(
+                &state.view,
+                group,
+                fence,
+                &self.positions.reports(&state.view),
+                Patience::All,
+            )
         });
         if let Ok(decision) = all.await {
             return Ok(decision);
         }
         let rest = SEALS.saturating_sub(DEAD_REPLICA);
         self.until(name, rest, |state, group| {
-            decide::failover(&state.view, group, fence, &self.positions.reports(&state.view), Patience::AnyReplica)
+            decide::failover(
+                &state.view,
+                group,
+                fence,
+                &self.positions.reports(&state.view),
+                Patience::AnyReplica,
+            )
         })
         .await
     }
 
     async fn await_drain(&self, name: &GroupName, fence: &Fence) -> Result<Decision, Missing> {
-        self.until(name, self.drain, |state, group| decide::planned(&state.view, group, fence, &self.positions.reports(&state.view))).await
+        self.until(name, self.drain, |state, group| {
+            decide::planned(
+                &state.view,
+                group,
+                fence,
+                &self.positions.reports(&state.view),
+            )
+        })
+        .await
     }
 
     /// Decides again at every report and every change of the state, until it can or the time is over.
-    async fn until<F>(&self, name: &GroupName, patience: Duration, decide: F) -> Result<Decision, Missing>
+    async fn until<F>(
+        &self,
+        name: &GroupName,
+        patience: Duration,
+        decide: F,
+    ) -> Result<Decision, Missing>
     where
         F: Fn(&State, &FailoverGroup) -> Result<Decision, Missing>,
     {
@@ -121,7 +164,12 @@ impl Mover {
         loop {
             reports.borrow_and_update();
             let now = Arc::clone(&state.borrow_and_update());
-            let Some(group) = now.group(name) else { return Err(Missing(format!("{}: the group is gone", codes::UNKNOWN_GROUP))) };
+            let Some(group) = now.group(name) else {
+                return Err(Missing(format!(
+                    "{}: the group is gone",
+                    codes::UNKNOWN_GROUP
+                )));
+            };
             let missing = match decide(&now, group) {
                 Ok(decision) => return Ok(decision),
                 Err(missing) => missing,
@@ -134,9 +182,21 @@ impl Mover {
         }
     }
 
-    async fn abort(&self, name: &GroupName, fence: &Fence, reason: String, fence_ms: u64) -> Result<(), String> {
+    async fn abort(
+        &self,
+        name: &GroupName,
+        fence: &Fence,
+        reason: String,
+        fence_ms: u64,
+    ) -> Result<(), String> {
         tracing::warn!(group = %name, epoch = %fence.epoch, reason, "move: aborted");
-        let command = Command::AbortMove { group: name.clone(), epoch: fence.epoch, reason, fence_ms, at_ms: self.clock.wall_ms() };
+        let command = Command::AbortMove {
+            group: name.clone(),
+            epoch: fence.epoch,
+            reason,
+            fence_ms,
+            at_ms: self.clock.wall_ms(),
+        };
         self.commit(command).await?;
         self.labels.moved("aborted");
         Ok(())
@@ -145,18 +205,30 @@ impl Mover {
     /// Waits for the coordinators' clamps and closes the report.
     async fn close(&self, name: &GroupName, epoch: RegionEpoch) -> Result<(), String> {
         let state = self.now();
-        let Some(group) = state.group(name) else { return Ok(()) };
-        if group.moves.last().is_some_and(|m| m.epoch == epoch && m.lossy) {
+        let Some(group) = state.group(name) else {
+            return Ok(());
+        };
+        if group
+            .moves
+            .last()
+            .is_some_and(|m| m.epoch == epoch && m.lossy)
+        {
             let coordinators = coordinators(&state, group);
             let mut changed = self.clamps.changed();
             let all = async {
-                while self.clamps.counted(name, epoch) < coordinators && changed.changed().await.is_ok() {}
+                while self.clamps.counted(name, epoch) < coordinators
+                    && changed.changed().await.is_ok()
+                {}
             };
             if self.clock.within(CLAMPS, all).await.is_none() {
                 tracing::warn!(group = %name, %epoch, "not every coordinator reported its clamps in time");
             }
         }
-        self.commit(Command::FinishMove { group: name.clone(), epoch }).await
+        self.commit(Command::FinishMove {
+            group: name.clone(),
+            epoch,
+        })
+        .await
     }
 
     async fn commit(&self, command: Command) -> Result<(), String> {
@@ -173,14 +245,30 @@ impl Mover {
 
 /// Brokers that lead partitions of the offsets topic, each of which reports once.
 fn coordinators(state: &State, group: &FailoverGroup) -> usize {
-    let Some(topic) = state.view.topics.get(CONSUMER_OFFSETS).filter(|t| t.group == group.name) else { return 0 };
-    let leaders: std::collections::BTreeSet<NodeId> = topic.partitions.iter().filter_map(|p| p.leader).collect();
+    let Some(topic) = state
+        .view
+        .topics
+        .get(CONSUMER_OFFSETS)
+        .filter(|t| t.group == group.name)
+    else {
+        return 0;
+    };
+    let leaders: std::collections::BTreeSet<NodeId> =
+        topic.partitions.iter().filter_map(|p| p.leader).collect();
     leaders.len()
 }
 
 fn too_much(bound: LossBound) -> String {
     match bound {
-        LossBound::Unknown => format!("{}: no surviving majority of voters can name a bound of the loss", codes::LOSS_UNKNOWN),
-        LossBound::AtMost(p) => format!("{}: up to {} records ({} bytes) may be lost, which is more than was accepted", codes::LOSS_TOO_HIGH, p.records, p.bytes),
+        LossBound::Unknown => format!(
+            "{}: no surviving majority of voters can name a bound of the loss",
+            codes::LOSS_UNKNOWN
+        ),
+        LossBound::AtMost(p) => format!(
+            "{}: up to {} records ({} bytes) may be lost, which is more than was accepted",
+            codes::LOSS_TOO_HIGH,
+            p.records,
+            p.bytes
+        ),
     }
 }

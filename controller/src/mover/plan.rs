@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use whimbrel_fleet::{LossBound, MoveMode, MovePlan, NodeId, Position, Topic, View, view::FailoverGroup};
+use whimbrel_fleet::{
+    LossBound, MoveMode, MovePlan, NodeId, Position, Topic, View, view::FailoverGroup,
+};
 use whimbrel_rpc::controller::MoveRequest;
 
-use super::{
-    bound,
-    collect::Answers,
-    decide,
-};
+use super::{bound, collect::Answers, decide};
 use crate::{codes, positions::Reports, state::State};
 
 /// A broker whose newest report or renewal is older than this does not answer: two reports and a half.
@@ -26,10 +24,17 @@ pub(crate) struct Numbers {
 }
 
 /// `Err` is a refusal without a plan: the request names something that does not exist.
-pub(crate) fn plan(state: &State, request: &MoveRequest, numbers: &Numbers) -> Result<MovePlan, (&'static str, String)> {
+pub(crate) fn plan(
+    state: &State,
+    request: &MoveRequest,
+    numbers: &Numbers,
+) -> Result<MovePlan, (&'static str, String)> {
     let view = &state.view;
     let Some(group) = state.group(&request.group) else {
-        return Err((codes::UNKNOWN_GROUP, format!("there is no failover group {}", request.group)));
+        return Err((
+            codes::UNKNOWN_GROUP,
+            format!("there is no failover group {}", request.group),
+        ));
     };
     let durable = decide::durable_in(view, group, &request.to, &numbers.reports);
     let leaders = bound::led_by(view, group);
@@ -40,10 +45,16 @@ pub(crate) fn plan(state: &State, request: &MoveRequest, numbers: &Numbers) -> R
         mode: request.mode,
         epoch: group.epoch.next(),
         partitions: decide::partitions(view, group).count(),
-        topics: view.topics.values().filter(|t| t.group == group.name).count(),
+        topics: view
+            .topics
+            .values()
+            .filter(|t| t.group == group.name)
+            .count(),
         home_alive: leaders.keys().any(|node| is_alive(*node, group, numbers)),
         bound: match request.mode {
-            MoveMode::Failover => bound::bound(view, group, &durable, &numbers.ceilings, numbers.voters),
+            MoveMode::Failover => {
+                bound::bound(view, group, &durable, &numbers.ceilings, numbers.voters)
+            }
             // Nothing moves until the target holds all that the home had.
             MoveMode::Switchover | MoveMode::Failback => LossBound::AtMost(Position::default()),
         },
@@ -58,35 +69,75 @@ pub(crate) fn plan(state: &State, request: &MoveRequest, numbers: &Numbers) -> R
     Ok(plan)
 }
 
-fn refusals(state: &State, group: &FailoverGroup, request: &MoveRequest, numbers: &Numbers, plan: &MovePlan, copies: usize) -> Vec<String> {
+fn refusals(
+    state: &State,
+    group: &FailoverGroup,
+    request: &MoveRequest,
+    numbers: &Numbers,
+    plan: &MovePlan,
+    copies: usize,
+) -> Vec<String> {
     let view = &state.view;
     let to = &request.to;
     if !view.regions.contains_key(to) {
-        return vec![format!("{}: region {to} is not one of this fleet", codes::UNKNOWN_REGION)];
+        return vec![format!(
+            "{}: region {to} is not one of this fleet",
+            codes::UNKNOWN_REGION
+        )];
     }
     if &group.home == to {
-        return vec![format!("{}: {} is at home in {to} already", codes::ALREADY_HOME, group.name)];
+        return vec![format!(
+            "{}: {} is at home in {to} already",
+            codes::ALREADY_HOME,
+            group.name
+        )];
     }
     let mut refused = Vec::new();
     if let Some(fence) = &group.fence {
-        refused.push(format!("{}: a {} to {} is under way", codes::MOVE_UNDER_WAY, fence.mode, fence.to));
+        refused.push(format!(
+            "{}: a {} to {} is under way",
+            codes::MOVE_UNDER_WAY,
+            fence.mode,
+            fence.to
+        ));
     }
-    let alive: BTreeSet<NodeId> = view.nodes.values().filter(|n| &n.region == to && reports_now(n.id, numbers)).map(|n| n.id).collect();
+    let alive: BTreeSet<NodeId> = view
+        .nodes
+        .values()
+        .filter(|n| &n.region == to && reports_now(n.id, numbers))
+        .map(|n| n.id)
+        .collect();
     if alive.is_empty() {
-        refused.push(format!("{}: no broker of {to} has reported within {ALIVE_MS} ms", codes::NO_BROKER));
+        refused.push(format!(
+            "{}: no broker of {to} has reported within {ALIVE_MS} ms",
+            codes::NO_BROKER
+        ));
         return refused;
     }
     let lacking = plan.partitions.saturating_sub(copies);
     if lacking > 0 {
-        refused.push(format!("{}: {lacking} of {} partitions have no reported copy in {to}", codes::NO_COPY, plan.partitions));
+        refused.push(format!(
+            "{}: {lacking} of {} partitions have no reported copy in {to}",
+            codes::NO_COPY,
+            plan.partitions
+        ));
     }
     refused.extend(too_few_copies(view, group, request, &alive));
     if request.mode != MoveMode::Failover {
         if !plan.home_alive {
-            refused.push(format!("{}: no broker of {} answers; a {} needs it", codes::HOME_AWAY, group.home, request.mode));
+            refused.push(format!(
+                "{}: no broker of {} answers; a {} needs it",
+                codes::HOME_AWAY,
+                group.home,
+                request.mode
+            ));
         }
         if let Some(ms) = plan.behind_ms.filter(|ms| *ms > numbers.drain_ms) {
-            refused.push(format!("{}: {to} is {ms} ms behind; writes are held for at most {} ms", codes::TOO_FAR_BEHIND, numbers.drain_ms));
+            refused.push(format!(
+                "{}: {to} is {ms} ms behind; writes are held for at most {} ms",
+                codes::TOO_FAR_BEHIND,
+                numbers.drain_ms
+            ));
         }
     }
     refused
@@ -94,27 +145,72 @@ fn refusals(state: &State, group: &FailoverGroup, request: &MoveRequest, numbers
 
 /// Topics that could not take acks=all in the target. A region keeps min(RF, its brokers) copies, so
 /// more than its brokers are never asked for.
-fn too_few_copies(view: &View, group: &FailoverGroup, request: &MoveRequest, alive: &BTreeSet<NodeId>) -> Option<String> {
-    let brokers = view.nodes.values().filter(|n| n.region == request.to).count();
+fn too_few_copies(
+    view: &View,
+    group: &FailoverGroup,
+    request: &MoveRequest,
+    alive: &BTreeSet<NodeId>,
+) -> Option<String> {
+    let brokers = view
+        .nodes
+        .values()
+        .filter(|n| n.region == request.to)
+        .count();
     let lacks = |topic: &&Topic| {
-        let wanted = topic.configs.get("min.insync.replicas").and_then(|v| v.parse::<usize>().ok()).unwrap_or(1).min(brokers);
-        let live = |p: &whimbrel_fleet::Partition| p.replicas.get(&request.to).map_or(0, |nodes| nodes.iter().filter(|n| alive.contains(n)).count());
+        let wanted = topic
+            .configs
+            .get("min.insync.replicas")
+            .and_then(|v| v.parse::<usize>().ok())
+            .unwrap_or(1)
+            .min(brokers);
+        let live = |p: &whimbrel_fleet::Partition| {
+            p.replicas.get(&request.to).map_or(0, |nodes| {
+                nodes.iter().filter(|n| alive.contains(n)).count()
+            })
+        };
         topic.partitions.iter().any(|p| live(p) < wanted)
     };
-    let names: Vec<_> = view.topics.values().filter(|t| t.group == group.name).filter(lacks).map(|t| t.name.as_str()).take(5).collect();
+    let names: Vec<_> = view
+        .topics
+        .values()
+        .filter(|t| t.group == group.name)
+        .filter(lacks)
+        .map(|t| t.name.as_str())
+        .take(5)
+        .collect();
     let is_short = !names.is_empty();
-    is_short.then(|| format!("{}: fewer live copies in {} than min.insync.replicas: {}", codes::FEW_COPIES, request.to, names.join(", ")))
+    is_short.then(|| {
+        format!(
+            "{}: fewer live copies in {} than min.insync.replicas: {}",
+            codes::FEW_COPIES,
+            request.to,
+            names.join(", ")
+        )
+    })
 }
 
 fn reports_now(node: NodeId, numbers: &Numbers) -> bool {
-    numbers.reports.get(&node).is_some_and(|r| r.age_ms(numbers.now_ns) <= ALIVE_MS)
+    numbers
+        .reports
+        .get(&node)
+        .is_some_and(|r| r.age_ms(numbers.now_ns) <= ALIVE_MS)
 }
 
 /// A home broker lives while it renewed within the last lease, as any voter saw it, or still reports.
 fn is_alive(node: NodeId, group: &FailoverGroup, numbers: &Numbers) -> bool {
-    let renewed_ns = numbers.ceilings.values().flatten().filter(|h| h.node == node).map(|h| h.at_ns).max();
-    let renewed = renewed_ns.is_some_and(|at| numbers.now_ns.saturating_sub(at) / 1_000_000 <= group.lease_ms);
-    let reported = numbers.reports.get(&node).is_some_and(|r| r.age_ms(numbers.now_ns) <= group.lease_ms.max(1_200));
+    let renewed_ns = numbers
+        .ceilings
+        .values()
+        .flatten()
+        .filter(|h| h.node == node)
+        .map(|h| h.at_ns)
+        .max();
+    let renewed = renewed_ns
+        .is_some_and(|at| numbers.now_ns.saturating_sub(at) / 1_000_000 <= group.lease_ms);
+    let reported = numbers
+        .reports
+        .get(&node)
+        .is_some_and(|r| r.age_ms(numbers.now_ns) <= group.lease_ms.max(1_200));
     renewed || reported
 }
 
@@ -124,7 +220,9 @@ fn home_position(view: &View, group: &FailoverGroup, reports: &Reports) -> Optio
     for (node, partitions) in bound::led_by(view, group) {
         let report = reports.get(&node)?;
         for at in partitions.iter().filter_map(|at| report.partitions.get(at)) {
-            total.records = total.records.saturating_add(u64::try_from(at.end_offset).unwrap_or(0));
+            total.records = total
+                .records
+                .saturating_add(u64::try_from(at.end_offset).unwrap_or(0));
             total.bytes = total.bytes.saturating_add(at.bytes);
         }
     }
@@ -132,8 +230,20 @@ fn home_position(view: &View, group: &FailoverGroup, reports: &Reports) -> Optio
 }
 
 /// What the target's mirrors said, plus the time since: it keeps rising while nobody reports.
-fn behind_ms(view: &View, group: &FailoverGroup, request: &MoveRequest, numbers: &Numbers) -> Option<u64> {
+fn behind_ms(
+    view: &View,
+    group: &FailoverGroup,
+    request: &MoveRequest,
+    numbers: &Numbers,
+) -> Option<u64> {
     let of_target = |id: &NodeId| view.nodes.get(id).is_some_and(|n| n.region == request.to);
     let said = numbers.reports.iter().filter(|(id, _)| of_target(id));
-    said.filter_map(|(_, r)| Some(r.behind_ms.get(&group.name)?.saturating_add(r.age_ms(numbers.now_ns)))).max()
+    said.filter_map(|(_, r)| {
+        Some(
+            r.behind_ms
+                .get(&group.name)?
+                .saturating_add(r.age_ms(numbers.now_ns)),
+        )
+    })
+    .max()
 }

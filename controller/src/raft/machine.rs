@@ -7,14 +7,13 @@
 use std::sync::Arc;
 
 use openraft::{
-    EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError,
-    storage::RaftStateMachine,
+    EntryPayload, ErrorSubject, ErrorVerb, OptionalSend, RaftSnapshotBuilder, Snapshot,
+    StorageIOError, storage::RaftStateMachine,
 };
 use tokio::sync::watch;
 
 use super::{
-    Entry, LogId, Membership, Pending, SnapshotMeta, StorageError, Store, TypeConfig,
-    log::failed,
+    Entry, LogId, Membership, Pending, SnapshotMeta, StorageError, Store, TypeConfig, log::failed,
     store::Job,
 };
 use crate::state::{Applied, Outcome, State};
@@ -31,9 +30,20 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// The state in `snapshot`, or an empty one.
-    pub(crate) fn load(store: Store, pending: Arc<Pending>, snapshot: Option<(SnapshotMeta, Vec<u8>)>) -> Result<Self, serde_json::Error> {
+    pub(crate) fn load(
+        store: Store,
+        pending: Arc<Pending>,
+        snapshot: Option<(SnapshotMeta, Vec<u8>)>,
+    ) -> Result<Self, serde_json::Error> {
         let (published, _) = watch::channel(Arc::default());
-        let mut machine = Self { store, pending, state: State::default(), applied: None, membership: Membership::default(), published };
+        let mut machine = Self {
+            store,
+            pending,
+            state: State::default(),
+            applied: None,
+            membership: Membership::default(),
+            published,
+        };
         if let Some((meta, data)) = snapshot {
             machine.take(&meta, serde_json::from_slice(&data)?);
         }
@@ -83,9 +93,15 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = Membership::new(Some(entry.log_id), membership);
-                    Applied { version: self.state.view.version, outcome: Outcome::Done }
+                    Applied {
+                        version: self.state.view.version,
+                        outcome: Outcome::Done,
+                    }
                 }
-                EntryPayload::Blank => Applied { version: self.state.view.version, outcome: Outcome::Done },
+                EntryPayload::Blank => Applied {
+                    version: self.state.view.version,
+                    outcome: Outcome::Done,
+                },
             });
         }
         self.publish();
@@ -100,33 +116,67 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Ok(Box::default())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Vec<u8>>) -> Result<(), StorageError> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: Box<Vec<u8>>,
+    ) -> Result<(), StorageError> {
         let subject = || ErrorSubject::Snapshot(Some(meta.signature()));
-        let state = serde_json::from_slice(&snapshot)
-            .map_err(|e| StorageIOError::new(subject(), ErrorVerb::Read, openraft::AnyError::new(&e)))?;
+        let state = serde_json::from_slice(&snapshot).map_err(|e| {
+            StorageIOError::new(subject(), ErrorVerb::Read, openraft::AnyError::new(&e))
+        })?;
         let (kept, data) = (meta.clone(), *snapshot);
-        let saved = self.store.run(|done| Job::SaveSnapshot { meta: kept, data, done }).await;
+        let saved = self
+            .store
+            .run(|done| Job::SaveSnapshot {
+                meta: kept,
+                data,
+                done,
+            })
+            .await;
         saved.map_err(|e| failed(subject(), ErrorVerb::Write, &e))?;
         self.take(meta, state);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<TypeConfig>>, StorageError> {
-        let found = self.store.snapshot().await.map_err(|e| failed(ErrorSubject::Snapshot(None), ErrorVerb::Read, &e))?;
-        Ok(found.map(|(meta, data)| Snapshot { meta, snapshot: Box::new(data) }))
+        let found = self
+            .store
+            .snapshot()
+            .await
+            .map_err(|e| failed(ErrorSubject::Snapshot(None), ErrorVerb::Read, &e))?;
+        Ok(found.map(|(meta, data)| Snapshot {
+            meta,
+            snapshot: Box::new(data),
+        }))
     }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError> {
         let index = self.applied.map_or(0, |id| id.index);
-        let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone(), snapshot_id: format!("{index}") };
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+            snapshot_id: format!("{index}"),
+        };
         let subject = || ErrorSubject::Snapshot(Some(meta.signature()));
-        let data = serde_json::to_vec(&self.state)
-            .map_err(|e| StorageIOError::new(subject(), ErrorVerb::Write, openraft::AnyError::new(&e)))?;
+        let data = serde_json::to_vec(&self.state).map_err(|e| {
+            StorageIOError::new(subject(), ErrorVerb::Write, openraft::AnyError::new(&e))
+        })?;
         let (kept, bytes) = (meta.clone(), data.clone());
-        let saved = self.store.run(|done| Job::SaveSnapshot { meta: kept, data: bytes, done }).await;
+        let saved = self
+            .store
+            .run(|done| Job::SaveSnapshot {
+                meta: kept,
+                data: bytes,
+                done,
+            })
+            .await;
         saved.map_err(|e| failed(subject(), ErrorVerb::Write, &e))?;
-        Ok(Snapshot { meta, snapshot: Box::new(data) })
+        Ok(Snapshot {
+            meta,
+            snapshot: Box::new(data),
+        })
     }
 }

@@ -5,9 +5,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use openraft::{
     AnyError, BasicNode, OptionalSend, RaftNetwork, RaftNetworkFactory, Snapshot,
-    error::{Fatal, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed, StreamingError, Unreachable},
+    error::{
+        Fatal, NetworkError, RPCError, RaftError, RemoteError, ReplicationClosed, StreamingError,
+        Unreachable,
+    },
     network::{Backoff, RPCOption},
-    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{
@@ -44,8 +49,15 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
-        let address = self.voters.get(&target).map_or_else(|| node.addr.clone(), ToString::to_string);
-        Peer { fleet_id: Arc::clone(&self.fleet_id), target, stub: connect(&address) }
+        let address = self
+            .voters
+            .get(&target)
+            .map_or_else(|| node.addr.clone(), ToString::to_string);
+        Peer {
+            fleet_id: Arc::clone(&self.fleet_id),
+            target,
+            stub: connect(&address),
+        }
     }
 }
 
@@ -58,7 +70,11 @@ fn connect(address: &str) -> Option<RaftClient<Channel>> {
         .keep_alive_timeout(Duration::from_secs(2))
         .keep_alive_while_idle(true)
         .connect_lazy();
-    Some(RaftClient::new(channel).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
+    Some(
+        RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES),
+    )
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -71,35 +87,56 @@ fn unreachable(why: impl ToString) -> Unreachable {
 
 impl Peer {
     fn stub(&self) -> Result<RaftClient<Channel>, Unreachable> {
-        self.stub.clone().ok_or_else(|| unreachable(format!("voter {} has no valid address", self.target)))
+        self.stub
+            .clone()
+            .ok_or_else(|| unreachable(format!("voter {} has no valid address", self.target)))
     }
 
     fn message(&self, body: &impl Serialize) -> Result<RaftMessage, Unreachable> {
         let json = serde_json::to_vec(body).map_err(unreachable)?.into();
-        Ok(RaftMessage { fleet_id: self.fleet_id.to_string(), target: self.target, json })
+        Ok(RaftMessage {
+            fleet_id: self.fleet_id.to_string(),
+            target: self.target,
+            json,
+        })
     }
 
+    #[expect(
+        clippy::result_large_err,
+        reason = "openraft's error, by value as its traits want it"
+    )]
     fn answer<T: DeserializeOwned>(&self, reply: &RaftMessage) -> Result<T, Failure> {
-        let answer: Result<T, RaftError<u64>> = serde_json::from_slice(&reply.json).map_err(|e| NetworkError::from(AnyError::new(&e)))?;
+        let answer: Result<T, RaftError<u64>> = serde_json::from_slice(&reply.json)
+            .map_err(|e| NetworkError::from(AnyError::new(&e)))?;
         answer.map_err(|e| RemoteError::new(self.target, e).into())
     }
 }
 
 fn lost(status: &Status) -> Failure {
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => RPCError::Unreachable(unreachable(status)),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => {
+            RPCError::Unreachable(unreachable(status))
+        }
         _ => RPCError::Network(NetworkError::new(&Said(status.to_string()))),
     }
 }
 
 impl RaftNetwork<TypeConfig> for Peer {
-    async fn append_entries(&mut self, rpc: AppendEntriesRequest<TypeConfig>, _: RPCOption) -> Result<AppendEntriesResponse<u64>, Failure> {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        _: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, Failure> {
         let message = self.message(&rpc)?;
         let reply = self.stub()?.append(message).await.map_err(|s| lost(&s))?;
         self.answer(reply.get_ref())
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<u64>, _: RPCOption) -> Result<VoteResponse<u64>, Failure> {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<u64>, Failure> {
         let message = self.message(&rpc)?;
         let reply = self.stub()?.vote(message).await.map_err(|s| lost(&s))?;
         self.answer(reply.get_ref())
@@ -119,7 +156,8 @@ impl RaftNetwork<TypeConfig> for Peer {
             closed = cancel => return Err(closed.into()),
             reply = stub.snapshot(tokio_stream::iter(chunks)) => reply.map_err(unreachable)?,
         };
-        let answer: Result<SnapshotResponse<u64>, Fatal<u64>> = serde_json::from_slice(&reply.get_ref().json).map_err(unreachable)?;
+        let answer: Result<SnapshotResponse<u64>, Fatal<u64>> =
+            serde_json::from_slice(&reply.get_ref().json).map_err(unreachable)?;
         answer.map_err(|e| RemoteError::new(self.target, e).into())
     }
 

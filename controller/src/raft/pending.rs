@@ -22,7 +22,9 @@ impl Pending {
         if let openraft::EntryPayload::Normal(command) = &entry.payload
             && let Some((group, epoch)) = command.fences()
         {
-            self.by_index.lock().insert(entry.log_id.index, (group.clone(), epoch));
+            self.by_index
+                .lock()
+                .insert(entry.log_id.index, (group.clone(), epoch));
         }
     }
 
@@ -40,7 +42,12 @@ impl Pending {
 
     /// The highest epoch that an entry of `group` forbids leases below.
     pub(crate) fn floor(&self, group: &GroupName) -> Option<RegionEpoch> {
-        self.by_index.lock().values().filter(|(g, _)| g == group).map(|(_, epoch)| *epoch).max()
+        self.by_index
+            .lock()
+            .values()
+            .filter(|(g, _)| g == group)
+            .map(|(_, epoch)| *epoch)
+            .max()
     }
 }
 
@@ -52,8 +59,17 @@ mod tests {
     use crate::{raft::LogId, state::Command};
 
     fn abort(index: u64, epoch: u32) -> Entry {
-        let command = Command::AbortMove { group: "default".into(), epoch: RegionEpoch(epoch), reason: String::new(), fence_ms: 0, at_ms: 0 };
-        Entry { log_id: LogId::new(CommittedLeaderId::new(1, 1), index), payload: EntryPayload::Normal(command) }
+        let command = Command::AbortMove {
+            group: "default".into(),
+            epoch: RegionEpoch(epoch),
+            reason: String::new(),
+            fence_ms: 0,
+            at_ms: 0,
+        };
+        Entry {
+            log_id: LogId::new(CommittedLeaderId::new(1, 1), index),
+            payload: EntryPayload::Normal(command),
+        }
     }
 
     #[test]

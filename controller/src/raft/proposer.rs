@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use openraft::{BasicNode, RaftMetrics, ServerState, error::{ClientWriteError, RaftError}};
+use openraft::{
+    BasicNode, RaftMetrics, ServerState,
+    error::{ClientWriteError, RaftError},
+};
 use tokio::sync::watch;
 use whimbrel_fleet::HostPort;
 use whimbrel_rpc::controller::RaftStatus;
@@ -47,12 +50,21 @@ impl Proposer {
             return Err(NotProposed::TooLarge(bytes));
         }
         let what = command.to_string();
-        match self.clock.within(COMMIT, self.raft.client_write(command)).await {
+        match self
+            .clock
+            .within(COMMIT, self.raft.client_write(command))
+            .await
+        {
             Some(Ok(answer)) => Ok(answer.data),
             // The entry may have been appended before the leadership was lost.
-            Some(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Err(NotProposed::Doubt(format!("{what}: leadership was lost"))),
+            Some(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => {
+                Err(NotProposed::Doubt(format!("{what}: leadership was lost")))
+            }
             Some(Err(error)) => Err(NotProposed::Doubt(format!("{what}: {error}"))),
-            None => Err(NotProposed::Doubt(format!("{what}: no majority confirmed it in {} ms", COMMIT.as_millis()))),
+            None => Err(NotProposed::Doubt(format!(
+                "{what}: no majority confirmed it in {} ms",
+                COMMIT.as_millis()
+            ))),
         }
     }
 
@@ -60,7 +72,11 @@ impl Proposer {
     /// that was committed before the call.
     pub(crate) async fn confirm(&self) -> Result<(), NotProposed> {
         self.require_leader()?;
-        match self.clock.within(COMMIT, self.raft.ensure_linearizable()).await {
+        match self
+            .clock
+            .within(COMMIT, self.raft.ensure_linearizable())
+            .await
+        {
             Some(Ok(_)) => Ok(()),
             Some(Err(RaftError::APIError(_))) | None => Err(NotProposed::NotLeader(None)),
             Some(Err(error)) => Err(NotProposed::Doubt(error.to_string())),
@@ -68,7 +84,11 @@ impl Proposer {
     }
 
     pub(crate) fn require_leader(&self) -> Result<(), NotProposed> {
-        if self.is_leader() { Ok(()) } else { Err(NotProposed::NotLeader(self.leader_address())) }
+        if self.is_leader() {
+            Ok(())
+        } else {
+            Err(NotProposed::NotLeader(self.leader_address()))
+        }
     }
 
     /// True while this voter leads as far as it knows.
@@ -79,7 +99,9 @@ impl Proposer {
     fn leads(&self, metrics: &RaftMetrics<u64, BasicNode>) -> bool {
         metrics.state == ServerState::Leader
             && metrics.current_leader == Some(self.voter)
-            && metrics.millis_since_quorum_ack.is_none_or(|ms| ms < self.out_of_touch_ms)
+            && metrics
+                .millis_since_quorum_ack
+                .is_none_or(|ms| ms < self.out_of_touch_ms)
     }
 
     /// True while a leader is known and, if it is this one, in touch with a majority.
@@ -95,14 +117,28 @@ impl Proposer {
 
     /// True while this voter is in the newest voter set of its log.
     pub(crate) fn is_voter(&self) -> bool {
-        self.raft.metrics().borrow().membership_config.membership().voter_ids().any(|id| id == self.voter)
+        self.raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .membership()
+            .voter_ids()
+            .any(|id| id == self.voter)
     }
 
     pub(crate) fn voter_ids(&self) -> Vec<u64> {
-        self.raft.metrics().borrow().membership_config.membership().voter_ids().collect()
+        self.raft
+            .metrics()
+            .borrow()
+            .membership_config
+            .membership()
+            .voter_ids()
+            .collect()
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<openraft::metrics::RaftServerMetrics<u64, BasicNode>> {
+    pub(crate) fn changes(
+        &self,
+    ) -> watch::Receiver<openraft::metrics::RaftServerMetrics<u64, BasicNode>> {
         self.raft.server_metrics()
     }
 
@@ -119,12 +155,20 @@ impl Proposer {
             term: metrics.current_term,
             last_log: metrics.last_log_index,
             applied: metrics.last_applied.map(|id| id.index),
-            voters: self.voters.iter().map(|(id, at)| (*id, at.to_string())).collect(),
+            voters: self
+                .voters
+                .iter()
+                .map(|(id, at)| (*id, at.to_string()))
+                .collect(),
         }
     }
 
     fn leader_address(&self) -> Option<HostPort> {
         let leader = self.raft.metrics().borrow().current_leader?;
-        if leader == self.voter { None } else { self.voters.get(&leader).cloned() }
+        if leader == self.voter {
+            None
+        } else {
+            self.voters.get(&leader).cloned()
+        }
     }
 }

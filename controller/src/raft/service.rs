@@ -21,10 +21,16 @@ pub(crate) struct RaftService {
 impl RaftService {
     fn check(&self, fleet_id: &str, target: u64) -> Result<(), Status> {
         if *fleet_id != *self.fleet_id {
-            return Err(Status::permission_denied(format!("this voter belongs to fleet {}, the message to {fleet_id:.64}", self.fleet_id)));
+            return Err(Status::permission_denied(format!(
+                "this voter belongs to fleet {}, the message to {fleet_id:.64}",
+                self.fleet_id
+            )));
         }
         if target != self.voter {
-            return Err(Status::permission_denied(format!("this is voter {}, the message is for voter {target}", self.voter)));
+            return Err(Status::permission_denied(format!(
+                "this is voter {}, the message is for voter {target}",
+                self.voter
+            )));
         }
         Ok(())
     }
@@ -35,19 +41,27 @@ impl RaftService {
     }
 
     fn reply(&self, answer: &impl Serialize) -> Result<Response<RaftMessage>, Status> {
-        let json = serde_json::to_vec(answer).map_err(|e| Status::internal(e.to_string()))?.into();
-        Ok(Response::new(RaftMessage { fleet_id: self.fleet_id.to_string(), target: self.voter, json }))
+        let json = serde_json::to_vec(answer)
+            .map_err(|e| Status::internal(e.to_string()))?
+            .into();
+        Ok(Response::new(RaftMessage {
+            fleet_id: self.fleet_id.to_string(),
+            target: self.voter,
+            json,
+        }))
     }
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
-    serde_json::from_slice(json).map_err(|e| Status::invalid_argument(format!("unreadable raft message: {e}")))
+    serde_json::from_slice(json)
+        .map_err(|e| Status::invalid_argument(format!("unreadable raft message: {e}")))
 }
 
 #[tonic::async_trait]
 impl raft_server::Raft for RaftService {
     async fn append(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
-        let message = self.read::<openraft::raft::AppendEntriesRequest<TypeConfig>>(request.get_ref())?;
+        let message =
+            self.read::<openraft::raft::AppendEntriesRequest<TypeConfig>>(request.get_ref())?;
         self.reply(&self.raft.append_entries(message).await)
     }
 
@@ -56,20 +70,31 @@ impl raft_server::Raft for RaftService {
         self.reply(&self.raft.vote(message).await)
     }
 
-    async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<RaftMessage>, Status> {
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<RaftMessage>, Status> {
         let mut stream = request.into_inner();
-        let first = stream.message().await?.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        let first = stream
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         self.check(&first.fleet_id, first.target)?;
         let (vote, meta): (Vote, SnapshotMeta) = parse(&first.head)?;
         let mut data = first.data.to_vec();
         while let Some(chunk) = stream.message().await? {
             self.check(&chunk.fleet_id, chunk.target)?;
             if data.len() + chunk.data.len() > SNAPSHOT_BYTES {
-                return Err(Status::resource_exhausted("the snapshot is longer than this voter takes in"));
+                return Err(Status::resource_exhausted(
+                    "the snapshot is longer than this voter takes in",
+                ));
             }
             data.extend_from_slice(&chunk.data);
         }
-        let snapshot = openraft::Snapshot { meta, snapshot: Box::new(data) };
+        let snapshot = openraft::Snapshot {
+            meta,
+            snapshot: Box::new(data),
+        };
         self.reply(&self.raft.install_full_snapshot(vote, snapshot).await)
     }
 }

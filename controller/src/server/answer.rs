@@ -44,10 +44,18 @@ pub(super) fn unexpected(outcome: &Outcome) -> Status {
 pub(super) fn topic(version: u64, outcome: Outcome) -> Response<proto::TopicReply> {
     let (error_code, message, topic_id) = match outcome {
         Outcome::Topic { topic_id } => (0, String::new(), topic_id),
-        Outcome::Kafka { error_code, message } => (i32::from(error_code), message, TopicId::nil()),
+        Outcome::Kafka {
+            error_code,
+            message,
+        } => (i32::from(error_code), message, TopicId::nil()),
         other => (-1, format!("{other:?}"), TopicId::nil()),
     };
-    Response::new(proto::TopicReply { error_code, message, topic_id: uuid_bytes(topic_id), version })
+    Response::new(proto::TopicReply {
+        error_code,
+        message,
+        topic_id: uuid_bytes(topic_id),
+        version,
+    })
 }
 
 pub(super) fn plan(plan: &MovePlan) -> Result<Response<proto::MoveReply>, Status> {

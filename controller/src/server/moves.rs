@@ -22,9 +22,14 @@ impl Server {
     async fn plan_in(&self, state: &State, request: &MoveRequest) -> Result<MovePlan, Status> {
         self.await_reports(state, request).await;
         let group = state.group(&request.group);
-        let leaders: Vec<NodeId> = group.map_or_else(Vec::new, |g| crate::mover::leaders(&state.view, g));
+        let leaders: Vec<NodeId> =
+            group.map_or_else(Vec::new, |g| crate::mover::leaders(&state.view, g));
         let voters = self.mover.proposer.voter_ids();
-        let ceilings = self.mover.collector.collect(&request.group, &leaders, &voters).await;
+        let ceilings = self
+            .mover
+            .collector
+            .collect(&request.group, &leaders, &voters)
+            .await;
         let numbers = Numbers {
             reports: self.mover.positions.reports(&state.view),
             ceilings,
@@ -38,16 +43,27 @@ impl Server {
     /// A leader that is new has no reports yet; brokers send one a second.
     async fn await_reports(&self, state: &State, request: &MoveRequest) {
         let mut changed = self.mover.positions.changed();
-        let expected: Vec<NodeId> = state.view.nodes.values().filter(|n| n.region == request.to).map(|n| n.id).collect();
+        let expected: Vec<NodeId> = state
+            .view
+            .nodes
+            .values()
+            .filter(|n| n.region == request.to)
+            .map(|n| n.id)
+            .collect();
         let all = async {
             loop {
                 let reports = self.mover.positions.reports(&state.view);
-                if expected.iter().all(|id| reports.contains_key(id)) || changed.changed().await.is_err() {
+                if expected.iter().all(|id| reports.contains_key(id))
+                    || changed.changed().await.is_err()
+                {
                     return;
                 }
             }
         };
-        self.mover.clock.within(Duration::from_millis(ALIVE_MS), all).await;
+        self.mover
+            .clock
+            .within(Duration::from_millis(ALIVE_MS), all)
+            .await;
     }
 
     /// Commits the fence. The same request again is recognised, also when the move is over.
@@ -58,10 +74,20 @@ impl Server {
         }
         let plan = self.plan_in(&state, request).await?;
         if let Some(seen) = request.plan.as_ref().filter(|seen| **seen != plan.hash) {
-            return Err(Status::aborted(format!("{}: plan {seen} is not the present one ({})", codes::PLAN_CHANGED, plan.hash)));
+            return Err(Status::aborted(format!(
+                "{}: plan {seen} is not the present one ({})",
+                codes::PLAN_CHANGED,
+                plan.hash
+            )));
         }
         refuse(&plan, request)?;
-        let fence = Fence { epoch: plan.epoch, to: request.to.clone(), mode: request.mode, accept_loss: request.accept_loss, plan: plan.hash.clone() };
+        let fence = Fence {
+            epoch: plan.epoch,
+            to: request.to.clone(),
+            mode: request.mode,
+            accept_loss: request.accept_loss,
+            plan: plan.hash.clone(),
+        };
         let set = SetFence {
             group: request.group.clone(),
             fence,
@@ -73,12 +99,26 @@ impl Server {
         Ok(plan)
     }
 
-    pub(super) async fn take_clamps(&self, request: proto::ReportClampsRequest) -> Result<proto::Empty, Status> {
-        self.mover.proposer.require_leader().map_err(answer::not_proposed)?;
+    pub(super) async fn take_clamps(
+        &self,
+        request: proto::ReportClampsRequest,
+    ) -> Result<proto::Empty, Status> {
+        self.mover
+            .proposer
+            .require_leader()
+            .map_err(answer::not_proposed)?;
         let clamps = requests::clamps(&request.clamps)?;
-        let (group, epoch) = (request.group.into(), whimbrel_fleet::RegionEpoch(request.epoch));
+        let (group, epoch) = (
+            request.group.into(),
+            whimbrel_fleet::RegionEpoch(request.epoch),
+        );
         if !clamps.is_empty() {
-            self.propose(Command::AddClamps { group: Clone::clone(&group), epoch, clamps }).await?;
+            self.propose(Command::AddClamps {
+                group: Clone::clone(&group),
+                epoch,
+                clamps,
+            })
+            .await?;
         }
         self.mover.clamps.count(&group, epoch);
         Ok(proto::Empty {})
@@ -107,9 +147,15 @@ fn refuse(plan: &MovePlan, request: &MoveRequest) -> Result<(), Status> {
         return Ok(());
     }
     Err(match plan.bound {
-        LossBound::Unknown => answer::refused(codes::LOSS_UNKNOWN, "no surviving majority of voters can name a bound of the loss"),
+        LossBound::Unknown => answer::refused(
+            codes::LOSS_UNKNOWN,
+            "no surviving majority of voters can name a bound of the loss",
+        ),
         LossBound::AtMost(p) => {
-            let message = format!("up to {} records ({} bytes) may be lost, which is more than was accepted", p.records, p.bytes);
+            let message = format!(
+                "up to {} records ({} bytes) may be lost, which is more than was accepted",
+                p.records, p.bytes
+            );
             answer::refused(codes::LOSS_TOO_HIGH, &message)
         }
     })

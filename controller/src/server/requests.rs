@@ -13,13 +13,17 @@ const ENTITY_BYTES: usize = 16 << 10;
 
 fn entity<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Status> {
     if json.len() > ENTITY_BYTES {
-        return Err(Status::invalid_argument(format!("a {what} of {} bytes", json.len())));
+        return Err(Status::invalid_argument(format!(
+            "a {what} of {} bytes",
+            json.len()
+        )));
     }
     parse(what, json)
 }
 
 fn parse<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Status> {
-    serde_json::from_slice(json).map_err(|e| Status::invalid_argument(format!("unreadable {what}: {e}")))
+    serde_json::from_slice(json)
+        .map_err(|e| Status::invalid_argument(format!("unreadable {what}: {e}")))
 }
 
 pub(super) fn node(json: &[u8]) -> Result<Node, Status> {
@@ -37,7 +41,8 @@ pub(super) fn clamps(json: &[u8]) -> Result<Vec<Clamp>, Status> {
 pub(super) fn topic(request: proto::CreateTopicRequest) -> Result<NewTopic, Status> {
     Ok(NewTopic {
         name: request.name,
-        topic_id: uuid_from(&request.topic_id).map_err(|e| Status::invalid_argument(e.to_string()))?,
+        topic_id: uuid_from(&request.topic_id)
+            .map_err(|e| Status::invalid_argument(e.to_string()))?,
         partitions: request.partitions,
         replication_factor: i16::try_from(request.replication_factor).unwrap_or(i16::MAX),
         configs: request.configs.into_iter().collect(),
@@ -50,13 +55,25 @@ pub(super) fn move_request(request: proto::MoveRequest) -> Result<MoveRequest, S
         "switchover" => MoveMode::Switchover,
         "failover" => MoveMode::Failover,
         "failback" => MoveMode::Failback,
-        other => return Err(answer::refused(codes::BAD_REQUEST, &format!("`{other:.40}` is no mode: switchover, failover or failback"))),
+        other => {
+            return Err(answer::refused(
+                codes::BAD_REQUEST,
+                &format!("`{other:.40}` is no mode: switchover, failover or failback"),
+            ));
+        }
     };
     if !naming::is_valid_label(&request.to) || !naming::is_valid_label(&request.group) {
-        return Err(answer::refused(codes::BAD_REQUEST, "a group and a region are named by lower-case letters, digits and '-'"));
+        return Err(answer::refused(
+            codes::BAD_REQUEST,
+            "a group and a region are named by lower-case letters, digits and '-'",
+        ));
     }
-    let accept_loss = serde_json::from_slice(&request.accept_loss)
-        .map_err(|e| answer::refused(codes::BAD_REQUEST, &format!("unreadable accepted loss: {e}")))?;
+    let accept_loss = serde_json::from_slice(&request.accept_loss).map_err(|e| {
+        answer::refused(
+            codes::BAD_REQUEST,
+            &format!("unreadable accepted loss: {e}"),
+        )
+    })?;
     Ok(MoveRequest {
         group: request.group.into(),
         to: request.to.into(),

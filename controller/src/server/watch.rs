@@ -48,7 +48,11 @@ fn pages(version: u64, text: &bytes::Bytes) -> Vec<WatchEvent> {
     starts
         .map(|start| {
             let end = text.len().min(start + PAGE_BYTES);
-            WatchEvent { version, page: text.slice(start..end), last: end == text.len() }
+            WatchEvent {
+                version,
+                page: text.slice(start..end),
+                last: end == text.len(),
+            }
         })
         .collect()
 }
@@ -128,6 +132,12 @@ mod tests {
     fn pages_join_to_the_text_and_the_last_is_marked() {
         let text = bytes::Bytes::from(vec![7_u8; PAGE_BYTES + 1]);
         let pages = pages(3, &text);
-        assert_eq!(pages.iter().map(|p| (p.page.len(), p.last)).collect::<Vec<_>>(), [(PAGE_BYTES, false), (1, true)]);
+        assert_eq!(
+            pages
+                .iter()
+                .map(|p| (p.page.len(), p.last))
+                .collect::<Vec<_>>(),
+            [(PAGE_BYTES, false), (1, true)]
+        );
     }
 }

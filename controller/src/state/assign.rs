@@ -6,23 +6,46 @@ use whimbrel_fleet::{FailoverGroup, LeaderEpoch, NodeId, Partition, RegionName, 
 
 /// The brokers of `region`, in the order of their ids.
 pub(super) fn brokers(view: &View, region: &RegionName) -> Vec<NodeId> {
-    view.nodes.values().filter(|n| &n.region == region).map(|n| n.id).collect()
+    view.nodes
+        .values()
+        .filter(|n| &n.region == region)
+        .map(|n| n.id)
+        .collect()
 }
 
 /// Partition `index` of a topic: min(RF, brokers) copies in every region, led by the home's first. The
 /// topic's id decides where the round begins, so that small topics spread.
-pub(super) fn partition(view: &View, group: &FailoverGroup, topic_id: TopicId, index: usize, replication_factor: usize) -> Partition {
+pub(super) fn partition(
+    view: &View,
+    group: &FailoverGroup,
+    topic_id: TopicId,
+    index: usize,
+    replication_factor: usize,
+) -> Partition {
     let mut replicas = BTreeMap::new();
     for region in view.regions.keys() {
         let brokers = brokers(view, region);
         if brokers.is_empty() {
             continue;
         }
-        let start = usize::try_from(topic_id.as_u128() % brokers.len() as u128).unwrap_or(0).wrapping_add(index);
+        let start = usize::try_from(topic_id.as_u128() % brokers.len() as u128)
+            .unwrap_or(0)
+            .wrapping_add(index);
         let copies = replication_factor.clamp(1, brokers.len());
-        let chosen = brokers.iter().cycle().skip(start % brokers.len()).take(copies).copied().collect();
+        let chosen = brokers
+            .iter()
+            .cycle()
+            .skip(start % brokers.len())
+            .take(copies)
+            .copied()
+            .collect();
         replicas.insert(region.clone(), chosen);
     }
     let isr: Vec<NodeId> = replicas.get(&group.home).cloned().unwrap_or_default();
-    Partition { leader: isr.first().copied(), leader_epoch: LeaderEpoch(0), replicas, isr }
+    Partition {
+        leader: isr.first().copied(),
+        leader_epoch: LeaderEpoch(0),
+        replicas,
+        isr,
+    }
 }

@@ -4,24 +4,63 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use whimbrel_fleet::{Clamp, Daemon, Fence, GroupName, LossBound, MovePlan, Node, NodeId, Promotion, RegionEpoch, RegionName, TopicId, TopicPartition};
+use whimbrel_fleet::{
+    Clamp, Daemon, Fence, GroupName, LossBound, MovePlan, Node, NodeId, Promotion, RegionEpoch,
+    RegionName, TopicId, TopicPartition,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     /// Once, by the first leader.
-    Bootstrap { fleet_id: String, regions: BTreeSet<RegionName>, home: RegionName, lease_ms: u64, offsets_topic_id: TopicId },
-    RegisterNode { node: Node },
-    RegisterDaemon { daemon: Daemon },
+    Bootstrap {
+        fleet_id: String,
+        regions: BTreeSet<RegionName>,
+        home: RegionName,
+        lease_ms: u64,
+        offsets_topic_id: TopicId,
+    },
+    RegisterNode {
+        node: Node,
+    },
+    RegisterDaemon {
+        daemon: Daemon,
+    },
     CreateTopic(NewTopic),
-    DeleteTopic { name: String },
-    CreatePartitions { name: String, total: i32 },
+    DeleteTopic {
+        name: String,
+    },
+    CreatePartitions {
+        name: String,
+        total: i32,
+    },
     AllocateProducerIds,
     SetFence(Box<SetFence>),
-    Move { group: GroupName, epoch: RegionEpoch, lossy: bool, bound: LossBound, partitions: Vec<Promoted>, fence_ms: u64, at_ms: i64 },
-    AbortMove { group: GroupName, epoch: RegionEpoch, reason: String, fence_ms: u64, at_ms: i64 },
-    AddClamps { group: GroupName, epoch: RegionEpoch, clamps: Vec<Clamp> },
-    FinishMove { group: GroupName, epoch: RegionEpoch },
+    Move {
+        group: GroupName,
+        epoch: RegionEpoch,
+        lossy: bool,
+        bound: LossBound,
+        partitions: Vec<Promoted>,
+        fence_ms: u64,
+        at_ms: i64,
+    },
+    AbortMove {
+        group: GroupName,
+        epoch: RegionEpoch,
+        reason: String,
+        fence_ms: u64,
+        at_ms: i64,
+    },
+    AddClamps {
+        group: GroupName,
+        epoch: RegionEpoch,
+        clamps: Vec<Clamp>,
+    },
+    FinishMove {
+        group: GroupName,
+        epoch: RegionEpoch,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

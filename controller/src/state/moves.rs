@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use whimbrel_fleet::{
-    Clamp, FailoverGroup, GroupName, LossBound, Move, MoveReport, NodeId, PartitionMove, RegionEpoch, TopicPartition,
-    moves::MoveOutcome,
+    Clamp, FailoverGroup, GroupName, LossBound, Move, MoveReport, NodeId, PartitionMove,
+    RegionEpoch, TopicPartition, moves::MoveOutcome,
 };
 
 use super::{Change, Outcome, Promoted, SetFence, State, UnderWay};
@@ -30,33 +30,62 @@ pub(super) struct Committed {
 
 impl State {
     pub(super) fn set_fence(&mut self, set: SetFence) -> Change {
-        let SetFence { group: name, fence, declare_lost, plan, at_ms } = set;
+        let SetFence {
+            group: name,
+            fence,
+            declare_lost,
+            plan,
+            at_ms,
+        } = set;
         let Some(group) = self.view.groups.get_mut(&name) else {
-            return Change::hidden(Outcome::refused(codes::UNKNOWN_GROUP, format!("there is no failover group {name}")));
+            return Change::hidden(Outcome::refused(
+                codes::UNKNOWN_GROUP,
+                format!("there is no failover group {name}"),
+            ));
         };
         match &group.fence {
             Some(standing) if *standing == fence => return Change::hidden(Outcome::Done),
             Some(standing) => {
-                let message = format!("a {} of {name} to {} is under way", standing.mode, standing.to);
+                let message = format!(
+                    "a {} of {name} to {} is under way",
+                    standing.mode, standing.to
+                );
                 return Change::hidden(Outcome::refused(codes::MOVE_UNDER_WAY, message));
             }
             None => {}
         }
         if !self.view.regions.contains_key(&fence.to) {
-            return Change::hidden(Outcome::refused(codes::UNKNOWN_REGION, format!("region {} is not one of this fleet", fence.to)));
+            return Change::hidden(Outcome::refused(
+                codes::UNKNOWN_REGION,
+                format!("region {} is not one of this fleet", fence.to),
+            ));
         }
         if group.home == fence.to {
-            return Change::hidden(Outcome::refused(codes::ALREADY_HOME, format!("{name} is at home in {} already", fence.to)));
+            return Change::hidden(Outcome::refused(
+                codes::ALREADY_HOME,
+                format!("{name} is at home in {} already", fence.to),
+            ));
         }
         if fence.epoch != group.epoch.next() {
-            let message = format!("{name} is in epoch {}; the plan was for epoch {}", group.epoch, fence.epoch);
+            let message = format!(
+                "{name} is in epoch {}; the plan was for epoch {}",
+                group.epoch, fence.epoch
+            );
             return Change::hidden(Outcome::refused(codes::PLAN_CHANGED, message));
         }
         group.fence = Some(fence);
-        self.under_way.insert(name.clone(), UnderWay { declare_lost, at_ms });
+        self.under_way.insert(
+            name.clone(),
+            UnderWay {
+                declare_lost,
+                at_ms,
+            },
+        );
         let report = MoveReport {
             group: name.clone(),
-            outcome: MoveOutcome::Running { step: "fenced".to_owned() },
+            outcome: MoveOutcome::Running {
+                step: "fenced".to_owned(),
+            },
             bound: plan.bound,
             plan,
             partitions: Vec::new(),
@@ -70,19 +99,36 @@ impl State {
 
     pub(super) fn commit_move(&mut self, name: &GroupName, done: Committed) -> Change {
         let Some(group) = self.view.groups.get_mut(name) else {
-            return Change::hidden(Outcome::refused(codes::UNKNOWN_GROUP, format!("there is no failover group {name}")));
+            return Change::hidden(Outcome::refused(
+                codes::UNKNOWN_GROUP,
+                format!("there is no failover group {name}"),
+            ));
         };
         if group.epoch == done.epoch && group.moves.last().is_some_and(|m| m.epoch == done.epoch) {
             return Change::hidden(Outcome::Done);
         }
         let Some(fence) = group.fence.take_if(|f| f.epoch == done.epoch) else {
-            return Change::hidden(Outcome::refused(codes::NO_FENCE, format!("{name} has no fence of epoch {}", done.epoch)));
+            return Change::hidden(Outcome::refused(
+                codes::NO_FENCE,
+                format!("{name} has no fence of epoch {}", done.epoch),
+            ));
         };
-        let under_way = self.under_way.remove(name).unwrap_or(UnderWay { declare_lost: false, at_ms: done.at_ms });
+        let under_way = self.under_way.remove(name).unwrap_or(UnderWay {
+            declare_lost: false,
+            at_ms: done.at_ms,
+        });
         let from = std::mem::replace(&mut group.home, fence.to.clone());
         group.epoch = done.epoch;
-        let promoted: BTreeMap<TopicPartition, Promoted> = done.partitions.into_iter().map(|p| (p.at, p)).collect();
-        let moved: Vec<_> = promoted.values().map(|p| PartitionMove { at: p.at, leader: p.leader, promotion: p.promotion }).collect();
+        let promoted: BTreeMap<TopicPartition, Promoted> =
+            done.partitions.into_iter().map(|p| (p.at, p)).collect();
+        let moved: Vec<_> = promoted
+            .values()
+            .map(|p| PartitionMove {
+                at: p.at,
+                leader: p.leader,
+                promotion: p.promotion,
+            })
+            .collect();
         group.moves.push(Move {
             epoch: done.epoch,
             from: from.clone(),
@@ -111,7 +157,9 @@ impl State {
             region.lost = true;
         }
         if let Some(report) = self.reports.get_mut(name) {
-            report.outcome = MoveOutcome::Running { step: "clamps".to_owned() };
+            report.outcome = MoveOutcome::Running {
+                step: "clamps".to_owned(),
+            };
             report.bound = done.bound;
             report.partitions = moved;
             report.fence_ms = done.fence_ms;
@@ -122,12 +170,25 @@ impl State {
 
     /// The home goes on in an epoch above the fence, so that its leases resume and nobody confuses what
     /// it writes now with what the move would have opened.
-    pub(super) fn abort_move(&mut self, name: &GroupName, epoch: RegionEpoch, reason: String, fence_ms: u64, at_ms: i64) -> Change {
+    pub(super) fn abort_move(
+        &mut self,
+        name: &GroupName,
+        epoch: RegionEpoch,
+        reason: String,
+        fence_ms: u64,
+        at_ms: i64,
+    ) -> Change {
         let Some(group) = self.view.groups.get_mut(name) else {
-            return Change::hidden(Outcome::refused(codes::UNKNOWN_GROUP, format!("there is no failover group {name}")));
+            return Change::hidden(Outcome::refused(
+                codes::UNKNOWN_GROUP,
+                format!("there is no failover group {name}"),
+            ));
         };
         if group.fence.take_if(|f| f.epoch == epoch).is_none() {
-            return Change::hidden(Outcome::refused(codes::NO_FENCE, format!("{name} has no fence of epoch {epoch}")));
+            return Change::hidden(Outcome::refused(
+                codes::NO_FENCE,
+                format!("{name} has no fence of epoch {epoch}"),
+            ));
         }
         group.epoch = epoch.next();
         for topic in self.view.topics.values_mut().filter(|t| &t.group == name) {
@@ -144,9 +205,17 @@ impl State {
         Change::shown(Outcome::Done)
     }
 
-    pub(super) fn add_clamps(&mut self, name: &GroupName, epoch: RegionEpoch, clamps: Vec<Clamp>) -> Change {
+    pub(super) fn add_clamps(
+        &mut self,
+        name: &GroupName,
+        epoch: RegionEpoch,
+        clamps: Vec<Clamp>,
+    ) -> Change {
         let Some(report) = self.reports.get_mut(name).filter(|r| r.plan.epoch == epoch) else {
-            return Change::hidden(Outcome::refused(codes::NO_FENCE, format!("{name} has no move of epoch {epoch} to report on")));
+            return Change::hidden(Outcome::refused(
+                codes::NO_FENCE,
+                format!("{name} has no move of epoch {epoch} to report on"),
+            ));
         };
         for clamp in clamps {
             if report.clamps.len() < CLAMPS && !report.clamps.contains(&clamp) {
@@ -157,8 +226,16 @@ impl State {
     }
 
     pub(super) fn finish_move(&mut self, name: &GroupName, epoch: RegionEpoch) -> Change {
-        let is_moved = self.view.groups.get(name).is_some_and(|g| g.epoch == epoch && g.fence.is_none());
-        if let Some(report) = self.reports.get_mut(name).filter(|r| r.plan.epoch == epoch && is_moved) {
+        let is_moved = self
+            .view
+            .groups
+            .get(name)
+            .is_some_and(|g| g.epoch == epoch && g.fence.is_none());
+        if let Some(report) = self
+            .reports
+            .get_mut(name)
+            .filter(|r| r.plan.epoch == epoch && is_moved)
+        {
             report.outcome = MoveOutcome::Done;
         }
         Change::hidden(Outcome::Done)
@@ -167,14 +244,24 @@ impl State {
 
 /// Who leads in the new home, and who acknowledges. The leader becomes its region's head. A partition
 /// that was created behind the fence was never acknowledged: its head leads.
-fn lead(replicas: Option<&mut Vec<NodeId>>, chosen: Option<&Promoted>) -> (Option<NodeId>, Vec<NodeId>) {
-    let Some(replicas) = replicas else { return (None, Vec::new()) };
+fn lead(
+    replicas: Option<&mut Vec<NodeId>>,
+    chosen: Option<&Promoted>,
+) -> (Option<NodeId>, Vec<NodeId>) {
+    let Some(replicas) = replicas else {
+        return (None, Vec::new());
+    };
     let Some(chosen) = chosen.filter(|c| replicas.contains(&c.leader)) else {
         return (replicas.first().copied(), replicas.clone());
     };
     replicas.sort_by_key(|node| *node != chosen.leader);
     let mut isr = vec![chosen.leader];
-    isr.extend(chosen.isr.iter().filter(|n| **n != chosen.leader && replicas.contains(n)));
+    isr.extend(
+        chosen
+            .isr
+            .iter()
+            .filter(|n| **n != chosen.leader && replicas.contains(n)),
+    );
     (Some(chosen.leader), isr)
 }
 
@@ -189,3 +276,6 @@ fn forget_old_moves(group: &mut FailoverGroup) {
 fn elapsed_ms(from_ms: i64, to_ms: i64) -> u64 {
     u64::try_from(to_ms.saturating_sub(from_ms)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

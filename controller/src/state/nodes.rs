@@ -39,25 +39,47 @@ impl State {
 
     fn refuse_node(&self, node: &Node) -> Option<Outcome> {
         if self.view.fleet_id.is_empty() {
-            return Some(Outcome::refused(codes::NOT_BOOTSTRAPPED, "the fleet is not bootstrapped yet"));
+            return Some(Outcome::refused(
+                codes::NOT_BOOTSTRAPPED,
+                "the fleet is not bootstrapped yet",
+            ));
         }
         if node.id.0 < 0 {
-            return Some(Outcome::refused(codes::BAD_NODE, format!("node id {} is negative", node.id)));
+            return Some(Outcome::refused(
+                codes::BAD_NODE,
+                format!("node id {} is negative", node.id),
+            ));
         }
         if node.incarnation.is_nil() {
-            return Some(Outcome::refused(codes::BAD_NODE, format!("node {} has no incarnation", node.id)));
+            return Some(Outcome::refused(
+                codes::BAD_NODE,
+                format!("node {} has no incarnation", node.id),
+            ));
         }
         if !self.view.regions.contains_key(&node.region) {
-            return Some(Outcome::refused(codes::UNKNOWN_REGION, format!("region {} is not one of this fleet", node.region)));
+            return Some(Outcome::refused(
+                codes::UNKNOWN_REGION,
+                format!("region {} is not one of this fleet", node.region),
+            ));
         }
         if let Some(known) = self.view.nodes.get(&node.id)
             && known.region != node.region
         {
-            let message = format!("node id {} belongs to region {}; ids are unique in the whole fleet", node.id, known.region);
+            let message = format!(
+                "node id {} belongs to region {}; ids are unique in the whole fleet",
+                node.id, known.region
+            );
             return Some(Outcome::refused(codes::NODE_ID_TAKEN, message));
         }
-        if self.retired.get(&node.id).is_some_and(|r| r.contains(&node.incarnation)) {
-            let message = format!("a later start of node {} has registered; this one must end", node.id);
+        if self
+            .retired
+            .get(&node.id)
+            .is_some_and(|r| r.contains(&node.incarnation))
+        {
+            let message = format!(
+                "a later start of node {} has registered; this one must end",
+                node.id
+            );
             return Some(Outcome::refused(codes::SUPERSEDED, message));
         }
         None
@@ -77,7 +99,12 @@ impl State {
 
     /// The log of a new process may end earlier than its predecessor's did: what it leads begins anew.
     fn raise_leader_epochs_of(&mut self, id: NodeId) {
-        for partition in self.view.topics.values_mut().flat_map(|t| t.partitions.iter_mut()) {
+        for partition in self
+            .view
+            .topics
+            .values_mut()
+            .flat_map(|t| t.partitions.iter_mut())
+        {
             if partition.leader == Some(id) {
                 partition.leader_epoch = partition.leader_epoch.next();
             }
@@ -87,7 +114,9 @@ impl State {
     /// Partitions without a replica in this broker's region get it, and its leadership where it is home.
     fn fill_empty_replica_sets(&mut self, node: &Node) {
         for topic in self.view.topics.values_mut() {
-            let Some(group) = self.view.groups.get(&topic.group) else { continue };
+            let Some(group) = self.view.groups.get(&topic.group) else {
+                continue;
+            };
             for partition in &mut topic.partitions {
                 let replicas = partition.replicas.entry(node.region.clone()).or_default();
                 if replicas.is_empty() {
@@ -104,12 +133,19 @@ impl State {
 
     pub(super) fn register_daemon(&mut self, daemon: Daemon) -> Change {
         if !self.view.regions.contains_key(&daemon.region) {
-            return Change::hidden(Outcome::refused(codes::UNKNOWN_REGION, format!("region {} is not one of this fleet", daemon.region)));
+            return Change::hidden(Outcome::refused(
+                codes::UNKNOWN_REGION,
+                format!("region {} is not one of this fleet", daemon.region),
+            ));
         }
         if daemon.role == Role::Broker {
-            return Change::hidden(Outcome::refused(codes::BAD_NODE, "a broker registers as a node"));
+            return Change::hidden(Outcome::refused(
+                codes::BAD_NODE,
+                "a broker registers as a node",
+            ));
         }
-        let same = |d: &Daemon| (d.role, &d.region, d.node) == (daemon.role, &daemon.region, daemon.node);
+        let same =
+            |d: &Daemon| (d.role, &d.region, d.node) == (daemon.role, &daemon.region, daemon.node);
         match self.view.daemons.iter_mut().find(|d| same(d)) {
             Some(known) if *known == daemon => return Change::hidden(Outcome::Done),
             Some(known) => *known = daemon,

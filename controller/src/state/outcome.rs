@@ -26,20 +26,37 @@ pub struct Applied {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Done,
-    Topic { topic_id: TopicId },
-    ProducerIds { first: i64, len: i32 },
+    Topic {
+        topic_id: TopicId,
+    },
+    ProducerIds {
+        first: i64,
+        len: i32,
+    },
     /// An error for the Kafka client that asked; nothing changed.
-    Kafka { error_code: i16, message: String },
+    Kafka {
+        error_code: i16,
+        message: String,
+    },
     /// Refused with an operator code; nothing changed.
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
 }
 
 impl Outcome {
     pub(crate) fn kafka(error_code: i16, message: impl Into<String>) -> Self {
-        Self::Kafka { error_code, message: message.into() }
+        Self::Kafka {
+            error_code,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn refused(code: &str, message: impl Into<String>) -> Self {
-        Self::Refused { code: code.to_owned(), message: message.into() }
+        Self::Refused {
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use whimbrel_fleet::{GroupName, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId, TopicPartition, View};
+use whimbrel_fleet::{
+    GroupName, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId, TopicPartition, View,
+};
 
 use super::{tests, *};
 
@@ -12,12 +14,17 @@ fn region() -> impl Strategy<Value = &'static str> {
 }
 
 fn promoted() -> impl Strategy<Value = Vec<Promoted>> {
-    let one = (1_u128..6, 0_i32..3, 1_i32..5, 0_i64..100).prop_map(|(topic, partition, leader, offset)| Promoted {
-        at: TopicPartition::new(TopicId::from_u128(topic), partition),
-        leader: NodeId(leader),
-        promotion: Promotion { epoch: LeaderEpoch(0), offset },
-        isr: vec![NodeId(leader)],
-    });
+    let one = (1_u128..6, 0_i32..3, 1_i32..5, 0_i64..100).prop_map(
+        |(topic, partition, leader, offset)| Promoted {
+            at: TopicPartition::new(TopicId::from_u128(topic), partition),
+            leader: NodeId(leader),
+            promotion: Promotion {
+                epoch: LeaderEpoch(0),
+                offset,
+            },
+            isr: vec![NodeId(leader)],
+        },
+    );
     prop::collection::vec(one, 0..4)
 }
 
@@ -39,36 +46,72 @@ fn command() -> impl Strategy<Value = Command> {
 
 /// Every leader epoch by topic id and partition.
 fn leader_epochs(view: &View) -> BTreeMap<(TopicId, usize), LeaderEpoch> {
-    view.topics.values().flat_map(|t| t.partitions.iter().enumerate().map(|(i, p)| ((t.id, i), p.leader_epoch))).collect()
+    view.topics
+        .values()
+        .flat_map(|t| {
+            t.partitions
+                .iter()
+                .enumerate()
+                .map(|(i, p)| ((t.id, i), p.leader_epoch))
+        })
+        .collect()
 }
 
 fn check_step(before: &State, after: &State, index: u64, applied: &Applied) {
     assert!(after.view.version >= before.view.version);
     assert_eq!(applied.version, after.view.version);
     if after.view != before.view {
-        assert_eq!(after.view.version, index, "a changed view has a new version");
+        assert_eq!(
+            after.view.version, index,
+            "a changed view has a new version"
+        );
     }
     let now = leader_epochs(&after.view);
     for (at, was) in leader_epochs(&before.view) {
-        assert!(now.get(&at).is_none_or(|epoch| *epoch >= was), "a leader epoch went down");
+        assert!(
+            now.get(&at).is_none_or(|epoch| *epoch >= was),
+            "a leader epoch went down"
+        );
     }
     for (name, group) in &after.view.groups {
         assert!(after.view.regions.contains_key(&group.home));
         if let Some(was) = before.view.groups.get(name) {
             assert!(group.epoch >= was.epoch, "a region epoch went down");
-            assert!(group.home == was.home || group.epoch > was.epoch, "a home changed within an epoch");
+            assert!(
+                group.home == was.home || group.epoch > was.epoch,
+                "a home changed within an epoch"
+            );
             let moved = group.home != was.home;
             for topic in after.view.topics.values().filter(|_| moved) {
                 for (index, p) in topic.partitions.iter().enumerate() {
                     let was = leader_epochs(&before.view).get(&(topic.id, index)).copied();
-                    assert!(was.is_none_or(|epoch| p.leader_epoch > epoch), "a move opens new leader epochs");
+                    assert!(
+                        was.is_none_or(|epoch| p.leader_epoch > epoch),
+                        "a move opens new leader epochs"
+                    );
                 }
             }
         }
-        for partition in after.view.topics.values().filter(|t| &t.group == name).flat_map(|t| &t.partitions) {
-            let home = partition.replicas.get(&group.home).cloned().unwrap_or_default();
-            assert!(partition.leader.is_none_or(|l| home.contains(&l)), "the leader is a replica of the home");
-            assert!(partition.isr.iter().all(|n| home.contains(n)), "the ack set is in the home");
+        for partition in after
+            .view
+            .topics
+            .values()
+            .filter(|t| &t.group == name)
+            .flat_map(|t| &t.partitions)
+        {
+            let home = partition
+                .replicas
+                .get(&group.home)
+                .cloned()
+                .unwrap_or_default();
+            assert!(
+                partition.leader.is_none_or(|l| home.contains(&l)),
+                "the leader is a replica of the home"
+            );
+            assert!(
+                partition.isr.iter().all(|n| home.contains(n)),
+                "the ack set is in the home"
+            );
         }
     }
 }

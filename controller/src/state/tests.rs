@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use whimbrel_fleet::{
-    AcceptLoss, Clamp, Fence, GroupName, HostPort, Incarnation, LeaderEpoch, LossBound, MoveMode, MovePlan, Node, NodeId, Position, Promotion,
-    RegionEpoch, TopicId, TopicPartition, moves::MoveOutcome, naming::CONSUMER_OFFSETS,
+    AcceptLoss, Fence, GroupName, HostPort, Incarnation, LeaderEpoch, LossBound, MoveMode,
+    MovePlan, Node, NodeId, Position, RegionEpoch, TopicId, naming::CONSUMER_OFFSETS,
 };
 
 use super::*;
@@ -37,8 +37,18 @@ pub(crate) fn bootstrap() -> Command {
 pub(crate) fn fleet() -> State {
     let mut state = State::default();
     state.apply(1, bootstrap());
-    state.apply(2, Command::RegisterNode { node: node(1, "east", 1) });
-    state.apply(3, Command::RegisterNode { node: node(2, "west", 2) });
+    state.apply(
+        2,
+        Command::RegisterNode {
+            node: node(1, "east", 1),
+        },
+    );
+    state.apply(
+        3,
+        Command::RegisterNode {
+            node: node(2, "west", 2),
+        },
+    );
     state
 }
 
@@ -74,16 +84,31 @@ pub(crate) fn fence_at(to: &str, epoch: u32, declare_lost: bool) -> Command {
         refused: vec![],
         hash: "abc".into(),
     };
-    let fence = Fence { epoch: RegionEpoch(epoch), to: to.into(), mode: MoveMode::Failover, accept_loss: AcceptLoss::Unknown, plan: "abc".into() };
-    Command::SetFence(Box::new(SetFence { group: GroupName::default_group(), fence, declare_lost, plan, at_ms: 1_000 }))
+    let fence = Fence {
+        epoch: RegionEpoch(epoch),
+        to: to.into(),
+        mode: MoveMode::Failover,
+        accept_loss: AcceptLoss::Unknown,
+        plan: "abc".into(),
+    };
+    Command::SetFence(Box::new(SetFence {
+        group: GroupName::default_group(),
+        fence,
+        declare_lost,
+        plan,
+        at_ms: 1_000,
+    }))
 }
 
-pub(crate) fn move_at(epoch: u32, partitions: Vec<Promoted>) -> Command {
+pub(super) fn move_at(epoch: u32, partitions: Vec<Promoted>) -> Command {
     Command::Move {
         group: GroupName::default_group(),
         epoch: RegionEpoch(epoch),
         lossy: true,
-        bound: LossBound::AtMost(Position { records: 9, bytes: 90 }),
+        bound: LossBound::AtMost(Position {
+            records: 9,
+            bytes: 90,
+        }),
         partitions,
         fence_ms: 1_300,
         at_ms: 3_500,
@@ -97,7 +122,7 @@ fn kafka_code(applied: &Applied) -> i16 {
     }
 }
 
-fn refusal(applied: &Applied) -> &str {
+pub(super) fn refusal(applied: &Applied) -> &str {
     match &applied.outcome {
         Outcome::Refused { code, .. } => code,
         _ => "",
@@ -107,11 +132,44 @@ fn refusal(applied: &Applied) -> &str {
 #[test]
 fn a_fleet_is_bootstrapped_once() {
     let mut state = State::default();
-    assert_eq!(refusal(&state.apply(1, Command::RegisterNode { node: node(1, "east", 1) })), codes::NOT_BOOTSTRAPPED);
-    assert_eq!(state.apply(2, bootstrap()), Applied { version: 2, outcome: Outcome::Done });
-    assert_eq!(state.apply(3, bootstrap()).version, 2, "again changes nothing");
-    let Command::Bootstrap { regions, home, lease_ms, offsets_topic_id, .. } = bootstrap() else { unreachable!() };
-    let other = Command::Bootstrap { fleet_id: "other".into(), regions, home, lease_ms, offsets_topic_id };
+    assert_eq!(
+        refusal(&state.apply(
+            1,
+            Command::RegisterNode {
+                node: node(1, "east", 1)
+            }
+        )),
+        codes::NOT_BOOTSTRAPPED
+    );
+    assert_eq!(
+        state.apply(2, bootstrap()),
+        Applied {
+            version: 2,
+            outcome: Outcome::Done
+        }
+    );
+    assert_eq!(
+        state.apply(3, bootstrap()).version,
+        2,
+        "again changes nothing"
+    );
+    let Command::Bootstrap {
+        regions,
+        home,
+        lease_ms,
+        offsets_topic_id,
+        ..
+    } = bootstrap()
+    else {
+        unreachable!()
+    };
+    let other = Command::Bootstrap {
+        fleet_id: "other".into(),
+        regions,
+        home,
+        lease_ms,
+        offsets_topic_id,
+    };
     assert_eq!(refusal(&state.apply(4, other)), codes::FOREIGN_FLEET);
     assert_eq!(state.view.topics[CONSUMER_OFFSETS].partitions.len(), 50);
 }
@@ -132,51 +190,175 @@ fn a_new_incarnation_leads_in_a_new_epoch_and_the_old_one_never_comes_back() {
     state.apply(4, topic("t", 7, 1));
     let epoch = |s: &State| s.view.topics["t"].partitions[0].leader_epoch;
     assert_eq!(epoch(&state), LeaderEpoch(0));
-    assert_eq!(state.apply(5, Command::RegisterNode { node: node(1, "east", 1) }).version, 4, "the same one again changes nothing");
-    state.apply(6, Command::RegisterNode { node: node(1, "east", 11) });
+    assert_eq!(
+        state
+            .apply(
+                5,
+                Command::RegisterNode {
+                    node: node(1, "east", 1)
+                }
+            )
+            .version,
+        4,
+        "the same one again changes nothing"
+    );
+    state.apply(
+        6,
+        Command::RegisterNode {
+            node: node(1, "east", 11),
+        },
+    );
     assert_eq!(epoch(&state), LeaderEpoch(1));
-    state.apply(7, Command::RegisterNode { node: node(2, "west", 12) });
-    assert_eq!(epoch(&state), LeaderEpoch(1), "a follower's start changes no leadership");
-    assert_eq!(refusal(&state.apply(8, Command::RegisterNode { node: node(1, "east", 1) })), codes::SUPERSEDED);
-    assert_eq!(refusal(&state.apply(9, Command::RegisterNode { node: node(1, "west", 3) })), codes::NODE_ID_TAKEN);
-    assert_eq!(refusal(&state.apply(10, Command::RegisterNode { node: node(5, "moon", 3) })), codes::UNKNOWN_REGION);
+    state.apply(
+        7,
+        Command::RegisterNode {
+            node: node(2, "west", 12),
+        },
+    );
+    assert_eq!(
+        epoch(&state),
+        LeaderEpoch(1),
+        "a follower's start changes no leadership"
+    );
+    assert_eq!(
+        refusal(&state.apply(
+            8,
+            Command::RegisterNode {
+                node: node(1, "east", 1)
+            }
+        )),
+        codes::SUPERSEDED
+    );
+    assert_eq!(
+        refusal(&state.apply(
+            9,
+            Command::RegisterNode {
+                node: node(1, "west", 3)
+            }
+        )),
+        codes::NODE_ID_TAKEN
+    );
+    assert_eq!(
+        refusal(&state.apply(
+            10,
+            Command::RegisterNode {
+                node: node(5, "moon", 3)
+            }
+        )),
+        codes::UNKNOWN_REGION
+    );
 }
 
 #[test]
 fn topics_follow_kafkas_rules() {
     let mut state = fleet();
-    assert_eq!(state.apply(4, topic("a.b", 7, 3)).outcome, Outcome::Topic { topic_id: TopicId::from_u128(7) });
-    assert_eq!(state.apply(5, topic("a.b", 7, 3)).version, 4, "recognised by its id");
-    assert_eq!(kafka_code(&state.apply(6, topic("a.b", 8, 3))), kafka::TOPIC_ALREADY_EXISTS);
-    assert_eq!(kafka_code(&state.apply(7, topic("a_b", 8, 3))), kafka::INVALID_TOPIC_EXCEPTION);
-    assert_eq!(kafka_code(&state.apply(8, topic("../x", 8, 3))), kafka::INVALID_TOPIC_EXCEPTION);
-    assert_eq!(kafka_code(&state.apply(9, topic("c", 8, 0))), kafka::INVALID_PARTITIONS);
-    assert_eq!(kafka_code(&state.apply(10, topic("c", 7, 1))), kafka::INVALID_REQUEST);
-    let grow = |total| Command::CreatePartitions { name: "a.b".into(), total };
-    assert_eq!(kafka_code(&state.apply(11, grow(3))), kafka::INVALID_PARTITIONS);
+    assert_eq!(
+        state.apply(4, topic("a.b", 7, 3)).outcome,
+        Outcome::Topic {
+            topic_id: TopicId::from_u128(7)
+        }
+    );
+    assert_eq!(
+        state.apply(5, topic("a.b", 7, 3)).version,
+        4,
+        "recognised by its id"
+    );
+    assert_eq!(
+        kafka_code(&state.apply(6, topic("a.b", 8, 3))),
+        kafka::TOPIC_ALREADY_EXISTS
+    );
+    assert_eq!(
+        kafka_code(&state.apply(7, topic("a_b", 8, 3))),
+        kafka::INVALID_TOPIC_EXCEPTION
+    );
+    assert_eq!(
+        kafka_code(&state.apply(8, topic("../x", 8, 3))),
+        kafka::INVALID_TOPIC_EXCEPTION
+    );
+    assert_eq!(
+        kafka_code(&state.apply(9, topic("c", 8, 0))),
+        kafka::INVALID_PARTITIONS
+    );
+    assert_eq!(
+        kafka_code(&state.apply(10, topic("c", 7, 1))),
+        kafka::INVALID_REQUEST
+    );
+}
+
+#[test]
+fn topics_grow_and_go_and_their_ids_never_return() {
+    let mut state = fleet();
+    state.apply(10, topic("a.b", 7, 3));
+    let grow = |total| Command::CreatePartitions {
+        name: "a.b".into(),
+        total,
+    };
+    assert_eq!(
+        kafka_code(&state.apply(11, grow(3))),
+        kafka::INVALID_PARTITIONS
+    );
     assert_eq!(kafka_code(&state.apply(12, grow(5))), 0);
     assert_eq!(state.view.topics["a.b"].partitions.len(), 5);
-    assert_eq!(kafka_code(&state.apply(13, Command::DeleteTopic { name: "a.b".into() })), 0);
-    assert_eq!(kafka_code(&state.apply(14, Command::DeleteTopic { name: "a.b".into() })), kafka::UNKNOWN_TOPIC_OR_PARTITION);
-    assert_eq!(kafka_code(&state.apply(15, topic("d", 7, 1))), kafka::INVALID_REQUEST, "a deleted topic's id is never used again");
-    assert_eq!(kafka_code(&state.apply(16, Command::DeleteTopic { name: CONSUMER_OFFSETS.into() })), kafka::INVALID_REQUEST);
-    let Command::CreateTopic(mut two) = topic("e", 9, 1) else { unreachable!() };
+    assert_eq!(
+        kafka_code(&state.apply(13, Command::DeleteTopic { name: "a.b".into() })),
+        0
+    );
+    assert_eq!(
+        kafka_code(&state.apply(14, Command::DeleteTopic { name: "a.b".into() })),
+        kafka::UNKNOWN_TOPIC_OR_PARTITION
+    );
+    assert_eq!(
+        kafka_code(&state.apply(15, topic("d", 7, 1))),
+        kafka::INVALID_REQUEST,
+        "a deleted topic's id is never used again"
+    );
+    assert_eq!(
+        kafka_code(&state.apply(
+            16,
+            Command::DeleteTopic {
+                name: CONSUMER_OFFSETS.into()
+            }
+        )),
+        kafka::INVALID_REQUEST
+    );
+    let Command::CreateTopic(mut two) = topic("e", 9, 1) else {
+        unreachable!()
+    };
     two.replication_factor = 2;
-    assert_eq!(kafka_code(&state.apply(17, Command::CreateTopic(two))), kafka::INVALID_REPLICATION_FACTOR, "east has one broker");
+    assert_eq!(
+        kafka_code(&state.apply(17, Command::CreateTopic(two))),
+        kafka::INVALID_REPLICATION_FACTOR,
+        "east has one broker"
+    );
 }
 
 #[test]
 fn copies_are_spread_over_each_regions_brokers() {
     let mut state = fleet();
-    state.apply(4, Command::RegisterNode { node: node(3, "east", 3) });
-    state.apply(5, Command::RegisterNode { node: node(4, "east", 4) });
-    let Command::CreateTopic(mut wide) = topic("t", 9, 6) else { unreachable!() };
+    state.apply(
+        4,
+        Command::RegisterNode {
+            node: node(3, "east", 3),
+        },
+    );
+    state.apply(
+        5,
+        Command::RegisterNode {
+            node: node(4, "east", 4),
+        },
+    );
+    let Command::CreateTopic(mut wide) = topic("t", 9, 6) else {
+        unreachable!()
+    };
     wide.replication_factor = 2;
     state.apply(6, Command::CreateTopic(wide));
     let mut led: BTreeMap<NodeId, usize> = BTreeMap::new();
     for partition in &state.view.topics["t"].partitions {
         let east = &partition.replicas[&"east".into()];
-        assert_eq!((east.len(), partition.replicas[&"west".into()].len()), (2, 1));
+        assert_eq!(
+            (east.len(), partition.replicas[&"west".into()].len()),
+            (2, 1)
+        );
         assert_ne!(east[0], east[1]);
         assert_eq!(partition.leader, Some(east[0]));
         *led.entry(east[0]).or_default() += 1;
@@ -185,62 +367,25 @@ fn copies_are_spread_over_each_regions_brokers() {
 }
 
 #[test]
-fn a_move_makes_the_chosen_replicas_lead_in_new_epochs() {
-    let mut state = fleet();
-    state.apply(4, Command::RegisterNode { node: node(3, "west", 3) });
-    let Command::CreateTopic(new) = topic("t", 9, 1) else { unreachable!() };
-    state.apply(5, Command::CreateTopic(new));
-    state.view.topics.get_mut("t").unwrap().partitions[0].replicas.insert("west".into(), vec![NodeId(2), NodeId(3)]);
-    let at = TopicPartition::new(TopicId::from_u128(9), 0);
-    let promoted = || vec![Promoted { at, leader: NodeId(3), promotion: Promotion { epoch: LeaderEpoch(0), offset: 70 }, isr: vec![NodeId(2), NodeId(3)] }];
-    assert_eq!(refusal(&state.apply(6, move_at(2, promoted()))), codes::NO_FENCE);
-    state.apply(7, fence_at("west", 2, true));
-    assert_eq!(refusal(&state.apply(8, fence_at("east", 2, false))), codes::MOVE_UNDER_WAY);
-    state.apply(9, move_at(2, promoted()));
-    let group = &state.view.groups[&GroupName::default_group()];
-    assert_eq!((group.home.as_str(), group.epoch, group.fence.as_ref()), ("west", RegionEpoch(2), None));
-    assert_eq!(group.lossy_promotion(at), Some(70));
-    let partition = &state.view.topics["t"].partitions[0];
-    assert_eq!((partition.leader, partition.leader_epoch), (Some(NodeId(3)), LeaderEpoch(1)));
-    assert_eq!(partition.isr, [NodeId(3), NodeId(2)]);
-    assert_eq!(partition.head(&"west".into()), Some(NodeId(3)));
-    assert!(state.view.topics[CONSUMER_OFFSETS].partitions.iter().all(|p| p.leader == Some(NodeId(2))));
-    assert_eq!(state.view.listed_brokers().map(|n| n.id).collect::<Vec<_>>(), [NodeId(2), NodeId(3)]);
-    assert_eq!(state.apply(10, move_at(2, promoted())).outcome, Outcome::Done, "recognised when it comes twice");
-    assert_eq!(state.reports[&GroupName::default_group()].total_ms, 2_500);
-
-    let clamp = Clamp { consumer_group: "g".into(), topic: "t".into(), partition: 0, from: 80, to: 70 };
-    let add = || Command::AddClamps { group: GroupName::default_group(), epoch: RegionEpoch(2), clamps: vec![clamp.clone()] };
-    state.apply(11, add());
-    state.apply(12, add());
-    state.apply(13, Command::FinishMove { group: GroupName::default_group(), epoch: RegionEpoch(2) });
-    let report = &state.reports[&GroupName::default_group()];
-    assert_eq!((report.outcome.clone(), report.clamps.len()), (MoveOutcome::Done, 1));
-
-    state.apply(14, Command::RegisterNode { node: node(1, "east", 21) });
-    assert!(!state.view.regions[&"east".into()].lost, "it came back as a follower");
-    assert_eq!(state.view.topics["t"].partitions[0].leader, Some(NodeId(3)));
-}
-
-#[test]
-fn an_abort_lets_the_home_go_on_above_the_fence() {
-    let mut state = fleet();
-    state.apply(4, fence("west"));
-    let abort = || Command::AbortMove { group: GroupName::default_group(), epoch: RegionEpoch(2), reason: "WB-441: x".into(), fence_ms: 5, at_ms: 1_900 };
-    state.apply(5, abort());
-    let group = &state.view.groups[&GroupName::default_group()];
-    assert_eq!((group.home.as_str(), group.epoch, group.fence.as_ref()), ("east", RegionEpoch(3), None));
-    assert_eq!(state.view.topics[CONSUMER_OFFSETS].partitions[0].leader_epoch, LeaderEpoch(2));
-    assert_eq!(refusal(&state.apply(6, abort())), codes::NO_FENCE);
-    assert_eq!(refusal(&state.apply(7, move_at(2, vec![]))), codes::NO_FENCE, "a deposed leader's late move does nothing");
-    assert_eq!(refusal(&state.apply(8, fence("west"))), codes::PLAN_CHANGED);
-}
-
-#[test]
 fn producer_ids_are_never_given_twice() {
     let mut state = fleet();
     let version = state.view.version;
     let first = state.apply(4, Command::AllocateProducerIds);
-    assert_eq!(first, Applied { version, outcome: Outcome::ProducerIds { first: 0, len: 1_000 } });
-    assert_eq!(state.apply(5, Command::AllocateProducerIds).outcome, Outcome::ProducerIds { first: 1_000, len: 1_000 });
+    assert_eq!(
+        first,
+        Applied {
+            version,
+            outcome: Outcome::ProducerIds {
+                first: 0,
+                len: 1_000
+            }
+        }
+    );
+    assert_eq!(
+        state.apply(5, Command::AllocateProducerIds).outcome,
+        Outcome::ProducerIds {
+            first: 1_000,
+            len: 1_000
+        }
+    );
 }

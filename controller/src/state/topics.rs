@@ -17,8 +17,15 @@ const MAX_CONFIG_VALUE: usize = 4_096;
 
 impl State {
     pub(super) fn create_topic(&mut self, new: NewTopic) -> Change {
-        if self.view.topics.get(&new.name).is_some_and(|t| t.id == new.topic_id) {
-            return Change::hidden(Outcome::Topic { topic_id: new.topic_id });
+        if self
+            .view
+            .topics
+            .get(&new.name)
+            .is_some_and(|t| t.id == new.topic_id)
+        {
+            return Change::hidden(Outcome::Topic {
+                topic_id: new.topic_id,
+            });
         }
         let group = match self.check_create(&new) {
             Ok(group) => group,
@@ -26,7 +33,9 @@ impl State {
         };
         let copies = usize::try_from(new.replication_factor).unwrap_or(1);
         let count = usize::try_from(new.partitions).unwrap_or(0);
-        let partitions = (0..count).map(|i| assign::partition(&self.view, group, new.topic_id, i, copies)).collect();
+        let partitions = (0..count)
+            .map(|i| assign::partition(&self.view, group, new.topic_id, i, copies))
+            .collect();
         let topic = Topic {
             group: group.name.clone(),
             name: new.name.clone(),
@@ -37,7 +46,9 @@ impl State {
             internal: new.internal,
         };
         self.view.topics.insert(new.name, topic);
-        Change::shown(Outcome::Topic { topic_id: new.topic_id })
+        Change::shown(Outcome::Topic {
+            topic_id: new.topic_id,
+        })
     }
 
     /// Everything that could be refused, without creating; the group that the topic would belong to.
@@ -47,29 +58,57 @@ impl State {
             return refuse(kafka::INVALID_TOPIC_EXCEPTION, "topic names are 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-', and neither '.' nor '..'".to_owned());
         }
         if self.view.topics.contains_key(&new.name) {
-            return refuse(kafka::TOPIC_ALREADY_EXISTS, format!("topic {} already exists", new.name));
+            return refuse(
+                kafka::TOPIC_ALREADY_EXISTS,
+                format!("topic {} already exists", new.name),
+            );
         }
         // Kafka's metric names do not tell '.' from '_', so two topics may not differ only by that.
         let flat = new.name.replace('.', "_");
-        if let Some(other) = self.view.topics.keys().find(|name| name.replace('.', "_") == flat) {
-            return refuse(kafka::INVALID_TOPIC_EXCEPTION, format!("topic {} collides with {other}", new.name));
+        if let Some(other) = self
+            .view
+            .topics
+            .keys()
+            .find(|name| name.replace('.', "_") == flat)
+        {
+            return refuse(
+                kafka::INVALID_TOPIC_EXCEPTION,
+                format!("topic {} collides with {other}", new.name),
+            );
         }
-        if new.topic_id.is_nil() || self.deleted.contains(&new.topic_id) || self.view.topic_by_id(new.topic_id).is_some() {
-            return refuse(kafka::INVALID_REQUEST, "the topic id is nil or was used before".to_owned());
+        if new.topic_id.is_nil()
+            || self.deleted.contains(&new.topic_id)
+            || self.view.topic_by_id(new.topic_id).is_some()
+        {
+            return refuse(
+                kafka::INVALID_REQUEST,
+                "the topic id is nil or was used before".to_owned(),
+            );
         }
         if !(1..=MAX_PARTITIONS).contains(&new.partitions) {
-            return refuse(kafka::INVALID_PARTITIONS, format!("a topic has 1 to {MAX_PARTITIONS} partitions"));
+            return refuse(
+                kafka::INVALID_PARTITIONS,
+                format!("a topic has 1 to {MAX_PARTITIONS} partitions"),
+            );
         }
         check_configs(&new.configs)?;
         let Some(group) = self.view.groups.get(&GroupName::default_group()) else {
-            return refuse(kafka::INVALID_REQUEST, "the fleet is not bootstrapped yet".to_owned());
+            return refuse(
+                kafka::INVALID_REQUEST,
+                "the fleet is not bootstrapped yet".to_owned(),
+            );
         };
         let brokers = assign::brokers(&self.view, &group.home).len();
         let factor = new.replication_factor;
-        if !(1..=MAX_REPLICATION).contains(&factor) || usize::try_from(factor).unwrap_or(0) > brokers {
+        if !(1..=MAX_REPLICATION).contains(&factor)
+            || usize::try_from(factor).unwrap_or(0) > brokers
+        {
             return refuse(
                 kafka::INVALID_REPLICATION_FACTOR,
-                format!("replication factor {factor} counts copies inside one region: region {} has {brokers} brokers", group.home),
+                format!(
+                    "replication factor {factor} counts copies inside one region: region {} has {brokers} brokers",
+                    group.home
+                ),
             );
         }
         Ok(group)
@@ -77,8 +116,14 @@ impl State {
 
     pub(super) fn delete_topic(&mut self, name: &str) -> Change {
         match self.view.topics.get(name) {
-            None => Change::hidden(Outcome::kafka(kafka::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}"))),
-            Some(topic) if topic.internal => Change::hidden(Outcome::kafka(kafka::INVALID_REQUEST, format!("{name} is internal and stays"))),
+            None => Change::hidden(Outcome::kafka(
+                kafka::UNKNOWN_TOPIC_OR_PARTITION,
+                format!("there is no topic {name}"),
+            )),
+            Some(topic) if topic.internal => Change::hidden(Outcome::kafka(
+                kafka::INVALID_REQUEST,
+                format!("{name} is internal and stays"),
+            )),
             Some(topic) => {
                 let topic_id = topic.id;
                 self.deleted.insert(topic_id);
@@ -91,29 +136,50 @@ impl State {
     /// Everything that could be refused, without growing.
     pub fn check_partitions(&self, name: &str, total: i32) -> Result<&Topic, Outcome> {
         let Some(topic) = self.view.topics.get(name) else {
-            return Err(Outcome::kafka(kafka::UNKNOWN_TOPIC_OR_PARTITION, format!("there is no topic {name}")));
+            return Err(Outcome::kafka(
+                kafka::UNKNOWN_TOPIC_OR_PARTITION,
+                format!("there is no topic {name}"),
+            ));
         };
         if topic.internal {
-            return Err(Outcome::kafka(kafka::INVALID_REQUEST, format!("{name} is internal: its partition count is part of what it means")));
+            return Err(Outcome::kafka(
+                kafka::INVALID_REQUEST,
+                format!("{name} is internal: its partition count is part of what it means"),
+            ));
         }
         let now = topic.partitions.len();
         if total > MAX_PARTITIONS || usize::try_from(total).unwrap_or(0) <= now {
-            return Err(Outcome::kafka(kafka::INVALID_PARTITIONS, format!("{name} has {now} partitions; it can only grow, to at most {MAX_PARTITIONS}")));
+            return Err(Outcome::kafka(
+                kafka::INVALID_PARTITIONS,
+                format!(
+                    "{name} has {now} partitions; it can only grow, to at most {MAX_PARTITIONS}"
+                ),
+            ));
         }
         Ok(topic)
     }
 
     pub(super) fn create_partitions(&mut self, name: &str, total: i32) -> Change {
         let (topic_id, now, factor, group) = match self.check_partitions(name, total) {
-            Ok(topic) => (topic.id, topic.partitions.len(), topic.replication_factor, topic.group.clone()),
+            Ok(topic) => (
+                topic.id,
+                topic.partitions.len(),
+                topic.replication_factor,
+                topic.group.clone(),
+            ),
             Err(refusal) => return Change::hidden(refusal),
         };
         let Some(group) = self.view.groups.get(&group) else {
-            return Change::hidden(Outcome::kafka(kafka::UNKNOWN_SERVER_ERROR, format!("topic {name} is in no failover group")));
+            return Change::hidden(Outcome::kafka(
+                kafka::UNKNOWN_SERVER_ERROR,
+                format!("topic {name} is in no failover group"),
+            ));
         };
         let copies = usize::try_from(factor).unwrap_or(1);
         let total = usize::try_from(total).unwrap_or(now);
-        let added: Vec<_> = (now..total).map(|i| assign::partition(&self.view, group, topic_id, i, copies)).collect();
+        let added: Vec<_> = (now..total)
+            .map(|i| assign::partition(&self.view, group, topic_id, i, copies))
+            .collect();
         if let Some(topic) = self.view.topics.get_mut(name) {
             topic.partitions.extend(added);
         }
@@ -123,14 +189,23 @@ impl State {
 
 fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Outcome> {
     if configs.len() > MAX_CONFIGS {
-        return Err(Outcome::kafka(kafka::INVALID_CONFIG, format!("more than {MAX_CONFIGS} configs")));
+        return Err(Outcome::kafka(
+            kafka::INVALID_CONFIG,
+            format!("more than {MAX_CONFIGS} configs"),
+        ));
     }
     for (key, value) in configs {
         if key.is_empty() || key.len() > MAX_CONFIG_KEY || value.len() > MAX_CONFIG_VALUE {
-            return Err(Outcome::kafka(kafka::INVALID_CONFIG, format!("config {key:.40} is longer than is kept")));
+            return Err(Outcome::kafka(
+                kafka::INVALID_CONFIG,
+                format!("config {key:.40} is longer than is kept"),
+            ));
         }
         if key == "min.insync.replicas" && !value.parse::<i32>().is_ok_and(|n| n >= 1) {
-            return Err(Outcome::kafka(kafka::INVALID_CONFIG, format!("min.insync.replicas is a number from 1, not {value:.40}")));
+            return Err(Outcome::kafka(
+                kafka::INVALID_CONFIG,
+                format!("min.insync.replicas is a number from 1, not {value:.40}"),
+            ));
         }
     }
     Ok(())

@@ -6,8 +6,12 @@ use std::{
     time::Duration,
 };
 
-use whimbrel_fleet::{GroupName, HostPort, Incarnation, MoveMode, Node, NodeId, RegionName, TopicPartition, View};
-use whimbrel_rpc::controller::{ControllerClient, LeaseHolder, LeaseIdentity, PartitionPosition, PositionReport, Seal};
+use whimbrel_fleet::{
+    GroupName, HostPort, Incarnation, MoveMode, Node, NodeId, RegionName, TopicPartition, View,
+};
+use whimbrel_rpc::controller::{
+    ControllerClient, LeaseHolder, LeaseIdentity, PartitionPosition, PositionReport, Seal,
+};
 use whimbrel_runtime::{Shutdown, Tasks, random};
 
 use crate::harness::{Fleet, eventually};
@@ -40,12 +44,28 @@ impl Broker {
             admin: at,
         };
         let tasks = Tasks::new(Shutdown::new());
-        let client = ControllerClient::connect(fleet.addresses(party), None, &tasks, fleet.clock.clone());
+        let client =
+            ControllerClient::connect(fleet.addresses(party), None, &tasks, fleet.clock.clone());
         let registered = client.keep_registered(node.clone());
         eventually("a registration", || registered.borrow().is_done()).await;
-        let identity = LeaseIdentity { node: node.id, incarnation: node.incarnation, region: node.region.clone() };
-        let leases = LeaseHolder::new(fleet.addresses(party), identity, &tasks, fleet.clock.clone());
-        let broker = Self { client, leases, node, ends: Ends::default(), tasks };
+        let identity = LeaseIdentity {
+            node: node.id,
+            incarnation: node.incarnation,
+            region: node.region.clone(),
+        };
+        let leases = LeaseHolder::new(
+            fleet.addresses(party),
+            identity,
+            &tasks,
+            fleet.clock.clone(),
+        );
+        let broker = Self {
+            client,
+            leases,
+            node,
+            ends: Ends::default(),
+            tasks,
+        };
         broker.spawn(fleet);
         broker
     }
@@ -60,7 +80,9 @@ impl Broker {
 
     pub fn holds(&self) -> bool {
         let view = self.client.view().borrow().clone();
-        view.groups.get(&group()).is_some_and(|g| self.leases.check(&group(), g.epoch))
+        view.groups
+            .get(&group())
+            .is_some_and(|g| self.leases.check(&group(), g.epoch))
     }
 
     /// As a killed process: nothing more is said to anybody.
@@ -69,7 +91,12 @@ impl Broker {
     }
 
     fn spawn(&self, fleet: &Fleet) {
-        let (client, leases, node, ends) = (self.client.clone(), self.leases.clone(), self.node.clone(), Arc::clone(&self.ends));
+        let (client, leases, node, ends) = (
+            self.client.clone(),
+            self.leases.clone(),
+            self.node.clone(),
+            Arc::clone(&self.ends),
+        );
         let (clock, shutdown) = (fleet.clock.clone(), self.tasks.shutdown());
         self.tasks.spawn_ok("broker", async move {
             let mut view = client.view();
@@ -93,7 +120,9 @@ impl Broker {
 }
 
 fn obey(leases: &LeaseHolder, region: &RegionName, view: &View) {
-    let Some(g) = view.groups.get(&group()) else { return };
+    let Some(g) = view.groups.get(&group()) else {
+        return;
+    };
     if &g.home == region && g.fence.is_none() {
         leases.hold(&g.name, g.epoch, g.lease_ms, g.loss_mode);
     } else {
@@ -108,14 +137,22 @@ fn report(node: &Node, view: &View, ends: &BTreeMap<TopicPartition, i64>) -> Pos
             let at = TopicPartition::new(topic.id, index);
             let end_offset = ends.get(&at).copied().unwrap_or(0);
             let last_epoch = if end_offset == 0 { -1 } else { 0 };
-            report.partitions.push(PartitionPosition { at, end_offset, last_epoch, bytes: u64::try_from(end_offset).unwrap() * 10 });
+            report.partitions.push(PartitionPosition {
+                at,
+                end_offset,
+                last_epoch,
+                bytes: u64::try_from(end_offset).unwrap() * 10,
+            });
         }
     }
     if let Some(g) = view.groups.get(&group())
         && let Some(fence) = &g.fence
         && (g.home == node.region || fence.mode == MoveMode::Failover)
     {
-        report.seals.push(Seal { group: g.name.clone(), epoch: fence.epoch });
+        report.seals.push(Seal {
+            group: g.name.clone(),
+            epoch: fence.epoch,
+        });
     }
     report.behind_ms.insert(group(), 5);
     report

@@ -59,35 +59,75 @@ impl Fleet {
         let mut links = BTreeMap::new();
         for from in [1, 2, 3, TOOL, HOME] {
             for to in (1..=3).filter(|to| *to != from) {
-                links.insert((from, to), Link::to(listeners[&to].local_addr().unwrap(), &tasks).await);
+                links.insert(
+                    (from, to),
+                    Link::to(listeners[&to].local_addr().unwrap(), &tasks).await,
+                );
             }
         }
-        let mut fleet = Self { tasks, clock, options: BTreeMap::new(), running: BTreeMap::new(), links, _dir: dir };
+        let mut fleet = Self {
+            tasks,
+            clock,
+            options: BTreeMap::new(),
+            running: BTreeMap::new(),
+            links,
+            _dir: dir,
+        };
         for (id, listener) in listeners {
             let own = host_port(listener.local_addr().unwrap());
-            let voters = (1..=3).map(|to| (to, if to == id { own.clone() } else { host_port(fleet.links[&(id, to)].at) })).collect();
-            let mut options = Options::new(id, "east".into(), fleet._dir.path().join(id.to_string()), own, voters);
+            let voters = (1..=3)
+                .map(|to| {
+                    (
+                        to,
+                        if to == id {
+                            own.clone()
+                        } else {
+                            host_port(fleet.links[&(id, to)].at)
+                        },
+                    )
+                })
+                .collect();
+            let mut options = Options::new(
+                id,
+                "east".into(),
+                fleet._dir.path().join(id.to_string()),
+                own,
+                voters,
+            );
             options.lease_ms = LEASE_MS;
             options.heartbeat_ms = 100;
             options.election_min_ms = 500;
             options.election_max_ms = 1_000;
             options.drain_ms = 2_000;
             let regions = BTreeSet::from(["east".into(), "west".into()]);
-            options.bootstrap = Some(Bootstrap { fleet_id: "fleet-1".into(), regions, home: "east".into() });
+            options.bootstrap = Some(Bootstrap {
+                fleet_id: "fleet-1".into(),
+                regions,
+                home: "east".into(),
+            });
             fleet.options.insert(id, options.clone());
             let tasks = Tasks::new(Shutdown::new());
-            let handle = Service::start_on(listener, options, tasks.clone(), fleet.clock.clone()).await.unwrap();
+            let handle = Service::start_on(listener, options, tasks.clone(), fleet.clock.clone())
+                .await
+                .unwrap();
             fleet.running.insert(id, Running { handle, tasks });
         }
         fleet
     }
 
     pub fn addresses(&self, party: u64) -> Vec<HostPort> {
-        (1..=3).map(|to| host_port(self.links[&(party, to)].at)).collect()
+        (1..=3)
+            .map(|to| host_port(self.links[&(party, to)].at))
+            .collect()
     }
 
     pub fn client(&self, party: u64) -> ControllerClient {
-        ControllerClient::connect(self.addresses(party), Some("fleet-1".into()), &self.tasks, self.clock.clone())
+        ControllerClient::connect(
+            self.addresses(party),
+            Some("fleet-1".into()),
+            &self.tasks,
+            self.clock.clone(),
+        )
     }
 
     pub fn handle(&self, id: u64) -> &Handle {
@@ -104,14 +144,22 @@ impl Fleet {
     }
 
     pub async fn leader_other_than(&self, not: u64) -> u64 {
-        let find = || self.running.iter().find(|(id, r)| **id != not && r.handle.is_leader() && r.handle.view().version > 0).map(|(id, _)| *id);
+        let find = || {
+            self.running
+                .iter()
+                .find(|(id, r)| **id != not && r.handle.is_leader() && r.handle.view().version > 0)
+                .map(|(id, _)| *id)
+        };
         eventually("a leader", || find().is_some()).await;
         find().unwrap_or_else(|| panic!("the leader went away at once"))
     }
 
     pub async fn stop(&mut self, id: u64) {
         let running = self.running.remove(&id).unwrap();
-        assert_eq!(running.tasks.stop(Duration::from_secs(10)).await, Vec::<String>::new());
+        assert_eq!(
+            running.tasks.stop(Duration::from_secs(10)).await,
+            Vec::<String>::new()
+        );
     }
 
     pub async fn restart(&mut self, id: u64) {

@@ -17,14 +17,38 @@ async fn a_lease_outlives_the_leader_and_ends_without_a_majority() {
     let leader = fleet.leader().await;
     let broker = Broker::start(&fleet, HOME, 1, "east").await;
     eventually("a lease", || broker.holds()).await;
-    broker.leases.set_position(&group(), Position { records: 5_000, bytes: 1 << 22 });
-    eventually("a ceiling above the position", || broker.leases.covers(&group(), Position { records: 5_000, bytes: 1 << 22 })).await;
-    assert!(!broker.leases.covers(&group(), Position { records: 50_000_000, bytes: 0 }));
+    broker.leases.set_position(
+        &group(),
+        Position {
+            records: 5_000,
+            bytes: 1 << 22,
+        },
+    );
+    eventually("a ceiling above the position", || {
+        broker.leases.covers(
+            &group(),
+            Position {
+                records: 5_000,
+                bytes: 1 << 22,
+            },
+        )
+    })
+    .await;
+    assert!(!broker.leases.covers(
+        &group(),
+        Position {
+            records: 50_000_000,
+            bytes: 0
+        }
+    ));
 
     fleet.stop(leader).await;
     let begun = fleet.clock.boot_ms();
     while fleet.clock.boot_ms() - begun < LEASE_MS * 2 {
-        assert!(broker.holds(), "two voters are a majority and need no leader");
+        assert!(
+            broker.holds(),
+            "two voters are a majority and need no leader"
+        );
         fleet.clock.sleep(Duration::from_millis(10)).await;
     }
     let other = if leader == 1 { 2 } else { 1 };
@@ -44,7 +68,11 @@ async fn a_process_that_was_stopped_past_its_lease_holds_nothing_when_it_wakes()
     // A second holder of the same identity on a clock that the test owns: CLOCK_BOOTTIME goes on while
     // the process does not run.
     let (clock, tasks) = (Clock::manual(), Tasks::new(Shutdown::new()));
-    let identity = LeaseIdentity { node: broker.node.id, incarnation: broker.incarnation(), region: "east".into() };
+    let identity = LeaseIdentity {
+        node: broker.node.id,
+        incarnation: broker.incarnation(),
+        region: "east".into(),
+    };
     let holder = LeaseHolder::new(fleet.addresses(HOME), identity, &tasks, clock.clone());
     let epoch = RegionEpoch(1);
     holder.hold(&group(), epoch, LEASE_MS, LossMode::Exact);
@@ -52,7 +80,10 @@ async fn a_process_that_was_stopped_past_its_lease_holds_nothing_when_it_wakes()
     clock.advance(Duration::from_millis(LEASE_MS - 1));
     assert!(holder.check(&group(), epoch));
     clock.advance(Duration::from_millis(LEASE_MS));
-    assert!(!holder.check(&group(), epoch), "nothing is allowed before a voter has answered again");
+    assert!(
+        !holder.check(&group(), epoch),
+        "nothing is allowed before a voter has answered again"
+    );
     assert!(!holder.covers(&group(), Position::default()));
     eventually("the lease is renewed", || {
         clock.advance(Duration::from_millis(1));

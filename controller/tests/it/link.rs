@@ -42,7 +42,9 @@ impl Link {
 }
 
 async fn carry(mut inside: TcpStream, target: SocketAddr) {
-    let Ok(mut outside) = TcpStream::connect(target).await else { return };
+    let Ok(mut outside) = TcpStream::connect(target).await else {
+        return;
+    };
     inside.set_nodelay(true).unwrap();
     outside.set_nodelay(true).unwrap();
     let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;

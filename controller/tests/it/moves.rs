@@ -1,7 +1,8 @@
 //! Moves end to end, with brokers that only report.
 
 use whimbrel_fleet::{
-    AcceptLoss, Clamp, LossBound, MoveMode, MoveReport, NodeId, Position, RegionEpoch, TopicPartition, moves::MoveOutcome,
+    AcceptLoss, Clamp, LossBound, MoveMode, MoveReport, NodeId, Position, RegionEpoch,
+    TopicPartition, moves::MoveOutcome,
 };
 use whimbrel_rpc::{
     controller::{ControlError, ControllerClient, MoveRequest, NewTopic},
@@ -25,7 +26,10 @@ async fn finished(client: &ControllerClient) -> MoveReport {
 }
 
 /// East with broker 1 and 100 records, west with broker 2 and `west` of them.
-async fn two_regions(fleet: &Fleet, west: i64) -> (ControllerClient, Broker, Broker, TopicPartition) {
+async fn two_regions(
+    fleet: &Fleet,
+    west: i64,
+) -> (ControllerClient, Broker, Broker, TopicPartition) {
     let client = fleet.client(TOOL);
     let east = Broker::start(fleet, HOME, 1, "east").await;
     let far = Broker::start(fleet, TOOL, 2, "west").await;
@@ -34,23 +38,56 @@ async fn two_regions(fleet: &Fleet, west: i64) -> (ControllerClient, Broker, Bro
     east.set_end(at, 100);
     far.set_end(at, west);
     let view = client.view();
-    eventually("the topic in the view", || view.borrow().version >= created.version).await;
+    eventually("the topic in the view", || {
+        view.borrow().version >= created.version
+    })
+    .await;
     eventually("a lease", || east.holds()).await;
-    east.leases.set_position(&group(), Position { records: 100, bytes: 1_000 });
-    eventually("the ceiling", || east.leases.covers(&group(), Position { records: 100, bytes: 1_000 })).await;
+    east.leases.set_position(
+        &group(),
+        Position {
+            records: 100,
+            bytes: 1_000,
+        },
+    );
+    eventually("the ceiling", || {
+        east.leases.covers(
+            &group(),
+            Position {
+                records: 100,
+                bytes: 1_000,
+            },
+        )
+    })
+    .await;
     // Every voter has granted a ceiling and the leader has heard both brokers: whoever dies next, the
     // numbers are there.
     for address in fleet.addresses(TOOL) {
-        let mut voter = VoterClient::connect(format!("http://{address}")).await.unwrap();
-        let ask = || CeilingsRequest { fleet_id: "fleet-1".into(), group: group().to_string() };
-        while voter.ceilings(ask()).await.unwrap().into_inner().held.iter().all(|held| held.records < 100) {
+        let mut voter = VoterClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        let ask = || CeilingsRequest {
+            fleet_id: "fleet-1".into(),
+            group: group().to_string(),
+        };
+        while voter
+            .ceilings(ask())
+            .await
+            .unwrap()
+            .into_inner()
+            .held
+            .iter()
+            .all(|held| held.records < 100)
+        {
             tokio::task::yield_now().await;
         }
     }
     let request = MoveRequest::new(group(), "west".into(), MoveMode::Failover);
     loop {
         let plan = client.plan_move(&request).await.unwrap();
-        if plan.home.is_some_and(|home| home.records == 100) && plan.target.records == u64::try_from(west).unwrap() {
+        if plan.home.is_some_and(|home| home.records == 100)
+            && plan.target.records == u64::try_from(west).unwrap()
+        {
             break;
         }
     }
@@ -67,50 +104,95 @@ async fn a_failover_states_its_bound_and_promotes_what_is_there() {
     request.declare_lost = true;
     let plan = client.plan_move(&request).await.unwrap();
     assert_eq!(plan.refused, Vec::<String>::new());
-    let LossBound::AtMost(bound) = plan.bound else { panic!("{plan:?}") };
-    assert!((30..=2_000).contains(&bound.records), "30 are missing, and what was reserved ahead: {bound:?}");
+    let LossBound::AtMost(bound) = plan.bound else {
+        panic!("{plan:?}")
+    };
+    assert!(
+        (30..=2_000).contains(&bound.records),
+        "30 are missing, and what was reserved ahead: {bound:?}"
+    );
     assert_eq!(plan.target.records, 70);
 
     let refused = client.apply_move(&request).await.unwrap_err();
     assert_eq!(refused.code(), Some("WB-439"), "{refused}");
     request.plan = Some("000000".into());
-    assert!(matches!(client.apply_move(&request).await, Err(ControlError::Aborted { .. })));
-    assert!(client.move_status(&group()).await.unwrap().is_none(), "nothing was fenced");
+    assert!(matches!(
+        client.apply_move(&request).await,
+        Err(ControlError::Aborted { .. })
+    ));
+    assert!(
+        client.move_status(&group()).await.unwrap().is_none(),
+        "nothing was fenced"
+    );
 
     request.plan = Some(plan.hash.clone());
     request.accept_loss = AcceptLoss::Records(bound.records);
     client.apply_move(&request).await.unwrap();
-    assert_eq!(client.apply_move(&request).await.unwrap().hash, plan.hash, "recognised when it comes twice");
+    assert_eq!(
+        client.apply_move(&request).await.unwrap().hash,
+        plan.hash,
+        "recognised when it comes twice"
+    );
     let view = client.view();
-    eventually("the new home", || view.borrow().groups[&group()].home.as_str() == "west").await;
-    let clamp = Clamp { consumer_group: "g".into(), topic: "t".into(), partition: 0, from: 90, to: 70 };
-    client.report_clamps(&group(), RegionEpoch(2), std::slice::from_ref(&clamp)).await.unwrap();
+    eventually("the new home", || {
+        view.borrow().groups[&group()].home.as_str() == "west"
+    })
+    .await;
+    let clamp = Clamp {
+        consumer_group: "g".into(),
+        topic: "t".into(),
+        partition: 0,
+        from: 90,
+        to: 70,
+    };
+    client
+        .report_clamps(&group(), RegionEpoch(2), std::slice::from_ref(&clamp))
+        .await
+        .unwrap();
     let report = finished(&client).await;
     assert_eq!(report.outcome, MoveOutcome::Done);
     assert_eq!(report.clamps, [clamp]);
     assert!(report.fence_ms >= LEASE_MS, "{report:?}");
     let now = view.borrow().clone();
     let partition = &now.topics["t"].partitions[0];
-    assert_eq!((partition.leader, partition.isr.clone()), (Some(NodeId(2)), vec![NodeId(2)]));
+    assert_eq!(
+        (partition.leader, partition.isr.clone()),
+        (Some(NodeId(2)), vec![NodeId(2)])
+    );
     assert_eq!(now.groups[&group()].lossy_promotion(at), Some(70));
-    assert_eq!(now.listed_brokers().map(|n| n.id).collect::<Vec<_>>(), [NodeId(2)]);
+    assert_eq!(
+        now.listed_brokers().map(|n| n.id).collect::<Vec<_>>(),
+        [NodeId(2)]
+    );
     eventually("the new home has the lease", || west.holds()).await;
 
-    // The old home comes back as a follower, and with the same records takes the group back.
-    let east = Broker::start(&fleet, HOME, 1, "east").await;
+    take_back(&fleet, &client, &west, at).await;
+    west.kill().await;
+    fleet.end().await;
+}
+
+/// The old home comes back as a follower, and with the same records takes the group back.
+async fn take_back(fleet: &Fleet, client: &ControllerClient, west: &Broker, at: TopicPartition) {
+    let view = client.view();
+    let east = Broker::start(fleet, HOME, 1, "east").await;
     east.set_end(at, 70);
-    eventually("east is listed again", || view.borrow().listed_brokers().count() == 2).await;
+    eventually("east is listed again", || {
+        view.borrow().listed_brokers().count() == 2
+    })
+    .await;
     assert!(!east.holds());
     let back = MoveRequest::new(group(), "east".into(), MoveMode::Failback);
     client.apply_move(&back).await.unwrap();
-    let report = finished(&client).await;
-    assert_eq!((report.outcome.clone(), report.bound), (MoveOutcome::Done, LossBound::AtMost(Position::default())), "{report:?}");
+    let report = finished(client).await;
+    assert_eq!(
+        (report.outcome.clone(), report.bound),
+        (MoveOutcome::Done, LossBound::AtMost(Position::default())),
+        "{report:?}"
+    );
     eventually("east has the lease", || east.holds()).await;
     assert!(!west.holds());
     assert_eq!(view.borrow().groups[&group()].epoch, RegionEpoch(3));
     east.kill().await;
-    west.kill().await;
-    fleet.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,9 +203,15 @@ async fn a_switchover_that_does_not_drain_aborts_and_the_home_goes_on() {
     let request = MoveRequest::new(group(), "west".into(), MoveMode::Switchover);
     client.apply_move(&request).await.unwrap();
     let report = finished(&client).await;
-    assert!(matches!(&report.outcome, MoveOutcome::Aborted { reason } if reason.starts_with("WB-442")), "{report:?}");
+    assert!(
+        matches!(&report.outcome, MoveOutcome::Aborted { reason } if reason.starts_with("WB-442")),
+        "{report:?}"
+    );
     let view = client.view();
-    eventually("the epoch above the fence", || view.borrow().groups[&group()].epoch == RegionEpoch(3)).await;
+    eventually("the epoch above the fence", || {
+        view.borrow().groups[&group()].epoch == RegionEpoch(3)
+    })
+    .await;
     assert_eq!(view.borrow().groups[&group()].home.as_str(), "east");
     eventually("the home has its lease again", || east.holds()).await;
 
@@ -132,7 +220,16 @@ async fn a_switchover_that_does_not_drain_aborts_and_the_home_goes_on() {
     let report = finished(&client).await;
     assert_eq!(report.outcome, MoveOutcome::Done, "{report:?}");
     assert!(report.fence_ms < 2_000, "{report:?}");
-    assert_eq!(report.partitions.iter().find(|p| p.at == at).unwrap().promotion.offset, 100);
+    assert_eq!(
+        report
+            .partitions
+            .iter()
+            .find(|p| p.at == at)
+            .unwrap()
+            .promotion
+            .offset,
+        100
+    );
     eventually("west has the lease", || west.holds()).await;
     east.kill().await;
     west.kill().await;
@@ -151,7 +248,10 @@ async fn a_home_cut_off_together_with_the_old_leader_gets_no_lease_once_the_move
         fleet.link(HOME, other, true);
     }
     fleet.leader_other_than(leader).await;
-    eventually("the cut-off leader no longer calls itself one", || !fleet.handle(leader).is_leader()).await;
+    eventually("the cut-off leader no longer calls itself one", || {
+        !fleet.handle(leader).is_leader()
+    })
+    .await;
     let mut request = MoveRequest::new(group(), "west".into(), MoveMode::Failover);
     request.accept_loss = AcceptLoss::Unknown;
     client.apply_move(&request).await.unwrap();
@@ -177,9 +277,15 @@ async fn a_home_cut_off_together_with_the_old_leader_gets_no_lease_once_the_move
         fleet.link(HOME, other, false);
     }
     let seen = east.client.view();
-    eventually("the old home sees the move", || seen.borrow().groups[&group()].home.as_str() == "west").await;
+    eventually("the old home sees the move", || {
+        seen.borrow().groups[&group()].home.as_str() == "west"
+    })
+    .await;
     assert!(!east.leases.check(&group(), RegionEpoch(1)));
-    eventually("the old leader has applied it", || fleet.handle(leader).view().groups[&group()].epoch == RegionEpoch(2)).await;
+    eventually("the old leader has applied it", || {
+        fleet.handle(leader).view().groups[&group()].epoch == RegionEpoch(2)
+    })
+    .await;
     east.kill().await;
     west.kill().await;
     fleet.end().await;
@@ -198,7 +304,10 @@ async fn a_move_goes_on_after_the_leader_dies_behind_the_fence() {
     let report = finished(&client).await;
     // The new leader waits the fence out again. It and the one voter left both named a ceiling.
     assert_eq!(report.outcome, MoveOutcome::Done, "{report:?}");
-    assert!(matches!(report.bound, LossBound::AtMost(p) if p.records >= 10), "{report:?}");
+    assert!(
+        matches!(report.bound, LossBound::AtMost(p) if p.records >= 10),
+        "{report:?}"
+    );
     eventually("west has the lease", || west.holds()).await;
     west.kill().await;
     fleet.end().await;

@@ -17,6 +17,7 @@ pub use client::ControllerClient;
 pub use error::{CODE_KEY, ControlError, LEADER_KEY};
 pub use lease::{LeaseHolder, LeaseIdentity, Tenure};
 pub use messages::{
-    FleetStatus, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock, RaftStatus, Registered, Seal, TopicChanged,
+    FleetStatus, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock,
+    RaftStatus, Registered, Seal, TopicChanged,
 };
 pub use registration::{Registration, SUPERSEDED};

@@ -13,7 +13,6 @@ pub mod replica;
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
-    clippy::wildcard_imports,
     unused_qualifications,
     reason = "generated"
 )]

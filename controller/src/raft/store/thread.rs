@@ -12,18 +12,47 @@ use crate::raft::TypeConfig;
 type Done<T> = oneshot::Sender<Result<T, Failed>>;
 
 pub(crate) enum Job {
-    SaveVote { vote: Vote, done: Done<()> },
-    ReadVote { done: Done<Option<Vote>> },
+    SaveVote {
+        vote: Vote,
+        done: Done<()>,
+    },
+    ReadVote {
+        done: Done<Option<Vote>>,
+    },
     /// Remembered, and written with the next transaction.
-    SaveCommitted { committed: Option<LogId> },
-    ReadCommitted { done: Done<Option<LogId>> },
-    Append { entries: Vec<Entry>, flushed: LogFlushed<TypeConfig> },
-    Read { from: u64, to: u64, bytes: usize, done: Done<Vec<Entry>> },
+    SaveCommitted {
+        committed: Option<LogId>,
+    },
+    ReadCommitted {
+        done: Done<Option<LogId>>,
+    },
+    Append {
+        entries: Vec<Entry>,
+        flushed: LogFlushed<TypeConfig>,
+    },
+    Read {
+        from: u64,
+        to: u64,
+        bytes: usize,
+        done: Done<Vec<Entry>>,
+    },
     /// (last purged, last present)
-    Ends { done: Done<(Option<LogId>, Option<LogId>)> },
-    Truncate { from: u64, done: Done<()> },
-    Purge { upto: LogId, done: Done<()> },
-    SaveSnapshot { meta: SnapshotMeta, data: Vec<u8>, done: Done<()> },
+    Ends {
+        done: Done<(Option<LogId>, Option<LogId>)>,
+    },
+    Truncate {
+        from: u64,
+        done: Done<()>,
+    },
+    Purge {
+        upto: LogId,
+        done: Done<()>,
+    },
+    SaveSnapshot {
+        meta: SnapshotMeta,
+        data: Vec<u8>,
+        done: Done<()>,
+    },
 }
 
 impl std::fmt::Debug for Job {
@@ -40,7 +69,11 @@ struct Writer {
 
 /// Works until the last sender is gone, then gives the lock back.
 pub(super) fn run(connection: Connection, mut queue: mpsc::Receiver<Job>, lock: File) {
-    let mut writer = Writer { connection, committed: None, committed_is_new: false };
+    let mut writer = Writer {
+        connection,
+        committed: None,
+        committed_is_new: false,
+    };
     while let Some(job) = queue.blocking_recv() {
         writer.work(job);
     }
@@ -89,8 +122,13 @@ impl Writer {
     }
 
     /// One transaction, on disk when this returns `Ok`.
-    fn write(&mut self, work: impl FnOnce(&Connection) -> Result<(), Failed>) -> Result<(), Failed> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    fn write(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<(), Failed>,
+    ) -> Result<(), Failed> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         work(&transaction)?;
         if self.committed_is_new {
             put(&transaction, "committed", &self.committed)?;
@@ -101,17 +139,23 @@ impl Writer {
     }
 
     fn get<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Failed> {
-        Ok(meta(&self.connection, key)?.map(|text| serde_json::from_slice(&text)).transpose()?)
+        Ok(meta(&self.connection, key)?
+            .map(|text| serde_json::from_slice(&text))
+            .transpose()?)
     }
 
     fn entries(&self, from: u64, to: u64, bytes: usize) -> Result<Vec<Entry>, Failed> {
         let rows = entry_rows(&self.connection, from, to, bytes)?;
-        rows.iter().map(|text| Ok(serde_json::from_slice(text)?)).collect()
+        rows.iter()
+            .map(|text| Ok(serde_json::from_slice(text)?))
+            .collect()
     }
 
     fn ends(&self) -> Result<(Option<LogId>, Option<LogId>), Failed> {
         let purged: Option<LogId> = self.get("purged")?;
-        let mut statement = self.connection.prepare_cached("SELECT entry FROM log ORDER BY idx DESC LIMIT 1")?;
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT entry FROM log ORDER BY idx DESC LIMIT 1")?;
         let mut rows = statement.query([])?;
         let last = match rows.next()? {
             None => purged,
@@ -126,7 +170,8 @@ fn put(connection: &Connection, key: &str, value: &impl serde::Serialize) -> Res
 }
 
 fn append(connection: &Connection, entries: &[Entry]) -> Result<(), Failed> {
-    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO log (idx, entry) VALUES (?1, ?2)")?;
+    let mut statement =
+        connection.prepare_cached("INSERT OR REPLACE INTO log (idx, entry) VALUES (?1, ?2)")?;
     for entry in entries {
         statement.execute((row_id(entry.log_id.index), serde_json::to_vec(entry)?))?;
     }

@@ -63,8 +63,15 @@ pub(super) fn channel(at: &HostPort) -> Option<Channel> {
 impl Calls {
     /// Addresses that are no valid URI authority are left out; they could never be reached.
     pub(super) fn new(voters: Vec<HostPort>, clock: Clock) -> Self {
-        let voters = voters.into_iter().filter_map(|at| channel(&at).map(|c| (at, c))).collect();
-        Self { voters, leader: AtomicUsize::new(0), clock }
+        let voters = voters
+            .into_iter()
+            .filter_map(|at| channel(&at).map(|c| (at, c)))
+            .collect();
+        Self {
+            voters,
+            leader: AtomicUsize::new(0),
+            clock,
+        }
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -77,10 +84,19 @@ impl Calls {
 
     pub(super) fn stub(&self, index: usize) -> Option<Stub> {
         let (_, channel) = self.voters.get(index)?;
-        Some(Stub::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES))
+        Some(
+            Stub::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES)
+                .max_encoding_message_size(MESSAGE_BYTES),
+        )
     }
 
-    pub(super) async fn leader<T, F, Fut>(&self, name: &'static str, again: Again, call: F) -> Result<T, ControlError>
+    pub(super) async fn leader<T, F, Fut>(
+        &self,
+        name: &'static str,
+        again: Again,
+        call: F,
+    ) -> Result<T, ControlError>
     where
         F: Fn(Stub) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -89,7 +105,13 @@ impl Calls {
     }
 
     /// As [`Self::leader`], with another deadline for each attempt.
-    pub(super) async fn leader_within<T, F, Fut>(&self, attempt: Duration, name: &'static str, again: Again, call: F) -> Result<T, ControlError>
+    pub(super) async fn leader_within<T, F, Fut>(
+        &self,
+        attempt: Duration,
+        name: &'static str,
+        again: Again,
+        call: F,
+    ) -> Result<T, ControlError>
     where
         F: Fn(Stub) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
@@ -103,7 +125,12 @@ impl Calls {
                 match self.attempt(attempt, name, index, &call).await {
                     Ok(answer) => return Ok(answer),
                     Err(Attempt::Final(error)) => return Err(error),
-                    Err(Attempt::Doubt(why)) if again == Again::Never => return Err(ControlError::Unknown { call: name, last: why }),
+                    Err(Attempt::Doubt(why)) if again == Again::Never => {
+                        return Err(ControlError::Unknown {
+                            call: name,
+                            last: why,
+                        });
+                    }
                     Err(Attempt::NotLeader(Some(hint))) if self.follow(index, &hint) => {
                         last = format!("{hint} was said to lead");
                     }
@@ -119,22 +146,37 @@ impl Calls {
             }
             let waited_ms = self.clock.boot_ms().saturating_sub(begun);
             if self.voters.is_empty() || u128::from(waited_ms) >= CALL.as_millis() {
-                return Err(ControlError::Unreachable { call: name, waited_ms, last });
+                return Err(ControlError::Unreachable {
+                    call: name,
+                    waited_ms,
+                    last,
+                });
             }
             self.clock.sleep(pause.next()).await;
         }
     }
 
-    async fn attempt<T, F, Fut>(&self, deadline: Duration, name: &'static str, index: usize, call: &F) -> Result<T, Attempt>
+    async fn attempt<T, F, Fut>(
+        &self,
+        deadline: Duration,
+        name: &'static str,
+        index: usize,
+        call: &F,
+    ) -> Result<T, Attempt>
     where
         F: Fn(Stub) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let Some(stub) = self.stub(index) else { return Err(Attempt::NotReached("no such voter".to_owned())) };
+        let Some(stub) = self.stub(index) else {
+            return Err(Attempt::NotReached("no such voter".to_owned()));
+        };
         match self.clock.within(deadline, call(stub)).await {
             Some(Ok(answer)) => Ok(answer.into_inner()),
             Some(Err(status)) => Err(judge(name, &status)),
-            None => Err(Attempt::Doubt(format!("no answer in {} ms", deadline.as_millis()))),
+            None => Err(Attempt::Doubt(format!(
+                "no answer in {} ms",
+                deadline.as_millis()
+            ))),
         }
     }
 
@@ -150,6 +192,7 @@ impl Calls {
     }
 
     fn advance(&self, from: usize) {
-        self.leader.store((from + 1) % self.voters.len().max(1), Ordering::Relaxed);
+        self.leader
+            .store((from + 1) % self.voters.len().max(1), Ordering::Relaxed);
     }
 }

@@ -12,7 +12,11 @@ pub const CODE_KEY: &str = "whimbrel-code";
 pub enum ControlError {
     /// No voter that leads was found before the deadline; nothing was done.
     #[error("{call}: no controller leader was reached in {waited_ms} ms (last: {last})")]
-    Unreachable { call: &'static str, waited_ms: u64, last: String },
+    Unreachable {
+        call: &'static str,
+        waited_ms: u64,
+        last: String,
+    },
     /// The request may or may not have taken effect: read again before doing anything else.
     #[error("{call}: the outcome is unknown ({last})")]
     Unknown { call: &'static str, last: String },
@@ -62,15 +66,29 @@ pub(super) enum Attempt {
 }
 
 pub(super) fn judge(call: &'static str, status: &Status) -> Attempt {
-    let text = |key: &str| status.metadata().get(key).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let text = |key: &str| {
+        status
+            .metadata()
+            .get(key)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned)
+    };
     let message = || status.message().to_owned();
     match status.code() {
         Code::FailedPrecondition => match text(CODE_KEY) {
-            Some(code) => Attempt::Final(ControlError::Refused { code, message: message() }),
+            Some(code) => Attempt::Final(ControlError::Refused {
+                code,
+                message: message(),
+            }),
             None => Attempt::NotLeader(text(LEADER_KEY).and_then(|at| at.parse().ok())),
         },
         Code::Aborted => Attempt::Final(ControlError::Aborted { message: message() }),
-        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => Attempt::Final(ControlError::Malformed { call, message: message() }),
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
+            Attempt::Final(ControlError::Malformed {
+                call,
+                message: message(),
+            })
+        }
         _ if never_sent(status) => Attempt::NotReached(message()),
         _ => Attempt::Doubt(format!("{}: {}", status.code(), status.message())),
     }
@@ -97,14 +115,25 @@ mod tests {
     #[test]
     fn a_coded_refusal_is_final_and_an_uncoded_one_points_to_the_leader() {
         let mut status = Status::failed_precondition("lost");
-        status.metadata_mut().insert(LEADER_KEY, "10.0.0.1:7000".parse().unwrap());
-        assert!(matches!(judge("x", &status), Attempt::NotLeader(Some(at)) if at == HostPort::new("10.0.0.1", 7000)));
-        status.metadata_mut().insert(CODE_KEY, "WB-403".parse().unwrap());
-        assert!(matches!(judge("x", &status), Attempt::Final(ControlError::Refused { code, .. }) if code == "WB-403"));
+        status
+            .metadata_mut()
+            .insert(LEADER_KEY, "10.0.0.1:7000".parse().unwrap());
+        assert!(
+            matches!(judge("x", &status), Attempt::NotLeader(Some(at)) if at == HostPort::new("10.0.0.1", 7000))
+        );
+        status
+            .metadata_mut()
+            .insert(CODE_KEY, "WB-403".parse().unwrap());
+        assert!(
+            matches!(judge("x", &status), Attempt::Final(ControlError::Refused { code, .. }) if code == "WB-403")
+        );
     }
 
     #[test]
     fn a_cut_connection_leaves_doubt() {
-        assert!(matches!(judge("x", &Status::unavailable("reset")), Attempt::Doubt(_)));
+        assert!(matches!(
+            judge("x", &Status::unavailable("reset")),
+            Attempt::Doubt(_)
+        ));
     }
 }

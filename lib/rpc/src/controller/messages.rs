@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use whimbrel_fleet::{AcceptLoss, GroupName, Incarnation, MoveMode, NodeId, RegionEpoch, RegionName, TopicId, TopicPartition, View};
+use whimbrel_fleet::{
+    AcceptLoss, GroupName, Incarnation, MoveMode, NodeId, RegionEpoch, RegionName, TopicId,
+    TopicPartition, View,
+};
 use whimbrel_runtime::random;
 
 use crate::{
@@ -78,7 +81,14 @@ pub struct MoveRequest {
 
 impl MoveRequest {
     pub fn new(group: GroupName, to: RegionName, mode: MoveMode) -> Self {
-        Self { group, to, mode, accept_loss: AcceptLoss::None, plan: None, declare_lost: false }
+        Self {
+            group,
+            to,
+            mode,
+            accept_loss: AcceptLoss::None,
+            plan: None,
+            declare_lost: false,
+        }
     }
 }
 
@@ -111,7 +121,13 @@ pub struct PositionReport {
 
 impl PositionReport {
     pub fn new(node: NodeId, incarnation: Incarnation) -> Self {
-        Self { node, incarnation, partitions: Vec::new(), seals: Vec::new(), behind_ms: BTreeMap::new() }
+        Self {
+            node,
+            incarnation,
+            partitions: Vec::new(),
+            seals: Vec::new(),
+            behind_ms: BTreeMap::new(),
+        }
     }
 }
 
@@ -121,8 +137,19 @@ impl From<PositionReport> for proto::PositionReport {
             node: report.node.0,
             incarnation: uuid_bytes(report.incarnation),
             partitions: report.partitions.into_iter().map(Into::into).collect(),
-            seals: report.seals.into_iter().map(|s| proto::Seal { group: s.group.to_string(), epoch: s.epoch.0 }).collect(),
-            behind_ms: report.behind_ms.into_iter().map(|(group, ms)| (group.to_string(), ms)).collect(),
+            seals: report
+                .seals
+                .into_iter()
+                .map(|s| proto::Seal {
+                    group: s.group.to_string(),
+                    epoch: s.epoch.0,
+                })
+                .collect(),
+            behind_ms: report
+                .behind_ms
+                .into_iter()
+                .map(|(group, ms)| (group.to_string(), ms))
+                .collect(),
         }
     }
 }
@@ -154,9 +181,24 @@ impl TryFrom<proto::PositionReport> for PositionReport {
         Ok(Self {
             node: NodeId(report.node),
             incarnation: uuid_from(&report.incarnation)?,
-            partitions: report.partitions.iter().map(position).collect::<Result<_, _>>()?,
-            seals: report.seals.into_iter().map(|s| Seal { group: s.group.into(), epoch: RegionEpoch(s.epoch) }).collect(),
-            behind_ms: report.behind_ms.into_iter().map(|(group, ms)| (group.into(), ms)).collect(),
+            partitions: report
+                .partitions
+                .iter()
+                .map(position)
+                .collect::<Result<_, _>>()?,
+            seals: report
+                .seals
+                .into_iter()
+                .map(|s| Seal {
+                    group: s.group.into(),
+                    epoch: RegionEpoch(s.epoch),
+                })
+                .collect(),
+            behind_ms: report
+                .behind_ms
+                .into_iter()
+                .map(|(group, ms)| (group.into(), ms))
+                .collect(),
         })
     }
 }

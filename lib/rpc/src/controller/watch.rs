@@ -28,41 +28,64 @@ pub(super) async fn run(inner: Arc<Inner>, shutdown: Shutdown) {
         match shutdown.unless(follow(&inner, index % voters)).await {
             None => return,
             Some(Ok(())) => pause.reset(),
-            Some(Err(status)) => tracing::debug!(voter = index % voters, %status, "the watch of the view ended"),
+            Some(Err(status)) => {
+                tracing::debug!(voter = index % voters, %status, "the watch of the view ended")
+            }
         }
         index += 1;
-        let _ = shutdown.unless(inner.calls.clock().sleep(pause.next())).await;
+        let _ = shutdown
+            .unless(inner.calls.clock().sleep(pause.next()))
+            .await;
     }
 }
 
 /// Reads one stream to its end; `Ok` when it brought at least one view.
 async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
-    let Some(mut stub) = inner.calls.stub(index) else { return Err(Status::internal("no such voter")) };
-    let request = WatchRequest { fleet_id: inner.fleet_id.clone() };
+    let Some(mut stub) = inner.calls.stub(index) else {
+        return Err(Status::internal("no such voter"));
+    };
+    let request = WatchRequest {
+        fleet_id: inner.fleet_id.clone(),
+    };
     let opened = inner.calls.clock().within(OPEN, stub.watch(request)).await;
-    let mut stream = opened.ok_or_else(|| Status::deadline_exceeded("the stream did not open"))??.into_inner();
+    let mut stream = opened
+        .ok_or_else(|| Status::deadline_exceeded("the stream did not open"))??
+        .into_inner();
     let mut text = Vec::new();
     let mut brought = false;
     while let Some(event) = next(inner, &mut stream).await? {
         if text.len() + event.page.len() > VIEW_BYTES {
-            return Err(Status::resource_exhausted("the view is longer than this process takes in"));
+            return Err(Status::resource_exhausted(
+                "the view is longer than this process takes in",
+            ));
         }
         text.extend_from_slice(&event.page);
         if !event.last {
             continue;
         }
-        let view: View = serde_json::from_slice(&text).map_err(|e| Status::internal(format!("unreadable view: {e}")))?;
+        let view: View = serde_json::from_slice(&text)
+            .map_err(|e| Status::internal(format!("unreadable view: {e}")))?;
         text.clear();
         brought = true;
-        if !inner.fleet_id.is_empty() && !view.fleet_id.is_empty() && view.fleet_id != inner.fleet_id {
+        if !inner.fleet_id.is_empty()
+            && !view.fleet_id.is_empty()
+            && view.fleet_id != inner.fleet_id
+        {
             return Err(Status::failed_precondition("a view of another fleet"));
         }
         take(inner, view);
     }
-    if brought { Ok(()) } else { Err(Status::unavailable("the stream ended before a view came")) }
+    if brought {
+        Ok(())
+    } else {
+        Err(Status::unavailable("the stream ended before a view came"))
+    }
 }
 
-async fn next(inner: &Inner, stream: &mut Streaming<WatchEvent>) -> Result<Option<WatchEvent>, Status> {
+async fn next(
+    inner: &Inner,
+    stream: &mut Streaming<WatchEvent>,
+) -> Result<Option<WatchEvent>, Status> {
     let event = inner.calls.clock().within(SILENCE, stream.message()).await;
     event.unwrap_or_else(|| Err(Status::deadline_exceeded("the stream fell silent")))
 }

@@ -14,14 +14,19 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tonic::transport::Channel;
-use whimbrel_fleet::{GroupName, HostPort, Incarnation, LossMode, NodeId, Position, RegionEpoch, RegionName, lease::Answer};
+use whimbrel_fleet::{
+    GroupName, HostPort, Incarnation, LossMode, NodeId, Position, RegionEpoch, RegionName,
+    lease::Answer,
+};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use super::tenure::{Change, Tenure};
 use crate::{
     address::uuid_bytes,
     controller::call::channel,
-    proto::controller::{LeaseReply, LeaseRequest, lease_reply::Verdict, voter_client::VoterClient},
+    proto::controller::{
+        LeaseReply, LeaseRequest, lease_reply::Verdict, voter_client::VoterClient,
+    },
 };
 
 /// Requests on their way to one voter: one that does not answer costs no more than these.
@@ -64,9 +69,18 @@ struct Slot {
 }
 
 impl LeaseHolder {
-    pub fn new(voters: Vec<HostPort>, identity: LeaseIdentity, tasks: &Tasks, clock: Clock) -> Self {
+    pub fn new(
+        voters: Vec<HostPort>,
+        identity: LeaseIdentity,
+        tasks: &Tasks,
+        clock: Clock,
+    ) -> Self {
         let voter_count = voters.len();
-        let voters = voters.iter().filter_map(channel).map(VoterClient::new).collect();
+        let voters = voters
+            .iter()
+            .filter_map(channel)
+            .map(VoterClient::new)
+            .collect();
         Self {
             inner: Arc::new(Inner {
                 voters,
@@ -90,10 +104,23 @@ impl LeaseHolder {
             slot.hurry.notify_one();
             return;
         }
-        let tenure = Tenure::new(epoch, lease_ms, mode, self.inner.voter_count, self.inner.clock.boot_ns());
-        let slot = Arc::new(Slot { tenure: Mutex::new(tenure), hurry: Notify::new(), stop: self.inner.tasks.shutdown().child() });
+        let tenure = Tenure::new(
+            epoch,
+            lease_ms,
+            mode,
+            self.inner.voter_count,
+            self.inner.clock.boot_ns(),
+        );
+        let slot = Arc::new(Slot {
+            tenure: Mutex::new(tenure),
+            hurry: Notify::new(),
+            stop: self.inner.tasks.shutdown().child(),
+        });
         groups.insert(group.clone(), Arc::clone(&slot));
-        self.inner.tasks.spawn_ok(format!("lease {group}"), renew(Arc::clone(&self.inner), group.clone(), slot));
+        self.inner.tasks.spawn_ok(
+            format!("lease {group}"),
+            renew(Arc::clone(&self.inner), group.clone(), slot),
+        );
     }
 
     /// Gives the lease up: from here on nothing is allowed, before any voter hears of it.
@@ -118,7 +145,9 @@ impl LeaseHolder {
     /// The sums are over fewer partitions now (one was deleted, or is led elsewhere) and may be lower.
     pub fn rebase_position(&self, group: &GroupName, position: Position) {
         if let Some(slot) = self.slot(group) {
-            slot.tenure.lock().rebase_position(position, self.inner.clock.boot_ns());
+            slot.tenure
+                .lock()
+                .rebase_position(position, self.inner.clock.boot_ns());
         }
     }
 
@@ -134,7 +163,11 @@ impl LeaseHolder {
     /// above a covered position may leave for another region either: the loss bound subtracts what is
     /// durable there, which must not count what was never reserved.
     pub fn covers(&self, group: &GroupName, position: Position) -> bool {
-        self.slot(group).is_some_and(|slot| slot.tenure.lock().covers(position, self.inner.clock.boot_ns()))
+        self.slot(group).is_some_and(|slot| {
+            slot.tenure
+                .lock()
+                .covers(position, self.inner.clock.boot_ns())
+        })
     }
 
     /// Ticks on every grant and loss: parked acks check again.
@@ -152,7 +185,12 @@ impl Inner {
         self.changed.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    fn request(&self, group: &GroupName, epoch: RegionEpoch, ceiling: whimbrel_fleet::Ceiling) -> LeaseRequest {
+    fn request(
+        &self,
+        group: &GroupName,
+        epoch: RegionEpoch,
+        ceiling: whimbrel_fleet::Ceiling,
+    ) -> LeaseRequest {
         LeaseRequest {
             fleet_id: String::new(),
             node: self.identity.node.0,
@@ -192,14 +230,26 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
                 let sequence = inner.sequence.fetch_add(1, Ordering::Relaxed) + 1;
                 // The instant of sending is taken before anything is sent.
                 let ceiling = tenure.begin(sequence, now);
-                (inner.request(&group, tenure.epoch(), ceiling), tenure.period_ms(), tenure.lease_ms())
+                (
+                    inner.request(&group, tenure.epoch(), ceiling),
+                    tenure.period_ms(),
+                    tenure.lease_ms(),
+                )
             };
             due_ns = now.saturating_add(period_ms.saturating_mul(1_000_000));
             last_ns = Some(now);
             for (voter, stub) in inner.voters.iter().enumerate() {
-                let Some(busy) = in_flight.get_mut(voter).filter(|n| **n < IN_FLIGHT) else { continue };
+                let Some(busy) = in_flight.get_mut(voter).filter(|n| **n < IN_FLIGHT) else {
+                    continue;
+                };
                 *busy += 1;
-                answers.push(ask(inner.clock.clone(), stub.clone(), request.clone(), voter, Duration::from_millis(lease_ms)));
+                answers.push(ask(
+                    inner.clock.clone(),
+                    stub.clone(),
+                    request.clone(),
+                    voter,
+                    Duration::from_millis(lease_ms),
+                ));
             }
             continue;
         }
@@ -232,20 +282,33 @@ fn hear(slot: &Slot, heard: &Heard) -> Change {
     }
 }
 
-async fn ask(clock: Clock, mut stub: VoterClient<Channel>, request: LeaseRequest, voter: usize, deadline: Duration) -> Heard {
+async fn ask(
+    clock: Clock,
+    mut stub: VoterClient<Channel>,
+    request: LeaseRequest,
+    voter: usize,
+    deadline: Duration,
+) -> Heard {
     let (epoch, sequence) = (RegionEpoch(request.epoch), request.ceiling_sequence);
     let reply = clock.within(deadline, stub.lease(request)).await;
     let answer = match reply {
         Some(Ok(reply)) => Some(verdict(&reply.into_inner())),
         Some(Err(_)) | None => None,
     };
-    Heard { epoch, sequence, voter, answer }
+    Heard {
+        epoch,
+        sequence,
+        voter,
+        answer,
+    }
 }
 
 fn verdict(reply: &LeaseReply) -> Answer {
     match reply.verdict() {
         Verdict::Yes => Answer::Yes,
-        Verdict::Fenced => Answer::Fenced { epoch: RegionEpoch(reply.epoch) },
+        Verdict::Fenced => Answer::Fenced {
+            epoch: RegionEpoch(reply.epoch),
+        },
         Verdict::Unknown => Answer::Unknown,
     }
 }

@@ -16,7 +16,10 @@ use whimbrel_fleet::{
 };
 
 /// The least that is asked for ahead of a busy broker, so that a burst does not wait for a round trip.
-const FLOOR: Position = Position { records: 1_000, bytes: 1 << 20 };
+const FLOOR: Position = Position {
+    records: 1_000,
+    bytes: 1 << 20,
+};
 /// A broker that was quiet for so long reserves nothing ahead: an idle group's loss bound is then exact,
 /// and its next write pays one round trip to the voters.
 const QUIET_NS: u64 = 5_000_000_000;
@@ -60,7 +63,13 @@ pub struct Tenure {
 }
 
 impl Tenure {
-    pub fn new(epoch: RegionEpoch, lease_ms: u64, mode: LossMode, voters: usize, now_ns: u64) -> Self {
+    pub fn new(
+        epoch: RegionEpoch,
+        lease_ms: u64,
+        mode: LossMode,
+        voters: usize,
+        now_ns: u64,
+    ) -> Self {
         Self {
             epoch,
             lease_ms,
@@ -117,7 +126,10 @@ impl Tenure {
 
     /// The broker's sums rose to `position`; a lower one is late news and ignored.
     pub fn set_position(&mut self, position: Position, now_ns: u64) {
-        let higher = Position { records: position.records.max(self.position.records), bytes: position.bytes.max(self.position.bytes) };
+        let higher = Position {
+            records: position.records.max(self.position.records),
+            bytes: position.bytes.max(self.position.bytes),
+        };
         if higher != self.position {
             self.position = higher;
             self.moved_ns = now_ns;
@@ -135,7 +147,11 @@ impl Tenure {
     /// Opens a renewal: what to ask every voter for.
     pub fn begin(&mut self, sequence: u64, now_ns: u64) -> Ceiling {
         let quiet = now_ns.saturating_sub(self.moved_ns) >= QUIET_NS;
-        let position = if quiet { self.position } else { ask_ahead(self.position, self.baseline, FLOOR) };
+        let position = if quiet {
+            self.position
+        } else {
+            ask_ahead(self.position, self.baseline, FLOOR)
+        };
         if now_ns.saturating_sub(self.baseline_ns) >= self.period_ms().saturating_mul(1_000_000) {
             self.baseline = self.position;
             self.baseline_ns = now_ns;
@@ -150,16 +166,32 @@ impl Tenure {
             *b = lower(a, *b);
         }
         self.asked.push_back((sequence, position));
-        self.rounds.insert(sequence, Round { sent_ns: now_ns, ceiling, yes: Vec::new(), fenced: Vec::new() });
+        self.rounds.insert(
+            sequence,
+            Round {
+                sent_ns: now_ns,
+                ceiling,
+                yes: Vec::new(),
+                fenced: Vec::new(),
+            },
+        );
         ceiling
     }
 
     /// One voter's answer to the renewal `sequence` that was sent for `epoch`.
-    pub fn answer(&mut self, epoch: RegionEpoch, sequence: u64, voter: usize, answer: &Answer) -> Change {
+    pub fn answer(
+        &mut self,
+        epoch: RegionEpoch,
+        sequence: u64,
+        voter: usize,
+        answer: &Answer,
+    ) -> Change {
         if epoch != self.epoch {
             return Change::Nothing;
         }
-        let Some(round) = self.rounds.get_mut(&sequence) else { return Change::Nothing };
+        let Some(round) = self.rounds.get_mut(&sequence) else {
+            return Change::Nothing;
+        };
         let needed = majority(self.voters);
         match answer {
             Answer::Yes if !round.yes.contains(&voter) => {
@@ -192,18 +224,32 @@ impl Tenure {
 
     /// True while an ack that brings the broker to `position` is allowed.
     pub fn covers(&self, position: Position, now_ns: u64) -> bool {
-        let limit = Ceiling { position: self.limit(), sequence: 0 };
+        let limit = Ceiling {
+            position: self.limit(),
+            sequence: 0,
+        };
         self.valid_at(now_ns) && limit.covers(position)
     }
 
     /// True when acks wait for a higher ceiling than any that was asked for.
     pub fn is_short(&self) -> bool {
-        let asked = self.asked.back().map_or(self.lease.ceiling.position, |(_, p)| *p);
-        !Ceiling { position: asked, sequence: 0 }.covers(self.position)
+        let asked = self
+            .asked
+            .back()
+            .map_or(self.lease.ceiling.position, |(_, p)| *p);
+        !Ceiling {
+            position: asked,
+            sequence: 0,
+        }
+        .covers(self.position)
     }
 
     fn limit(&self) -> Position {
-        self.asked.iter().fold(self.lease.ceiling.position, |limit, (_, asked)| lower(limit, *asked))
+        self.asked
+            .iter()
+            .fold(self.lease.ceiling.position, |limit, (_, asked)| {
+                lower(limit, *asked)
+            })
     }
 
     fn grant(&mut self, granted: Lease) {
@@ -218,7 +264,10 @@ impl Tenure {
 }
 
 fn lower(a: Position, b: Position) -> Position {
-    Position { records: a.records.min(b.records), bytes: a.bytes.min(b.bytes) }
+    Position {
+        records: a.records.min(b.records),
+        bytes: a.bytes.min(b.bytes),
+    }
 }
 
 #[cfg(test)]
@@ -263,7 +312,10 @@ mod tests {
         assert!(t.covers(at(150_000), MS));
         t.begin(2, 60 * MS);
         t.begin(3, 120 * MS);
-        assert!(!t.covers(at(51_001), 130 * MS), "a voter may hold 51,000 as the newest ceiling");
+        assert!(
+            !t.covers(at(51_001), 130 * MS),
+            "a voter may hold 51,000 as the newest ceiling"
+        );
         assert!(t.covers(at(51_000), 130 * MS));
         yes(&mut t, 3, 0);
         yes(&mut t, 3, 1);
@@ -285,7 +337,9 @@ mod tests {
     fn one_voter_with_a_fence_does_not_stop_the_others_but_two_do() {
         let mut t = tenure();
         t.begin(1, 0);
-        let fenced = Answer::Fenced { epoch: RegionEpoch(2) };
+        let fenced = Answer::Fenced {
+            epoch: RegionEpoch(2),
+        };
         assert_eq!(t.answer(RegionEpoch(1), 1, 0, &fenced), Change::Nothing);
         yes(&mut t, 1, 1);
         assert_eq!(yes(&mut t, 1, 2), Change::Granted);
@@ -313,9 +367,16 @@ mod tests {
         let mut t = tenure();
         t.begin(1, 0);
         yes(&mut t, 1, 0);
-        assert_eq!(t.answer(RegionEpoch(1), 1, 1, &Answer::Unknown), Change::Nothing);
+        assert_eq!(
+            t.answer(RegionEpoch(1), 1, 1, &Answer::Unknown),
+            Change::Nothing
+        );
         t.begin(2, 1_001 * MS);
-        assert_eq!(yes(&mut t, 1, 2), Change::Nothing, "the answer came after the lease's length");
+        assert_eq!(
+            yes(&mut t, 1, 2),
+            Change::Nothing,
+            "the answer came after the lease's length"
+        );
         assert!(!t.valid_at(0));
     }
 }
