@@ -60,8 +60,11 @@ impl Ceilings {
     }
 }
 
+/// Reserved by a broker that did not know yet where it stood.
+const EVERYTHING: u64 = u64::MAX;
+
 /// The highest position `node` may have acknowledged, from what `voters` voters answered; `None` unless
-/// a majority of them each name a ceiling for it.
+/// a majority of them each name a ceiling for it, and one that is a number.
 pub(crate) fn reserved(
     answers: &BTreeMap<u64, Vec<Held>>,
     node: NodeId,
@@ -90,6 +93,7 @@ pub(crate) fn reserved(
             records: a.records.max(b.records),
             bytes: a.bytes.max(b.bytes),
         })
+        .filter(|p| p.records != EVERYTHING)
 }
 
 #[cfg(test)]
@@ -130,6 +134,12 @@ mod tests {
         answers.insert(3, vec![held(2, 1, 50)]);
         assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 50);
         assert_eq!(reserved(&answers, NodeId(2), 3), None);
+        answers.insert(3, vec![held(2, 2, u64::MAX)]);
+        assert_eq!(
+            reserved(&answers, NodeId(1), 3),
+            None,
+            "it had not found its place yet"
+        );
     }
 
     #[test]

@@ -142,7 +142,9 @@ impl LeaseHolder {
         }
     }
 
-    /// The sums are over fewer partitions now (one was deleted, or is led elsewhere) and may be lower.
+    /// Where the broker stands, exactly. Call it right after [`Self::hold`] with the sums of what was
+    /// recovered (until then everything is reserved and a failover's bound is unknown), and again when
+    /// the sums are over other partitions: one was deleted, or is led elsewhere.
     pub fn rebase_position(&self, group: &GroupName, position: Position) {
         if let Some(slot) = self.slot(group) {
             slot.tenure

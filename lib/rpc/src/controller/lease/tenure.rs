@@ -5,6 +5,8 @@
 //! - nothing is covered beyond what the newest granted request reserved, nor beyond what any request
 //!   sent after it asked for: a voter may already hold that lower number as the newest, and the bound
 //!   of a failover is taken from it;
+//! - until the broker has said where it stands, everything is reserved: a number that was too low
+//!   would be the newest one a voter knows, and the bound of a failover would lie below the truth;
 //! - doubt (no answer, an unknown verdict) never extends anything.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +17,11 @@ use whimbrel_fleet::{
     lease::{Answer, Lease, majority},
 };
 
+/// Reserves whatever there may be; voters keep it, and a bound taken from it is unknown.
+const EVERYTHING: Position = Position {
+    records: u64::MAX,
+    bytes: u64::MAX,
+};
 /// The least that is asked for ahead of a busy broker, so that a burst does not wait for a round trip.
 const FLOOR: Position = Position {
     records: 1_000,
@@ -52,6 +59,8 @@ pub struct Tenure {
     mode: LossMode,
     voters: usize,
     position: Position,
+    /// False until the broker's sums are known in this tenure.
+    is_placed: bool,
     /// Where the broker stood one period ago, for the rate.
     baseline: Position,
     baseline_ns: u64,
@@ -76,6 +85,7 @@ impl Tenure {
             mode,
             voters,
             position: Position::default(),
+            is_placed: false,
             baseline: Position::default(),
             baseline_ns: now_ns,
             moved_ns: now_ns,
@@ -126,6 +136,9 @@ impl Tenure {
 
     /// The broker's sums rose to `position`; a lower one is late news and ignored.
     pub fn set_position(&mut self, position: Position, now_ns: u64) {
+        if !self.is_placed {
+            return self.rebase_position(position, now_ns);
+        }
         let higher = Position {
             records: position.records.max(self.position.records),
             bytes: position.bytes.max(self.position.bytes),
@@ -138,6 +151,7 @@ impl Tenure {
 
     /// The sums are over other partitions now and may be lower.
     pub fn rebase_position(&mut self, position: Position, now_ns: u64) {
+        self.is_placed = true;
         self.position = position;
         self.baseline = position;
         self.baseline_ns = now_ns;
@@ -147,7 +161,9 @@ impl Tenure {
     /// Opens a renewal: what to ask every voter for.
     pub fn begin(&mut self, sequence: u64, now_ns: u64) -> Ceiling {
         let quiet = now_ns.saturating_sub(self.moved_ns) >= QUIET_NS;
-        let position = if quiet {
+        let position = if !self.is_placed {
+            EVERYTHING
+        } else if quiet {
             self.position
         } else {
             ask_ahead(self.position, self.baseline, FLOOR)
@@ -277,7 +293,9 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn tenure() -> Tenure {
-        Tenure::new(RegionEpoch(1), 1_000, LossMode::Exact, 3, 0)
+        let mut tenure = Tenure::new(RegionEpoch(1), 1_000, LossMode::Exact, 3, 0);
+        tenure.set_position(at(0), 0);
+        tenure
     }
 
     fn at(records: u64) -> Position {
@@ -360,6 +378,19 @@ mod tests {
         assert!(!t.valid_at(1));
         assert!(!t.renew_terms(RegionEpoch(2), 1_000, LossMode::Exact));
         assert_eq!(t.epoch(), RegionEpoch(3));
+    }
+
+    #[test]
+    fn everything_is_reserved_until_the_broker_says_where_it_stands() {
+        let mut t = Tenure::new(RegionEpoch(1), 1_000, LossMode::Exact, 3, 0);
+        assert_eq!(t.begin(1, 0).position, EVERYTHING);
+        t.set_position(at(1_000_000), MS);
+        assert_eq!(t.begin(2, MS).position.records, 1_001_000);
+        assert!(!t.covers(at(1_000_000), MS), "no lease yet");
+        yes(&mut t, 1, 0);
+        yes(&mut t, 1, 1);
+        assert!(t.covers(at(1_001_000), MS));
+        assert!(!t.covers(at(1_001_001), MS), "the lower ask is under way");
     }
 
     #[test]
