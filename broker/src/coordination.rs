@@ -2,13 +2,13 @@
 //! partitions shut after a lossy move until group positions are clamped.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use parking_lot::Mutex;
-use whimbrel_fleet::{Clamp, FailoverGroup, GroupName, Move, naming::CONSUMER_OFFSETS};
+use whimbrel_fleet::{Clamp, FailoverGroup, GroupName, Move, RegionEpoch, naming::CONSUMER_OFFSETS};
 use whimbrel_runtime::Backoff;
 
 use crate::{
@@ -20,7 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Coordination {
     coordinator: OnceLock<Arc<Coordinator>>,
-    clamping: Mutex<BTreeSet<GroupName>>,
+    /// The newest region epoch of each group that began with a lossy move, and whether its clamps are done.
+    clamps: Mutex<BTreeMap<GroupName, (RegionEpoch, bool)>>,
 }
 
 impl Coordination {
@@ -47,19 +48,30 @@ impl Coordination {
 
     /// True while data partitions of the group wait for positions to be clamped.
     pub fn clamping(&self, group: &GroupName) -> bool {
-        self.clamping.lock().contains(group)
+        self.clamps.lock().get(group).is_some_and(|(_, done)| !done)
     }
 
-    /// The offsets partitions in `led` (with their leader epochs) are led from now on. With a lossy move
+    /// True once the positions were clamped to the move that began the group's present epoch.
+    pub fn is_clamped(&self, group: &FailoverGroup) -> bool {
+        self.clamps.lock().get(&group.name) == Some(&(group.epoch, true))
+    }
+
+    /// The offsets partitions in `led` (with their leader epochs) are led from now on. After a lossy move
     /// they are clamped to it first, and the group's data partitions open only after that.
-    pub fn lead(&self, broker: &Arc<Broker>, group: &FailoverGroup, led: Vec<(i32, i32)>, lossy: Option<Move>, risen: bool) {
+    pub fn lead(&self, broker: &Arc<Broker>, group: &FailoverGroup, led: Vec<(i32, i32)>, lossy: Option<&Move>) {
         let Some(coordinator) = self.coordinator.get() else { return };
-        let limits = lossy.as_ref().map(|m| Arc::new(limits(&broker.catalog(), m)));
+        let limits = lossy.map(|m| Arc::new(limits(&broker.catalog(), m)));
         for &(partition, leader_epoch) in &led {
             coordinator.lead(partition, leader_epoch, limits.clone());
         }
-        let Some(lossy) = lossy.filter(|_| risen) else { return };
-        self.clamping.lock().insert(group.name.clone());
+        let Some(lossy) = lossy.cloned() else { return };
+        {
+            let mut clamps = self.clamps.lock();
+            if clamps.get(&group.name).is_some_and(|(epoch, _)| *epoch >= group.epoch) {
+                return;
+            }
+            clamps.insert(group.name.clone(), (group.epoch, false));
+        }
         let (broker_, coordinator) = (Arc::clone(broker), Arc::clone(coordinator));
         let (group, shutdown) = (group.name.clone(), broker.tasks.shutdown());
         broker.tasks.spawn_ok(format!("clamps {group}"), async move {
@@ -74,7 +86,7 @@ async fn clamp(broker: &Arc<Broker>, coordinator: &Coordinator, group: &GroupNam
         // None: no longer led here, so its new leader does it.
         clamps.extend(coordinator.clamped(partition).await.unwrap_or_default().into_iter().map(clamp_of));
     }
-    broker.coordination.clamping.lock().remove(group);
+    broker.coordination.clamps.lock().insert(group.clone(), (lossy.epoch, true));
     let catalog = broker.catalog();
     let moved = catalog.view.groups.get(group).is_some_and(|g| g.epoch == lossy.epoch && g.fence.is_none());
     if moved {

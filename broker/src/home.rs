@@ -32,9 +32,12 @@ impl Home {
         *self.sum.lock()
     }
 
-    /// The led partitions changed: begins again from `sum`. Appends that race with it may be counted
-    /// twice, which reserves more, never less.
-    pub fn rebase(&self, sum: Position) {
-        *self.sum.lock() = sum;
+    /// The led partitions changed: begins again from what `measure` finds in their logs. It runs under the
+    /// lock that [`Self::add`] takes after the append, so a racing append is counted, perhaps twice, never
+    /// left out.
+    pub fn rebase(&self, measure: impl FnOnce() -> Position) -> Position {
+        let mut sum = self.sum.lock();
+        *sum = measure();
+        *sum
     }
 }

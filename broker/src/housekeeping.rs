@@ -11,8 +11,9 @@ use whimbrel_log::Health;
 use crate::{broker::Broker, partition::Partition};
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// Kafka's `log.flush.offset.checkpoint.interval.ms`.
-const CHECKPOINT_EVERY: u32 = 60;
+/// Kafka's `replica.high.watermark.checkpoint.interval.ms`: what was acknowledged is told from what was not
+/// by it, should this region come back with an orphan tail.
+const CHECKPOINT_EVERY: u32 = 5;
 /// Kafka's `producer.id.expiration.ms`.
 const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
 
@@ -43,7 +44,10 @@ async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
     }
     let now_ms = broker.clock.wall_ms();
     close_by_time(broker, partition, now_ms).await;
-    if let Some(start) = partition.log.retention_start(now_ms).filter(|_| partition.leads().is_some()) {
+    let offsets = partition.log.offsets();
+    // What is in the bucket alone is the tiering daemon's to propose.
+    let all_local = offsets.local_log_start == offsets.log_start;
+    if let Some(start) = partition.log.retention_start(now_ms).filter(|_| all_local && partition.leads().is_some()) {
         let start = start.min(partition.high_watermark());
         let _ = move_log_start(broker, partition, start).await;
     }

@@ -221,25 +221,17 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
     let home = broker.home(&group.name);
     let of_group = |p: &&Arc<Partition>| p.home.group == group.name;
     let rising: BTreeSet<_> = led.iter().filter(|r| r.partition.home.group == group.name).map(|r| r.partition.at).collect();
-    let mut position = Position::default();
-    for partition in catalog.partitions().filter(of_group) {
-        if partition.leads().is_some() || rising.contains(&partition.at) {
-            let own = partition.position();
-            position.records = position.records.saturating_add(own.records);
-            position.bytes = position.bytes.saturating_add(own.bytes);
-        }
-    }
+    let leading: Vec<_> = catalog.partitions().filter(of_group).filter(|p| p.leads().is_some() || rising.contains(&p.at)).collect();
+    let position = home.rebase(|| sum(&leading));
     if group.fence.is_none() && view.nodes.get(&broker.node).is_some_and(|n| n.incarnation == broker.incarnation) {
         broker.lease.hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
     }
-    home.rebase(position);
     broker.lease.rebase_position(&group.name, position);
-    for partition in catalog.partitions().filter(of_group) {
-        if partition.leads().is_some() && !rising.contains(&partition.at) {
-            partition.restamp(position, &group.sync_set);
-        }
+    for partition in leading.iter().filter(|p| !rising.contains(&p.at)) {
+        partition.restamp(position, &group.sync_set);
     }
-    let clamps = group.moves.last().filter(|m| m.epoch == group.epoch && m.lossy && m.to == broker.region).cloned();
+    let lossy = group.moves.last().filter(|m| m.epoch == group.epoch && m.lossy && m.to == broker.region);
+    let clamps = lossy.is_some() && !broker.coordination.is_clamped(group);
     let planned = group.fence.as_ref().is_some_and(|f| f.mode != MoveMode::Failover);
     let mut offsets = Vec::new();
     for rise in led.iter().filter(|r| rising.contains(&r.partition.at)) {
@@ -249,7 +241,7 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
             leader_epoch: rise.leader_epoch,
             region_epoch: group.epoch,
             epoch_start: partition.log.offsets().log_end,
-            open: group.fence.is_none() && (clamps.is_none() || is_offsets),
+            open: group.fence.is_none() && (!clamps || is_offsets),
         };
         partition.lead(terms, position, &group.sync_set, group.lossy_promotion(partition.at));
         if planned {
@@ -260,5 +252,12 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
             offsets.push((partition.at.partition, rise.leader_epoch));
         }
     }
-    broker.coordination.lead(broker, group, offsets, clamps, !rising.is_empty());
+    broker.coordination.lead(broker, group, offsets, lossy);
+}
+
+fn sum(partitions: &[&Arc<Partition>]) -> Position {
+    partitions.iter().map(|p| p.position()).fold(Position::default(), |sum, own| Position {
+        records: sum.records.saturating_add(own.records),
+        bytes: sum.bytes.saturating_add(own.bytes),
+    })
 }

@@ -45,8 +45,10 @@ impl Partition {
         state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         state.uncovered.clear();
         let end = self.log.offsets().log_end;
-        // What an earlier leader wrote counts as written by this one: it must be covered before it is shown.
-        if end > self.stream_end.load(Ordering::Acquire) {
+        // What an earlier leader wrote counts as written by this one: it must be covered before it goes out.
+        let shown = self.high_watermark();
+        self.stream_end.store(shown, Ordering::Release);
+        if end > shown {
             state.uncovered.push_back((end, position));
         }
         state.role = Role::Leader(terms);

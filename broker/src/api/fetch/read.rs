@@ -56,7 +56,9 @@ impl Part {
             return part;
         }
         if wanted.offset < offsets.log_start || wanted.offset > offsets.log_end {
-            part.fail(ErrorCode::OFFSET_OUT_OF_RANGE);
+            // A follower region's replica may simply not have it yet (KIP-392).
+            let ahead = wanted.offset > offsets.log_end && partition.leads().is_none();
+            part.fail(if ahead { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::OFFSET_OUT_OF_RANGE });
             return part;
         }
         if plan.committed_only {

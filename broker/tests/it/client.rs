@@ -1,0 +1,158 @@
+//! A Kafka client of a few lines: one request, one answer.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use whimbrel_wire::{
+    BatchBuilder, Batches, Budget, Decoder, ErrorCode, Message, RequestHeader,
+    frame::{decode_response_header, encode_request_frame},
+    messages::{
+        Request, create_topics,
+        fetch::{self, FetchPartition, FetchTopic},
+        list_offsets, metadata,
+        produce::{self, PartitionProduceData, PartitionProduceResponse, TopicProduceData},
+    },
+};
+
+use crate::fleet::eventually;
+
+pub struct Client {
+    pub stream: TcpStream,
+    correlation_id: i32,
+}
+
+impl Client {
+    pub async fn connect(to: SocketAddr) -> Self {
+        Self { stream: TcpStream::connect(to).await.unwrap(), correlation_id: 0 }
+    }
+
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        self.correlation_id += 1;
+        let header = RequestHeader { api_key: R::KEY, api_version: version, correlation_id: self.correlation_id, client_id: Some("test".into()) };
+        for chunk in encode_request_frame(&header, request) {
+            self.stream.write_all(&chunk).await.unwrap();
+        }
+        self.correlation_id
+    }
+
+    pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
+        let frame = self.frame().await.expect("an answer");
+        let budget = Budget::new(1 << 30);
+        let mut input = Decoder::new(frame, budget);
+        let correlation_id = decode_response_header(R::KEY, version, &mut input).unwrap();
+        let response = R::Response::decode(version, &mut input).unwrap();
+        input.finish().unwrap();
+        (correlation_id, response)
+    }
+
+    pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
+        let sent = self.send(version, &request).await;
+        let (answered, response) = self.receive::<R>(version).await;
+        assert_eq!(sent, answered);
+        response
+    }
+
+    /// `None` when the broker closed.
+    pub async fn frame(&mut self) -> Option<Bytes> {
+        let length = self.stream.read_u32().await.ok()?;
+        let mut frame = vec![0; length as usize];
+        self.stream.read_exact(&mut frame).await.ok()?;
+        Some(frame.into())
+    }
+
+    pub async fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> ErrorCode {
+        let config = |(name, value): &(&str, &str)| create_topics::CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) };
+        let topic = create_topics::CreatableTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            configs: configs.iter().map(config).collect(),
+            ..create_topics::CreatableTopic::default()
+        };
+        let request = create_topics::Request { topics: vec![topic], timeout_ms: 10_000, ..create_topics::Request::default() };
+        self.call(7, request).await.topics[0].error_code
+    }
+
+    pub async fn produce(&mut self, topic: &str, partition: i32, records: Bytes) -> PartitionProduceResponse {
+        let mut response = self.call(10, produce_request(topic, partition, records, -1)).await;
+        response.responses.remove(0).partition_responses.remove(0)
+    }
+
+    /// Produces until the broker leads.
+    pub async fn produce_ok(&mut self, topic: &str, partition: i32, records: Bytes) -> i64 {
+        eventually("an ack", async || {
+            let answer = self.produce(topic, partition, records.clone()).await;
+            assert!(answer.error_code.is_none() || answer.error_code.is_retryable(), "{}", answer.error_code);
+            answer.error_code.is_none().then_some(answer.base_offset)
+        })
+        .await
+    }
+
+    pub async fn fetch(&mut self, topic: &str, partition: i32, offset: i64, max_wait_ms: i32) -> fetch::PartitionData {
+        let request = fetch_request(topic, partition, offset, max_wait_ms);
+        let mut response = self.call(11, request).await;
+        response.responses.remove(0).partitions.remove(0)
+    }
+
+    /// The values of all records from `offset` to the high watermark.
+    pub async fn consume(&mut self, topic: &str, partition: i32, mut offset: i64) -> Vec<String> {
+        let mut values = Vec::new();
+        loop {
+            let data = self.fetch(topic, partition, offset, 0).await;
+            assert_eq!(data.error_code, ErrorCode::NONE);
+            if offset >= data.high_watermark {
+                return values;
+            }
+            for batch in Batches::new(data.records.unwrap()).map(Result::unwrap) {
+                batch.verify_crc().unwrap();
+                offset = batch.header.next_offset();
+                for record in whimbrel_wire::record::records(&batch, whimbrel_wire::codec::Limits::default()).unwrap() {
+                    values.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+                }
+            }
+        }
+    }
+
+    pub async fn offset_at(&mut self, topic: &str, partition: i32, timestamp: i64) -> list_offsets::ListOffsetsPartitionResponse {
+        let partition = list_offsets::ListOffsetsPartition { partition_index: partition, timestamp, ..list_offsets::ListOffsetsPartition::default() };
+        let topic = list_offsets::ListOffsetsTopic { name: topic.into(), partitions: vec![partition] };
+        let request = list_offsets::Request { replica_id: -1, topics: vec![topic], ..list_offsets::Request::default() };
+        self.call(11, request).await.topics.remove(0).partitions.remove(0)
+    }
+
+    pub async fn metadata(&mut self, topic: &str) -> metadata::Response {
+        let topic = metadata::MetadataRequestTopic { name: Some(topic.into()), ..metadata::MetadataRequestTopic::default() };
+        self.call(12, metadata::Request { topics: Some(vec![topic]), ..metadata::Request::default() }).await
+    }
+}
+
+pub fn produce_request(topic: &str, index: i32, records: Bytes, acks: i16) -> produce::Request {
+    let partition_data = vec![PartitionProduceData { index, records: Some(records) }];
+    let topic_data = vec![TopicProduceData { name: topic.into(), partition_data, ..TopicProduceData::default() }];
+    produce::Request { acks, timeout_ms: 5_000, topic_data, ..produce::Request::default() }
+}
+
+pub fn fetch_request(topic: &str, partition: i32, fetch_offset: i64, max_wait_ms: i32) -> fetch::Request {
+    let partition = FetchPartition { partition, fetch_offset, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+    let topics = vec![FetchTopic { topic: topic.into(), partitions: vec![partition], ..FetchTopic::default() }];
+    fetch::Request { max_wait_ms, min_bytes: 1, topics, ..fetch::Request::default() }
+}
+
+pub fn batch(values: &[&str]) -> Bytes {
+    build(BatchBuilder::new(0), values)
+}
+
+pub fn idempotent(producer_id: i64, sequence: i32, values: &[&str]) -> Bytes {
+    build(BatchBuilder::new(0).producer(producer_id, 0, sequence), values)
+}
+
+fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
+    for value in values {
+        builder.add(1_700_000_000_000, None, Some(value.as_bytes()), &[]).unwrap();
+    }
+    builder.finish().unwrap()
+}

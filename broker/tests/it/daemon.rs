@@ -1,0 +1,129 @@
+//! A tiering daemon without a bucket: keeps copies of slices in a folder and answers reads from them.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Channel};
+use whimbrel_fleet::{HostPort, TopicPartition};
+use whimbrel_rpc::proto::node::{
+    Extent, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
+    TruncateRequest, UploadableRequest,
+    broker_client::BrokerClient,
+    read_reply::Outcome,
+    tiering_server::{Tiering, TieringServer},
+};
+use whimbrel_runtime::{OnError, Shutdown, Tasks};
+
+/// Base offset -> (end offset, copy).
+type Kept = Arc<Mutex<BTreeMap<TopicPartition, BTreeMap<i64, (i64, PathBuf)>>>>;
+
+pub struct Daemon {
+    pub address: HostPort,
+    kept: Kept,
+    dir: PathBuf,
+    tasks: Tasks,
+    /// Reads answer `pending` until it is set.
+    pub thawed: Arc<std::sync::atomic::AtomicBool>,
+}
+
+struct Server {
+    kept: Kept,
+    thawed: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.tasks.shutdown().request();
+    }
+}
+
+impl Daemon {
+    pub async fn start(dir: PathBuf) -> Self {
+        std::fs::create_dir_all(&dir).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
+        let (kept, thawed) = (Kept::default(), Arc::default());
+        let tasks = Tasks::new(Shutdown::new());
+        let server = TieringServer::new(Server { kept: Arc::clone(&kept), thawed: Arc::clone(&thawed) });
+        let shutdown = tasks.shutdown();
+        let serving = async move {
+            let incoming = TcpListenerStream::new(listener);
+            tonic::transport::Server::builder().add_service(server).serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await }).await
+        };
+        tasks.spawn("daemon", OnError::Log, serving);
+        Self { address, kept, dir, tasks, thawed }
+    }
+
+    /// Copies everything that may go up; how many records that was.
+    pub async fn upload(&self, broker: &mut BrokerClient<Channel>, data_dir: &std::path::Path) -> u64 {
+        let tiered = self.extents();
+        let reply = broker.uploadable(UploadableRequest { tiered, max_slices: 100, wait_ms: 200 }).await.unwrap().into_inner();
+        let (mut records, mut tokens) = (0, Vec::new());
+        for slice in reply.slices {
+            let at = TopicPartition::try_from(slice.at.as_ref().unwrap()).unwrap();
+            let file = std::fs::read(data_dir.join(&slice.path)).unwrap();
+            let (from, length) = (slice.position as usize, slice.bytes as usize);
+            let copy = self.dir.join(format!("{}-{}", at.partition, slice.base_offset));
+            std::fs::write(&copy, &file[from..from + length]).unwrap();
+            self.kept.lock().unwrap().entry(at).or_default().insert(slice.base_offset, (slice.end_offset, copy));
+            records += slice.records;
+            tokens.push(slice.token);
+        }
+        broker.release(ReleaseRequest { tokens }).await.unwrap();
+        broker.tiered(TieredReport { verified: self.extents() }).await.unwrap();
+        records
+    }
+
+    fn extents(&self) -> Vec<Extent> {
+        let kept = self.kept.lock().unwrap();
+        let extent = |(at, slices): (&TopicPartition, &BTreeMap<i64, (i64, PathBuf)>)| Extent {
+            at: Some((*at).into()),
+            start_offset: *slices.keys().next().unwrap(),
+            end_offset: slices.values().map(|(end, _)| *end).max().unwrap(),
+        };
+        kept.iter().map(extent).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Tiering for Server {
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
+        let request = request.into_inner();
+        if !self.thawed.load(std::sync::atomic::Ordering::SeqCst) {
+            return Ok(Response::new(ReadReply { outcome: Outcome::Pending.into(), ..ReadReply::default() }));
+        }
+        let at = TopicPartition::try_from(request.at.as_ref().unwrap()).unwrap();
+        let kept = self.kept.lock().unwrap();
+        let found = kept.get(&at).and_then(|slices| slices.range(..=request.offset).next_back()).filter(|(_, (end, _))| *end > request.offset);
+        let Some((_, (end, path))) = found else {
+            return Ok(Response::new(ReadReply { outcome: Outcome::NotTiered.into(), ..ReadReply::default() }));
+        };
+        let all = Bytes::from(std::fs::read(path).unwrap());
+        let skip: usize = whimbrel_wire::Batches::new(all.clone()).map(Result::unwrap).take_while(|b| b.header.next_offset() <= request.offset).map(|b| b.bytes.len()).sum();
+        let range = Range {
+            path: path.display().to_string(),
+            position: skip as u64,
+            length: (all.len() - skip) as u64,
+            crc32c: crc32c::crc32c(&all[skip..]),
+            inline: Bytes::new(),
+        };
+        Ok(Response::new(ReadReply { outcome: Outcome::Ranges.into(), ranges: vec![range], next_offset: *end, detail: String::new() }))
+    }
+
+    async fn offset_for_timestamp(&self, _: Request<TimestampRequest>) -> Result<Response<TimestampReply>, Status> {
+        Ok(Response::new(TimestampReply { found: true, offset: 3, timestamp_ms: 1, leader_epoch: 0 }))
+    }
+
+    async fn store_orphan(&self, _: Request<OrphanRequest>) -> Result<Response<OrphanReply>, Status> {
+        Err(Status::unavailable("the bucket is away"))
+    }
+
+    async fn truncate(&self, _: Request<TruncateRequest>) -> Result<Response<TruncateReply>, Status> {
+        Ok(Response::new(TruncateReply::default()))
+    }
+}

@@ -1,0 +1,54 @@
+//! The smallest mirror: carries frames from one source broker to one sink broker.
+
+use std::net::SocketAddr;
+
+use whimbrel_fleet::{HostPort, RegionEpoch};
+use whimbrel_rpc::replica::{FromSink, FromSource, Hello, Purpose, Sink, Source, ToSink, ToSource, connect_sink, connect_source};
+use whimbrel_runtime::{Shutdown, Tasks, random};
+
+/// Ends when it is dropped.
+pub struct Mirror {
+    tasks: Tasks,
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        self.tasks.shutdown().request();
+    }
+}
+
+impl Mirror {
+    pub async fn start(source: SocketAddr, sink: SocketAddr, fleet_id: &str, epoch: RegionEpoch) -> Self {
+        let hello = |purpose| Hello { purpose, fleet_id: fleet_id.into(), region: "west".into(), incarnation: random::uuid() };
+        let at = |address: SocketAddr| HostPort::new("127.0.0.1", address.port());
+        let source = connect_source(&at(source), &hello(Purpose::Pull)).await.unwrap();
+        let sink = connect_sink(&at(sink), &hello(Purpose::Push)).await.unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        let shutdown = tasks.shutdown();
+        tasks.spawn_ok("mirror", async move {
+            let _ = shutdown.unless(carry(source, sink, epoch)).await;
+        });
+        Self { tasks }
+    }
+}
+
+async fn carry(mut source: Source, mut sink: Sink, region_epoch: RegionEpoch) -> Option<()> {
+    loop {
+        tokio::select! {
+            frame = sink.rx.recv() => match frame.ok()?? {
+                FromSink::Positions(positions) => for p in positions {
+                    source.tx.send(ToSource::Subscribe { at: p.at, lineage: p.lineage }).await.ok()?;
+                },
+                FromSink::Truncated { at, lineage, .. } => source.tx.send(ToSource::Subscribe { at, lineage }).await.ok()?,
+                FromSink::Credit { bytes } => source.tx.send(ToSource::Credit { bytes }).await.ok()?,
+                FromSink::Durable { at, end_offset } => source.tx.send(ToSource::Durable { at, end_offset }).await.ok()?,
+                FromSink::Gone(_) | FromSink::Refused { .. } => {}
+            },
+            frame = source.rx.recv() => match frame.ok()?? {
+                FromSource::Batches(batches) => sink.tx.send(ToSink::Batches(batches)).await.ok()?,
+                FromSource::Diverged { at, epoch, offset } => sink.tx.send(ToSink::Truncate { at, region_epoch, epoch, offset }).await.ok()?,
+                FromSource::Stopped { .. } => {}
+            },
+        }
+    }
+}
