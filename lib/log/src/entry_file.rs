@@ -102,7 +102,10 @@ impl<const N: usize> EntryFile<N> {
         self.flush(descriptors)?;
         descriptors
             .create(&self.slot)?
-            .set_len(self.flushed * N as u64)
+            .set_len(self.flushed * N as u64)?;
+        // Rarely needed again; the descriptor is worth more to a log.
+        self.slot.close();
+        Ok(())
     }
 
     pub(crate) fn get(&self, at: u64, descriptors: &Descriptors) -> io::Result<[u8; N]> {

@@ -24,6 +24,9 @@ use crate::types::{AppendContext, Appended};
 /// Bytes before and including the leader epoch.
 const PREFIX: usize = 16;
 
+/// Offsets in the indexes are i32, counted from the segment's base.
+const MOST_OFFSETS: i64 = i32::MAX as i64;
+
 /// A batch ready to be written: its header says the final offset and epoch.
 struct Ready {
     header: BatchHeader,
@@ -146,9 +149,10 @@ impl Log {
         let (mut rest, mut bytes) = (ready.as_slice(), 0);
         while let Some(first) = rest.first() {
             let mut size = first.header.size() as u64;
+            let base = first.header.base_offset;
             let fits = rest[1..].iter().take_while(|next| {
                 size = size.saturating_add(next.header.size() as u64);
-                size <= segment_bytes
+                size <= segment_bytes && next.header.last_offset() - base <= MOST_OFFSETS
             });
             let (run, behind) = rest.split_at(1 + fits.count());
             bytes += self.write(&mut writer, run, now_ms)?;
@@ -270,9 +274,6 @@ impl Log {
         let config = self.config();
         let segment = self.active();
         let size = segment.size();
-        if size == 0 {
-            return Ok(());
-        }
         let bytes: u64 = ready.iter().map(|batch| batch.header.size() as u64).sum();
         let last_offset = ready
             .last()
@@ -286,13 +287,19 @@ impl Log {
             .max()
             .unwrap_or(-1);
         let old = first_ms >= 0 && newest_ms.saturating_sub(first_ms) > config.segment_ms;
-        let far = last_offset.saturating_sub(segment.base) > i64::from(i32::MAX);
+        let far = last_offset.saturating_sub(segment.base) > MOST_OFFSETS;
         let full =
             size.saturating_add(bytes) > most || segment.index_is_full(config.segment_index_bytes);
-        if full || old || far {
-            self.roll_at(writer)
-                .map_err(|error| self.append_failed(&error))?;
-        }
+        let first_offset = ready
+            .first()
+            .map_or(segment.base, |first| first.header.base_offset);
+        let base = match size > 0 && (full || old) {
+            _ if far => first_offset,
+            true => self.state.read().log_end,
+            false => return Ok(()),
+        };
+        self.roll_at(writer, base)
+            .map_err(|error| self.append_failed(&error))?;
         Ok(())
     }
 

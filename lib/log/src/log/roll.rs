@@ -16,19 +16,20 @@ impl Log {
     pub fn roll(&self) -> Result<bool, LogError> {
         let mut writer = self.writer.lock();
         self.check_good()?;
-        self.roll_at(&mut writer)
+        let log_end = self.state.read().log_end;
+        self.roll_at(&mut writer, log_end)
             .map_err(|source| LogError::io(self.dir(), source))
     }
 
-    pub(crate) fn roll_at(&self, writer: &mut Writer) -> io::Result<bool> {
+    /// Begins a segment at `base`: the log end, or above it where a replica's next batch is.
+    pub(crate) fn roll_at(&self, writer: &mut Writer, base: i64) -> io::Result<bool> {
         let active = self.active();
-        let log_end = self.state.read().log_end;
-        if active.size() == 0 || log_end == active.base {
+        if base <= active.base {
             return Ok(false);
         }
         active.finish(&self.shared.descriptors)?;
-        self.store_producers(writer, log_end)?;
-        let segment = SegmentFile::create(self.dir(), log_end, &self.shared.descriptors)?;
+        self.store_producers(writer, base)?;
+        let segment = SegmentFile::create(self.dir(), base, &self.shared.descriptors)?;
         // Before anything in the new file can be seen by a sync.
         self.shared.note_names();
         let mut state = self.state.write();

@@ -22,7 +22,7 @@ pub(crate) fn encode(producers: &[ProducerState]) -> Vec<u8> {
     for producer in producers.iter().take(count.unsigned_abs() as usize) {
         let last = producer.batches.last();
         let delta = last.map_or(0, |b| {
-            i32::try_from(b.last_offset - b.base_offset).unwrap_or(0)
+            i32::try_from(b.last_offset.saturating_sub(b.base_offset)).unwrap_or(0)
         });
         out.extend_from_slice(&producer.producer_id.to_be_bytes());
         out.extend_from_slice(&producer.producer_epoch.to_be_bytes());

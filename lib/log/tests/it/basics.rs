@@ -477,3 +477,59 @@ fn pins_outlive_freeing_truncation_and_deletion() {
         Err(ReadError::Deleted { .. })
     ));
 }
+
+#[test]
+fn a_replica_takes_batches_that_lie_further_apart_than_an_index_can_say() {
+    let f = Fixture::new();
+    let at = [0, 5_000_000_000, 5_000_000_001, 12_000_000_000_i64];
+    let mut bytes = Vec::new();
+    for base in at {
+        bytes.extend(fill(BatchBuilder::new(base).leader_epoch(1), 1, 1));
+    }
+    f.log.append_replica(Bytes::from(bytes), 1).unwrap();
+    f.sync();
+    let check = |log: &whimbrel_log::Log| {
+        assert_eq!(bases(log, 0), at);
+        for (asked, next) in [(1, at[1] + 1), (at[2], at[2] + 1), (at[2] + 1, at[3] + 1)] {
+            assert_eq!(
+                log.read(asked, 1, true, i64::MAX).unwrap().next_offset,
+                next
+            );
+        }
+    };
+    check(&f.log);
+    check(&f.crash().open().1);
+    check(&f.reopen().log);
+}
+
+#[test]
+fn a_jump_behind_a_lossy_move_is_refused_once_also_over_a_restart() {
+    let f = Fixture::new();
+    append(&f.log, produced(8, 0, 0, 5));
+    let context = AppendContext {
+        leader_epoch: 2,
+        now_ms: 9,
+        lossy_promotion: Some(5),
+    };
+    f.log.begin_epoch(2).unwrap();
+    let send = |log: &whimbrel_log::Log, sequence| log.append(produced(8, 0, sequence, 5), context);
+    let refused = send(&f.log, 50).unwrap_err();
+    assert_eq!(
+        (refused.error_code(), refused.is_retryable()),
+        (ErrorCode::NOT_ENOUGH_REPLICAS, true)
+    );
+    assert!(send(&f.log, 55).is_err());
+    let f = f.reopen();
+    assert_eq!(
+        send(&f.log, 50).unwrap_err().error_code(),
+        ErrorCode::NOT_ENOUGH_REPLICAS
+    );
+    assert_eq!(send(&f.log, 50).unwrap().base_offset, 5);
+    assert!(send(&f.log, 0).unwrap().duplicate);
+    let f = f.reopen();
+    assert_eq!(
+        send(&f.log, 100).unwrap_err().error_code(),
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
+    assert_eq!(send(&f.log, 55).unwrap().base_offset, 10);
+}

@@ -284,3 +284,32 @@ fn a_clean_shutdown_needs_no_scan_and_a_crash_only_looks_above_the_recovery_poin
     // The marker is used up: the next start is one after a crash.
     assert!(!closed.root.join(".kafka_cleanshutdown").exists());
 }
+
+#[test]
+fn points_ride_in_a_later_sync_without_being_asked_to() {
+    let f = Fixture::new();
+    f.log
+        .append(batch(0, 2), AppendContext::new(0, 1000))
+        .unwrap();
+    f.sync();
+    f.log
+        .append(batch(1, 2), AppendContext::new(0, 1060))
+        .unwrap();
+    f.sync();
+    f.log
+        .append(batch(2, 2), AppendContext::new(0, 1120))
+        .unwrap();
+    f.sync();
+    let one = f.log.bytes_appended() / 3;
+    // The end of the round before is known, that of the last not yet.
+    for (length, good) in [
+        (3 * one - 1, true),
+        (2 * one, true),
+        (2 * one - 1, false),
+        (0, false),
+    ] {
+        let crashed = f.crash();
+        cut(&crashed.file(0, "log"), length);
+        assert_eq!(!damaged(&crashed.open().1.health()), good, "{length}");
+    }
+}
