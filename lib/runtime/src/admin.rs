@@ -44,7 +44,12 @@ impl Default for Admin {
 
 impl Admin {
     pub fn new() -> Self {
-        Self { ready: Arc::new(|| Ok(())), status: Arc::new(|| Value::Null), scrape: Arc::new(|| ()), extra: Router::new() }
+        Self {
+            ready: Arc::new(|| Ok(())),
+            status: Arc::new(|| Value::Null),
+            scrape: Arc::new(|| ()),
+            extra: Router::new(),
+        }
     }
 
     /// `Err(reason)` makes `/readyz` answer 503 with the reason.
@@ -77,26 +82,41 @@ impl Admin {
 
     /// Binds and serves until shutdown; the bound address is returned (port 0 picks one).
     pub async fn serve(self, address: &str, tasks: &Tasks) -> Result<SocketAddr, AdminError> {
-        let fail = |source| AdminError { address: address.to_owned(), source };
+        let fail = |source| AdminError {
+            address: address.to_owned(),
+            source,
+        };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let bound = listener.local_addr().map_err(fail)?;
         let metrics = telemetry::metrics();
         let (ready, status, scrape) = (self.ready, self.status, self.scrape);
         let app = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(move || std::future::ready(match ready() {
-                Ok(()) => (StatusCode::OK, "ready\n".to_owned()).into_response(),
-                Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
-            })))
+            .route(
+                "/readyz",
+                get(move || {
+                    std::future::ready(match ready() {
+                        Ok(()) => (StatusCode::OK, "ready\n".to_owned()).into_response(),
+                        Err(reason) => {
+                            (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+                        }
+                    })
+                }),
+            )
             .route("/status", get(move || std::future::ready(Json(status()))))
-            .route("/metrics", get(move || {
-                scrape();
-                std::future::ready(metrics.map(|m| m.render()).unwrap_or_default())
-            }))
+            .route(
+                "/metrics",
+                get(move || {
+                    scrape();
+                    std::future::ready(metrics.map(|m| m.render()).unwrap_or_default())
+                }),
+            )
             .merge(self.extra);
         let shutdown = tasks.shutdown();
         tasks.spawn("admin", OnError::Shutdown, async move {
-            axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.wait().await }).await
+            axum::serve(listener, app)
+                .with_graceful_shutdown(async move { shutdown.wait().await })
+                .await
         });
         Ok(bound)
     }

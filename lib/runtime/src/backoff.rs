@@ -13,7 +13,11 @@ pub struct Backoff {
 
 impl Backoff {
     pub fn new(min: Duration, max: Duration) -> Self {
-        Self { min, max, next: min }
+        Self {
+            min,
+            max,
+            next: min,
+        }
     }
 
     /// How long to wait now; doubles up to the maximum, with 20 % of jitter.
@@ -36,7 +40,9 @@ mod tests {
     #[test]
     fn it_doubles_to_the_maximum_and_begins_again() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
-        let near = |d: Duration, ms: u64| d >= Duration::from_millis(ms * 8 / 10) && d <= Duration::from_millis(ms * 12 / 10);
+        let near = |d: Duration, ms: u64| {
+            d >= Duration::from_millis(ms * 8 / 10) && d <= Duration::from_millis(ms * 12 / 10)
+        };
         assert!(near(backoff.next(), 100));
         assert!(near(backoff.next(), 200));
         assert!(near(backoff.next(), 350));

@@ -47,9 +47,15 @@ impl Clock {
         match &self.0 {
             Kind::System => {
                 let t = clock_gettime(ClockId::Realtime);
-                t.tv_sec.saturating_mul(1_000).saturating_add(t.tv_nsec / 1_000_000)
+                t.tv_sec
+                    .saturating_mul(1_000)
+                    .saturating_add(t.tv_nsec / 1_000_000)
             }
-            Kind::Manual(m) => MANUAL_START_MS + i64::try_from(m.elapsed_ns.load(Ordering::SeqCst) / 1_000_000).unwrap_or(i64::MAX / 2),
+            Kind::Manual(m) => {
+                MANUAL_START_MS
+                    + i64::try_from(m.elapsed_ns.load(Ordering::SeqCst) / 1_000_000)
+                        .unwrap_or(i64::MAX / 2)
+            }
         }
     }
 
@@ -58,7 +64,10 @@ impl Clock {
         match &self.0 {
             Kind::System => {
                 let t = clock_gettime(ClockId::Boottime);
-                u64::try_from(t.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(t.tv_nsec).unwrap_or(0))
+                u64::try_from(t.tv_sec)
+                    .unwrap_or(0)
+                    .saturating_mul(1_000_000_000)
+                    .saturating_add(u64::try_from(t.tv_nsec).unwrap_or(0))
             }
             Kind::Manual(m) => m.elapsed_ns.load(Ordering::SeqCst),
         }
@@ -77,7 +86,10 @@ impl Clock {
             match &clock.0 {
                 Kind::System => {
                     // The kernel may have suspended in between: CLOCK_BOOTTIME decides, tokio's timer only wakes.
-                    while let Some(left) = until_ns.checked_sub(clock.boot_ns()).filter(|left| *left > 0) {
+                    while let Some(left) = until_ns
+                        .checked_sub(clock.boot_ns())
+                        .filter(|left| *left > 0)
+                    {
                         tokio::time::sleep(Duration::from_nanos(left)).await;
                     }
                 }

@@ -1,11 +1,6 @@
 //! Supervised tasks: each has a name and a policy, none is detached.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Display,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
@@ -39,7 +34,11 @@ struct Running {
 
 impl Tasks {
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { tracker: TaskTracker::new(), shutdown, running: Arc::default() }
+        Self {
+            tracker: TaskTracker::new(),
+            shutdown,
+            running: Arc::default(),
+        }
     }
 
     /// The wish these tasks must obey: they end by themselves soon after it was requested.
@@ -48,7 +47,12 @@ impl Tasks {
     }
 
     /// Runs `work` to its end. An error after a shutdown was requested is not worth a word.
-    pub fn spawn<E: Display + Send>(&self, name: impl Into<String>, on_error: OnError, work: impl Future<Output = Result<(), E>> + Send + 'static) {
+    pub fn spawn<E: Display + Send>(
+        &self,
+        name: impl Into<String>,
+        on_error: OnError,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
         let (this, label) = (self.clone(), name.into());
         let task_name = label.clone();
         self.track(label, async move {
@@ -59,14 +63,21 @@ impl Tasks {
             }
             tracing::error!(task = task_name, %error, "task failed");
             if on_error == OnError::Shutdown {
-                this.running.lock().failed.get_or_insert(format!("{task_name}: {error}"));
+                this.running
+                    .lock()
+                    .failed
+                    .get_or_insert(format!("{task_name}: {error}"));
                 this.shutdown.request();
             }
         });
     }
 
     /// Runs a task that has no error of its own.
-    pub fn spawn_ok(&self, name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
+    pub fn spawn_ok(
+        &self,
+        name: impl Into<String>,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
         self.track(name.into(), work);
     }
 
@@ -84,7 +95,10 @@ impl Tasks {
     }
 
     /// Runs blocking work on a thread of its own and waits for it. A panic there is passed on.
-    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
@@ -100,7 +114,10 @@ impl Tasks {
     pub async fn stop(&self, grace: Duration) -> Vec<String> {
         self.shutdown.request();
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait()).await.is_ok() {
+        if tokio::time::timeout(grace, self.tracker.wait())
+            .await
+            .is_ok()
+        {
             return Vec::new();
         }
         let late: Vec<_> = self.running.lock().tasks.values().cloned().collect();

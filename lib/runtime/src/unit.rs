@@ -21,15 +21,37 @@ pub struct Size(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
-const SIZES: [(&str, u64); 5] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-const SPANS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const SIZES: [(&str, u64); 5] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+const SPANS: [(&str, u64); 5] = [
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+];
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    units.iter().find_map(|(unit, factor)| text.trim().strip_suffix(unit)?.trim_end().parse::<u64>().ok()?.checked_mul(*factor))
+    units.iter().find_map(|(unit, factor)| {
+        text.trim()
+            .strip_suffix(unit)?
+            .trim_end()
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(*factor)
+    })
 }
 
 fn show(value: u64, units: impl Iterator<Item = (&'static str, u64)>) -> String {
-    let (unit, factor) = units.filter(|(_, factor)| value.is_multiple_of(*factor)).max_by_key(|(_, factor)| *factor).unwrap_or(("", 1));
+    let (unit, factor) = units
+        .filter(|(_, factor)| value.is_multiple_of(*factor))
+        .max_by_key(|(_, factor)| *factor)
+        .unwrap_or(("", 1));
     format!("{}{unit}", value / factor)
 }
 
@@ -37,7 +59,9 @@ impl FromStr for Size {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        parse(text, &SIZES).map(Self).ok_or_else(|| UnitError::Size(text.to_owned()))
+        parse(text, &SIZES)
+            .map(Self)
+            .ok_or_else(|| UnitError::Size(text.to_owned()))
     }
 }
 
@@ -45,13 +69,18 @@ impl FromStr for Span {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
-        parse(text, &SPANS).map(|ms| Self(Duration::from_millis(ms))).ok_or_else(|| UnitError::Span(text.to_owned()))
+        parse(text, &SPANS)
+            .map(|ms| Self(Duration::from_millis(ms)))
+            .ok_or_else(|| UnitError::Span(text.to_owned()))
     }
 }
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = SIZES.into_iter().filter(|_| self.0 > 0).chain(std::iter::once(("B", 1)));
+        let units = SIZES
+            .into_iter()
+            .filter(|_| self.0 > 0)
+            .chain(std::iter::once(("B", 1)));
         f.write_str(&show(self.0, units))
     }
 }
@@ -59,7 +88,10 @@ impl fmt::Display for Size {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        let units = SPANS.into_iter().filter(|_| ms > 0).chain(std::iter::once(("ms", 1)));
+        let units = SPANS
+            .into_iter()
+            .filter(|_| ms > 0)
+            .chain(std::iter::once(("ms", 1)));
         f.write_str(&show(ms, units))
     }
 }
@@ -74,7 +106,9 @@ macro_rules! as_text {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(D::Error::custom)
             }
         }
     };

@@ -1,0 +1,234 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Kafka-protocol brokers that outlive a region and keep years of history on object storage.
+#[derive(Debug, Parser)]
+#[command(
+    name = "whimbrel",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct Args {
+    /// Form of what is printed on stdout.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        env = "WHIMBREL_OUTPUT"
+    )]
+    pub output: Format,
+    /// A dev data directory, or HOST:PORT of a controller's admin endpoint.
+    #[arg(
+        long,
+        global = true,
+        default_value = "./whimbrel-dev",
+        env = "WHIMBREL_FLEET"
+    )]
+    pub fleet: String,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Walk real records through everything we promise, on a fleet of its own.
+    Tour(Tour),
+    /// Run two regions and a witness on this machine, until Ctrl-C.
+    Dev(Dev),
+    /// Run one role in this process.
+    Start(Start),
+    /// The fleet: regions, brokers, daemons, homes, controller.
+    Status,
+    /// Topics and their records.
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Move a failover group away from its home (planned or not).
+    #[command(subcommand)]
+    Failover(Move),
+    /// Move a failover group back to a region that has caught up.
+    #[command(subcommand)]
+    Failback(Move),
+    /// Cross-region replication.
+    #[command(subcommand)]
+    Mirror(Mirror),
+    /// Segments on object storage.
+    #[command(subcommand)]
+    Tier(Tier),
+    /// Configuration files.
+    #[command(subcommand)]
+    Config(Config),
+    /// What a WB code means and what to do about it.
+    Explain { code: String },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Tour {
+    /// Lines to produce; `-` reads stdin. Default: the access log that comes with the program.
+    #[arg(long)]
+    pub input: Option<PathBuf>,
+    /// How often the input goes in.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub repeat: u32,
+    /// Write the report as JSON to this file.
+    #[arg(long)]
+    pub report: Option<PathBuf>,
+    /// Keep the fleet's files in this (new or empty) folder instead of a temporary one.
+    #[arg(long)]
+    pub keep: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Dev {
+    /// Port of east; west is 100 higher.
+    #[arg(long, default_value_t = whimbrel_dev::layout::DEFAULT_PORT)]
+    pub port: u16,
+    /// Kept and opened again at the next start.
+    #[arg(long, default_value = "./whimbrel-dev")]
+    pub data_dir: PathBuf,
+    /// `URL` for both regions, or `REGION=URL` for one (may be given twice): file:///.. or
+    /// s3://bucket/prefix?endpoint=http://..&region=..
+    #[arg(long)]
+    pub bucket: Vec<String>,
+    /// Each role as its own process, so that each can be killed.
+    #[arg(long)]
+    pub separate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    Broker,
+    Mirror,
+    Tiering,
+    Controller,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Start {
+    pub role: Role,
+    /// Configuration; the table of the role is read.
+    #[arg(short, long)]
+    pub config: PathBuf,
+    /// Log as JSON lines.
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Topic {
+    Create {
+        name: String,
+        #[arg(long, default_value_t = 1)]
+        partitions: i32,
+        #[arg(long, default_value_t = 1)]
+        replication_factor: i32,
+        /// NAME=VALUE, may be repeated.
+        #[arg(long = "config")]
+        configs: Vec<String>,
+    },
+    List,
+    Describe {
+        name: String,
+    },
+    /// One line of stdin is one record.
+    Produce {
+        name: String,
+        #[arg(long)]
+        partition: Option<i32>,
+    },
+    /// Records to stdout, one a line.
+    Consume {
+        name: String,
+        #[arg(long)]
+        partition: Option<i32>,
+        #[arg(long)]
+        from_beginning: bool,
+        /// End after so many records; without it, at the end of what is there now.
+        #[arg(long)]
+        max: Option<u64>,
+        /// Keep waiting for more.
+        #[arg(long)]
+        follow: bool,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MoveArgs {
+    /// Failover group.
+    pub group: String,
+    /// Region to move to.
+    #[arg(long)]
+    pub to: String,
+    /// The home is alive and drains first: nothing is lost.
+    #[arg(long)]
+    pub planned: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Move {
+    /// Say what would happen; changes nothing.
+    Plan {
+        #[command(flatten)]
+        what: MoveArgs,
+    },
+    Apply {
+        #[command(flatten)]
+        what: MoveArgs,
+        /// Refuse unless the plan is still this one.
+        #[arg(long)]
+        plan: Option<String>,
+        /// Records that may be lost: a number, or `unknown`.
+        #[arg(long)]
+        accept_loss: Option<String>,
+        /// Take the old region's brokers out of Metadata until they register again.
+        #[arg(long)]
+        declare_lost: bool,
+        /// Do it. Without this the plan is printed.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Mirror {
+    Status,
+    /// Compare the regions batch by batch.
+    Verify {
+        #[arg(long)]
+        topic: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tier {
+    Status,
+    /// Check the bucket against its roots.
+    Verify {
+        /// Percentage of objects to look at.
+        #[arg(long, default_value = "100%")]
+        sample: String,
+        /// Read the objects back and check every block.
+        #[arg(long)]
+        bytes: bool,
+        #[arg(long)]
+        region: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Say everything that is wrong with a file; exit 78 when something is.
+    Check { file: PathBuf },
+}

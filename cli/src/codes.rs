@@ -1,0 +1,89 @@
+//! All operator codes, for `explain`.
+
+use whimbrel_runtime::Code;
+
+/// The command line's and the configuration's own.
+const CLI: &[Code] = &[
+    Code {
+        code: "WB-001",
+        title: "The configuration file cannot be read",
+        cause: "The file named with -c does not exist or may not be read by this user.",
+        fix: "Check the path and its permissions. `whimbrel config check FILE` says the same without starting anything.",
+    },
+    Code {
+        code: "WB-002",
+        title: "The configuration file is not TOML",
+        cause: "The text cannot be parsed at the place named.",
+        fix: "Mend the text at the line and column named; strings need quotes, tables look like [broker].",
+    },
+    Code {
+        code: "WB-003",
+        title: "Unknown key",
+        cause: "A key is not one that this version knows; most often it is misspelt.",
+        fix: "Use the name that the message proposes, or remove the key.",
+    },
+    Code {
+        code: "WB-004",
+        title: "Wrong value",
+        cause: "A value has the wrong form: a missing or unknown unit, text where a number belongs, a number out of range.",
+        fix: "Sizes look like 8MiB, durations like 30s, addresses like 127.0.0.1:9092.",
+    },
+    Code {
+        code: "WB-005",
+        title: "A region that does not exist",
+        cause: "A role stands in, or points at, a region that the fleet's list of regions does not name.",
+        fix: "Correct the name, or add the region to controller.bootstrap.regions.",
+    },
+    Code {
+        code: "WB-006",
+        title: "The role is not in this file",
+        cause: "`start ROLE -c FILE` reads the table named like the role, and the file has none.",
+        fix: "Add the table, or start the role from the file that has it.",
+    },
+    Code {
+        code: "WB-007",
+        title: "Listening beyond loopback without TLS and authentication",
+        cause: "An address in the configuration can be reached from other machines, and this version speaks without TLS there.",
+        fix: "Bind to loopback, or, on a network that only you can reach, set insecure-bind = true in that table.",
+    },
+    Code {
+        code: "WB-008",
+        title: "The data directory is in use",
+        cause: "Another `whimbrel dev` runs on this data directory.",
+        fix: "Stop it, or choose another --data-dir.",
+    },
+];
+
+/// Every code of this program.
+pub fn all() -> Vec<Code> {
+    let mut codes: Vec<Code> = CLI.to_vec();
+    codes.extend_from_slice(whimbrel_broker::codes::CODES);
+    codes.extend_from_slice(whimbrel_mirror::CODES);
+    codes.extend_from_slice(whimbrel_tiering::CODES);
+    codes.extend_from_slice(whimbrel_controller::CODES);
+    codes.sort_by_key(|c| c.code);
+    codes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_has_a_fix() {
+        let codes = all();
+        for pair in codes.windows(2) {
+            assert_ne!(pair[0].code, pair[1].code);
+        }
+        for code in codes {
+            assert!(
+                code.code.starts_with("WB-") && code.code.len() == 6,
+                "{code:?}"
+            );
+            assert!(
+                !code.fix.is_empty() && !code.cause.is_empty() && !code.title.is_empty(),
+                "{code:?}"
+            );
+        }
+    }
+}

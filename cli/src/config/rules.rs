@@ -1,0 +1,89 @@
+//! Rules that span several keys, checked once every key by itself is right.
+
+use std::str::FromStr;
+
+use toml::{Table, Value};
+use whimbrel_dev::ProcessConfig;
+use whimbrel_fleet::HostPort;
+
+use super::{Problem, place};
+
+/// Everything that the configuration as a whole gets wrong.
+pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
+    let table: Table = toml::from_str(text).unwrap_or_default();
+    let mut problems = regions(config, text);
+    for (role, options) in &table {
+        if let Value::Table(options) = options {
+            problems.extend(binds(role, options, text));
+        }
+    }
+    problems
+}
+
+/// Every role stands in a region that the fleet has.
+fn regions(config: &ProcessConfig, text: &str) -> Vec<Problem> {
+    let Some(bootstrap) = config
+        .controller
+        .as_ref()
+        .and_then(|c| c.bootstrap.as_ref())
+    else {
+        return Vec::new();
+    };
+    let known: Vec<&str> = bootstrap.regions.iter().map(|r| r.as_str()).collect();
+    let named = [
+        (
+            "broker.region",
+            config.broker.as_ref().map(|b| b.region.as_str()),
+        ),
+        (
+            "tiering.region",
+            config.tiering.as_ref().map(|t| t.region.as_str()),
+        ),
+        (
+            "mirror.region",
+            config.mirror.as_ref().map(|m| m.region.as_str()),
+        ),
+        ("controller.bootstrap.home", Some(bootstrap.home.as_str())),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(key, region)| region.filter(|r| !known.contains(r)).map(|r| (key, r)))
+        .map(|(key, region)| Problem {
+            code: "WB-005",
+            message: format!(
+                "{key} = \"{region}\" is a region that does not exist; the fleet has {}",
+                known.join(", ")
+            ),
+            at: find(text, &format!("\"{region}\"")),
+            fix: known
+                .iter()
+                .max_by(|a, b| {
+                    strsim::jaro_winkler(region, a).total_cmp(&strsim::jaro_winkler(region, b))
+                })
+                .map(|best| format!("did you mean \"{best}\"?")),
+        })
+        .collect()
+}
+
+/// No address is open to other machines unless that is said by name.
+fn binds(role: &str, options: &Table, text: &str) -> Vec<Problem> {
+    if options.get("insecure-bind") == Some(&Value::Boolean(true)) {
+        return Vec::new();
+    }
+    options
+        .iter()
+        .filter(|(key, _)| key.ends_with("listen"))
+        .filter_map(|(key, value)| Some((key, value.as_str()?)))
+        .filter(|(_, at)| HostPort::from_str(at).is_ok_and(|at| !at.is_loopback()))
+        .map(|(key, at)| Problem {
+            code: "WB-007",
+            message: format!("{role}.{key} = \"{at}\" can be reached from other machines, without TLS and authentication"),
+            at: find(text, at),
+            fix: Some("bind to 127.0.0.1, or set insecure-bind = true on a network that only you can reach".to_owned()),
+        })
+        .collect()
+}
+
+fn find(text: &str, what: &str) -> Option<(usize, usize)> {
+    text.find(what).map(|at| place::line_and_column(text, at))
+}

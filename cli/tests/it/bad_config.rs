@@ -1,0 +1,58 @@
+//! Bad configuration: refused before anything starts, with place, cause, fix and exit 78.
+
+use crate::whimbrel::{command, run, stderr};
+
+const MIRROR: &str = "[mirror]\nregion = \"west\"\nnode-id = 1\nadmin-listen = \"127.0.0.1:0\"\ncontrollers = [\"127.0.0.1:1\"]\n";
+
+fn check(text: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("whimbrel.toml");
+    std::fs::write(&file, text).unwrap();
+    let output = run(&["config", "check", file.to_str().unwrap()]);
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn a_right_file_passes() {
+    assert_eq!(check(MIRROR).0, Some(0));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_name() {
+    let (exit, said) = check(&MIRROR.replace("admin-listen", "admin-lisen"));
+    assert_eq!(exit, Some(78));
+    for part in [
+        "WB-003",
+        ":4:1",
+        "did you mean `admin-listen`?",
+        "nothing was started",
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+}
+
+#[test]
+fn a_wrong_unit_is_named() {
+    let (exit, said) = check(&format!("{MIRROR}credit-bytes = \"64MB\"\n"));
+    assert_eq!(exit, Some(78));
+    assert!(said.contains("WB-004") && said.contains("8MiB"), "{said}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let output = run(&["start", "mirror", "-c", "/no/such.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("/no/such.toml"));
+}
+
+#[test]
+fn a_role_that_the_file_does_not_have_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("whimbrel.toml");
+    std::fs::write(&file, MIRROR).unwrap();
+    let output = command(&["start", "broker", "-c", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("[broker]"), "{}", stderr(&output));
+}

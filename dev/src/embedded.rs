@@ -1,0 +1,81 @@
+//! All roles of a fleet in this process. Same code, same files, same ports as with separate processes;
+//! only that nothing in it can be killed alone.
+
+use whimbrel_runtime::{Clock, Tasks};
+
+use crate::{ProcessConfig, ProcessSpec};
+
+/// A role that refused to start; the code is for `whimbrel explain`.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleError {
+    #[error(transparent)]
+    Controller(#[from] whimbrel_controller::StartError),
+    #[error(transparent)]
+    Broker(#[from] whimbrel_broker::StartError),
+    #[error(transparent)]
+    Tiering(#[from] whimbrel_tiering::StartError),
+    #[error(transparent)]
+    Mirror(#[from] whimbrel_mirror::StartError),
+}
+
+impl RoleError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Controller(e) => e.code(),
+            Self::Broker(e) => e.code(),
+            Self::Tiering(e) => e.code(),
+            Self::Mirror(e) => e.code(),
+        }
+    }
+}
+
+/// Handles of the roles that a configuration started; they live as long as the tasks.
+#[derive(Debug, Default)]
+pub struct Started {
+    pub controller: Option<whimbrel_controller::Handle>,
+    pub broker: Option<whimbrel_broker::Handle>,
+    pub tiering: Option<whimbrel_tiering::Handle>,
+    pub mirror: Option<whimbrel_mirror::Handle>,
+}
+
+/// Starts every role that `config` names.
+pub async fn start(
+    config: &ProcessConfig,
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Result<Started, RoleError> {
+    let mut started = Started::default();
+    if let Some(options) = &config.controller {
+        started.controller = Some(
+            whimbrel_controller::Service::start(options.clone(), tasks.clone(), clock.clone())
+                .await?,
+        );
+    }
+    if let Some(options) = &config.broker {
+        started.broker = Some(
+            whimbrel_broker::Service::start(options.clone(), tasks.clone(), clock.clone()).await?,
+        );
+    }
+    if let Some(options) = &config.tiering {
+        started.tiering = Some(
+            whimbrel_tiering::Service::start(options.clone(), tasks.clone(), clock.clone()).await?,
+        );
+    }
+    if let Some(options) = &config.mirror {
+        started.mirror = Some(
+            whimbrel_mirror::Service::start(options.clone(), tasks.clone(), clock.clone()).await?,
+        );
+    }
+    Ok(started)
+}
+
+/// Starts all of `specs` in this process. Services that wait for others to appear (a broker for its
+/// controller) must not keep those from starting, so all start side by side.
+pub async fn start_all(
+    specs: &[ProcessSpec],
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Result<Vec<Started>, RoleError> {
+    let starts = specs.iter().map(|spec| start(&spec.config, tasks, clock));
+    futures::future::try_join_all(starts).await
+}

@@ -1,0 +1,345 @@
+//! Which processes a fleet on this machine has, where they listen and where their files are.
+//!
+//! Ports follow from one base, so that a second start finds the same voters at the same addresses:
+//! east at BASE, west at BASE + 100, the witness at BASE + 200.
+
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+use toml::{Table, Value};
+use whimbrel_fleet::{HostPort, RegionName, Role};
+
+use crate::{Manifest, ProcessConfig, manifest::RegionEntry};
+
+/// Kafka's own port.
+pub const DEFAULT_PORT: u16 = 9092;
+const REGION_STEP: u16 = 100;
+const PORTS_A_REGION: u16 = 10;
+/// Folder of the default bucket inside the data directory.
+const DEFAULT_BUCKET: &str = "bucket";
+const HOST: &str = "127.0.0.1";
+
+/// One process to start.
+#[derive(Clone, Debug)]
+pub struct ProcessSpec {
+    pub role: Role,
+    pub region: RegionName,
+    pub config: ProcessConfig,
+    pub config_path: PathBuf,
+    pub log_path: PathBuf,
+    pub admin: HostPort,
+}
+
+impl ProcessSpec {
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.region, crate::children::role_name(self.role))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    #[error(
+        "port {port} is taken ({what}); choose another base with --port, or stop what listens there"
+    )]
+    PortTaken { port: u16, what: String },
+    #[error("port base {0} leaves no room: the highest port would be above 65535")]
+    PortBase(u16),
+    #[error("no free range of ports found below {0}")]
+    NoPorts(u16),
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{name}: {source}")]
+    Config {
+        name: String,
+        source: toml::de::Error,
+    },
+    #[error("{name}: {source}")]
+    Write {
+        name: String,
+        source: toml::ser::Error,
+    },
+}
+
+/// A fleet of two regions and a witness.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub data_dir: PathBuf,
+    pub port: u16,
+    /// Bucket URL of each region that has brokers.
+    pub buckets: BTreeMap<RegionName, String>,
+}
+
+/// The two regions with brokers, in the order of their ports; the first is home at the start.
+pub fn regions() -> [RegionName; 2] {
+    ["east".into(), "west".into()]
+}
+
+impl Layout {
+    /// Defaults: buckets are a folder in the data directory.
+    pub fn new(data_dir: PathBuf, port: u16) -> Result<Self, LayoutError> {
+        if port.checked_add(2 * REGION_STEP + PORTS_A_REGION).is_none() {
+            return Err(LayoutError::PortBase(port));
+        }
+        std::fs::create_dir_all(&data_dir).map_err(|source| LayoutError::Io {
+            path: data_dir.clone(),
+            source,
+        })?;
+        let data_dir = data_dir.canonicalize().map_err(|source| LayoutError::Io {
+            path: data_dir.clone(),
+            source,
+        })?;
+        let bucket = format!("file://{}", data_dir.join(DEFAULT_BUCKET).display());
+        let buckets = regions().into_iter().map(|r| (r, bucket.clone())).collect();
+        Ok(Self {
+            data_dir,
+            port,
+            buckets,
+        })
+    }
+
+    /// A base whose ports are all free now.
+    pub fn free_port() -> Result<u16, LayoutError> {
+        const LOWEST: u16 = 20_092;
+        const HIGHEST: u16 = 32_000;
+        (LOWEST..HIGHEST)
+            .step_by(usize::from(3 * REGION_STEP))
+            .find(|base| ports(*base).all(|port| TcpListener::bind((HOST, port)).is_ok()))
+            .ok_or(LayoutError::NoPorts(HIGHEST))
+    }
+
+    /// Says which port is taken before anything is started.
+    pub fn check_ports(&self) -> Result<(), LayoutError> {
+        for port in ports(self.port) {
+            TcpListener::bind((HOST, port)).map_err(|e| LayoutError::PortTaken {
+                port,
+                what: e.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn at(&self, region: usize, port: u16) -> HostPort {
+        let step = u16::try_from(region)
+            .unwrap_or(0)
+            .saturating_mul(REGION_STEP);
+        HostPort::new(HOST, self.port.saturating_add(step).saturating_add(port))
+    }
+
+    pub fn kafka(&self, region: usize) -> HostPort {
+        self.at(region, 0)
+    }
+
+    pub fn controllers(&self) -> Vec<HostPort> {
+        (0..3).map(|region| self.at(region, 7)).collect()
+    }
+
+    /// Everything to start, controllers first.
+    pub fn processes(&self, fleet_id: &str) -> Result<Vec<ProcessSpec>, LayoutError> {
+        let names = [regions()[0].clone(), regions()[1].clone(), "witness".into()];
+        let mut specs = Vec::new();
+        for (index, region) in names.iter().enumerate() {
+            specs.push(self.spec(
+                Role::Controller,
+                region,
+                self.at(index, 8),
+                self.controller(index, region, fleet_id),
+            )?);
+        }
+        for (index, region) in regions().iter().enumerate() {
+            specs.push(self.spec(
+                Role::Broker,
+                region,
+                self.at(index, 3),
+                self.broker(index, region),
+            )?);
+            specs.push(self.spec(
+                Role::Tiering,
+                region,
+                self.at(index, 5),
+                self.tiering(index, region),
+            )?);
+            specs.push(self.spec(
+                Role::Mirror,
+                region,
+                self.at(index, 6),
+                self.mirror(index, region),
+            )?);
+        }
+        Ok(specs)
+    }
+
+    fn spec(
+        &self,
+        role: Role,
+        region: &RegionName,
+        admin: HostPort,
+        mut table: Table,
+    ) -> Result<ProcessSpec, LayoutError> {
+        let role_name = crate::children::role_name(role);
+        let name = format!("{region}-{role_name}");
+        table.insert("region".to_owned(), region.as_str().into());
+        table.insert("admin-listen".to_owned(), admin.to_string().into());
+        let mut file = Table::new();
+        file.insert(role_name.to_owned(), Value::Table(table));
+        let config = file.try_into().map_err(|source| LayoutError::Config {
+            name: name.clone(),
+            source,
+        })?;
+        Ok(ProcessSpec {
+            role,
+            region: region.clone(),
+            config,
+            config_path: self.data_dir.join("config").join(format!("{name}.toml")),
+            log_path: self.data_dir.join("log").join(format!("{name}.log")),
+            admin,
+        })
+    }
+
+    fn path(&self, region: &RegionName, what: &str) -> Value {
+        self.data_dir
+            .join(region.as_str())
+            .join(what)
+            .display()
+            .to_string()
+            .into()
+    }
+
+    fn controller(&self, index: usize, region: &RegionName, fleet_id: &str) -> Table {
+        let voters: Table = self
+            .controllers()
+            .iter()
+            .enumerate()
+            .map(|(id, at)| ((id + 1).to_string(), at.to_string().into()))
+            .collect();
+        let names: Vec<Value> = regions().iter().map(|r| r.as_str().into()).collect();
+        let bootstrap = table([
+            ("fleet-id", fleet_id.into()),
+            ("regions", Value::Array(names)),
+            ("home", regions()[0].as_str().into()),
+        ]);
+        table([
+            (
+                "voter-id",
+                Value::Integer(i64::try_from(index).unwrap_or(0) + 1),
+            ),
+            ("data-dir", self.path(region, "controller")),
+            ("listen", self.at(index, 7).to_string().into()),
+            ("voters", Value::Table(voters)),
+            ("bootstrap", Value::Table(bootstrap)),
+        ])
+    }
+
+    fn node_id(index: usize) -> Value {
+        Value::Integer(i64::try_from(index).unwrap_or(0) + 1)
+    }
+
+    fn controllers_value(&self) -> Value {
+        Value::Array(
+            self.controllers()
+                .iter()
+                .map(|c| c.to_string().into())
+                .collect(),
+        )
+    }
+
+    fn broker(&self, index: usize, region: &RegionName) -> Table {
+        table([
+            ("node-id", Self::node_id(index)),
+            ("data-dir", self.path(region, "data")),
+            ("listen", self.kafka(index).to_string().into()),
+            ("replica-listen", self.at(index, 1).to_string().into()),
+            ("rpc-listen", self.at(index, 2).to_string().into()),
+            ("controllers", self.controllers_value()),
+            ("tiering", self.at(index, 4).to_string().into()),
+        ])
+    }
+
+    fn tiering(&self, index: usize, region: &RegionName) -> Table {
+        table([
+            ("node-id", Self::node_id(index)),
+            ("data-dir", self.path(region, "data")),
+            ("cache-dir", self.path(region, "cache")),
+            (
+                "bucket",
+                self.buckets.get(region).cloned().unwrap_or_default().into(),
+            ),
+            ("rpc-listen", self.at(index, 4).to_string().into()),
+            ("broker", self.at(index, 2).to_string().into()),
+            ("controllers", self.controllers_value()),
+        ])
+    }
+
+    fn mirror(&self, index: usize, _region: &RegionName) -> Table {
+        table([
+            ("node-id", Self::node_id(index)),
+            ("controllers", self.controllers_value()),
+        ])
+    }
+
+    /// Writes each process's configuration file.
+    pub fn write_configs(&self, specs: &[ProcessSpec]) -> Result<(), LayoutError> {
+        for dir in ["config", "log", DEFAULT_BUCKET] {
+            make_dir(&self.data_dir.join(dir))?;
+        }
+        for spec in specs {
+            for dir in ["data", "cache", "controller"] {
+                make_dir(&self.data_dir.join(spec.region.as_str()).join(dir))?;
+            }
+            let text =
+                toml::to_string_pretty(&spec.config).map_err(|source| LayoutError::Write {
+                    name: spec.name(),
+                    source,
+                })?;
+            std::fs::write(&spec.config_path, text).map_err(|source| LayoutError::Io {
+                path: spec.config_path.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What `dev.json` says; processes are filled in by whoever starts them.
+    pub fn manifest(&self) -> Manifest {
+        let entry = |index: usize, region: &RegionName| RegionEntry {
+            brokers: vec![self.kafka(index)],
+            admin: self.at(index, 3),
+            bucket: self.buckets.get(region).cloned().unwrap_or_default(),
+        };
+        Manifest {
+            bootstrap: format!("{},{}", self.kafka(0), self.kafka(1)),
+            regions: regions()
+                .iter()
+                .enumerate()
+                .map(|(i, r)| (r.clone(), entry(i, r)))
+                .collect(),
+            controllers: self.controllers(),
+            processes: Vec::new(),
+        }
+    }
+}
+
+fn ports(base: u16) -> impl Iterator<Item = u16> {
+    (0..3_u16).flat_map(move |region| {
+        (0..PORTS_A_REGION).map(move |port| base.saturating_add(region * REGION_STEP + port))
+    })
+}
+
+fn table<const N: usize>(entries: [(&str, Value); N]) -> Table {
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn make_dir(path: &Path) -> Result<(), LayoutError> {
+    std::fs::create_dir_all(path).map_err(|source| LayoutError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
