@@ -31,35 +31,71 @@ pub struct BrokerLink {
 
 impl BrokerLink {
     pub fn new(broker: &HostPort, clock: Clock) -> Result<Self, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(format!("http://{broker}"))?.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true);
-        let client = BrokerClient::new(endpoint.connect_lazy()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        let endpoint = Endpoint::from_shared(format!("http://{broker}"))?
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true);
+        let client = BrokerClient::new(endpoint.connect_lazy())
+            .max_decoding_message_size(MAX_MESSAGE)
+            .max_encoding_message_size(MAX_MESSAGE);
         Ok(Self { client, clock })
     }
 
-    async fn within<T>(&self, wait: Duration, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Status> {
+    async fn within<T>(
+        &self,
+        wait: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Status> {
         match self.clock.within(wait + DEADLINE, call).await {
             Some(answer) => answer.map(tonic::Response::into_inner),
             None => Err(Status::deadline_exceeded("the broker did not answer")),
         }
     }
 
-    pub async fn uploadable(&self, request: node::UploadableRequest) -> Result<node::UploadableReply, Status> {
+    pub async fn uploadable(
+        &self,
+        request: node::UploadableRequest,
+    ) -> Result<node::UploadableReply, Status> {
         let wait = Duration::from_millis(request.wait_ms.into());
-        self.within(wait, self.client.clone().uploadable(request)).await
+        self.within(wait, self.client.clone().uploadable(request))
+            .await
     }
 
     pub async fn tiered(&self, verified: Vec<node::Extent>) -> Result<(), Status> {
-        self.within(Duration::ZERO, self.client.clone().tiered(node::TieredReport { verified })).await.map(drop)
+        self.within(
+            Duration::ZERO,
+            self.client.clone().tiered(node::TieredReport { verified }),
+        )
+        .await
+        .map(drop)
     }
 
     pub async fn release(&self, tokens: Vec<u64>) -> Result<(), Status> {
-        self.within(Duration::ZERO, self.client.clone().release(node::ReleaseRequest { tokens })).await.map(drop)
+        self.within(
+            Duration::ZERO,
+            self.client.clone().release(node::ReleaseRequest { tokens }),
+        )
+        .await
+        .map(drop)
     }
 
     /// Returns the log start that stands at the home leader now.
-    pub async fn propose_log_start(&self, at: TopicPartition, log_start: i64, reason: &str) -> Result<i64, Status> {
-        let proposal = node::LogStartProposal { at: Some(at.into()), log_start, reason: reason.to_owned() };
-        self.within(Duration::ZERO, self.client.clone().propose_log_start(proposal)).await.map(|reply| reply.log_start)
+    pub async fn propose_log_start(
+        &self,
+        at: TopicPartition,
+        log_start: i64,
+        reason: &str,
+    ) -> Result<i64, Status> {
+        let proposal = node::LogStartProposal {
+            at: Some(at.into()),
+            log_start,
+            reason: reason.to_owned(),
+        };
+        self.within(
+            Duration::ZERO,
+            self.client.clone().propose_log_start(proposal),
+        )
+        .await
+        .map(|reply| reply.log_start)
     }
 }
 
@@ -73,12 +109,23 @@ pub struct BadSlice {
 
 /// Takes a slice in; its file must lie below the data directory.
 pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlice> {
-    let refuse = |reason: String| BadSlice { token: slice.token, reason };
+    let refuse = |reason: String| BadSlice {
+        token: slice.token,
+        reason,
+    };
     let at = partition_from(slice.at.as_ref()).ok_or_else(|| refuse("no partition".to_owned()))?;
-    if slice.base_offset < 0 || slice.end_offset <= slice.base_offset || slice.bytes == 0 || slice.bytes > u64::from(u32::MAX) {
-        return Err(refuse(format!("{} bytes for offsets {}..{}", slice.bytes, slice.base_offset, slice.end_offset)));
+    if slice.base_offset < 0
+        || slice.end_offset <= slice.base_offset
+        || slice.bytes == 0
+        || slice.bytes > u64::from(u32::MAX)
+    {
+        return Err(refuse(format!(
+            "{} bytes for offsets {}..{}",
+            slice.bytes, slice.base_offset, slice.end_offset
+        )));
     }
-    let path = below(data_dir, Path::new(&slice.path)).map_err(|e| refuse(format!("{}: {e}", slice.path)))?;
+    let path = below(data_dir, Path::new(&slice.path))
+        .map_err(|e| refuse(format!("{}: {e}", slice.path)))?;
     Ok(Slice {
         topic: slice.topic.clone(),
         at,
@@ -89,7 +136,8 @@ pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlic
         path,
         position: slice.position,
         bytes: slice.bytes,
-        lineage: lineage_from(&slice.lineage).ok_or_else(|| refuse("a lineage that does not rise".to_owned()))?,
+        lineage: lineage_from(&slice.lineage)
+            .ok_or_else(|| refuse("a lineage that does not rise".to_owned()))?,
         producers: slice.producer_snapshot.clone(),
         aborted: slice.aborted.clone(),
         log_start: slice.log_start,
@@ -99,16 +147,30 @@ pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlic
 /// The real path of `path`, which may be relative to `dir`, if it lies below `dir`.
 pub fn below(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
     let (dir, real) = (dir.canonicalize()?, dir.join(path).canonicalize()?);
-    if real.starts_with(&dir) { Ok(real) } else { Err(std::io::Error::other("not below the data directory")) }
+    if real.starts_with(&dir) {
+        Ok(real)
+    } else {
+        Err(std::io::Error::other("not below the data directory"))
+    }
 }
 
 pub fn partition_from(at: Option<&node::PartitionId>) -> Option<TopicPartition> {
-    TopicPartition::try_from(at?).ok().filter(|at| at.partition >= 0)
+    TopicPartition::try_from(at?)
+        .ok()
+        .filter(|at| at.partition >= 0)
 }
 
 /// Rising epoch starts, or nothing.
 pub fn lineage_from(epochs: &[node::EpochStart]) -> Option<Vec<EpochStart>> {
-    let lineage: Vec<_> = epochs.iter().map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset }).collect();
-    let rises = lineage.windows(2).all(|w| w[0].epoch < w[1].epoch && w[0].start_offset <= w[1].start_offset);
+    let lineage: Vec<_> = epochs
+        .iter()
+        .map(|e| EpochStart {
+            epoch: e.epoch,
+            start_offset: e.start_offset,
+        })
+        .collect();
+    let rises = lineage
+        .windows(2)
+        .all(|w| w[0].epoch < w[1].epoch && w[0].start_offset <= w[1].start_offset);
     (rises && lineage.len() <= MAX_EPOCHS).then_some(lineage)
 }

@@ -36,8 +36,14 @@ impl BlockId {
 
     fn parse(name: &str) -> Option<Self> {
         let (object, number) = name.rsplit_once('.')?;
-        let legal = !object.is_empty() && object.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        legal.then_some(Self { object: object.into(), number: number.parse().ok()? })
+        let legal = !object.is_empty()
+            && object
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        legal.then_some(Self {
+            object: object.into(),
+            number: number.parse().ok()?,
+        })
     }
 }
 
@@ -91,7 +97,14 @@ impl State {
         let used = self.uses;
         self.uses += 1;
         self.by_use.insert(used, id.clone());
-        self.blocks.insert(id, Block { bytes, used, trusted });
+        self.blocks.insert(
+            id,
+            Block {
+                bytes,
+                used,
+                trusted,
+            },
+        );
     }
 
     fn remove(&mut self, id: &BlockId) -> Option<u64> {
@@ -118,7 +131,13 @@ impl Cache {
                 state.add(id, bytes, false);
             }
         }
-        let cache = Self { dir: dir.to_owned(), limit, state: Mutex::new(state), hits: AtomicU64::new(0), misses: AtomicU64::new(0) };
+        let cache = Self {
+            dir: dir.to_owned(),
+            limit,
+            state: Mutex::new(state),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        };
         cache.make_room(0);
         Ok(cache)
     }
@@ -148,7 +167,11 @@ impl Cache {
     /// The block, which counts as used now.
     pub fn get(&self, id: &BlockId) -> Option<Cached> {
         let (bytes, trusted) = self.state.lock().touch(id)?;
-        Some(Cached { path: self.path(id), bytes, trusted })
+        Some(Cached {
+            path: self.path(id),
+            bytes,
+            trusted,
+        })
     }
 
     /// The block was compared with its object.
@@ -165,10 +188,14 @@ impl Cache {
             return Ok(());
         }
         if !self.make_room(length) {
-            return Err(io::Error::other(format!("{length} bytes do not fit into a cache of {}", self.limit)));
+            return Err(io::Error::other(format!(
+                "{length} bytes do not fit into a cache of {}",
+                self.limit
+            )));
         }
         let temporary = self.dir.join(format!(".tmp-{}", random::uuid()));
-        let written = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, self.path(id)));
+        let written =
+            fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, self.path(id)));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
             self.state.lock().bytes -= length;
@@ -201,7 +228,9 @@ impl Cache {
                     state.bytes += bytes;
                     return true;
                 }
-                let Some(id) = state.by_use.first_key_value().map(|(_, id)| id.clone()) else { return false };
+                let Some(id) = state.by_use.first_key_value().map(|(_, id)| id.clone()) else {
+                    return false;
+                };
                 state.remove(&id).map(|bytes| (id, bytes))
             };
             if let Some((id, bytes)) = victim {
@@ -230,7 +259,10 @@ mod tests {
     use super::*;
 
     fn id(object: &str, number: u32) -> BlockId {
-        BlockId { object: object.into(), number }
+        BlockId {
+            object: object.into(),
+            number,
+        }
     }
 
     #[test]
@@ -243,14 +275,20 @@ mod tests {
         cache.insert(&id("a", 2), &[3; 100]).unwrap();
         assert_eq!((cache.get(&id("a", 1)), cache.bytes()), (None, 200));
         assert!(cache.insert(&id("b", 0), &[0; 300]).is_err());
-        let on_disk: u64 = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        let on_disk: u64 = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
         assert!(on_disk == cache.bytes() && on_disk <= 250);
     }
 
     #[test]
     fn blocks_live_over_a_restart_but_are_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
-        Cache::open(dir.path(), 1_000).unwrap().insert(&id("a", 7), b"x").unwrap();
+        Cache::open(dir.path(), 1_000)
+            .unwrap()
+            .insert(&id("a", 7), b"x")
+            .unwrap();
         fs::write(dir.path().join(".tmp-1"), b"half").unwrap();
         let cache = Cache::open(dir.path(), 1_000).unwrap();
         let found = cache.get(&id("a", 7)).unwrap();

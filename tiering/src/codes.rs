@@ -2,28 +2,123 @@
 
 use whimbrel_runtime::Code;
 
-const fn code(code: &'static str, title: &'static str, cause: &'static str, fix: &'static str) -> Code {
-    Code { code, title, cause, fix }
+const fn code(
+    code: &'static str,
+    title: &'static str,
+    cause: &'static str,
+    fix: &'static str,
+) -> Code {
+    Code {
+        code,
+        title,
+        cause,
+        fix,
+    }
 }
 
 pub const CODES: &[Code] = &[
-    code("WB-300", "the tiering configuration is wrong", "One or more settings of the [tiering] table cannot be used; all of them are named.", "Correct them; `whimbrel config check` proves the file without starting anything."),
-    code("WB-301", "the bucket cannot be used", "The bucket is not there, the credentials are refused or missing, or the folder does not exist.", "Create the bucket or folder, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for an account that may GET, PUT, LIST and DELETE in it."),
-    code("WB-302", "the store refuses or ignores conditional writes", "The start-up probe found that If-None-Match or If-Match is not honoured. Without them two daemons could overwrite each other's roots.", "Use a store that honours conditional writes (S3, MinIO since 2024, a local folder), or update it."),
-    code("WB-303", "the bucket belongs to another fleet or format", "The marker v1/<region>/whimbrel.json names another fleet, region or format.", "Point this region at its own bucket or prefix. Never remove the marker: the data beside it is somebody's."),
-    code("WB-304", "the store does not return what was written", "The start-up probe read back different bytes or a wrong checksum.", "Do not use this store; look for a proxy or cache in between."),
-    code("WB-305", "an address cannot be bound", "The port is taken, or the address is not of this machine.", "Choose another rpc-listen or admin-listen."),
-    code("WB-306", "a listener would be open to the network", "rpc-listen or admin-listen is not on loopback, and neither has TLS or authentication.", "Bind to 127.0.0.1, or set insecure-bind = true if the network is trusted."),
-    code("WB-307", "the fleet's id is not known", "No controller answered with the fleet's id, which has to be compared with the bucket's marker first.", "Start the controllers, or set fleet-id."),
-    code("WB-308", "the cache folder cannot be used", "It cannot be created or read.", "Check cache-dir and its permissions."),
-    code("WB-310", "this daemon was fenced", "Another tiering daemon of this region has claimed the shards in a later epoch. This one has stopped and will commit and delete nothing.", "Nothing, if it was meant. If two daemons are configured for one region, stop one of them."),
-    code("WB-311", "two daemons with one identity", "A root carries our epoch and a write that is not ours: a copy of this process runs, or somebody wrote into the bucket.", "Find the other process (`whimbrel status` names the registered one), stop it, start this one again."),
-    code("WB-312", "a root is gone, older than it was, or damaged", "Somebody changed the bucket by hand, restored it from a copy, or the store lost a write.", "Do not delete anything. Kept roots are under root-kept/; local segments are not freed while this stands."),
-    code("WB-313", "a root is full", "One shard names more objects than fit into 1 MiB.", "Use larger segments or shorter retention for the topics of that shard."),
-    code("WB-314", "the log and the bucket disagree", "The broker offers a slice that leaves a gap, overlaps, or is of another lineage than what the bucket holds.", "If a failback is under way, wait for it: it truncates the bucket. Otherwise compare `whimbrel tier status` with the broker's log; local copies stay until this is resolved."),
-    code("WB-315", "a local segment is damaged", "Batches of a slice that was to be uploaded fail their CRC or do not follow one another.", "The slice is not uploaded and not freed. Repair the replica from its mirror."),
-    code("WB-316", "an object is missing or damaged", "A root names an object that is not in the bucket or whose blocks fail their CRC.", "`whimbrel tier verify` lists the ranges. Restore the object under the same key from a copy of the bucket."),
-    code("WB-317", "uploads are stuck", "The store does not answer or refuses; nothing is lost, but local disks fill.", "See /status: each stuck operation has its step, age and last error. Runbook: bucket unreachable."),
+    code(
+        "WB-300",
+        "the tiering configuration is wrong",
+        "One or more settings of the [tiering] table cannot be used; all of them are named.",
+        "Correct them; `whimbrel config check` proves the file without starting anything.",
+    ),
+    code(
+        "WB-301",
+        "the bucket cannot be used",
+        "The bucket is not there, the credentials are refused or missing, or the folder does not exist.",
+        "Create the bucket or folder, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for an account that may GET, PUT, LIST and DELETE in it.",
+    ),
+    code(
+        "WB-302",
+        "the store refuses or ignores conditional writes",
+        "The start-up probe found that If-None-Match or If-Match is not honoured. Without them two daemons could overwrite each other's roots.",
+        "Use a store that honours conditional writes (S3, MinIO since 2024, a local folder), or update it.",
+    ),
+    code(
+        "WB-303",
+        "the bucket belongs to another fleet or format",
+        "The marker v1/<region>/whimbrel.json names another fleet, region or format.",
+        "Point this region at its own bucket or prefix. Never remove the marker: the data beside it is somebody's.",
+    ),
+    code(
+        "WB-304",
+        "the store does not return what was written",
+        "The start-up probe read back different bytes or a wrong checksum.",
+        "Do not use this store; look for a proxy or cache in between.",
+    ),
+    code(
+        "WB-305",
+        "an address cannot be bound",
+        "The port is taken, or the address is not of this machine.",
+        "Choose another rpc-listen or admin-listen.",
+    ),
+    code(
+        "WB-306",
+        "a listener would be open to the network",
+        "rpc-listen or admin-listen is not on loopback, and neither has TLS or authentication.",
+        "Bind to 127.0.0.1, or set insecure-bind = true if the network is trusted.",
+    ),
+    code(
+        "WB-307",
+        "the fleet's id is not known",
+        "No controller answered with the fleet's id, which has to be compared with the bucket's marker first.",
+        "Start the controllers, or set fleet-id.",
+    ),
+    code(
+        "WB-308",
+        "the cache folder cannot be used",
+        "It cannot be created or read.",
+        "Check cache-dir and its permissions.",
+    ),
+    code(
+        "WB-310",
+        "this daemon was fenced",
+        "Another tiering daemon of this region has claimed the shards in a later epoch. This one has stopped and will commit and delete nothing.",
+        "Nothing, if it was meant. If two daemons are configured for one region, stop one of them.",
+    ),
+    code(
+        "WB-311",
+        "two daemons with one identity",
+        "A root carries our epoch and a write that is not ours: a copy of this process runs, or somebody wrote into the bucket.",
+        "Find the other process (`whimbrel status` names the registered one), stop it, start this one again.",
+    ),
+    code(
+        "WB-312",
+        "a root is gone, older than it was, or damaged",
+        "Somebody changed the bucket by hand, restored it from a copy, or the store lost a write.",
+        "Do not delete anything. Kept roots are under root-kept/; local segments are not freed while this stands.",
+    ),
+    code(
+        "WB-313",
+        "a root is full",
+        "One shard names more objects than fit into 1 MiB.",
+        "Use larger segments or shorter retention for the topics of that shard.",
+    ),
+    code(
+        "WB-314",
+        "the log and the bucket disagree",
+        "The broker offers a slice that leaves a gap, overlaps, or is of another lineage than what the bucket holds.",
+        "If a failback is under way, wait for it: it truncates the bucket. Otherwise compare `whimbrel tier status` with the broker's log; local copies stay until this is resolved.",
+    ),
+    code(
+        "WB-315",
+        "a local segment is damaged",
+        "Batches of a slice that was to be uploaded fail their CRC or do not follow one another.",
+        "The slice is not uploaded and not freed. Repair the replica from its mirror.",
+    ),
+    code(
+        "WB-316",
+        "an object is missing or damaged",
+        "A root names an object that is not in the bucket or whose blocks fail their CRC.",
+        "`whimbrel tier verify` lists the ranges. Restore the object under the same key from a copy of the bucket.",
+    ),
+    code(
+        "WB-317",
+        "uploads are stuck",
+        "The store does not answer or refuses; nothing is lost, but local disks fill.",
+        "See /status: each stuck operation has its step, age and last error. Runbook: bucket unreachable.",
+    ),
 ];
 
 #[cfg(test)]
@@ -32,7 +127,11 @@ mod tests {
 
     #[test]
     fn codes_are_ours_and_rise() {
-        assert!(CODES.iter().all(|c| c.code.starts_with("WB-3") && c.code.len() == 6));
+        assert!(
+            CODES
+                .iter()
+                .all(|c| c.code.starts_with("WB-3") && c.code.len() == 6)
+        );
         assert!(CODES.windows(2).all(|w| w[0].code < w[1].code));
     }
 }

@@ -29,8 +29,15 @@ const WAITING: usize = 64;
 #[derive(Clone, Debug)]
 pub enum Edit {
     Commit(Box<Commit>),
-    Truncate { at: TopicPartition, epoch: i32, offset: i64 },
-    RaiseLogStart { at: TopicPartition, log_start: i64 },
+    Truncate {
+        at: TopicPartition,
+        epoch: i32,
+        offset: i64,
+    },
+    RaiseLogStart {
+        at: TopicPartition,
+        log_start: i64,
+    },
     /// Objects of ours that nothing refers to: onto the pending list.
     Unlink(Vec<Key>),
     /// Deleted objects: off the pending list.
@@ -56,7 +63,11 @@ pub enum CommitError {
     #[error("shard {shard}: the root cannot be read: {reason}")]
     Damaged { shard: u16, reason: FormatError },
     #[error("shard {shard}: the root is of {found}, not of {expected}")]
-    Foreign { shard: u16, found: String, expected: String },
+    Foreign {
+        shard: u16,
+        found: String,
+        expected: String,
+    },
     #[error("shard {shard}: {bytes} bytes of root are more than a root may have")]
     Full { shard: u16, bytes: usize },
     #[error(transparent)]
@@ -117,15 +128,22 @@ impl Committer {
     /// at once, one then loses before it has taken anything.
     pub async fn claim(context: &Context) -> Result<Self, CommitError> {
         let mut owned = vec![shard::Owned::claim(context.clone(), 0).await?];
-        owned.extend(try_join_all((1..context.shards).map(|n| shard::Owned::claim(context.clone(), n))).await?);
+        owned.extend(
+            try_join_all((1..context.shards).map(|n| shard::Owned::claim(context.clone(), n)))
+                .await?,
+        );
         let shards = owned.into_iter().map(|owned| {
             let (edits, queue) = mpsc::channel(WAITING);
             let (publish, root) = watch::channel(owned.root());
             let name = format!("shard {}", owned.number());
-            context.tasks.spawn(name, OnError::Shutdown, owned.run(queue, publish));
+            context
+                .tasks
+                .spawn(name, OnError::Shutdown, owned.run(queue, publish));
             Handle { edits, root }
         });
-        Ok(Self { shards: Arc::new(shards.collect()) })
+        Ok(Self {
+            shards: Arc::new(shards.collect()),
+        })
     }
 
     pub fn shard_of(&self, at: TopicPartition) -> u16 {
@@ -134,11 +152,16 @@ impl Committer {
 
     /// The newest root of a shard that this daemon swapped in and read back.
     pub fn root(&self, shard: u16) -> Option<Arc<Root>> {
-        self.shards.get(usize::from(shard)).map(|s| Arc::clone(&s.root.borrow()))
+        self.shards
+            .get(usize::from(shard))
+            .map(|s| Arc::clone(&s.root.borrow()))
     }
 
     pub fn roots(&self) -> Vec<Arc<Root>> {
-        self.shards.iter().map(|s| Arc::clone(&s.root.borrow())).collect()
+        self.shards
+            .iter()
+            .map(|s| Arc::clone(&s.root.borrow()))
+            .collect()
     }
 
     /// The root that a partition belongs to, for one whole fetch.
@@ -152,9 +175,16 @@ impl Committer {
 
     /// Makes an edit and returns once it is in the bucket, or refused. Waits while the store is away.
     pub async fn edit(&self, shard: u16, edit: Edit) -> Result<Outcome, CommitError> {
-        let handle = self.shards.get(usize::from(shard)).ok_or(CommitError::Stopping)?;
+        let handle = self
+            .shards
+            .get(usize::from(shard))
+            .ok_or(CommitError::Stopping)?;
         let (reply, answer) = oneshot::channel();
-        handle.edits.send((edit, reply)).await.map_err(|_| CommitError::Stopping)?;
+        handle
+            .edits
+            .send((edit, reply))
+            .await
+            .map_err(|_| CommitError::Stopping)?;
         answer.await.unwrap_or(Err(CommitError::Stopping))
     }
 }

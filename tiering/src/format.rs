@@ -28,19 +28,34 @@ pub enum FormatError {
     #[error("{what}: format {found} is not known")]
     Version { what: &'static str, found: u16 },
     #[error("{what}: CRC is {computed:08x}, {stored:08x} was stored")]
-    Crc { what: &'static str, stored: u32, computed: u32 },
+    Crc {
+        what: &'static str,
+        stored: u32,
+        computed: u32,
+    },
     #[error("{what}: {reason}")]
     Malformed { what: &'static str, reason: String },
 }
 
 impl FormatError {
     pub(crate) fn malformed(what: &'static str, reason: impl ToString) -> Self {
-        Self::Malformed { what, reason: reason.to_string() }
+        Self::Malformed {
+            what,
+            reason: reason.to_string(),
+        }
     }
 }
 
 /// Compares a stored CRC32C with that of `bytes`.
 pub(crate) fn check_crc(what: &'static str, bytes: &[u8], stored: u32) -> Result<(), FormatError> {
     let computed = crc32c::crc32c(bytes);
-    if computed == stored { Ok(()) } else { Err(FormatError::Crc { what, stored, computed }) }
+    if computed == stored {
+        Ok(())
+    } else {
+        Err(FormatError::Crc {
+            what,
+            stored,
+            computed,
+        })
+    }
 }

@@ -44,7 +44,10 @@ const LONG_MS: u64 = 10_000;
 
 impl Ops {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, running: Arc::default() }
+        Self {
+            clock,
+            running: Arc::default(),
+        }
     }
 
     /// Listed until the guard is dropped.
@@ -52,8 +55,20 @@ impl Ops {
         let mut running = self.running.lock();
         let id = running.next;
         running.next += 1;
-        running.ops.insert(id, Entry { step, what: what.to_string(), since_ms: self.clock.boot_ms(), failures: 0, last_error: None });
-        Op { ops: self.clone(), id }
+        running.ops.insert(
+            id,
+            Entry {
+                step,
+                what: what.to_string(),
+                since_ms: self.clock.boot_ms(),
+                failures: 0,
+                last_error: None,
+            },
+        );
+        Op {
+            ops: self.clone(),
+            id,
+        }
     }
 
     /// Operations that failed at least once or run for long, oldest first; ages are as of now.
@@ -67,7 +82,9 @@ impl Ops {
             failures: op.failures,
             last_error: op.last_error.clone(),
         });
-        all.filter(|op| op.failures > 0 || op.age_ms >= LONG_MS).take(100).collect()
+        all.filter(|op| op.failures > 0 || op.age_ms >= LONG_MS)
+            .take(100)
+            .collect()
     }
 }
 
@@ -120,7 +137,10 @@ mod tests {
         assert_eq!(ops.stuck()[0].age_ms, 11_000);
         op.failed(&"503");
         clock.advance(Duration::from_secs(1));
-        assert_eq!((ops.stuck()[0].age_ms, ops.stuck()[0].failures), (12_000, 1));
+        assert_eq!(
+            (ops.stuck()[0].age_ms, ops.stuck()[0].failures),
+            (12_000, 1)
+        );
         drop(op);
         assert!(ops.stuck().is_empty());
     }

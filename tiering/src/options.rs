@@ -73,18 +73,27 @@ impl Options {
     pub fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
         if !naming::is_valid_label(&self.region) {
-            found.push(format!("region `{}` is not a name of lower-case letters, digits and `-`", self.region));
+            found.push(format!(
+                "region `{}` is not a name of lower-case letters, digits and `-`",
+                self.region
+            ));
         }
         if let Err(error) = Location::parse(&self.bucket) {
             found.push(error.to_string());
         }
         for (name, dir) in [("data-dir", &self.data_dir), ("cache-dir", &self.cache_dir)] {
             if !dir.is_absolute() {
-                found.push(format!("{name} `{}` is not an absolute path", dir.display()));
+                found.push(format!(
+                    "{name} `{}` is not an absolute path",
+                    dir.display()
+                ));
             }
         }
         if self.cache_bytes < MIN_CACHE {
-            found.push(format!("cache-bytes {} is less than {MIN_CACHE}", self.cache_bytes));
+            found.push(format!(
+                "cache-bytes {} is less than {MIN_CACHE}",
+                self.cache_bytes
+            ));
         }
         if self.controllers.is_empty() && self.fleet_id.is_none() {
             found.push("neither controllers nor fleet-id is set".to_owned());
@@ -94,7 +103,13 @@ impl Options {
 
     /// The listeners that are open to the network without anybody having asked for it.
     pub fn exposed(&self) -> Vec<String> {
-        let open = |listen: &&String| !self.insecure_bind && !listen.parse::<HostPort>().is_ok_and(|at| at.is_loopback());
-        [&self.rpc_listen, &self.admin_listen].into_iter().filter(open).cloned().collect()
+        let open = |listen: &&String| {
+            !self.insecure_bind && !listen.parse::<HostPort>().is_ok_and(|at| at.is_loopback())
+        };
+        [&self.rpc_listen, &self.admin_listen]
+            .into_iter()
+            .filter(open)
+            .cloned()
+            .collect()
     }
 }

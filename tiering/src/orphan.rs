@@ -56,7 +56,10 @@ pub enum OrphanError {
     #[error("the request is refused: {0}")]
     Request(String),
     #[error("{path}: {source}", path = path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error(transparent)]
@@ -76,6 +79,9 @@ pub struct Orphans {
     pub known: Arc<Mutex<Vec<OrphanEntry>>>,
 }
 
+/// File, position, length.
+type FilePart = (PathBuf, u64, u64);
+
 /// A tail that was read and is ready to go.
 struct Tail {
     source: Source,
@@ -86,13 +92,23 @@ struct Tail {
 impl Orphans {
     /// Reads the entries that are in the bucket.
     pub async fn load(&self) -> Result<(), StoreError> {
-        let listed = self.transfer.store.list(&self.keys.orphans_prefix()).await?;
+        let listed = self
+            .transfer
+            .store
+            .list(&self.keys.orphans_prefix())
+            .await?;
         let mut known = Vec::new();
-        for entry in listed.iter().filter(|l| l.key.as_str().ends_with(".json")).take(SHOWN) {
+        for entry in listed
+            .iter()
+            .filter(|l| l.key.as_str().ends_with(".json"))
+            .take(SHOWN)
+        {
             let found = self.transfer.store.get(&entry.key, MAX_ENTRY).await?;
             match serde_json::from_slice(&found.bytes) {
                 Ok(orphan) => known.push(orphan),
-                Err(error) => tracing::error!(key = %entry.key, %error, "an orphan's entry is unreadable"),
+                Err(error) => {
+                    tracing::error!(key = %entry.key, %error, "an orphan's entry is unreadable")
+                }
             }
         }
         *self.known.lock() = known;
@@ -117,9 +133,19 @@ impl Orphans {
             max_timestamp_ms: -1,
             sections: Vec::new(),
         };
-        let (region, incarnation, now_ms) = (self.region.clone(), self.incarnation, self.clock.wall_ms());
-        let footer = Footer { region, writer_epoch: 0, incarnation, created_ms: now_ms, slices: vec![meta] };
-        let tail = self.tasks.blocking(move || read_tail(&parts, footer)).await?;
+        let (region, incarnation, now_ms) =
+            (self.region.clone(), self.incarnation, self.clock.wall_ms());
+        let footer = Footer {
+            region,
+            writer_epoch: 0,
+            incarnation,
+            created_ms: now_ms,
+            slices: vec![meta],
+        };
+        let tail = self
+            .tasks
+            .blocking(move || read_tail(&parts, footer))
+            .await?;
         if let Some(found) = self.find(&name, &tail).await? {
             return Ok(found);
         }
@@ -141,7 +167,8 @@ impl Orphans {
         };
         let op = self.ops.begin("store orphan", &key);
         self.transfer.put(&key, &tail.source, &op).await?;
-        self.put_entry(&self.keys.orphan_entry(&name), &entry).await?;
+        self.put_entry(&self.keys.orphan_entry(&name), &entry)
+            .await?;
         let mut known = self.known.lock();
         if known.len() < SHOWN {
             known.push(entry.clone());
@@ -149,13 +176,29 @@ impl Orphans {
         Ok(entry)
     }
 
-    fn checked(&self, request: &node::OrphanRequest) -> Result<(TopicPartition, OrphanName, Vec<(PathBuf, u64, u64)>), OrphanError> {
+    fn checked(
+        &self,
+        request: &node::OrphanRequest,
+    ) -> Result<(TopicPartition, OrphanName, Vec<FilePart>), OrphanError> {
         let refuse = |reason: &str| OrphanError::Request(reason.to_owned());
         let at = partition_from(request.at.as_ref()).ok_or_else(|| refuse("no partition"))?;
-        let name = OrphanName { group: request.group.clone(), region_epoch: request.region_epoch, at, from: request.from_offset, end: request.end_offset, random: random::u64() };
-        let name = name.checked().ok_or_else(|| refuse("a group or offsets that cannot be"))?;
+        let name = OrphanName {
+            group: request.group.clone(),
+            region_epoch: request.region_epoch,
+            at,
+            from: request.from_offset,
+            end: request.end_offset,
+            random: random::u64(),
+        };
+        let name = name
+            .checked()
+            .ok_or_else(|| refuse("a group or offsets that cannot be"))?;
         let parts = request.parts.iter().map(|part| {
-            let path = below(&self.data_dir, Path::new(&part.path)).map_err(|source| OrphanError::Io { path: part.path.clone().into(), source })?;
+            let path =
+                below(&self.data_dir, Path::new(&part.path)).map_err(|source| OrphanError::Io {
+                    path: part.path.clone().into(),
+                    source,
+                })?;
             Ok((path, part.position, part.length))
         });
         let parts = parts.collect::<Result<Vec<_>, OrphanError>>()?;
@@ -163,14 +206,20 @@ impl Orphans {
     }
 
     /// The same tail, stored by an earlier attempt.
-    async fn find(&self, name: &OrphanName, tail: &Tail) -> Result<Option<OrphanEntry>, OrphanError> {
+    async fn find(
+        &self,
+        name: &OrphanName,
+        tail: &Tail,
+    ) -> Result<Option<OrphanEntry>, OrphanError> {
         let stem = self.keys.orphan_stem(name);
         for listed in self.transfer.store.list(&stem).await? {
             if !listed.key.as_str().ends_with(".json") {
                 continue;
             }
             let found = self.transfer.store.get(&listed.key, MAX_ENTRY).await?;
-            let Ok(entry) = serde_json::from_slice::<OrphanEntry>(&found.bytes) else { continue };
+            let Ok(entry) = serde_json::from_slice::<OrphanEntry>(&found.bytes) else {
+                continue;
+            };
             let same = entry.bytes == tail.bytes && entry.crc32c == tail.crc32c;
             if same && let Some(key) = Key::parse(&entry.object) {
                 // Believed only when the object is there whole.
@@ -184,8 +233,13 @@ impl Orphans {
     }
 
     async fn put_entry(&self, key: &Key, entry: &OrphanEntry) -> Result<(), OrphanError> {
-        let text = serde_json::to_vec_pretty(entry).map_err(|e| OrphanError::Request(e.to_string()))?;
-        let written = self.transfer.store.put_if_absent(key, text.clone().into()).await;
+        let text =
+            serde_json::to_vec_pretty(entry).map_err(|e| OrphanError::Request(e.to_string()))?;
+        let written = self
+            .transfer
+            .store
+            .put_if_absent(key, text.clone().into())
+            .await;
         // Whatever the answer was: what is there decides.
         match self.transfer.store.get(key, MAX_ENTRY).await {
             Ok(found) if found.bytes == text => Ok(()),
@@ -195,30 +249,53 @@ impl Orphans {
     }
 }
 
-fn read_tail(files: &[(PathBuf, u64, u64)], mut footer: Footer) -> Result<Tail, OrphanError> {
+fn read_tail(files: &[FilePart], mut footer: Footer) -> Result<Tail, OrphanError> {
     let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
     let (mut bytes, mut crc32c, mut parts) = (0, 0, Vec::new());
     let mut buffer = vec![0; PIECE];
     for (path, position, length) in files {
-        let io = |source| OrphanError::Io { path: path.clone(), source };
+        let io = |source| OrphanError::Io {
+            path: path.clone(),
+            source,
+        };
         let file = File::open(path).map_err(io)?;
         let mut read = 0;
         while read < *length {
-            let want = usize::try_from(length - read).unwrap_or(usize::MAX).min(PIECE);
-            file.read_exact_at(&mut buffer[..want], position.saturating_add(read)).map_err(io)?;
+            let want = usize::try_from(length - read)
+                .unwrap_or(usize::MAX)
+                .min(PIECE);
+            file.read_exact_at(&mut buffer[..want], position.saturating_add(read))
+                .map_err(io)?;
             blocks.update(&buffer[..want]);
             crc64.update(&buffer[..want]);
             crc32c = crc32c::crc32c_append(crc32c, &buffer[..want]);
             read += want as u64;
         }
         bytes += length;
-        parts.push(Part::File { file: Arc::new(file), position: *position, length: *length });
+        parts.push(Part::File {
+            file: Arc::new(file),
+            position: *position,
+            length: *length,
+        });
     }
     for slice in &mut footer.slices {
         slice.length = bytes;
     }
-    let tail = TailParts { blocks, data_bytes: bytes, sections: Vec::new(), footer }.build();
+    let tail = TailParts {
+        blocks,
+        data_bytes: bytes,
+        sections: Vec::new(),
+        footer,
+    }
+    .build();
     crc64.update(&tail.bytes);
     parts.push(Part::Bytes(tail.bytes));
-    Ok(Tail { source: Source { parts, crc64: crc64.finish() }, bytes, crc32c })
+    Ok(Tail {
+        source: Source {
+            parts,
+            crc64: crc64.finish(),
+        },
+        bytes,
+        crc32c,
+    })
 }

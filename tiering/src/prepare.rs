@@ -62,11 +62,25 @@ pub struct Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
     #[error("{at}: {path}: {source}", path = path.display())]
-    Io { at: TopicPartition, path: PathBuf, source: io::Error },
+    Io {
+        at: TopicPartition,
+        path: PathBuf,
+        source: io::Error,
+    },
     #[error("{at}: the batch at byte {position} of {path} is damaged: {source}", path = path.display())]
-    Batch { at: TopicPartition, path: PathBuf, position: u64, source: BatchError },
+    Batch {
+        at: TopicPartition,
+        path: PathBuf,
+        position: u64,
+        source: BatchError,
+    },
     #[error("{at}: {reason} (byte {position} of {path})", path = path.display())]
-    Order { at: TopicPartition, path: PathBuf, position: u64, reason: String },
+    Order {
+        at: TopicPartition,
+        path: PathBuf,
+        position: u64,
+        reason: String,
+    },
 }
 
 /// What a pass over the batches collects.
@@ -82,17 +96,32 @@ struct Pass<'a> {
 
 /// Blocking: reads the whole slice.
 pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareError> {
-    let io = |source| PrepareError::Io { at: slice.at, path: slice.path.clone(), source };
+    let io = |source| PrepareError::Io {
+        at: slice.at,
+        path: slice.path.clone(),
+        source,
+    };
     let file = Arc::new(File::open(&slice.path).map_err(io)?);
-    let mut pass = Pass { slice, index: OffsetIndex::default(), epochs: Vec::new(), next: slice.base, records: 0, first_timestamp_ms: None, max_timestamp_ms: -1 };
+    let mut pass = Pass {
+        slice,
+        index: OffsetIndex::default(),
+        epochs: Vec::new(),
+        next: slice.base,
+        records: 0,
+        first_timestamp_ms: None,
+        max_timestamp_ms: -1,
+    };
     let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
     let mut waiting = BytesMut::new();
     let (mut read, mut parsed) = (0, 0);
     while read < slice.bytes {
-        let want = usize::try_from(slice.bytes - read).unwrap_or(usize::MAX).min(PIECE);
+        let want = usize::try_from(slice.bytes - read)
+            .unwrap_or(usize::MAX)
+            .min(PIECE);
         let from = waiting.len();
         waiting.resize(from + want, 0);
-        file.read_exact_at(&mut waiting[from..], slice.position.saturating_add(read)).map_err(io)?;
+        file.read_exact_at(&mut waiting[from..], slice.position.saturating_add(read))
+            .map_err(io)?;
         blocks.update(&waiting[from..]);
         crc64.update(&waiting[from..]);
         read += want as u64;
@@ -100,11 +129,24 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
     }
     pass.finish(parsed)?;
     let (footer, sections) = pass.describe(writer);
-    let tail = TailParts { blocks, data_bytes: slice.bytes, sections, footer }.build();
+    let tail = TailParts {
+        blocks,
+        data_bytes: slice.bytes,
+        sections,
+        footer,
+    }
+    .build();
     crc64.update(&tail.bytes);
     let source = Source {
         crc64: crc64.finish(),
-        parts: vec![Part::File { file, position: slice.position, length: slice.bytes }, Part::Bytes(tail.bytes)],
+        parts: vec![
+            Part::File {
+                file,
+                position: slice.position,
+                length: slice.bytes,
+            },
+            Part::Bytes(tail.bytes),
+        ],
     };
     let commit = pass.commit(writer, &source);
     Ok(Prepared { source, commit })
@@ -112,15 +154,30 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
 
 impl Pass<'_> {
     fn batch_error(&self, position: u64, source: BatchError) -> PrepareError {
-        PrepareError::Batch { at: self.slice.at, path: self.slice.path.clone(), position, source }
+        PrepareError::Batch {
+            at: self.slice.at,
+            path: self.slice.path.clone(),
+            position,
+            source,
+        }
     }
 
     fn order(&self, position: u64, reason: String) -> PrepareError {
-        PrepareError::Order { at: self.slice.at, path: self.slice.path.clone(), position, reason }
+        PrepareError::Order {
+            at: self.slice.at,
+            path: self.slice.path.clone(),
+            position,
+            reason,
+        }
     }
 
     /// Takes the whole batches off `waiting`, which begins at byte `at` of the slice.
-    fn take_batches(&mut self, waiting: &mut BytesMut, mut at: u64, last: bool) -> Result<u64, PrepareError> {
+    fn take_batches(
+        &mut self,
+        waiting: &mut BytesMut,
+        mut at: u64,
+        last: bool,
+    ) -> Result<u64, PrepareError> {
         let all = std::mem::take(waiting).freeze();
         let mut rest = all;
         while !rest.is_empty() {
@@ -135,26 +192,56 @@ impl Pass<'_> {
             }
         }
         // What is left is less than one batch; usually the buffer can be taken back without a copy.
-        *waiting = rest.try_into_mut().unwrap_or_else(|rest| BytesMut::from(&rest[..]));
+        *waiting = rest
+            .try_into_mut()
+            .unwrap_or_else(|rest| BytesMut::from(&rest[..]));
         Ok(at)
     }
 
     fn add(&mut self, header: &BatchHeader, position: u64) -> Result<(), PrepareError> {
-        let Slice { base, end, lineage, .. } = self.slice;
+        let Slice {
+            base, end, lineage, ..
+        } = self.slice;
         if header.base_offset < self.next || header.next_offset() > *end {
-            let reason = format!("offsets {}..{} do not follow {} below {end}", header.base_offset, header.next_offset(), self.next);
+            let reason = format!(
+                "offsets {}..{} do not follow {} below {end}",
+                header.base_offset,
+                header.next_offset(),
+                self.next
+            );
             return Err(self.order(position, reason));
         }
         let epoch = header.partition_leader_epoch;
-        let told = lineage.partition_point(|e| e.start_offset <= header.base_offset).checked_sub(1).map(|n| lineage[n]);
-        if told.is_some_and(|told| told.epoch != epoch) || self.epochs.last().is_some_and(|last| last.epoch > epoch) {
-            return Err(self.order(position, format!("epoch {epoch} at offset {} is not the lineage's", header.base_offset)));
+        let told = lineage
+            .partition_point(|e| e.start_offset <= header.base_offset)
+            .checked_sub(1)
+            .map(|n| lineage[n]);
+        if told.is_some_and(|told| told.epoch != epoch)
+            || self.epochs.last().is_some_and(|last| last.epoch > epoch)
+        {
+            return Err(self.order(
+                position,
+                format!(
+                    "epoch {epoch} at offset {} is not the lineage's",
+                    header.base_offset
+                ),
+            ));
         }
         if self.epochs.last().is_none_or(|last| last.epoch < epoch) {
-            self.epochs.push(told.unwrap_or(EpochStart { epoch, start_offset: header.base_offset }));
+            self.epochs.push(told.unwrap_or(EpochStart {
+                epoch,
+                start_offset: header.base_offset,
+            }));
         }
-        let numbers = u32::try_from(header.base_offset - base).ok().zip(u32::try_from(position).ok());
-        let Some((relative, position)) = numbers else { return Err(self.order(position, "more than 4 GiB or 2^32 offsets in one slice".to_owned())) };
+        let numbers = u32::try_from(header.base_offset - base)
+            .ok()
+            .zip(u32::try_from(position).ok());
+        let Some((relative, position)) = numbers else {
+            return Err(self.order(
+                position,
+                "more than 4 GiB or 2^32 offsets in one slice".to_owned(),
+            ));
+        };
         self.index.add(relative, position, header.max_timestamp);
         self.first_timestamp_ms.get_or_insert(header.base_timestamp);
         self.max_timestamp_ms = self.max_timestamp_ms.max(header.max_timestamp);
@@ -168,7 +255,13 @@ impl Pass<'_> {
         if parsed == self.slice.bytes && self.next == self.slice.end && parsed > 0 {
             return Ok(());
         }
-        Err(self.order(parsed, format!("the slice ends at offset {}, not at {}", self.next, self.slice.end)))
+        Err(self.order(
+            parsed,
+            format!(
+                "the slice ends at offset {}, not at {}",
+                self.next, self.slice.end
+            ),
+        ))
     }
 
     fn leader_epoch(&self) -> i32 {
@@ -187,7 +280,10 @@ impl Pass<'_> {
             (SectionKind::Times, self.index.encode_times()),
             (SectionKind::Lineage, lineage),
         ];
-        for (kind, bytes) in [(SectionKind::Producers, &slice.producers), (SectionKind::Aborted, &slice.aborted)] {
+        for (kind, bytes) in [
+            (SectionKind::Producers, &slice.producers),
+            (SectionKind::Aborted, &slice.aborted),
+        ] {
             if !bytes.is_empty() {
                 sections.push((kind, bytes.to_vec()));
             }
@@ -207,7 +303,13 @@ impl Pass<'_> {
             max_timestamp_ms: self.max_timestamp_ms,
             sections: Vec::new(),
         };
-        let footer = Footer { region: writer.region.to_owned(), writer_epoch: writer.epoch, incarnation: writer.incarnation, created_ms: writer.now_ms, slices: vec![meta] };
+        let footer = Footer {
+            region: writer.region.to_owned(),
+            writer_epoch: writer.epoch,
+            incarnation: writer.incarnation,
+            created_ms: writer.now_ms,
+            slices: vec![meta],
+        };
         (footer, sections)
     }
 

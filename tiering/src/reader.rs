@@ -48,7 +48,10 @@ pub struct Range {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Together whole batches, in order; the first one holds the offset.
-    Ranges { ranges: Vec<Range>, next_offset: i64 },
+    Ranges {
+        ranges: Vec<Range>,
+        next_offset: i64,
+    },
     NotTiered(String),
 }
 
@@ -65,7 +68,10 @@ pub enum ReadError {
 
 impl ReadError {
     fn damaged(key: &Key, reason: impl ToString) -> Self {
-        Self::Damaged { key: key.clone(), reason: reason.to_string() }
+        Self::Damaged {
+            key: key.clone(),
+            reason: reason.to_string(),
+        }
     }
 
     fn format(key: &Key, error: &FormatError) -> Self {
@@ -98,12 +104,31 @@ struct Place {
 }
 
 impl Reader {
-    pub fn new(committer: Committer, keys: Keys, blocks: Blocks, objects: Objects, damage: Damage) -> Self {
-        Self { committer, keys, blocks, objects, damage, positions: Arc::default() }
+    pub fn new(
+        committer: Committer,
+        keys: Keys,
+        blocks: Blocks,
+        objects: Objects,
+        damage: Damage,
+    ) -> Self {
+        Self {
+            committer,
+            keys,
+            blocks,
+            objects,
+            damage,
+            positions: Arc::default(),
+        }
     }
 
     /// Whole batches from `offset` on, about `max_bytes` of them, at least one.
-    pub async fn read(&self, at: TopicPartition, offset: i64, max_bytes: u64, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
+    pub async fn read(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        max_bytes: u64,
+        lineage: &[EpochStart],
+    ) -> Result<Answer, ReadError> {
         let place = match self.place(at, offset, lineage) {
             Ok(place) => place,
             Err(why) => return Ok(Answer::NotTiered(why)),
@@ -121,25 +146,50 @@ impl Reader {
         }
     }
 
-    fn place(&self, at: TopicPartition, offset: i64, lineage: &[EpochStart]) -> Result<Place, String> {
+    fn place(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        lineage: &[EpochStart],
+    ) -> Result<Place, String> {
         let root = self.committer.root_of(at).ok_or("no shard")?;
-        let partition = root.partitions.get(&at).ok_or("the bucket has nothing of this partition")?;
+        let partition = root
+            .partitions
+            .get(&at)
+            .ok_or("the bucket has nothing of this partition")?;
         if offset < partition.start() || offset >= partition.end {
-            return Err(format!("the bucket holds {}..{}", partition.start(), partition.end));
+            return Err(format!(
+                "the bucket holds {}..{}",
+                partition.start(),
+                partition.end
+            ));
         }
         let agreed = partition.agreed_end(lineage);
         if offset >= agreed {
-            return Err(format!("the bucket's lineage is another one from offset {agreed} on"));
+            return Err(format!(
+                "the bucket's lineage is another one from offset {agreed} on"
+            ));
         }
         let entry = *partition.find(offset).ok_or("no object holds it")?;
         let visible_end = entry.end.min(agreed);
-        let next = partition.find(entry.end).copied().filter(|_| agreed > entry.end);
-        Ok(Place { shard: root.shard, at, entry, visible_end, next })
+        let next = partition
+            .find(entry.end)
+            .copied()
+            .filter(|_| agreed > entry.end);
+        Ok(Place {
+            shard: root.shard,
+            at,
+            entry,
+            visible_end,
+            next,
+        })
     }
 
     /// A read that met a 404 is damage only if the newest root still names the object.
     fn still_named(&self, place: &Place, key: &Key) -> bool {
-        self.committer.root(place.shard).is_some_and(|root| root.holds(&self.keys, key))
+        self.committer
+            .root(place.shard)
+            .is_some_and(|root| root.holds(&self.keys, key))
     }
 
     pub fn note_damage(&self, key: &Key, reason: &str) {
@@ -152,33 +202,56 @@ impl Reader {
         self.keys.data(&entry.name(place.shard, place.at))
     }
 
-    async fn read_object(&self, place: &Place, offset: i64, max_bytes: u64) -> Result<Answer, ReadError> {
+    async fn read_object(
+        &self,
+        place: &Place,
+        offset: i64,
+        max_bytes: u64,
+    ) -> Result<Answer, ReadError> {
         let key = self.key(place, &place.entry);
         let object = self.objects.open(&key, &place.entry).await?;
-        let scan = scan::Scan { blocks: &self.blocks, key: &key, object: &object, entry: &place.entry };
+        let scan = scan::Scan {
+            blocks: &self.blocks,
+            key: &key,
+            object: &object,
+            entry: &place.entry,
+        };
         self.read_ahead(place, &key, scan.near(offset), offset);
-        let span = scan.span(offset, max_bytes.max(1), place.visible_end).await?;
+        let span = scan
+            .span(offset, max_bytes.max(1), place.visible_end)
+            .await?;
         let Some(span) = span else {
             return Ok(Answer::NotTiered(format!("no batch holds {offset}")));
         };
-        let ranges = self.blocks.ranges(&key, &object, span.from, span.to).await?;
+        let ranges = self
+            .blocks
+            .ranges(&key, &object, span.from, span.to)
+            .await?;
         self.remember(place.at, span.next_offset);
-        Ok(Answer::Ranges { ranges, next_offset: span.next_offset })
+        Ok(Answer::Ranges {
+            ranges,
+            next_offset: span.next_offset,
+        })
     }
 
     /// Starts fetching what a sequential consumer will ask for next.
     fn read_ahead(&self, place: &Place, key: &Key, position: u64, offset: i64) {
         let first = u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
-        let sequential = offset == place.entry.base || self.positions.lock().get(&place.at) == Some(&offset);
+        let sequential =
+            offset == place.entry.base || self.positions.lock().get(&place.at) == Some(&offset);
         let ahead = if sequential { AHEAD } else { 0 };
         let blocks = u32::try_from(place.entry.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
         for number in first..blocks.min(first.saturating_add(ahead + 1)) {
-            self.blocks.start_fetch(key, &self.objects, &place.entry, number);
+            self.blocks
+                .start_fetch(key, &self.objects, &place.entry, number);
         }
         let beyond = first.saturating_add(ahead + 1).saturating_sub(blocks);
         if let Some(next) = place.next.filter(|_| beyond > 0 && ahead > 0) {
             let key = self.key(place, &next);
-            for number in 0..beyond.min(AHEAD).min(u32::try_from(next.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX)) {
+            for number in 0..beyond
+                .min(AHEAD)
+                .min(u32::try_from(next.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX))
+            {
                 self.blocks.start_fetch(&key, &self.objects, &next, number);
             }
         }

@@ -40,19 +40,39 @@ pub struct Retention {
 }
 
 /// Where a partition's log may begin by its topic's configs; `None` when nothing has to go.
-pub fn proposal(partition: &Partition, configs: &BTreeMap<String, String>, now_ms: i64) -> Option<i64> {
-    let config = |name: &str, default: i64| configs.get(name).and_then(|v| v.parse::<i64>().ok()).unwrap_or(default);
-    if configs.get("cleanup.policy").is_some_and(|policy| !policy.split(',').any(|p| p.trim() == "delete")) {
+pub fn proposal(
+    partition: &Partition,
+    configs: &BTreeMap<String, String>,
+    now_ms: i64,
+) -> Option<i64> {
+    let config = |name: &str, default: i64| {
+        configs
+            .get(name)
+            .and_then(|v| v.parse::<i64>().ok())
+            .unwrap_or(default)
+    };
+    if configs
+        .get("cleanup.policy")
+        .is_some_and(|policy| !policy.split(',').any(|p| p.trim() == "delete"))
+    {
         return None;
     }
-    let (keep_ms, keep_bytes) = (config("retention.ms", DEFAULT_RETENTION_MS), config("retention.bytes", -1));
+    let (keep_ms, keep_bytes) = (
+        config("retention.ms", DEFAULT_RETENTION_MS),
+        config("retention.bytes", -1),
+    );
     let mut bytes = partition.bytes();
     let mut start = None;
     for entry in &partition.entries {
         // Records without a time count from their upload.
-        let newest = if entry.max_timestamp_ms < 0 { entry.created_ms } else { entry.max_timestamp_ms };
+        let newest = if entry.max_timestamp_ms < 0 {
+            entry.created_ms
+        } else {
+            entry.max_timestamp_ms
+        };
         let too_old = keep_ms >= 0 && now_ms.saturating_sub(newest) > keep_ms;
-        let too_much = u64::try_from(keep_bytes).is_ok_and(|keep| bytes.saturating_sub(entry.data_bytes) >= keep);
+        let too_much = u64::try_from(keep_bytes)
+            .is_ok_and(|keep| bytes.saturating_sub(entry.data_bytes) >= keep);
         if !too_old && !too_much {
             break;
         }
@@ -69,7 +89,11 @@ impl Retention {
         if let Some(Err(error)) = shutdown.unless(self.sweep()).await {
             tracing::warn!(%error, "objects that nothing refers to were not looked for");
         }
-        while shutdown.unless(self.clock.sleep(self.interval)).await.is_some() {
+        while shutdown
+            .unless(self.clock.sleep(self.interval))
+            .await
+            .is_some()
+        {
             shutdown.unless(self.follow_log_starts()).await;
             if let Some(Err(error)) = shutdown.unless(self.delete_pending(&mut seen)).await {
                 tracing::warn!(%error, "deletion goes on later");
@@ -82,8 +106,12 @@ impl Retention {
     pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let mut unnamed: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
         for listed in self.store.list(&self.keys.data_prefix()).await? {
-            let Some(name) = self.keys.parse_data(&listed.key) else { continue };
-            let Some(root) = self.committer.root(name.shard) else { continue };
+            let Some(name) = self.keys.parse_data(&listed.key) else {
+                continue;
+            };
+            let Some(root) = self.committer.root(name.shard) else {
+                continue;
+            };
             if name.writer_epoch < root.stamp.epoch && !root.refers_to(&self.keys, &listed.key) {
                 unnamed.entry(name.shard).or_default().push(listed.key);
             }
@@ -107,25 +135,59 @@ impl Retention {
         }
     }
 
-    async fn follow(&self, at: TopicPartition, partition: &Partition, view: Option<&View>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn follow(
+        &self,
+        at: TopicPartition,
+        partition: &Partition,
+        view: Option<&View>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let topic = view.and_then(|view| view.topic_by_id(at.topic_id));
-        let wanted = topic.and_then(|topic| proposal(partition, &topic.configs, self.clock.wall_ms()));
-        let stands = self.broker.propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention").await?;
+        let wanted =
+            topic.and_then(|topic| proposal(partition, &topic.configs, self.clock.wall_ms()));
+        let stands = self
+            .broker
+            .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")
+            .await?;
         // Above what the bucket holds is a matter for the next upload, not a reason to delete.
         if stands > partition.log_start && stands <= partition.end {
-            self.committer.edit(self.committer.shard_of(at), Edit::RaiseLogStart { at, log_start: stands }).await?;
+            self.committer
+                .edit(
+                    self.committer.shard_of(at),
+                    Edit::RaiseLogStart {
+                        at,
+                        log_start: stands,
+                    },
+                )
+                .await?;
         }
         Ok(())
     }
 
     /// Deletes what has been on a pending list for the grace; `seen` holds since when, on our clock.
-    pub async fn delete_pending(&self, seen: &mut BTreeMap<Key, u64>) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let (now, grace_ms) = (self.clock.boot_ms(), u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX));
+    pub async fn delete_pending(
+        &self,
+        seen: &mut BTreeMap<Key, u64>,
+    ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let (now, grace_ms) = (
+            self.clock.boot_ms(),
+            u64::try_from(self.grace.as_millis()).unwrap_or(u64::MAX),
+        );
         let roots = self.committer.roots();
-        seen.retain(|key, _| roots.iter().any(|root| root.pending.iter().any(|p| p.key == *key)));
+        seen.retain(|key, _| {
+            roots
+                .iter()
+                .any(|root| root.pending.iter().any(|p| p.key == *key))
+        });
         let mut count = 0;
         for root in roots {
-            let due: Vec<_> = root.pending.iter().filter(|p| now.saturating_sub(*seen.entry(p.key.clone()).or_insert(now)) >= grace_ms).map(|p| p.key.clone()).collect();
+            let due: Vec<_> = root
+                .pending
+                .iter()
+                .filter(|p| {
+                    now.saturating_sub(*seen.entry(p.key.clone()).or_insert(now)) >= grace_ms
+                })
+                .map(|p| p.key.clone())
+                .collect();
             if due.is_empty() || !self.is_owner(&root).await {
                 continue;
             }
@@ -139,19 +201,30 @@ impl Retention {
                 deleted.push(key);
             }
             count += deleted.len();
-            self.committer.edit(root.shard, Edit::Strike(deleted)).await?;
+            self.committer
+                .edit(root.shard, Edit::Strike(deleted))
+                .await?;
         }
         Ok(count)
     }
 
     /// The fleet and the bucket both say that this daemon owns the shard.
     async fn is_owner(&self, root: &Root) -> bool {
-        let registered = self.view.as_ref().is_none_or(|view| view.borrow().daemons.iter().any(|d| d.incarnation == self.incarnation));
+        let registered = self.view.as_ref().is_none_or(|view| {
+            view.borrow()
+                .daemons
+                .iter()
+                .any(|d| d.incarnation == self.incarnation)
+        });
         if !registered {
             return false;
         }
         let there = self.store.get(&self.keys.root(root.shard), MAX_BYTES).await;
-        there.is_ok_and(|found| Root::decode(&found.bytes).is_ok_and(|there| there.stamp.epoch == root.stamp.epoch && there.stamp.incarnation == self.incarnation))
+        there.is_ok_and(|found| {
+            Root::decode(&found.bytes).is_ok_and(|there| {
+                there.stamp.epoch == root.stamp.epoch && there.stamp.incarnation == self.incarnation
+            })
+        })
     }
 }
 
@@ -178,25 +251,65 @@ mod tests {
             aborted: false,
         };
         let entries: Vec<_> = times.iter().enumerate().map(|(n, t)| entry(n, t)).collect();
-        Partition { end: entries.last().map_or(0, |e| e.end), entries, ..Partition::default() }
+        Partition {
+            end: entries.last().map_or(0, |e| e.end),
+            entries,
+            ..Partition::default()
+        }
     }
 
     fn configs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
-        list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        list.iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     }
 
     #[test]
     fn only_the_oldest_run_goes() {
         let p = partition(&[1_000, 9_000, 1_000]);
-        assert_eq!(proposal(&p, &configs(&[("retention.ms", "5000")]), 10_000), Some(10));
-        assert_eq!(proposal(&p, &configs(&[("retention.ms", "-1"), ("retention.bytes", "100")]), 10_000), Some(20));
-        assert_eq!(proposal(&p, &configs(&[("retention.ms", "-1")]), 10_000), None);
-        assert_eq!(proposal(&p, &configs(&[("retention.ms", "1"), ("cleanup.policy", "compact")]), 10_000), None);
+        assert_eq!(
+            proposal(&p, &configs(&[("retention.ms", "5000")]), 10_000),
+            Some(10)
+        );
+        assert_eq!(
+            proposal(
+                &p,
+                &configs(&[("retention.ms", "-1"), ("retention.bytes", "100")]),
+                10_000
+            ),
+            Some(20)
+        );
+        assert_eq!(
+            proposal(&p, &configs(&[("retention.ms", "-1")]), 10_000),
+            None
+        );
+        assert_eq!(
+            proposal(
+                &p,
+                &configs(&[("retention.ms", "1"), ("cleanup.policy", "compact")]),
+                10_000
+            ),
+            None
+        );
     }
 
     #[test]
     fn records_without_a_time_count_from_their_upload() {
-        assert_eq!(proposal(&partition(&[-1]), &configs(&[("retention.ms", "5000")]), 10_000), None);
-        assert_eq!(proposal(&partition(&[-1]), &configs(&[("retention.ms", "5000")]), 10_001), Some(10));
+        assert_eq!(
+            proposal(
+                &partition(&[-1]),
+                &configs(&[("retention.ms", "5000")]),
+                10_000
+            ),
+            None
+        );
+        assert_eq!(
+            proposal(
+                &partition(&[-1]),
+                &configs(&[("retention.ms", "5000")]),
+                10_001
+            ),
+            Some(10)
+        );
     }
 }

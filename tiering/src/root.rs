@@ -87,13 +87,17 @@ pub struct Orphaned {
 impl Partition {
     /// First offset that the bucket holds and consumers may see; equal to `end` when nothing is there.
     pub fn start(&self) -> i64 {
-        self.entries.first().map_or(self.end, |e| e.base.max(self.log_start.min(self.end)))
+        self.entries
+            .first()
+            .map_or(self.end, |e| e.base.max(self.log_start.min(self.end)))
     }
 
     /// The entry that holds `offset`.
     pub fn find(&self, offset: i64) -> Option<&Entry> {
         let n = self.entries.partition_point(|e| e.base <= offset);
-        self.entries.get(n.checked_sub(1)?).filter(|e| offset < e.end)
+        self.entries
+            .get(n.checked_sub(1)?)
+            .filter(|e| offset < e.end)
     }
 
     pub fn bytes(&self) -> u64 {
@@ -108,11 +112,25 @@ impl Partition {
     /// Up to where (exclusive) this partition and a reader of `lineage` are the same log. An offset below
     /// the reader's first epoch start is one that the reader knows nothing against.
     pub fn agreed_end(&self, lineage: &[EpochStart]) -> i64 {
-        let Some(first) = lineage.first() else { return self.end };
-        let mut points: Vec<i64> = self.lineage.iter().chain(lineage).map(|e| e.start_offset.max(first.start_offset)).collect();
+        let Some(first) = lineage.first() else {
+            return self.end;
+        };
+        let mut points: Vec<i64> = self
+            .lineage
+            .iter()
+            .chain(lineage)
+            .map(|e| e.start_offset.max(first.start_offset))
+            .collect();
         points.sort_unstable();
-        let differs = |offset: &i64| self.epoch_of(*offset).is_some_and(|mine| epoch_at(lineage, *offset) != Some(mine));
-        points.into_iter().filter(|o| *o < self.end).find(differs).unwrap_or(self.end)
+        let differs = |offset: &i64| {
+            self.epoch_of(*offset)
+                .is_some_and(|mine| epoch_at(lineage, *offset) != Some(mine))
+        };
+        points
+            .into_iter()
+            .filter(|o| *o < self.end)
+            .find(differs)
+            .unwrap_or(self.end)
     }
 }
 
@@ -131,7 +149,9 @@ impl Root {
     pub fn holds(&self, keys: &Keys, key: &Key) -> bool {
         let entry = keys.parse_data(key).and_then(|name| {
             let partition = self.partitions.get(&name.at)?;
-            partition.find(name.base).filter(|e| e.name(self.shard, name.at) == name)
+            partition
+                .find(name.base)
+                .filter(|e| e.name(self.shard, name.at) == name)
         });
         entry.is_some() || self.orphaned.iter().any(|o| o.key == *key)
     }

@@ -36,9 +36,11 @@ pub struct Service {
 }
 
 impl Service {
-    #[expect(clippy::result_large_err, reason = "tonic's type")]
     fn served(&self) -> Result<Arc<Served>, Status> {
-        self.served.borrow().clone().ok_or_else(|| Status::unavailable("the bucket is not open yet"))
+        self.served
+            .borrow()
+            .clone()
+            .ok_or_else(|| Status::unavailable("the bucket is not open yet"))
     }
 
     async fn inline(&self, ranges: Vec<Range>) -> io::Result<Vec<node::Range>> {
@@ -47,7 +49,11 @@ impl Service {
                 let read = |range: Range| {
                     let mut bytes = vec![0; usize::try_from(range.length).unwrap_or(0)];
                     std::fs::File::open(&range.path)?.read_exact_at(&mut bytes, range.position)?;
-                    Ok(node::Range { inline: Bytes::from(bytes), path: String::new(), ..answer(&range) })
+                    Ok(node::Range {
+                        inline: Bytes::from(bytes),
+                        path: String::new(),
+                        ..answer(&range)
+                    })
                 };
                 ranges.into_iter().map(read).collect()
             })
@@ -56,14 +62,24 @@ impl Service {
 }
 
 fn answer(range: &Range) -> node::Range {
-    node::Range { path: range.path.display().to_string(), position: range.position, length: range.length, crc32c: range.crc32c, inline: Bytes::new() }
+    node::Range {
+        path: range.path.display().to_string(),
+        position: range.position,
+        length: range.length,
+        crc32c: range.crc32c,
+        inline: Bytes::new(),
+    }
 }
 
 fn reply(outcome: Outcome, detail: impl ToString) -> node::ReadReply {
-    node::ReadReply { outcome: outcome.into(), ranges: Vec::new(), next_offset: -1, detail: detail.to_string() }
+    node::ReadReply {
+        outcome: outcome.into(),
+        ranges: Vec::new(),
+        next_offset: -1,
+        detail: detail.to_string(),
+    }
 }
 
-#[expect(clippy::result_large_err, reason = "tonic's type")]
 fn checked<T>(what: &str, value: Option<T>) -> Result<T, Status> {
     value.ok_or_else(|| Status::invalid_argument(format!("{what} cannot be")))
 }
@@ -78,60 +94,131 @@ fn commit_status(error: &CommitError) -> Status {
         CommitError::Stopping | CommitError::Store { .. } => Code::Unavailable,
         _ => Code::Aborted,
     };
-    Status::new(code, format!("{}: {error}", error.code().unwrap_or("WB-317")))
+    Status::new(
+        code,
+        format!("{}: {error}", error.code().unwrap_or("WB-317")),
+    )
 }
 
 #[async_trait::async_trait]
 impl Tiering for Service {
-    async fn read(&self, request: Request<node::ReadRequest>) -> Result<Response<node::ReadReply>, Status> {
+    async fn read(
+        &self,
+        request: Request<node::ReadRequest>,
+    ) -> Result<Response<node::ReadReply>, Status> {
         let (request, served) = (request.into_inner(), self.served()?);
         let at = checked("the partition", partition_from(request.at.as_ref()))?;
         let lineage = checked("the lineage", lineage_from(&request.lineage))?;
-        let max_bytes = u64::from(request.max_bytes).min(if request.inline { MAX_INLINE } else { MAX_READ });
+        let max_bytes =
+            u64::from(request.max_bytes).min(if request.inline { MAX_INLINE } else { MAX_READ });
         let wait = Duration::from_millis(request.wait_ms.into());
-        let read = self.clock.within(wait, served.reader.read(at, request.offset, max_bytes, &lineage)).await;
+        let read = self
+            .clock
+            .within(
+                wait,
+                served.reader.read(at, request.offset, max_bytes, &lineage),
+            )
+            .await;
         Ok(Response::new(match read {
             None => reply(Outcome::Pending, ""),
             Some(Ok(Answer::NotTiered(why))) => reply(Outcome::NotTiered, why),
-            Some(Ok(Answer::Ranges { ranges, next_offset })) => {
+            Some(Ok(Answer::Ranges {
+                ranges,
+                next_offset,
+            })) => {
                 let ranges = if request.inline {
-                    self.inline(ranges).await.map_err(|e| Status::unavailable(e.to_string()))?
+                    self.inline(ranges)
+                        .await
+                        .map_err(|e| Status::unavailable(e.to_string()))?
                 } else {
                     ranges.iter().map(answer).collect()
                 };
-                node::ReadReply { outcome: Outcome::Ranges.into(), ranges, next_offset, detail: String::new() }
+                node::ReadReply {
+                    outcome: Outcome::Ranges.into(),
+                    ranges,
+                    next_offset,
+                    detail: String::new(),
+                }
             }
             Some(Err(e @ ReadError::Damaged { .. })) => reply(Outcome::Damaged, e),
             Some(Err(e)) => return Err(read_status(&e)),
         }))
     }
 
-    async fn offset_for_timestamp(&self, request: Request<node::TimestampRequest>) -> Result<Response<node::TimestampReply>, Status> {
+    async fn offset_for_timestamp(
+        &self,
+        request: Request<node::TimestampRequest>,
+    ) -> Result<Response<node::TimestampReply>, Status> {
         let (request, served) = (request.into_inner(), self.served()?);
         let at = checked("the partition", partition_from(request.at.as_ref()))?;
-        let found = served.reader.offset_for_timestamp(at, request.timestamp_ms).await.map_err(|e| read_status(&e))?;
+        let found = served
+            .reader
+            .offset_for_timestamp(at, request.timestamp_ms)
+            .await
+            .map_err(|e| read_status(&e))?;
         Ok(Response::new(match found {
-            Some(s) => node::TimestampReply { found: true, offset: s.offset, timestamp_ms: s.timestamp_ms, leader_epoch: s.leader_epoch },
-            None => node::TimestampReply { found: false, offset: -1, timestamp_ms: -1, leader_epoch: -1 },
+            Some(s) => node::TimestampReply {
+                found: true,
+                offset: s.offset,
+                timestamp_ms: s.timestamp_ms,
+                leader_epoch: s.leader_epoch,
+            },
+            None => node::TimestampReply {
+                found: false,
+                offset: -1,
+                timestamp_ms: -1,
+                leader_epoch: -1,
+            },
         }))
     }
 
-    async fn store_orphan(&self, request: Request<node::OrphanRequest>) -> Result<Response<node::OrphanReply>, Status> {
+    async fn store_orphan(
+        &self,
+        request: Request<node::OrphanRequest>,
+    ) -> Result<Response<node::OrphanReply>, Status> {
         let served = self.served()?;
-        let stored = served.orphans.store(request.get_ref()).await.map_err(|e| match e {
-            OrphanError::Request(_) | OrphanError::Io { .. } => Status::invalid_argument(e.to_string()),
-            OrphanError::Transfer(_) | OrphanError::Store(_) => Status::unavailable(e.to_string()),
-        })?;
-        Ok(Response::new(node::OrphanReply { object: stored.object, bytes: stored.bytes, crc32c: stored.crc32c }))
+        let stored = served
+            .orphans
+            .store(request.get_ref())
+            .await
+            .map_err(|e| match e {
+                OrphanError::Request(_) | OrphanError::Io { .. } => {
+                    Status::invalid_argument(e.to_string())
+                }
+                OrphanError::Transfer(_) | OrphanError::Store(_) => {
+                    Status::unavailable(e.to_string())
+                }
+            })?;
+        Ok(Response::new(node::OrphanReply {
+            object: stored.object,
+            bytes: stored.bytes,
+            crc32c: stored.crc32c,
+        }))
     }
 
-    async fn truncate(&self, request: Request<node::TruncateRequest>) -> Result<Response<node::TruncateReply>, Status> {
+    async fn truncate(
+        &self,
+        request: Request<node::TruncateRequest>,
+    ) -> Result<Response<node::TruncateReply>, Status> {
         let (request, served) = (request.into_inner(), self.served()?);
         let at = checked("the partition", partition_from(request.at.as_ref()))?;
-        let edit = Edit::Truncate { at, epoch: request.epoch, offset: checked("the offset", Some(request.offset).filter(|o| *o >= 0))? };
-        let done = served.committer.edit(served.committer.shard_of(at), edit).await.map_err(|e| commit_status(&e))?;
-        let Edited::Truncated(done) = done else { return Err(Status::internal("another edit was answered")) };
+        let edit = Edit::Truncate {
+            at,
+            epoch: request.epoch,
+            offset: checked("the offset", Some(request.offset).filter(|o| *o >= 0))?,
+        };
+        let done = served
+            .committer
+            .edit(served.committer.shard_of(at), edit)
+            .await
+            .map_err(|e| commit_status(&e))?;
+        let Edited::Truncated(done) = done else {
+            return Err(Status::internal("another edit was answered"));
+        };
         let orphaned_objects = done.orphaned.iter().map(|o| o.key.to_string()).collect();
-        Ok(Response::new(node::TruncateReply { orphaned_objects, end_offset: done.end }))
+        Ok(Response::new(node::TruncateReply {
+            orphaned_objects,
+            end_offset: done.end,
+        }))
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     format::Keys,
     ops::Ops,
     reader::Damage,
-    serve::Service as Rpc,
+    serve::{Served, Service as Rpc},
     status::Status,
     store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
     uploader::Refusals,
@@ -45,11 +45,17 @@ pub enum StartError {
     #[error("cache-dir {dir}: {source}")]
     Cache { dir: String, source: std::io::Error },
     #[error("rpc-listen {address}: {source}")]
-    Bind { address: String, source: std::io::Error },
+    Bind {
+        address: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Admin(#[from] whimbrel_runtime::admin::AdminError),
     #[error("broker {address}: {source}")]
-    Broker { address: String, source: tonic::transport::Error },
+    Broker {
+        address: String,
+        source: tonic::transport::Error,
+    },
     #[error("no controller told the fleet's id")]
     NoFleet,
     #[error("bucket {bucket}: {source}")]
@@ -64,8 +70,19 @@ impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Options { .. } | Self::Broker { .. } => "WB-300",
-            Self::Bucket { .. } | Self::Marker { source: MarkerError::Store(_), .. } | Self::Probe { source: ProbeError::Store(_), .. } => "WB-301",
-            Self::Probe { source: ProbeError::NoSwap(_), .. } => "WB-302",
+            Self::Bucket { .. }
+            | Self::Marker {
+                source: MarkerError::Store(_),
+                ..
+            }
+            | Self::Probe {
+                source: ProbeError::Store(_),
+                ..
+            } => "WB-301",
+            Self::Probe {
+                source: ProbeError::NoSwap(_),
+                ..
+            } => "WB-302",
             Self::Marker { .. } => "WB-303",
             Self::Probe { .. } => "WB-304",
             Self::Bind { .. } | Self::Admin(_) => "WB-305",
@@ -78,7 +95,15 @@ impl StartError {
     /// True when the store did not answer, which a running daemon waits out.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Bucket { source, .. } | Self::Marker { source: MarkerError::Store(source), .. } | Self::Probe { source: ProbeError::Store(source), .. } => source.is_retryable(),
+            Self::Bucket { source, .. }
+            | Self::Marker {
+                source: MarkerError::Store(source),
+                ..
+            }
+            | Self::Probe {
+                source: ProbeError::Store(source),
+                ..
+            } => source.is_retryable(),
             _ => false,
         }
     }
@@ -108,44 +133,102 @@ impl Service {
     pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
         let location = checked(&options)?;
         let incarnation = random::uuid();
-        let bucket = |source| StartError::Bucket { bucket: options.bucket.clone(), source };
-        let raw = tokio::task::spawn_blocking(move || store::open(&location)).await;
-        let raw = raw.unwrap_or_else(|e| Err(StoreError::Failed { op: "open", key: String::new(), reason: e.to_string() })).map_err(bucket)?;
-        let store: Arc<dyn store::Store> = Arc::new(Limited::new(raw, clock.clone(), options.request_timeout.0));
+        let store = open_store(location, &options, &clock).await?;
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
-        let cache = Arc::new(cache.map_err(|source| StartError::Cache { dir: options.cache_dir.display().to_string(), source })?);
+        let cache = Arc::new(cache.map_err(|source| StartError::Cache {
+            dir: options.cache_dir.display().to_string(),
+            source,
+        })?);
         let broker = BrokerLink::new(&options.broker, clock.clone());
-        let broker = broker.map_err(|source| StartError::Broker { address: options.broker.to_string(), source })?;
-        let bind = |source| StartError::Bind { address: options.rpc_listen.clone(), source };
+        let broker = broker.map_err(|source| StartError::Broker {
+            address: options.broker.to_string(),
+            source,
+        })?;
+        let bind = |source| StartError::Bind {
+            address: options.rpc_listen.clone(),
+            source,
+        };
         let listener = TcpListener::bind(&options.rpc_listen).await.map_err(bind)?;
         let rpc = listener.local_addr().map_err(bind)?;
         let (serve, served) = watch::channel(None);
-        let status = Status {
-            region: options.region.clone(),
-            node: options.node_id,
-            store: store.describe(),
-            clock: clock.clone(),
-            ops: Ops::new(clock.clone()),
-            cache: Arc::clone(&cache),
-            pending: Arc::default(),
-            refusals: Refusals::default(),
-            damage: Damage::default(),
-            orphans: Arc::default(),
-            served: served.clone(),
-            opening: Arc::new(Mutex::new(None)),
-        };
+        let status = status(&options, &store, &cache, served.clone(), &clock);
         let keys = Keys::new(&options.region);
         let admin = serve_admin(&options, &status, &store, &keys, &tasks).await?;
-        serve_rpc(listener, Rpc { served, clock: clock.clone(), tasks: tasks.clone() }, &tasks);
-        let (view, fleet_id) = register(&options, incarnation, (rpc, admin), &tasks, &clock).await?;
-        let open = Open { options, store, keys, cache, broker, incarnation, fleet_id, view, clock, tasks: tasks.clone(), status: status.clone() };
+        let service = Rpc {
+            served,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        };
+        serve_rpc(listener, service, &tasks);
+        let (view, fleet_id) =
+            register(&options, incarnation, (rpc, admin), &tasks, &clock).await?;
+        let open = Open {
+            options,
+            store,
+            keys,
+            cache,
+            broker,
+            incarnation,
+            fleet_id,
+            view,
+            clock,
+            tasks: tasks.clone(),
+            status: status.clone(),
+        };
         let opening = match open.check_bucket().await {
-            Ok(capabilities) => Opening::Checked(capabilities),
+            Ok(checked) => Opening::Checked(checked),
             Err(error) if error.is_retryable() => Opening::Unreached(error),
             Err(error) => return Err(error),
         };
         tasks.spawn("bucket", OnError::Shutdown, open.run(opening, serve));
         Ok(Handle { rpc, admin, status })
+    }
+}
+
+async fn open_store(
+    location: Location,
+    options: &Options,
+    clock: &Clock,
+) -> Result<Arc<dyn store::Store>, StartError> {
+    let opened = tokio::task::spawn_blocking(move || store::open(&location)).await;
+    let opened = opened.unwrap_or_else(|e| {
+        Err(StoreError::Failed {
+            op: "open",
+            key: String::new(),
+            reason: e.to_string(),
+        })
+    });
+    let opened = opened.map_err(|source| StartError::Bucket {
+        bucket: options.bucket.clone(),
+        source,
+    })?;
+    Ok(Arc::new(Limited::new(
+        opened,
+        clock.clone(),
+        options.request_timeout.0,
+    )))
+}
+
+fn status(
+    options: &Options,
+    store: &Arc<dyn store::Store>,
+    cache: &Arc<Cache>,
+    served: watch::Receiver<Option<Arc<Served>>>,
+    clock: &Clock,
+) -> Status {
+    Status {
+        region: options.region.clone(),
+        node: options.node_id,
+        store: store.describe(),
+        clock: clock.clone(),
+        ops: Ops::new(clock.clone()),
+        cache: Arc::clone(cache),
+        pending: Arc::default(),
+        refusals: Refusals::default(),
+        damage: Damage::default(),
+        orphans: Arc::default(),
+        served,
+        opening: Arc::new(Mutex::new(None)),
     }
 }
 
@@ -158,47 +241,101 @@ fn checked(options: &Options) -> Result<Location, StartError> {
     if !listeners.is_empty() {
         return Err(StartError::Exposed { listeners });
     }
-    Location::parse(&options.bucket).map_err(|e| StartError::Options { problems: vec![e.to_string()] })
+    Location::parse(&options.bucket).map_err(|e| StartError::Options {
+        problems: vec![e.to_string()],
+    })
 }
 
-async fn serve_admin(options: &Options, status: &Status, store: &Arc<dyn store::Store>, keys: &Keys, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+async fn serve_admin(
+    options: &Options,
+    status: &Status,
+    store: &Arc<dyn store::Store>,
+    keys: &Keys,
+    tasks: &Tasks,
+) -> Result<SocketAddr, StartError> {
     let (store, keys, served) = (Arc::clone(store), keys.clone(), status.served.clone());
     let verify = move |RawQuery(query): RawQuery| async move {
         let request = match VerifyRequest::parse(&query.unwrap_or_default()) {
             Ok(request) => request,
             Err(reason) => return Json(serde_json::json!({"ok": false, "reason": reason})),
         };
-        let Some(served) = served.borrow().clone() else { return Json(serde_json::json!({"ok": false, "reason": "the bucket is not open yet"})) };
-        let verifier = Verifier { store, keys, committer: served.committer.clone(), objects: served.reader.objects.clone() };
+        let Some(served) = served.borrow().clone() else {
+            return Json(serde_json::json!({"ok": false, "reason": "the bucket is not open yet"}));
+        };
+        let verifier = Verifier {
+            store,
+            keys,
+            committer: served.committer.clone(),
+            objects: served.reader.objects.clone(),
+        };
         Json(serde_json::json!(verifier.run(&request).await))
     };
     let (ready, json, scrape) = (status.clone(), status.clone(), status.clone());
-    let admin = Admin::new().ready(move || ready.ready()).status(move || json.json()).scrape(move || scrape.scrape());
-    Ok(admin.route(Router::new().route("/verify", post(verify))).serve(&options.admin_listen, tasks).await?)
+    let admin = Admin::new()
+        .ready(move || ready.ready())
+        .status(move || json.json())
+        .scrape(move || scrape.scrape());
+    Ok(admin
+        .route(Router::new().route("/verify", post(verify)))
+        .serve(&options.admin_listen, tasks)
+        .await?)
 }
 
 fn serve_rpc(listener: TcpListener, rpc: Rpc, tasks: &Tasks) {
     let shutdown = tasks.shutdown();
-    let service = TieringServer::new(rpc).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let service = TieringServer::new(rpc)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     let server = Server::builder().tcp_nodelay(true).add_service(service);
-    tasks.spawn("tiering rpc", OnError::Shutdown, server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { shutdown.wait().await }));
+    tasks.spawn(
+        "tiering rpc",
+        OnError::Shutdown,
+        server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+            shutdown.wait().await
+        }),
+    );
 }
 
 type ViewReceiver = watch::Receiver<Arc<View>>;
 
 /// Makes the daemon known to the fleet, and learns the fleet's id where the options do not name it.
-async fn register(options: &Options, incarnation: uuid::Uuid, (rpc, admin): (SocketAddr, SocketAddr), tasks: &Tasks, clock: &Clock) -> Result<(Option<ViewReceiver>, String), StartError> {
+async fn register(
+    options: &Options,
+    incarnation: uuid::Uuid,
+    (rpc, admin): (SocketAddr, SocketAddr),
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Result<(Option<ViewReceiver>, String), StartError> {
     if options.controllers.is_empty() {
-        return options.fleet_id.clone().map(|id| (None, id)).ok_or(StartError::NoFleet);
+        return options
+            .fleet_id
+            .clone()
+            .map(|id| (None, id))
+            .ok_or(StartError::NoFleet);
     }
-    let client = ControllerClient::connect(options.controllers.clone(), options.fleet_id.clone(), tasks, clock.clone());
+    let client = ControllerClient::connect(
+        options.controllers.clone(),
+        options.fleet_id.clone(),
+        tasks,
+        clock.clone(),
+    );
     let at = |address: SocketAddr| HostPort::new(address.ip().to_string(), address.port());
-    let daemon = Daemon { role: Role::Tiering, region: options.region.as_str().into(), node: NodeId(options.node_id), incarnation, rpc: Some(at(rpc)), admin: at(admin) };
+    let daemon = Daemon {
+        role: Role::Tiering,
+        region: options.region.as_str().into(),
+        node: NodeId(options.node_id),
+        incarnation,
+        rpc: Some(at(rpc)),
+        admin: at(admin),
+    };
     let mut state = client.keep_daemon_registered(daemon);
     let mut superseded = state.clone();
     let shutdown = tasks.shutdown();
     tasks.spawn("superseded", OnError::Shutdown, async move {
-        match shutdown.unless(superseded.wait_for(|state| *state == Registration::Superseded)).await {
+        match shutdown
+            .unless(superseded.wait_for(|state| *state == Registration::Superseded))
+            .await
+        {
             Some(Ok(_)) => Err("WB-310: a later start of this daemon has registered"),
             _ => Ok(()),
         }
@@ -207,7 +344,9 @@ async fn register(options: &Options, incarnation: uuid::Uuid, (rpc, admin): (Soc
     if let Some(id) = &options.fleet_id {
         return Ok((view, id.clone()));
     }
-    let told = clock.within(FLEET_WAIT, state.wait_for(Registration::is_done)).await;
+    let told = clock
+        .within(FLEET_WAIT, state.wait_for(Registration::is_done))
+        .await;
     match told.and_then(Result::ok).as_deref() {
         Some(Registration::Done(registered)) => Ok((view, registered.fleet_id.clone())),
         _ => Err(StartError::NoFleet),

@@ -40,7 +40,11 @@ pub struct Status {
 
 impl Status {
     fn roots(&self) -> Vec<Arc<Root>> {
-        self.served.borrow().as_ref().map(|served| served.committer.roots()).unwrap_or_default()
+        self.served
+            .borrow()
+            .as_ref()
+            .map(|served| served.committer.roots())
+            .unwrap_or_default()
     }
 
     fn age_seconds(&self) -> Option<f64> {
@@ -53,7 +57,11 @@ impl Status {
         if self.served.borrow().is_some() {
             return Ok(());
         }
-        Err(self.opening.lock().clone().unwrap_or_else(|| "the bucket is being opened".to_owned()))
+        Err(self
+            .opening
+            .lock()
+            .clone()
+            .unwrap_or_else(|| "the bucket is being opened".to_owned()))
     }
 
     pub fn json(&self) -> Value {
@@ -68,8 +76,18 @@ impl Status {
             }));
         }
         let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();
-        let refused: Vec<_> = self.refusals.lock().iter().map(|(at, why)| json!({"partition": at.to_string(), "reason": why})).collect();
-        let damaged: Vec<_> = self.damage.lock().iter().map(|(key, why)| json!({"object": key.as_str(), "reason": why})).collect();
+        let refused: Vec<_> = self
+            .refusals
+            .lock()
+            .iter()
+            .map(|(at, why)| json!({"partition": at.to_string(), "reason": why}))
+            .collect();
+        let damaged: Vec<_> = self
+            .damage
+            .lock()
+            .iter()
+            .map(|(key, why)| json!({"object": key.as_str(), "reason": why}))
+            .collect();
         json!({
             "role": "tiering", "region": self.region, "node": self.node, "store": self.store,
             "ready": self.ready().err().map_or(Value::Bool(true), Value::String),
@@ -83,12 +101,19 @@ impl Status {
 
     /// Sets the gauges.
     pub fn scrape(&self) {
-        let labels = [("region", self.region.clone()), ("node", self.node.to_string()), ("role", "tiering".to_owned())];
+        let labels = [
+            ("region", self.region.clone()),
+            ("node", self.node.to_string()),
+            ("role", "tiering".to_owned()),
+        ];
         let set = |name: &'static str, value: f64| gauge!(name, &labels).set(value);
         if let Some(age) = self.age_seconds() {
             set(names::UNUPLOADED_AGE, age);
         }
-        #[expect(clippy::cast_precision_loss, reason = "Prometheus knows no other number")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "Prometheus knows no other number"
+        )]
         let float = |n: u64| n as f64;
         set(names::CACHE_BYTES, float(self.cache.bytes()));
         set(names::CACHE_LIMIT, float(self.cache.limit()));
@@ -97,7 +122,11 @@ impl Status {
         set(names::STUCK, float(self.ops.stuck().len() as u64));
         set(names::ORPHANS, float(self.orphans.lock().len() as u64));
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
-        for partition in self.roots().iter().flat_map(|root| root.partitions.values()) {
+        for partition in self
+            .roots()
+            .iter()
+            .flat_map(|root| root.partitions.values())
+        {
             *topics.entry(partition.topic.clone()).or_default() += partition.bytes();
         }
         for (topic, bytes) in topics {

@@ -22,10 +22,10 @@ use bytes::Bytes;
 
 pub use folder::Folder;
 pub use limited::Limited;
-pub use location::{Location, LocationError};
+pub use location::{Bucket, Location, LocationError};
 pub use marker::{Marker, MarkerError, accept_marker, check_marker, read_marker};
 pub use probe::{Capabilities, ProbeError, probe};
-pub use s3::S3;
+pub use s3::{S3, Secret};
 pub use source::{Part, Source};
 
 use crate::format::Key;
@@ -80,7 +80,12 @@ pub trait Store: Send + Sync + Debug {
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError>;
 
     /// Replaces the object if its version is still `expected`.
-    async fn swap(&self, key: &Key, bytes: Bytes, expected: &Version) -> Result<Version, StoreError>;
+    async fn swap(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: &Version,
+    ) -> Result<Version, StoreError>;
 
     /// Streams an object whose key was never used before. Returns the store's CRC64NVME of what it holds,
     /// where it computed one itself; `None` asks the caller to read the object back.
@@ -99,25 +104,54 @@ pub enum StoreError {
     #[error("{op} {key}: the store's condition was not met")]
     Condition { op: &'static str, key: Key },
     #[error("{op} {key}: {size} bytes, more than the {max} this can be")]
-    TooLarge { op: &'static str, key: Key, size: u64, max: u64 },
+    TooLarge {
+        op: &'static str,
+        key: Key,
+        size: u64,
+        max: u64,
+    },
     #[error("{op} {key}: {got} of {wanted} bytes came")]
-    Short { op: &'static str, key: Key, wanted: u64, got: u64 },
+    Short {
+        op: &'static str,
+        key: Key,
+        wanted: u64,
+        got: u64,
+    },
     /// The credentials, the bucket or the request itself: waiting will not cure it.
     #[error("{op} {key}: refused: {reason}")]
-    Refused { op: &'static str, key: String, reason: String },
+    Refused {
+        op: &'static str,
+        key: String,
+        reason: String,
+    },
     #[error("{op} {key}: no answer within {waited_ms} ms")]
-    TimedOut { op: &'static str, key: String, waited_ms: u64 },
+    TimedOut {
+        op: &'static str,
+        key: String,
+        waited_ms: u64,
+    },
     #[error("{op} {key}: {reason}")]
-    Failed { op: &'static str, key: String, reason: String },
+    Failed {
+        op: &'static str,
+        key: String,
+        reason: String,
+    },
     /// A local file that was to be uploaded, not the store.
     #[error("{op} {key}: reading the source: {source}")]
-    Source { op: &'static str, key: Key, source: std::io::Error },
+    Source {
+        op: &'static str,
+        key: Key,
+        source: std::io::Error,
+    },
 }
 
 impl StoreError {
     /// True when the same request may succeed later by itself.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::TimedOut { .. } | Self::Failed { .. } | Self::Short { .. })
+        matches!(
+            self,
+            Self::TimedOut { .. } | Self::Failed { .. } | Self::Short { .. }
+        )
     }
 
     pub fn is_not_found(&self) -> bool {
@@ -143,6 +177,6 @@ impl StoreError {
 pub fn open(location: &Location) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match location {
         Location::Folder { root } => Arc::new(Folder::open(root)?),
-        Location::S3(bucket) => Arc::new(S3::open(bucket)?),
+        Location::S3(bucket) => Arc::new(S3::open(bucket, &Secret::from_env(bucket)?)?),
     })
 }

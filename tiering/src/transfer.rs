@@ -64,7 +64,10 @@ impl Transfer {
             self.clock.sleep(pause.next()).await;
         }
         match last {
-            Some(last) => Err(TransferError::GaveUp { key: key.clone(), last }),
+            Some(last) => Err(TransferError::GaveUp {
+                key: key.clone(),
+                last,
+            }),
             None => Err(TransferError::Different { key: key.clone() }),
         }
     }
@@ -75,7 +78,9 @@ impl Transfer {
         if meta.size != length {
             return Ok(false);
         }
-        if self.capabilities.checksum && let Some(told) = meta.crc64 {
+        if self.capabilities.checksum
+            && let Some(told) = meta.crc64
+        {
             return Ok(told == crc64);
         }
         let mut crc = Crc64::new();

@@ -40,12 +40,20 @@ pub struct Pending {
 impl Pending {
     /// Age of the oldest record as of `now_ms`; `None` until the broker has told anything.
     pub fn age_ms(&self, now_ms: i64) -> Option<i64> {
-        self.told.then(|| self.oldest.values().min().map_or(0, |oldest| now_ms.saturating_sub(*oldest).max(0)))
+        self.told.then(|| {
+            self.oldest
+                .values()
+                .min()
+                .map_or(0, |oldest| now_ms.saturating_sub(*oldest).max(0))
+        })
     }
 
     fn replace(&mut self, pending: &[node::OldestPending]) {
         self.told = true;
-        self.oldest = pending.iter().filter_map(|p| Some((partition_from(p.at.as_ref())?, p.append_time_ms))).collect();
+        self.oldest = pending
+            .iter()
+            .filter_map(|p| Some((partition_from(p.at.as_ref())?, p.append_time_ms)))
+            .collect();
     }
 }
 
@@ -99,7 +107,11 @@ impl Uploader {
                 None => return Ok(()),
                 Some(Ok(0)) => {}
                 Some(Ok(_)) => pause.reset(),
-                Some(Err(RoundError::Commit(error))) if !matches!(error, CommitError::Rejected(_)) && !error.is_retryable() => return Err(error),
+                Some(Err(RoundError::Commit(error)))
+                    if !matches!(error, CommitError::Rejected(_)) && !error.is_retryable() =>
+                {
+                    return Err(error);
+                }
                 Some(Err(error)) => {
                     tracing::warn!(%error, "uploading goes on later");
                     let _ = shutdown.unless(self.clock.sleep(pause.next())).await;
@@ -112,8 +124,15 @@ impl Uploader {
     /// All that the roots hold, as the broker wants to know it.
     fn extents(&self) -> Vec<node::Extent> {
         let roots = self.committer.roots();
-        let extent = |(at, p): (&TopicPartition, &crate::root::Partition)| node::Extent { at: Some((*at).into()), start_offset: p.start(), end_offset: p.end };
-        roots.iter().flat_map(|root| root.partitions.iter().map(extent).collect::<Vec<_>>()).collect()
+        let extent = |(at, p): (&TopicPartition, &crate::root::Partition)| node::Extent {
+            at: Some((*at).into()),
+            start_offset: p.start(),
+            end_offset: p.end,
+        };
+        roots
+            .iter()
+            .flat_map(|root| root.partitions.iter().map(extent).collect::<Vec<_>>())
+            .collect()
     }
 
     /// One request for slices and what came of it; the number uploaded. Reports before it asks, so that a
@@ -121,7 +140,11 @@ impl Uploader {
     async fn round(&self) -> Result<usize, RoundError> {
         let tiered = self.extents();
         self.broker.tiered(tiered.clone()).await?;
-        let request = node::UploadableRequest { tiered, max_slices: SLICES, wait_ms: WAIT_MS };
+        let request = node::UploadableRequest {
+            tiered,
+            max_slices: SLICES,
+            wait_ms: WAIT_MS,
+        };
         let offered = self.broker.uploadable(request).await?;
         self.pending.lock().replace(&offered.pending);
         let tokens: Vec<_> = offered.slices.iter().map(|s| s.token).collect();
@@ -144,7 +167,9 @@ impl Uploader {
                 Err(error) => tracing::error!(%error, "not uploaded"),
             }
         }
-        let mut done = stream::iter(chains).map(|(at, chain)| self.upload_chain(at, chain)).buffer_unordered(SIDE_BY_SIDE);
+        let mut done = stream::iter(chains)
+            .map(|(at, chain)| self.upload_chain(at, chain))
+            .buffer_unordered(SIDE_BY_SIDE);
         let (mut uploaded, mut failed) = (0, None);
         while let Some(chain) = done.next().await {
             match chain {
@@ -155,13 +180,20 @@ impl Uploader {
         failed.map_or(Ok(uploaded), |error| Err(error.into()))
     }
 
-    async fn upload_chain(&self, at: TopicPartition, mut chain: Vec<Slice>) -> Result<usize, UploadError> {
+    async fn upload_chain(
+        &self,
+        at: TopicPartition,
+        mut chain: Vec<Slice>,
+    ) -> Result<usize, UploadError> {
         chain.sort_by_key(|slice| slice.base);
         let count = chain.len();
         for slice in chain {
             if let Err(error) = self.upload(slice).await {
                 tracing::error!(code = error.code(), %error, "a slice was not uploaded");
-                self.refusals.lock().insert(at, format!("{}: {error}", error.code().unwrap_or("retrying")));
+                self.refusals.lock().insert(
+                    at,
+                    format!("{}: {error}", error.code().unwrap_or("retrying")),
+                );
                 return Err(error);
             }
         }
@@ -171,19 +203,47 @@ impl Uploader {
 
     async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
         let shard = self.committer.shard_of(slice.at);
-        let Some(root) = self.committer.root(shard) else { return Err(CommitError::Stopping.into()) };
-        if root.partitions.get(&slice.at).is_some_and(|p| p.end >= slice.end && p.start() <= slice.base) {
+        let Some(root) = self.committer.root(shard) else {
+            return Err(CommitError::Stopping.into());
+        };
+        if root
+            .partitions
+            .get(&slice.at)
+            .is_some_and(|p| p.end >= slice.end && p.start() <= slice.base)
+        {
             return Ok(());
         }
-        let (region, incarnation, now_ms) = (self.region.clone(), self.incarnation, self.clock.wall_ms());
+        let (region, incarnation, now_ms) =
+            (self.region.clone(), self.incarnation, self.clock.wall_ms());
         let (epoch, random) = (root.stamp.epoch, random::u64());
-        let op = self.ops.begin("read slice", &format!("{} {}..{}", slice.at, slice.base, slice.end));
-        let prepared = self.tasks.blocking(move || prepare(&slice, &Writer { region: &region, incarnation, epoch, random, now_ms })).await?;
+        let op = self.ops.begin(
+            "read slice",
+            &format!("{} {}..{}", slice.at, slice.base, slice.end),
+        );
+        let prepared = self
+            .tasks
+            .blocking(move || {
+                prepare(
+                    &slice,
+                    &Writer {
+                        region: &region,
+                        incarnation,
+                        epoch,
+                        random,
+                        now_ms,
+                    },
+                )
+            })
+            .await?;
         let (entry, at) = (prepared.commit.entry, prepared.commit.at);
         let key = self.keys.data(&entry.name(shard, at));
         self.transfer.put(&key, &prepared.source, &op).await?;
         op.step("commit");
-        if let Err(error) = self.committer.edit(shard, Edit::Commit(Box::new(prepared.commit))).await {
+        if let Err(error) = self
+            .committer
+            .edit(shard, Edit::Commit(Box::new(prepared.commit)))
+            .await
+        {
             if matches!(error, CommitError::Rejected(_) | CommitError::Full { .. }) {
                 // Refused before anything was written: nothing will ever name the object.
                 self.committer.edit(shard, Edit::Unlink(vec![key])).await?;

@@ -32,8 +32,19 @@ impl Request {
         let mut request = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match &*name {
-                "sample" => request.sample = Some(value.parse().map_err(|_| format!("sample `{value}` is not a number"))?),
-                "bytes" => request.bytes = value.parse::<u64>().or_else(|_| value.parse::<Size>().map(|size| size.0)).map_err(|e| e.to_string())?,
+                "sample" => {
+                    request.sample = Some(
+                        value
+                            .parse()
+                            .map_err(|_| format!("sample `{value}` is not a number"))?,
+                    )
+                }
+                "bytes" => {
+                    request.bytes = value
+                        .parse::<u64>()
+                        .or_else(|_| value.parse::<Size>().map(|size| size.0))
+                        .map_err(|e| e.to_string())?
+                }
                 other => return Err(format!("`{other}` is not known; `sample` and `bytes` are")),
             }
         }
@@ -87,7 +98,15 @@ impl Verifier {
         for ours in self.committer.roots() {
             match self.read_root(&ours).await {
                 Ok(root) => self.collect(&root, &mut report, &mut work),
-                Err(what) => report.add(Problem { code: "WB-312", topic: String::new(), partition: -1, from_offset: -1, to_offset: -1, object: self.keys.root(ours.shard).to_string(), what }),
+                Err(what) => report.add(Problem {
+                    code: "WB-312",
+                    topic: String::new(),
+                    partition: -1,
+                    from_offset: -1,
+                    to_offset: -1,
+                    object: self.keys.root(ours.shard).to_string(),
+                    what,
+                }),
             }
         }
         report.objects = work.len() as u64;
@@ -105,16 +124,32 @@ impl Verifier {
 
     /// The root that is in the bucket now: decoding it proves order, and that nothing is missing in between.
     async fn read_root(&self, ours: &Root) -> Result<Root, String> {
-        let found = self.store.get(&self.keys.root(ours.shard), MAX_BYTES).await.map_err(|e| e.to_string())?;
+        let found = self
+            .store
+            .get(&self.keys.root(ours.shard), MAX_BYTES)
+            .await
+            .map_err(|e| e.to_string())?;
         let root = Root::decode(&found.bytes).map_err(|e| e.to_string())?;
         let stamp = root.stamp;
-        if stamp.epoch == ours.stamp.epoch && stamp.sequence >= ours.stamp.sequence { Ok(root) } else { Err(format!("epoch {} sequence {} is not ours", stamp.epoch, stamp.sequence)) }
+        if stamp.epoch == ours.stamp.epoch && stamp.sequence >= ours.stamp.sequence {
+            Ok(root)
+        } else {
+            Err(format!(
+                "epoch {} sequence {} is not ours",
+                stamp.epoch, stamp.sequence
+            ))
+        }
     }
 
     fn collect(&self, root: &Root, report: &mut Report, work: &mut Vec<Work>) {
         for (at, partition) in &root.partitions {
             report.partitions += 1;
-            let one = |entry: &Entry| Work { at: *at, topic: partition.topic.clone(), key: self.keys.data(&entry.name(root.shard, *at)), entry: *entry };
+            let one = |entry: &Entry| Work {
+                at: *at,
+                topic: partition.topic.clone(),
+                key: self.keys.data(&entry.name(root.shard, *at)),
+                entry: *entry,
+            };
             work.extend(partition.entries.iter().map(one));
         }
     }
@@ -139,18 +174,29 @@ impl Verifier {
         let (key, entry) = (&work.key, &work.entry);
         let meta = self.store.head(key).await.map_err(|e| e.to_string())?;
         if meta.size != entry.object_bytes {
-            return Err(format!("{} bytes, the root says {}", meta.size, entry.object_bytes));
+            return Err(format!(
+                "{} bytes, the root says {}",
+                meta.size, entry.object_bytes
+            ));
         }
         if meta.crc64.is_some_and(|crc| crc != entry.crc64) {
             return Err("the store's checksum is not the root's".to_owned());
         }
-        let object = self.objects.open(key, entry).await.map_err(|e: ReadError| e.to_string())?;
+        let object = self
+            .objects
+            .open(key, entry)
+            .await
+            .map_err(|e: ReadError| e.to_string())?;
         let (mut at, mut read) = (0, 0);
         let body = object.blocks.covers();
         while at < body && *budget > 0 {
             let whole = budget.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES);
             let end = body.min(at + BLOCK.min(whole));
-            let bytes = self.store.get_range(key, at..end).await.map_err(|e| e.to_string())?;
+            let bytes = self
+                .store
+                .get_range(key, at..end)
+                .await
+                .map_err(|e| e.to_string())?;
             object.blocks.check(at, &bytes).map_err(|e| e.to_string())?;
             read += end - at;
             *budget = budget.saturating_sub(end - at);

@@ -10,7 +10,10 @@ use whimbrel_runtime::{Backoff, random};
 use super::{CommitError, Context, Edit, Outcome, Reply};
 use crate::{
     metrics as names,
-    root::{Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim, judge},
+    root::{
+        Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim,
+        judge,
+    },
     store::{StoreError, Version},
 };
 
@@ -54,11 +57,18 @@ impl Owned {
             let before = found.as_ref().map(|f| (&f.root.stamp, &f.version));
             match write(&context, shard, &root, before).await? {
                 Written::Done(version) => {
-                    let owned = Self { shard, root: Arc::new(root), version, context };
+                    let owned = Self {
+                        shard,
+                        root: Arc::new(root),
+                        version,
+                        context,
+                    };
                     owned.keep().await;
                     return Ok(owned);
                 }
-                Written::Moved => tracing::info!(shard, "the owner before us wrote once more; claiming again"),
+                Written::Moved => {
+                    tracing::info!(shard, "the owner before us wrote once more; claiming again")
+                }
             }
         }
     }
@@ -71,21 +81,31 @@ impl Owned {
         Arc::clone(&self.root)
     }
 
-    pub async fn run(mut self, mut queue: mpsc::Receiver<(Edit, Reply)>, publish: watch::Sender<Arc<Root>>) -> Result<(), CommitError> {
+    pub async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<(Edit, Reply)>,
+        publish: watch::Sender<Arc<Root>>,
+    ) -> Result<(), CommitError> {
         let shutdown = self.context.tasks.shutdown();
         while let Some(Some(first)) = shutdown.unless(queue.recv()).await {
             let mut edits = vec![first];
             while let Ok(next) = queue.try_recv() {
                 edits.push(next);
             }
-            let Some(done) = shutdown.unless(self.apply(edits, &publish)).await else { return Ok(()) };
+            let Some(done) = shutdown.unless(self.apply(edits, &publish)).await else {
+                return Ok(());
+            };
             done?;
         }
         Ok(())
     }
 
     /// Applies edits in order, writes once, then answers. An edit that is refused does not stop the others.
-    async fn apply(&mut self, edits: Vec<(Edit, Reply)>, publish: &watch::Sender<Arc<Root>>) -> Result<(), CommitError> {
+    async fn apply(
+        &mut self,
+        edits: Vec<(Edit, Reply)>,
+        publish: &watch::Sender<Arc<Root>>,
+    ) -> Result<(), CommitError> {
         let mut next = (*self.root).clone();
         let mut answers = Vec::with_capacity(edits.len());
         for (edit, reply) in edits {
@@ -94,19 +114,31 @@ impl Owned {
             let bytes = next.encode().len();
             if bytes as u64 > MAX_BYTES {
                 next = before;
-                answers.push((reply, Err(CommitError::Full { shard: self.shard, bytes })));
+                answers.push((
+                    reply,
+                    Err(CommitError::Full {
+                        shard: self.shard,
+                        bytes,
+                    }),
+                ));
             } else {
                 answers.push((reply, outcome));
             }
         }
         if next != *self.root {
-            next.stamp = Stamp { sequence: next.stamp.sequence.saturating_add(1), nonce: random::uuid(), ..next.stamp };
+            next.stamp = Stamp {
+                sequence: next.stamp.sequence.saturating_add(1),
+                nonce: random::uuid(),
+                ..next.stamp
+            };
             next.written_ms = self.context.clock.wall_ms();
             let before = Some((&self.root.stamp, &self.version));
             match write(&self.context, self.shard, &next, before).await {
                 Ok(Written::Done(version)) => self.version = version,
                 // Only a claim can be overtaken by an older epoch.
-                Ok(Written::Moved) => return self.fail(answers, &CommitError::WentBack { shard: self.shard }),
+                Ok(Written::Moved) => {
+                    return self.fail(answers, &CommitError::WentBack { shard: self.shard });
+                }
                 Err(error) => return self.fail(answers, &error),
             }
             self.root = Arc::new(next);
@@ -120,7 +152,11 @@ impl Owned {
         Ok(())
     }
 
-    fn fail(&self, answers: Vec<(Reply, Result<Outcome, CommitError>)>, error: &CommitError) -> Result<(), CommitError> {
+    fn fail(
+        &self,
+        answers: Vec<(Reply, Result<Outcome, CommitError>)>,
+        error: &CommitError,
+    ) -> Result<(), CommitError> {
         tracing::error!(shard = self.shard, code = error.code(), %error, "this shard is ours no more");
         for (reply, _) in answers {
             let _ = reply.send(Err(error.clone()));
@@ -132,16 +168,32 @@ impl Owned {
         let (keys, now_ms) = (&self.context.keys, self.context.clock.wall_ms());
         Ok(match edit {
             Edit::Commit(commit) => Outcome::Applied(root.commit(keys, commit, now_ms)?),
-            Edit::Truncate { at, epoch, offset } => Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?),
-            Edit::RaiseLogStart { at, log_start } => Outcome::Applied(root.raise_log_start(keys, *at, *log_start, now_ms)),
+            Edit::Truncate { at, epoch, offset } => {
+                Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?)
+            }
+            Edit::RaiseLogStart { at, log_start } => {
+                Outcome::Applied(root.raise_log_start(keys, *at, *log_start, now_ms))
+            }
             Edit::Unlink(list) => {
-                let unlinked: Vec<_> = list.iter().filter(|key| !root.refers_to(keys, key)).map(|key| Unlinked { key: key.clone(), unlinked_ms: now_ms }).collect();
-                let changed = if unlinked.is_empty() { Applied::Already } else { Applied::Changed };
+                let unlinked: Vec<_> = list
+                    .iter()
+                    .filter(|key| !root.refers_to(keys, key))
+                    .map(|key| Unlinked {
+                        key: key.clone(),
+                        unlinked_ms: now_ms,
+                    })
+                    .collect();
+                let changed = if unlinked.is_empty() {
+                    Applied::Already
+                } else {
+                    Applied::Changed
+                };
                 root.pending.extend(unlinked);
                 Outcome::Applied(changed)
             }
             Edit::Strike(list) => {
-                root.pending.retain(|unlinked| !list.contains(&unlinked.key));
+                root.pending
+                    .retain(|unlinked| !list.contains(&unlinked.key));
                 Outcome::Applied(Applied::Changed)
             }
         })
@@ -153,8 +205,16 @@ impl Owned {
         if !stamp.sequence.is_multiple_of(KEEP_EVERY) {
             return;
         }
-        let key = self.context.keys.kept_root(self.shard, stamp.epoch, stamp.sequence);
-        if let Err(error) = self.context.store.put_if_absent(&key, self.root.encode().into()).await {
+        let key = self
+            .context
+            .keys
+            .kept_root(self.shard, stamp.epoch, stamp.sequence);
+        if let Err(error) = self
+            .context
+            .store
+            .put_if_absent(&key, self.root.encode().into())
+            .await
+        {
             tracing::warn!(%key, %error, "a root was not kept");
         }
     }
@@ -168,16 +228,32 @@ async fn read(context: &Context, shard: u16) -> Result<Option<Here>, CommitError
     loop {
         match context.store.get(&key, MAX_BYTES).await {
             Ok(found) => {
-                let root = Root::decode(&found.bytes).map_err(|reason| CommitError::Damaged { shard, reason })?;
+                let root = Root::decode(&found.bytes)
+                    .map_err(|reason| CommitError::Damaged { shard, reason })?;
                 let name = |region: &str, shard, shards| format!("{region}/{shard} of {shards}");
-                let (here, expected) = (name(&root.region, root.shard, root.shards), name(&context.region, shard, context.shards));
+                let (here, expected) = (
+                    name(&root.region, root.shard, root.shards),
+                    name(&context.region, shard, context.shards),
+                );
                 if here != expected {
-                    return Err(CommitError::Foreign { shard, found: here, expected });
+                    return Err(CommitError::Foreign {
+                        shard,
+                        found: here,
+                        expected,
+                    });
                 }
-                return Ok(Some(Here { root, version: found.version }));
+                return Ok(Some(Here {
+                    root,
+                    version: found.version,
+                }));
             }
             Err(e) if e.is_not_found() => return Ok(None),
-            Err(e @ StoreError::TooLarge { .. }) => return Err(CommitError::Store { shard, reason: Arc::new(e) }),
+            Err(e @ StoreError::TooLarge { .. }) => {
+                return Err(CommitError::Store {
+                    shard,
+                    reason: Arc::new(e),
+                });
+            }
             Err(e) => op.failed(&e),
         }
         context.clock.sleep(pause.next()).await;
@@ -185,7 +261,12 @@ async fn read(context: &Context, shard: u16) -> Result<Option<Here>, CommitError
 }
 
 /// Sends one root until it is known what became of it.
-async fn write(context: &Context, shard: u16, root: &Root, before: Option<(&Stamp, &Version)>) -> Result<Written, CommitError> {
+async fn write(
+    context: &Context,
+    shard: u16,
+    root: &Root,
+    before: Option<(&Stamp, &Version)>,
+) -> Result<Written, CommitError> {
     let (key, bytes) = (context.keys.root(shard), Bytes::from(root.encode()));
     let op = context.ops.begin("swap root", &key);
     let mut pause = pause();

@@ -41,7 +41,10 @@ impl BlockCrcs {
         if !self.length.is_multiple_of(BLOCK_BYTES) {
             self.done.push(self.crc);
         }
-        BlockTable { crcs: self.done, length: self.length }
+        BlockTable {
+            crcs: self.done,
+            length: self.length,
+        }
     }
 }
 
@@ -80,8 +83,13 @@ impl BlockTable {
     /// The table of a body of `length` bytes.
     pub fn decode(bytes: &[u8], length: u64) -> Result<Self, FormatError> {
         let expected = length.div_ceil(BLOCK_BYTES);
-        if !bytes.len().is_multiple_of(ENTRY_BYTES) || (bytes.len() / ENTRY_BYTES) as u64 != expected {
-            return Err(FormatError::malformed(WHAT, format!("{} bytes for {expected} blocks", bytes.len())));
+        if !bytes.len().is_multiple_of(ENTRY_BYTES)
+            || (bytes.len() / ENTRY_BYTES) as u64 != expected
+        {
+            return Err(FormatError::malformed(
+                WHAT,
+                format!("{} bytes for {expected} blocks", bytes.len()),
+            ));
         }
         let (entries, _) = bytes.as_chunks::<ENTRY_BYTES>();
         let mut crcs = Vec::with_capacity(entries.len());
@@ -89,9 +97,13 @@ impl BlockTable {
         for entry in entries {
             let want = left.min(BLOCK_BYTES);
             left -= want;
-            crcs.push(entry_crc(entry, want).map_err(|e| FormatError::malformed(WHAT, e))?.ok_or_else(|| {
-                FormatError::malformed(WHAT, "a block of another length or encoding")
-            })?);
+            crcs.push(
+                entry_crc(entry, want)
+                    .map_err(|e| FormatError::malformed(WHAT, e))?
+                    .ok_or_else(|| {
+                        FormatError::malformed(WHAT, "a block of another length or encoding")
+                    })?,
+            );
         }
         Ok(Self { crcs, length })
     }
@@ -100,7 +112,9 @@ impl BlockTable {
     pub fn check(&self, from: u64, bytes: &[u8]) -> Result<(), FormatError> {
         let blocks = bytes.chunks(usize::try_from(BLOCK_BYTES).unwrap_or(usize::MAX));
         for (n, block) in (from / BLOCK_BYTES..).zip(blocks) {
-            let stored = self.crc(n).ok_or_else(|| FormatError::malformed(WHAT, format!("there is no block {n}")))?;
+            let stored = self
+                .crc(n)
+                .ok_or_else(|| FormatError::malformed(WHAT, format!("there is no block {n}")))?;
             super::check_crc("block", block, stored)?;
         }
         Ok(())
@@ -137,7 +151,10 @@ mod tests {
 
     #[test]
     fn a_table_for_another_length_is_refused() {
-        let table = BlockTable { crcs: vec![1], length: 9 };
+        let table = BlockTable {
+            crcs: vec![1],
+            length: 9,
+        };
         assert!(BlockTable::decode(&table.encode(), 10).is_err());
         assert!(BlockTable::decode(&table.encode(), BLOCK_BYTES + 1).is_err());
         assert!(BlockTable::decode(&table.encode()[1..], 9).is_err());

@@ -6,7 +6,11 @@ use uuid::Uuid;
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FieldError {
     #[error("{wanted} bytes are needed at {at}, {left} are left")]
-    Cut { at: usize, wanted: usize, left: usize },
+    Cut {
+        at: usize,
+        wanted: usize,
+        left: usize,
+    },
     #[error("a count of {count} at {at} cannot be in {left} bytes")]
     Count { at: usize, count: u64, left: usize },
     #[error("the text at {at} is not UTF-8")]
@@ -38,7 +42,11 @@ impl<'a> Fields<'a> {
     pub fn take(&mut self, wanted: usize) -> Result<&'a [u8], FieldError> {
         let rest = &self.bytes[self.at..];
         let Some(taken) = rest.get(..wanted) else {
-            return Err(FieldError::Cut { at: self.at, wanted, left: rest.len() });
+            return Err(FieldError::Cut {
+                at: self.at,
+                wanted,
+                left: rest.len(),
+            });
         };
         self.at += wanted;
         Ok(taken)
@@ -66,7 +74,9 @@ impl<'a> Fields<'a> {
         let length = self.u16()?;
         let at = self.at;
         let bytes = self.take(usize::from(length))?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| FieldError::Text { at })
+        std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|_| FieldError::Text { at })
     }
 
     /// A u32 count of elements that take at least `min_bytes` each: never more than can be there.
@@ -74,8 +84,14 @@ impl<'a> Fields<'a> {
         let at = self.at;
         let count = self.u32()?;
         let left = self.bytes.len() - self.at;
-        let fits = usize::try_from(count).ok().filter(|n| n.checked_mul(min_bytes).is_some_and(|bytes| bytes <= left));
-        fits.ok_or(FieldError::Count { at, count: count.into(), left })
+        let fits = usize::try_from(count)
+            .ok()
+            .filter(|n| n.checked_mul(min_bytes).is_some_and(|bytes| bytes <= left));
+        fits.ok_or(FieldError::Count {
+            at,
+            count: count.into(),
+            left,
+        })
     }
 
     pub fn end(self) -> Result<(), FieldError> {
@@ -133,7 +149,14 @@ mod tests {
     #[test]
     fn a_count_is_checked_before_anything_is_allocated() {
         let mut fields = Fields::new(&[0xff, 0xff, 0xff, 0xff, 1]);
-        assert_eq!(fields.count(8), Err(FieldError::Count { at: 0, count: 0xffff_ffff, left: 1 }));
+        assert_eq!(
+            fields.count(8),
+            Err(FieldError::Count {
+                at: 0,
+                count: 0xffff_ffff,
+                left: 1
+            })
+        );
     }
 
     #[test]
@@ -142,8 +165,21 @@ mod tests {
         out.put_i32(-7);
         out.put_text("häron");
         let mut fields = Fields::new(&out);
-        assert_eq!((fields.i32(), fields.text()), (Ok(-7), Ok("häron".to_owned())));
-        assert_eq!(fields.u8(), Err(FieldError::Cut { at: out.len(), wanted: 1, left: 0 }));
-        assert_eq!(Fields::new(&[1]).end(), Err(FieldError::LeftOver { left: 1 }));
+        assert_eq!(
+            (fields.i32(), fields.text()),
+            (Ok(-7), Ok("häron".to_owned()))
+        );
+        assert_eq!(
+            fields.u8(),
+            Err(FieldError::Cut {
+                at: out.len(),
+                wanted: 1,
+                left: 0
+            })
+        );
+        assert_eq!(
+            Fields::new(&[1]).end(),
+            Err(FieldError::LeftOver { left: 1 })
+        );
     }
 }

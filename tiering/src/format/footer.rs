@@ -31,7 +31,15 @@ pub enum SectionKind {
 
 impl SectionKind {
     fn from_id(id: u8) -> Option<Self> {
-        [Self::Offsets, Self::Times, Self::Producers, Self::Aborted, Self::Lineage].into_iter().find(|k| *k as u8 == id)
+        [
+            Self::Offsets,
+            Self::Times,
+            Self::Producers,
+            Self::Aborted,
+            Self::Lineage,
+        ]
+        .into_iter()
+        .find(|k| *k as u8 == id)
     }
 }
 
@@ -94,10 +102,18 @@ impl Footer {
         let mut fields = Fields::new(bytes);
         let footer = Self::read(&mut fields).map_err(|e| FormatError::malformed(WHAT, e))?;
         fields.end().map_err(|e| FormatError::malformed(WHAT, e))?;
-        let footer = footer.ok_or_else(|| FormatError::malformed(WHAT, "a section of unknown kind"))?;
+        let footer =
+            footer.ok_or_else(|| FormatError::malformed(WHAT, "a section of unknown kind"))?;
         for slice in &footer.slices {
-            let ranges = slice.sections.iter().map(|s| (s.position, s.length)).chain([(slice.position, slice.length)]);
-            if ranges.into_iter().any(|(at, len)| at.checked_add(len).is_none_or(|end| end > body_length)) {
+            let ranges = slice
+                .sections
+                .iter()
+                .map(|s| (s.position, s.length))
+                .chain([(slice.position, slice.length)]);
+            if ranges
+                .into_iter()
+                .any(|(at, len)| at.checked_add(len).is_none_or(|end| end > body_length))
+            {
                 return Err(FormatError::malformed(WHAT, "a range outside the body"));
             }
             if slice.base_offset < 0 || slice.end_offset <= slice.base_offset {
@@ -108,14 +124,23 @@ impl Footer {
     }
 
     fn read(fields: &mut Fields<'_>) -> Result<Option<Self>, FieldError> {
-        let (region, writer_epoch, incarnation, created_ms) = (fields.text()?, fields.u64()?, fields.uuid()?, fields.i64()?);
+        let (region, writer_epoch, incarnation, created_ms) =
+            (fields.text()?, fields.u64()?, fields.uuid()?, fields.i64()?);
         let count = fields.count(SLICE_MIN)?;
         let mut slices = Vec::with_capacity(count);
         for _ in 0..count {
-            let Some(slice) = SliceMeta::read(fields)? else { return Ok(None) };
+            let Some(slice) = SliceMeta::read(fields)? else {
+                return Ok(None);
+            };
             slices.push(slice);
         }
-        Ok(Some(Self { region, writer_epoch, incarnation, created_ms, slices }))
+        Ok(Some(Self {
+            region,
+            writer_epoch,
+            incarnation,
+            created_ms,
+            slices,
+        }))
     }
 }
 
@@ -163,8 +188,14 @@ impl SliceMeta {
             sections: Vec::new(),
         };
         for _ in 0..fields.count(SECTION_BYTES)? {
-            let Some(kind) = SectionKind::from_id(fields.u8()?) else { return Ok(None) };
-            slice.sections.push(Section { kind, position: fields.u64()?, length: fields.u64()? });
+            let Some(kind) = SectionKind::from_id(fields.u8()?) else {
+                return Ok(None);
+            };
+            slice.sections.push(Section {
+                kind,
+                position: fields.u64()?,
+                length: fields.u64()?,
+            });
         }
         Ok(Some(slice))
     }

@@ -33,7 +33,11 @@ impl OffsetIndex {
             }
             last => {
                 let so_far = last.map_or(i64::MIN, |p| p.max_timestamp_ms);
-                self.points.push(Point { relative, position, max_timestamp_ms: max_timestamp_ms.max(so_far) });
+                self.points.push(Point {
+                    relative,
+                    position,
+                    max_timestamp_ms: max_timestamp_ms.max(so_far),
+                });
             }
         }
     }
@@ -47,17 +51,24 @@ impl OffsetIndex {
     /// The last batch start in `(after, upto]`, if the index knows one.
     pub fn last_in(&self, after: u32, upto: u32) -> Option<u32> {
         let n = self.points.partition_point(|p| p.position <= upto);
-        n.checked_sub(1).map(|n| self.points[n].position).filter(|position| *position > after)
+        n.checked_sub(1)
+            .map(|n| self.points[n].position)
+            .filter(|position| *position > after)
     }
 
     /// The base offset, relative to the slice's, of the batch that starts at an indexed `position`.
     pub fn relative_at(&self, position: u32) -> Option<u32> {
-        self.points.binary_search_by_key(&position, |p| p.position).ok().map(|n| self.points[n].relative)
+        self.points
+            .binary_search_by_key(&position, |p| p.position)
+            .ok()
+            .map(|n| self.points[n].relative)
     }
 
     /// From where to look for the first record at or after a timestamp, if one is here.
     pub fn for_timestamp(&self, timestamp_ms: i64) -> Option<u32> {
-        let n = self.points.partition_point(|p| p.max_timestamp_ms < timestamp_ms);
+        let n = self
+            .points
+            .partition_point(|p| p.max_timestamp_ms < timestamp_ms);
         self.points.get(n).map(|p| p.position)
     }
 
@@ -82,7 +93,10 @@ impl OffsetIndex {
     /// Both sections of a slice of `length` bytes.
     pub fn decode(offsets: &[u8], times: &[u8], length: u64) -> Result<Self, FormatError> {
         let refuse = |reason: &str| FormatError::malformed("index section", reason);
-        let ((offsets, rest), (times, rest_2)) = (offsets.as_chunks::<OFFSET_BYTES>(), times.as_chunks::<TIME_BYTES>());
+        let ((offsets, rest), (times, rest_2)) = (
+            offsets.as_chunks::<OFFSET_BYTES>(),
+            times.as_chunks::<TIME_BYTES>(),
+        );
         if !rest.is_empty() || !rest_2.is_empty() || offsets.len() != times.len() {
             return Err(refuse("offset and time index do not match"));
         }
@@ -92,9 +106,15 @@ impl OffsetIndex {
             let (stamp, check) = time.split_at(8);
             let mut max = [0; 8];
             max.copy_from_slice(stamp);
-            let point = Point { relative: u32::from_be_bytes([a, b, c, d]), position: u32::from_be_bytes([e, f, g, h]), max_timestamp_ms: i64::from_be_bytes(max) };
+            let point = Point {
+                relative: u32::from_be_bytes([a, b, c, d]),
+                position: u32::from_be_bytes([e, f, g, h]),
+                max_timestamp_ms: i64::from_be_bytes(max),
+            };
             let rises = points.last().is_none_or(|last| {
-                last.relative < point.relative && last.position < point.position && last.max_timestamp_ms <= point.max_timestamp_ms
+                last.relative < point.relative
+                    && last.position < point.position
+                    && last.max_timestamp_ms <= point.max_timestamp_ms
             });
             if !rises || check != &offset[..4] || u64::from(point.position) >= length {
                 return Err(refuse("entries that do not rise or leave the slice"));
@@ -127,17 +147,30 @@ mod tests {
         assert_eq!(index.last_in(0, 40_000), Some(32_768));
         assert_eq!(index.last_in(32_768, 40_000), None);
         assert_eq!(index.relative_at(32_768), Some(80));
-        assert_eq!((index.for_timestamp(6), index.for_timestamp(7)), (Some(16_384), None));
+        assert_eq!(
+            (index.for_timestamp(6), index.for_timestamp(7)),
+            (Some(16_384), None)
+        );
     }
 
     #[test]
     fn sections_round_trip_and_disorder_is_refused() {
         let index = sample();
         let (offsets, times) = (index.encode_offsets(), index.encode_times());
-        assert_eq!(OffsetIndex::decode(&offsets, &times, 500_000).unwrap(), index);
+        assert_eq!(
+            OffsetIndex::decode(&offsets, &times, 500_000).unwrap(),
+            index
+        );
         assert!(OffsetIndex::decode(&offsets, &times, 1_000).is_err());
         assert!(OffsetIndex::decode(&offsets[8..], &times, 500_000).is_err());
-        let swapped: Vec<u8> = offsets.as_chunks::<8>().0.iter().rev().flatten().copied().collect();
+        let swapped: Vec<u8> = offsets
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .rev()
+            .flatten()
+            .copied()
+            .collect();
         assert!(OffsetIndex::decode(&swapped, &times, 500_000).is_err());
     }
 }

@@ -37,7 +37,12 @@ impl fmt::Display for Key {
 }
 
 fn fnv(parts: &[&[u8]]) -> u64 {
-    parts.iter().flat_map(|p| p.iter()).fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+    parts
+        .iter()
+        .flat_map(|p| p.iter())
+        .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| {
+            (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
+        })
 }
 
 /// The manifest shard that a partition belongs to, for the bucket's life.
@@ -55,7 +60,9 @@ pub struct Keys {
 impl Keys {
     /// `region` must be a legal label (checked with the options).
     pub fn new(region: &str) -> Self {
-        Self { base: format!("v1/{region}/") }
+        Self {
+            base: format!("v1/{region}/"),
+        }
     }
 
     fn key(&self, rest: fmt::Arguments<'_>) -> Key {
@@ -89,7 +96,11 @@ impl Keys {
 
     /// The two digits spread partitions over the store's own index.
     pub fn data(&self, name: &DataName) -> Key {
-        let spread = fnv(&[name.at.topic_id.as_bytes(), &name.at.partition.to_be_bytes(), &name.base.to_be_bytes()]) & 0xff;
+        let spread = fnv(&[
+            name.at.topic_id.as_bytes(),
+            &name.at.partition.to_be_bytes(),
+            &name.base.to_be_bytes(),
+        ]) & 0xff;
         self.key(format_args!("data/{spread:02x}/{}/{name}", name.shard))
     }
 
@@ -132,9 +143,21 @@ pub struct DataName {
 
 impl fmt::Display for DataName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { at, base, last, leader_epoch, writer_epoch, random, .. } = self;
+        let Self {
+            at,
+            base,
+            last,
+            leader_epoch,
+            writer_epoch,
+            random,
+            ..
+        } = self;
         let topic = at.topic_id.simple();
-        write!(f, "{topic}-{}-{base:020}-{last:020}-{leader_epoch}-{writer_epoch}-{random:016x}", at.partition)
+        write!(
+            f,
+            "{topic}-{}-{base:020}-{last:020}-{leader_epoch}-{writer_epoch}-{random:016x}",
+            at.partition
+        )
     }
 }
 
@@ -147,7 +170,15 @@ impl DataName {
         let (base, last) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let (leader_epoch, writer_epoch) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let random = u64::from_str_radix(next()?, 16).ok()?;
-        Some(Self { shard, at: TopicPartition::new(topic_id, partition), base, last, leader_epoch, writer_epoch, random })
+        Some(Self {
+            shard,
+            at: TopicPartition::new(topic_id, partition),
+            base,
+            last,
+            leader_epoch,
+            writer_epoch,
+            random,
+        })
     }
 }
 
@@ -167,12 +198,27 @@ pub struct OrphanName {
 impl OrphanName {
     /// `None` when the group's name cannot stand in a key.
     pub fn checked(self) -> Option<Self> {
-        (naming::is_valid_label(&self.group) && self.from >= 0 && self.end >= self.from && self.at.partition >= 0).then_some(self)
+        (naming::is_valid_label(&self.group)
+            && self.from >= 0
+            && self.end >= self.from
+            && self.at.partition >= 0)
+            .then_some(self)
     }
 
     fn stem(&self) -> String {
-        let Self { group, region_epoch, at, from, end, .. } = self;
-        format!("orphans/{group}/{region_epoch}/{}-{}-{from:020}-{end:020}", at.topic_id.simple(), at.partition)
+        let Self {
+            group,
+            region_epoch,
+            at,
+            from,
+            end,
+            ..
+        } = self;
+        format!(
+            "orphans/{group}/{region_epoch}/{}-{}-{from:020}-{end:020}",
+            at.topic_id.simple(),
+            at.partition
+        )
     }
 }
 
@@ -197,14 +243,29 @@ mod tests {
         let keys = Keys::new("east");
         let key = keys.data(&name());
         let expected = "/7/0000000000000000000000000000abcd-3-00000000000000001000-00000000000000001999-4-12-000000000000feed";
-        assert!(key.as_str().starts_with("v1/east/data/") && key.as_str().ends_with(expected), "{key}");
+        assert!(
+            key.as_str().starts_with("v1/east/data/") && key.as_str().ends_with(expected),
+            "{key}"
+        );
         assert_eq!(keys.parse_data(&key), Some(name()));
         assert_eq!(Keys::new("west").parse_data(&key), None);
     }
 
     #[test]
     fn keys_that_leave_the_bucket_are_refused() {
-        for bad in ["", "/", "a//b", "../x", "a/../b", ".hidden", "a/.tmp", "a b", "a\0", "ä", &"x".repeat(701)] {
+        for bad in [
+            "",
+            "/",
+            "a//b",
+            "../x",
+            "a/../b",
+            ".hidden",
+            "a/.tmp",
+            "a b",
+            "a\0",
+            "ä",
+            &"x".repeat(701),
+        ] {
             assert_eq!(Key::parse(bad), None, "{bad}");
         }
         assert!(Key::parse("v1/east/root/0").is_some());

@@ -5,7 +5,10 @@
 
 use bytes::Bytes;
 
-use super::{BLOCK_BYTES, BlockCrcs, BlockTable, Footer, FormatError, OffsetIndex, Section, SectionKind, SliceMeta, TRAILER_BYTES, Trailer, check_crc};
+use super::{
+    BLOCK_BYTES, BlockCrcs, BlockTable, Footer, FormatError, OffsetIndex, Section, SectionKind,
+    SliceMeta, TRAILER_BYTES, Trailer, check_crc,
+};
 
 /// What the tail of an object with one slice is made of.
 #[derive(Debug)]
@@ -30,7 +33,11 @@ impl TailParts {
         let mut out = Vec::new();
         let mut sections = Vec::with_capacity(self.sections.len());
         for (kind, bytes) in &self.sections {
-            sections.push(Section { kind: *kind, position: self.data_bytes + out.len() as u64, length: bytes.len() as u64 });
+            sections.push(Section {
+                kind: *kind,
+                position: self.data_bytes + out.len() as u64,
+                length: bytes.len() as u64,
+            });
             out.extend_from_slice(bytes);
         }
         for slice in &mut self.footer.slices {
@@ -53,7 +60,10 @@ impl TailParts {
         out.extend_from_slice(&table);
         out.extend_from_slice(&footer);
         out.extend_from_slice(&trailer.encode());
-        Tail { bytes: out.into(), footer: self.footer }
+        Tail {
+            bytes: out.into(),
+            footer: self.footer,
+        }
     }
 }
 
@@ -76,7 +86,9 @@ impl Opened {
     /// Reads `tail`, the object's bytes from `tail_position` on, a block boundary.
     pub fn parse(tail: &[u8], tail_position: u64, object_bytes: u64) -> Result<Self, FormatError> {
         let refuse = |reason: &str| FormatError::malformed("object", reason);
-        let Some(trailer) = tail.last_chunk::<TRAILER_BYTES>() else { return Err(refuse("shorter than a trailer")) };
+        let Some(trailer) = tail.last_chunk::<TRAILER_BYTES>() else {
+            return Err(refuse("shorter than a trailer"));
+        };
         if tail_position.checked_add(tail.len() as u64) != Some(object_bytes) {
             return Err(refuse("the tail is not its end"));
         }
@@ -85,20 +97,34 @@ impl Opened {
             let from = usize::try_from(position.checked_sub(tail_position)?).ok()?;
             tail.get(from..from.checked_add(usize::try_from(length).ok()?)?)
         };
-        let table = part(trailer.table_position, trailer.table_length.into()).ok_or_else(|| refuse("the block table is not in the tail"))?;
-        let footer = part(trailer.footer_position, trailer.footer_length.into()).ok_or_else(|| refuse("the footer is not in the tail"))?;
+        let table = part(trailer.table_position, trailer.table_length.into())
+            .ok_or_else(|| refuse("the block table is not in the tail"))?;
+        let footer = part(trailer.footer_position, trailer.footer_length.into())
+            .ok_or_else(|| refuse("the footer is not in the tail"))?;
         check_crc("block table", table, trailer.table_crc)?;
         check_crc("footer", footer, trailer.footer_crc)?;
         let blocks = BlockTable::decode(table, trailer.body_length)?;
         let footer = Footer::decode(footer, trailer.body_length)?;
-        let Some(slice) = footer.slices.first() else { return Err(refuse("no slice")) };
+        let Some(slice) = footer.slices.first() else {
+            return Err(refuse("no slice"));
+        };
         let section = |kind| match slice.section(kind) {
-            Some(s) => part(s.position, s.length).ok_or_else(|| refuse("an index section is not in the tail")),
+            Some(s) => part(s.position, s.length)
+                .ok_or_else(|| refuse("an index section is not in the tail")),
             None => Ok(&[][..]),
         };
-        let index = OffsetIndex::decode(section(SectionKind::Offsets)?, section(SectionKind::Times)?, slice.length)?;
+        let index = OffsetIndex::decode(
+            section(SectionKind::Offsets)?,
+            section(SectionKind::Times)?,
+            slice.length,
+        )?;
         check_blocks(&blocks, tail, tail_position, trailer.body_length)?;
-        Ok(Self { index, footer, blocks, object_bytes })
+        Ok(Self {
+            index,
+            footer,
+            blocks,
+            object_bytes,
+        })
     }
 
     /// The only slice of a data object.
@@ -108,13 +134,26 @@ impl Opened {
 }
 
 /// The index sections, and what shares their first block with them.
-fn check_blocks(blocks: &BlockTable, tail: &[u8], tail_position: u64, body_length: u64) -> Result<(), FormatError> {
+fn check_blocks(
+    blocks: &BlockTable,
+    tail: &[u8],
+    tail_position: u64,
+    body_length: u64,
+) -> Result<(), FormatError> {
     if !tail_position.is_multiple_of(BLOCK_BYTES) {
-        return Err(FormatError::malformed("object", "the tail does not begin at a block"));
+        return Err(FormatError::malformed(
+            "object",
+            "the tail does not begin at a block",
+        ));
     }
-    let length = body_length.checked_sub(tail_position).and_then(|n| usize::try_from(n).ok());
+    let length = body_length
+        .checked_sub(tail_position)
+        .and_then(|n| usize::try_from(n).ok());
     match length.and_then(|length| tail.get(..length)) {
         Some(bytes) => blocks.check(tail_position, bytes),
-        None => Err(FormatError::malformed("object", "the body ends outside the object")),
+        None => Err(FormatError::malformed(
+            "object",
+            "the body ends outside the object",
+        )),
     }
 }

@@ -53,16 +53,29 @@ impl Trailer {
             return Err(FormatError::Magic { what: WHAT });
         }
         let mut fields = Fields::new(bytes);
-        let (format, found, stored) = Self::read(&mut fields).map_err(|e| FormatError::malformed(WHAT, e))?;
+        let (format, found, stored) =
+            Self::read(&mut fields).map_err(|e| FormatError::malformed(WHAT, e))?;
         check_crc(WHAT, &bytes[..60], stored)?;
         if format != FORMAT {
-            return Err(FormatError::Version { what: WHAT, found: format });
+            return Err(FormatError::Version {
+                what: WHAT,
+                found: format,
+            });
         }
         let table_end = found.table_position.checked_add(found.table_length.into());
-        let footer_end = found.footer_position.checked_add(found.footer_length.into());
-        let fills = footer_end.and_then(|end| end.checked_add(TRAILER_BYTES as u64)) == Some(object_bytes);
-        if !fills || table_end != Some(found.footer_position) || found.body_length != found.table_position {
-            return Err(FormatError::malformed(WHAT, format!("parts do not fill an object of {object_bytes} bytes")));
+        let footer_end = found
+            .footer_position
+            .checked_add(found.footer_length.into());
+        let fills =
+            footer_end.and_then(|end| end.checked_add(TRAILER_BYTES as u64)) == Some(object_bytes);
+        if !fills
+            || table_end != Some(found.footer_position)
+            || found.body_length != found.table_position
+        {
+            return Err(FormatError::malformed(
+                WHAT,
+                format!("parts do not fill an object of {object_bytes} bytes"),
+            ));
         }
         Ok(found)
     }

@@ -22,7 +22,10 @@ pub struct Flights<K, V> {
 
 impl<K, V> Clone for Flights<K, V> {
     fn clone(&self) -> Self {
-        Self { tasks: self.tasks.clone(), running: Arc::clone(&self.running) }
+        Self {
+            tasks: self.tasks.clone(),
+            running: Arc::clone(&self.running),
+        }
     }
 }
 
@@ -32,11 +35,19 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub fn new(tasks: Tasks) -> Self {
-        Self { tasks, running: Arc::default() }
+        Self {
+            tasks,
+            running: Arc::default(),
+        }
     }
 
     /// Starts the work unless it is under way.
-    pub fn start(&self, name: &dyn Display, key: &K, work: impl Future<Output = V> + Send + 'static) -> Outcome<V> {
+    pub fn start(
+        &self,
+        name: &dyn Display,
+        key: &K,
+        work: impl Future<Output = V> + Send + 'static,
+    ) -> Outcome<V> {
         let mut running = self.running.lock();
         if let Some(outcome) = running.get(key) {
             return outcome.clone();
@@ -52,10 +63,13 @@ where
         });
         outcome
     }
-
 }
 
 /// The outcome of a flight; `None` when the daemon is stopping.
 pub async fn landed<V: Clone>(mut outcome: Outcome<V>) -> Option<V> {
-    outcome.wait_for(Option::is_some).await.ok().and_then(|done| done.clone())
+    outcome
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|done| done.clone())
 }

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 use whimbrel_runtime::{Backoff, Clock};
 
-use super::{flights::landed, Flights, ReadError};
+use super::{Flights, ReadError, flights::landed};
 use crate::{
     format::{Key, Opened},
     root::Entry,
@@ -65,7 +65,12 @@ impl Kept {
 
 impl Objects {
     pub fn new(store: Arc<dyn Store>, clock: Clock, flights: Flights<Key, Outcome>) -> Self {
-        Self { store, clock, flights, kept: Arc::default() }
+        Self {
+            store,
+            clock,
+            flights,
+            kept: Arc::default(),
+        }
     }
 
     /// The object that `entry` names, its tail read and compared with the entry.
@@ -74,21 +79,30 @@ impl Objects {
             return Ok(object);
         }
         let (this, key_, entry_) = (self.clone(), key.clone(), *entry);
-        let flight = self.flights.start(&"open object", key, async move { this.fetch(&key_, &entry_).await });
-        landed(flight).await.unwrap_or_else(|| Err(ReadError::Cache("stopping".to_owned())))
+        let flight = self.flights.start(&"open object", key, async move {
+            this.fetch(&key_, &entry_).await
+        });
+        landed(flight)
+            .await
+            .unwrap_or_else(|| Err(ReadError::Cache("stopping".to_owned())))
     }
 
     async fn fetch(&self, key: &Key, entry: &Entry) -> Outcome {
         let from = Opened::tail_position(entry.data_bytes);
         if entry.object_bytes - from > MAX_TAIL {
-            return Err(ReadError::damaged(key, format!("a tail of {} bytes", entry.object_bytes - from)));
+            return Err(ReadError::damaged(
+                key,
+                format!("a tail of {} bytes", entry.object_bytes - from),
+            ));
         }
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let read = match self.store.get_range(key, from..entry.object_bytes).await {
                 Ok(tail) => opened(key, entry, &tail, from),
-                Err(e) if e.is_not_found() => return Err(ReadError::damaged(key, "it is not in the bucket")),
+                Err(e) if e.is_not_found() => {
+                    return Err(ReadError::damaged(key, "it is not in the bucket"));
+                }
                 Err(e) => Err(ReadError::Store(Arc::new(e))),
             };
             match read {
@@ -106,9 +120,21 @@ impl Objects {
 
 /// Believes a tail only if it says what the root says.
 fn opened(key: &Key, entry: &Entry, tail: &[u8], from: u64) -> Outcome {
-    let object = Opened::parse(tail, from, entry.object_bytes).map_err(|e| ReadError::format(key, &e))?;
+    let object =
+        Opened::parse(tail, from, entry.object_bytes).map_err(|e| ReadError::format(key, &e))?;
     let same = object.slice().is_some_and(|slice| {
-        slice.base_offset == entry.base && slice.end_offset == entry.object_end && slice.position == 0 && slice.length == entry.data_bytes && slice.leader_epoch == entry.leader_epoch
+        slice.base_offset == entry.base
+            && slice.end_offset == entry.object_end
+            && slice.position == 0
+            && slice.length == entry.data_bytes
+            && slice.leader_epoch == entry.leader_epoch
     });
-    if same { Ok(Arc::new(object)) } else { Err(ReadError::damaged(key, "its footer is not what the root says")) }
+    if same {
+        Ok(Arc::new(object))
+    } else {
+        Err(ReadError::damaged(
+            key,
+            "its footer is not what the root says",
+        ))
+    }
 }

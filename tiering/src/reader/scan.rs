@@ -47,12 +47,22 @@ impl<'a> Scan<'a> {
     }
 
     pub fn walk(&self, position: u64) -> Walk<'a> {
-        Walk { scan: *self, window: Bytes::new(), window_at: position, position }
+        Walk {
+            scan: *self,
+            window: Bytes::new(),
+            window_at: position,
+            position,
+        }
     }
 
     /// The batch that holds `offset` and as many more as `max_bytes` and the blocks at hand allow, all of
     /// them below `visible_end`.
-    pub async fn span(&self, offset: i64, max_bytes: u64, visible_end: i64) -> Result<Option<Span>, ReadError> {
+    pub async fn span(
+        &self,
+        offset: i64,
+        max_bytes: u64,
+        visible_end: i64,
+    ) -> Result<Option<Span>, ReadError> {
         let mut walk = self.walk(self.near(offset));
         let first = loop {
             match walk.next().await? {
@@ -65,24 +75,48 @@ impl<'a> Scan<'a> {
         let data_end = self.data_end(visible_end).await?;
         // Not far beyond the block that is there already: the first bytes leave early.
         let block_end = (from / BLOCK + 1) * BLOCK;
-        let near_end = if block_end - from < SHORT { block_end + BLOCK } else { block_end };
+        let near_end = if block_end - from < SHORT {
+            block_end + BLOCK
+        } else {
+            block_end
+        };
         let want = from.saturating_add(max_bytes).min(near_end);
         if want >= data_end {
-            return Ok(Some(Span { from, to: data_end, next_offset: visible_end }));
+            return Ok(Some(Span {
+                from,
+                to: data_end,
+                next_offset: visible_end,
+            }));
         }
         let low = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
-        let indexed = self.object.index.last_in(low(from), low(want)).and_then(|to| Some((to, self.object.index.relative_at(to)?)));
+        let indexed = self
+            .object
+            .index
+            .last_in(low(from), low(want))
+            .and_then(|to| Some((to, self.object.index.relative_at(to)?)));
         if let Some((to, relative)) = indexed {
-            return Ok(Some(Span { from, to: to.into(), next_offset: self.entry.base.saturating_add(relative.into()) }));
+            return Ok(Some(Span {
+                from,
+                to: to.into(),
+                next_offset: self.entry.base.saturating_add(relative.into()),
+            }));
         }
-        let mut span = Span { from, to: from + first.size() as u64, next_offset: first.next_offset() };
+        let mut span = Span {
+            from,
+            to: from + first.size() as u64,
+            next_offset: first.next_offset(),
+        };
         walk.skip(&first);
         while let Some(header) = walk.next().await? {
             walk.skip(&header);
             if walk.position > want {
                 break;
             }
-            span = Span { to: walk.position, next_offset: header.next_offset(), ..span };
+            span = Span {
+                to: walk.position,
+                next_offset: header.next_offset(),
+                ..span
+            };
         }
         Ok(Some(span))
     }
@@ -110,7 +144,8 @@ impl Walk<'_> {
             return Ok(None);
         }
         let bytes = self.bytes(HEADER_LEN as u64).await?;
-        let header = BatchHeader::parse(&bytes).map_err(|e| ReadError::damaged(self.scan.key, e))?;
+        let header =
+            BatchHeader::parse(&bytes).map_err(|e| ReadError::damaged(self.scan.key, e))?;
         Ok(Some(header))
     }
 
@@ -121,18 +156,32 @@ impl Walk<'_> {
     /// `want` bytes at the present position, or all that are left of the data.
     pub async fn bytes(&mut self, want: u64) -> Result<Bytes, ReadError> {
         let want = want.min(self.scan.entry.data_bytes - self.position);
-        let inside = |w: &Self| usize::try_from(w.position.checked_sub(w.window_at)?).ok().filter(|at| at.saturating_add(usize::try_from(want).unwrap_or(usize::MAX)) <= w.window.len());
+        let inside = |w: &Self| {
+            usize::try_from(w.position.checked_sub(w.window_at)?)
+                .ok()
+                .filter(|at| {
+                    at.saturating_add(usize::try_from(want).unwrap_or(usize::MAX)) <= w.window.len()
+                })
+        };
         if inside(self).is_none() {
             let mut window = Vec::new();
             while (window.len() as u64) < want {
                 let at = self.position + window.len() as u64;
                 let more = INDEX_INTERVAL.max(want - window.len() as u64);
-                window.extend_from_slice(&self.scan.blocks.read(self.scan.key, self.scan.object, at, more).await?);
+                window.extend_from_slice(
+                    &self
+                        .scan
+                        .blocks
+                        .read(self.scan.key, self.scan.object, at, more)
+                        .await?,
+                );
             }
             self.window = window.into();
             self.window_at = self.position;
         }
         let from = usize::try_from(self.position - self.window_at).unwrap_or(0);
-        Ok(self.window.slice(from..from + usize::try_from(want).unwrap_or(0)))
+        Ok(self
+            .window
+            .slice(from..from + usize::try_from(want).unwrap_or(0)))
     }
 }

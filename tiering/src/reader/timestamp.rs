@@ -14,14 +14,31 @@ pub struct Stamped {
 }
 
 impl Reader {
-    pub async fn offset_for_timestamp(&self, at: TopicPartition, timestamp_ms: i64) -> Result<Option<Stamped>, ReadError> {
-        let Some(root) = self.committer.root_of(at) else { return Ok(None) };
-        let Some(partition) = root.partitions.get(&at) else { return Ok(None) };
+    pub async fn offset_for_timestamp(
+        &self,
+        at: TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<Stamped>, ReadError> {
+        let Some(root) = self.committer.root_of(at) else {
+            return Ok(None);
+        };
+        let Some(partition) = root.partitions.get(&at) else {
+            return Ok(None);
+        };
         let start = partition.start();
-        for entry in partition.entries.iter().filter(|e| e.max_timestamp_ms >= timestamp_ms && e.end > start) {
+        for entry in partition
+            .entries
+            .iter()
+            .filter(|e| e.max_timestamp_ms >= timestamp_ms && e.end > start)
+        {
             let key = self.keys.data(&entry.name(root.shard, at));
             let object = self.objects.open(&key, entry).await?;
-            let scan = Scan { blocks: &self.blocks, key: &key, object: &object, entry };
+            let scan = Scan {
+                blocks: &self.blocks,
+                key: &key,
+                object: &object,
+                entry,
+            };
             if let Some(found) = in_object(&scan, entry, start, timestamp_ms).await? {
                 return Ok(Some(found));
             }
@@ -30,20 +47,39 @@ impl Reader {
     }
 }
 
-async fn in_object(scan: &Scan<'_>, entry: &Entry, start: i64, timestamp_ms: i64) -> Result<Option<Stamped>, ReadError> {
-    let Some(position) = scan.object.index.for_timestamp(timestamp_ms) else { return Ok(None) };
+async fn in_object(
+    scan: &Scan<'_>,
+    entry: &Entry,
+    start: i64,
+    timestamp_ms: i64,
+) -> Result<Option<Stamped>, ReadError> {
+    let Some(position) = scan.object.index.for_timestamp(timestamp_ms) else {
+        return Ok(None);
+    };
     let mut walk = scan.walk(position.into());
     while let Some(header) = walk.next().await? {
         if header.base_offset >= entry.end {
             return Ok(None);
         }
-        if header.max_timestamp >= timestamp_ms && header.last_offset() >= start && !header.is_control() {
+        if header.max_timestamp >= timestamp_ms
+            && header.last_offset() >= start
+            && !header.is_control()
+        {
             let mut bytes = walk.bytes(header.size() as u64).await?;
             let batch = Batch::take(&mut bytes).map_err(|e| ReadError::damaged(scan.key, e))?;
-            for record in records(&batch, Limits::default()).map_err(|e| ReadError::damaged(scan.key, e))? {
+            for record in
+                records(&batch, Limits::default()).map_err(|e| ReadError::damaged(scan.key, e))?
+            {
                 let record = record.map_err(|e| ReadError::damaged(scan.key, e))?;
-                if record.timestamp_ms >= timestamp_ms && record.offset >= start && record.offset < entry.end {
-                    return Ok(Some(Stamped { offset: record.offset, timestamp_ms: record.timestamp_ms, leader_epoch: header.partition_leader_epoch }));
+                if record.timestamp_ms >= timestamp_ms
+                    && record.offset >= start
+                    && record.offset < entry.end
+                {
+                    return Ok(Some(Stamped {
+                        offset: record.offset,
+                        timestamp_ms: record.timestamp_ms,
+                        leader_epoch: header.partition_leader_epoch,
+                    }));
                 }
             }
         }

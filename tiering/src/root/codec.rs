@@ -83,12 +83,23 @@ impl Root {
         if head.array::<8>().map_err(malformed)? != *MAGIC {
             return Err(FormatError::Magic { what: WHAT });
         }
-        let (format, _) = (head.u16().map_err(malformed)?, head.u16().map_err(malformed)?);
+        let (format, _) = (
+            head.u16().map_err(malformed)?,
+            head.u16().map_err(malformed)?,
+        );
         if format != FORMAT {
-            return Err(FormatError::Version { what: WHAT, found: format });
+            return Err(FormatError::Version {
+                what: WHAT,
+                found: format,
+            });
         }
-        let (length, stored) = (head.u32().map_err(malformed)?, head.u32().map_err(malformed)?);
-        let body = head.take(usize::try_from(length).unwrap_or(usize::MAX)).map_err(malformed)?;
+        let (length, stored) = (
+            head.u32().map_err(malformed)?,
+            head.u32().map_err(malformed)?,
+        );
+        let body = head
+            .take(usize::try_from(length).unwrap_or(usize::MAX))
+            .map_err(malformed)?;
         head.end().map_err(malformed)?;
         crate::format::check_crc(WHAT, body, stored)?;
         let mut fields = Fields::new(body);
@@ -124,7 +135,13 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
         out.put_i64(e.end);
         out.put_i64(e.object_end);
         out.put_i32(e.leader_epoch);
-        for n in [e.writer_epoch, e.random, e.object_bytes, e.data_bytes, e.records] {
+        for n in [
+            e.writer_epoch,
+            e.random,
+            e.object_bytes,
+            e.data_bytes,
+            e.records,
+        ] {
             out.put_u64(n);
         }
         out.put_i64(e.first_timestamp_ms);
@@ -136,7 +153,12 @@ fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
 }
 
 fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
-    let stamp = Stamp { incarnation: fields.uuid()?, epoch: fields.u64()?, sequence: fields.u64()?, nonce: fields.uuid()? };
+    let stamp = Stamp {
+        incarnation: fields.uuid()?,
+        epoch: fields.u64()?,
+        sequence: fields.u64()?,
+        nonce: fields.uuid()?,
+    };
     let region = fields.text()?;
     let (shard, shards, written_ms) = (fields.u16()?, fields.u16()?, fields.i64()?);
     let mut root = Root::empty(stamp, &region, shard, shards, written_ms);
@@ -148,10 +170,18 @@ fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
         }
     }
     for _ in 0..fields.count(2 + 8)? {
-        root.pending.push(Unlinked { key: read_key(fields)?, unlinked_ms: fields.i64()? });
+        root.pending.push(Unlinked {
+            key: read_key(fields)?,
+            unlinked_ms: fields.i64()?,
+        });
     }
     for _ in 0..fields.count(2 + 16 + 4 + 16)? {
-        root.orphaned.push(Orphaned { key: read_key(fields)?, at: read_at(fields)?, from: fields.i64()?, end: fields.i64()? });
+        root.orphaned.push(Orphaned {
+            key: read_key(fields)?,
+            at: read_at(fields)?,
+            from: fields.i64()?,
+            end: fields.i64()?,
+        });
     }
     Ok(root)
 }
@@ -175,12 +205,17 @@ fn read_partition(fields: &mut Fields<'_>) -> Result<Partition, Fault> {
         ..Partition::default()
     };
     for _ in 0..fields.count(12)? {
-        partition.lineage.push(EpochStart { epoch: fields.i32()?, start_offset: fields.i64()? });
+        partition.lineage.push(EpochStart {
+            epoch: fields.i32()?,
+            start_offset: fields.i64()?,
+        });
     }
     for _ in 0..fields.count(ENTRY_BYTES)? {
         partition.entries.push(read_entry(fields)?);
     }
-    check_partition(&partition).map(|()| partition).map_err(Fault::Value)
+    check_partition(&partition)
+        .map(|()| partition)
+        .map_err(Fault::Value)
 }
 
 fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, Fault> {
@@ -212,12 +247,27 @@ pub(super) fn check_partition(partition: &Partition) -> Result<(), String> {
         return Err(format!("an entry at {} that cannot be", bad.base));
     }
     if let Some(pair) = partition.entries.windows(2).find(|w| w[0].end != w[1].base) {
-        return Err(format!("a gap or overlap between {} and {}", pair[0].end, pair[1].base));
+        return Err(format!(
+            "a gap or overlap between {} and {}",
+            pair[0].end, pair[1].base
+        ));
     }
-    if partition.end < 0 || partition.entries.last().is_some_and(|e| e.end != partition.end) {
-        return Err(format!("its end {} is not that of its last entry", partition.end));
+    if partition.end < 0
+        || partition
+            .entries
+            .last()
+            .is_some_and(|e| e.end != partition.end)
+    {
+        return Err(format!(
+            "its end {} is not that of its last entry",
+            partition.end
+        ));
     }
-    if partition.lineage.windows(2).any(|w| w[0].epoch >= w[1].epoch || w[0].start_offset > w[1].start_offset) {
+    if partition
+        .lineage
+        .windows(2)
+        .any(|w| w[0].epoch >= w[1].epoch || w[0].start_offset > w[1].start_offset)
+    {
         return Err("a lineage that does not rise".to_owned());
     }
     Ok(())

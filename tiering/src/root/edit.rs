@@ -30,13 +30,35 @@ pub enum Applied {
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Reject {
     #[error("{at}: the object begins at {base}, the bucket ends at {end}")]
-    Gap { at: TopicPartition, base: i64, end: i64 },
+    Gap {
+        at: TopicPartition,
+        base: i64,
+        end: i64,
+    },
     #[error("{at}: the object begins at {base}, the bucket already holds up to {end}")]
-    Overlap { at: TopicPartition, base: i64, end: i64 },
-    #[error("{at}: epoch {epoch} at {offset} does not continue the bucket's lineage (epoch {last})")]
-    Lineage { at: TopicPartition, epoch: i32, offset: i64, last: i32 },
-    #[error("{at}: the record below {offset} is of epoch {found:?} in the bucket, {asked} was named")]
-    Epoch { at: TopicPartition, offset: i64, found: Option<i32>, asked: i32 },
+    Overlap {
+        at: TopicPartition,
+        base: i64,
+        end: i64,
+    },
+    #[error(
+        "{at}: epoch {epoch} at {offset} does not continue the bucket's lineage (epoch {last})"
+    )]
+    Lineage {
+        at: TopicPartition,
+        epoch: i32,
+        offset: i64,
+        last: i32,
+    },
+    #[error(
+        "{at}: the record below {offset} is of epoch {found:?} in the bucket, {asked} was named"
+    )]
+    Epoch {
+        at: TopicPartition,
+        offset: i64,
+        found: Option<i32>,
+        asked: i32,
+    },
     #[error("{at}: numbers that cannot be ({reason})")]
     Unsound { at: TopicPartition, reason: String },
 }
@@ -52,7 +74,15 @@ impl Root {
     /// Appends an object to its partition.
     pub fn commit(&mut self, keys: &Keys, commit: &Commit, now_ms: i64) -> Result<Applied, Reject> {
         let (at, entry) = (commit.at, commit.entry);
-        let mut partition = self.partitions.get(&at).cloned().unwrap_or_else(|| Partition { end: entry.base, log_start: commit.log_start.max(0), ..Partition::default() });
+        let mut partition = self
+            .partitions
+            .get(&at)
+            .cloned()
+            .unwrap_or_else(|| Partition {
+                end: entry.base,
+                log_start: commit.log_start.max(0),
+                ..Partition::default()
+            });
         if partition.entries.contains(&entry) {
             return Ok(Applied::Already);
         }
@@ -60,7 +90,11 @@ impl Root {
         let restart = commit.log_start >= entry.base && partition.end < entry.base;
         if !restart && entry.base != partition.end {
             let (base, end) = (entry.base, partition.end);
-            return Err(if base > end { Reject::Gap { at, base, end } } else { Reject::Overlap { at, base, end } });
+            return Err(if base > end {
+                Reject::Gap { at, base, end }
+            } else {
+                Reject::Overlap { at, base, end }
+            });
         }
         let mut unlinked = Vec::new();
         if restart {
@@ -81,15 +115,37 @@ impl Root {
 
     /// Drops and clips everything at or above `offset`, whose predecessor must be of `epoch`. Objects that
     /// held some of it are listed as orphaned and never deleted.
-    pub fn truncate(&mut self, keys: &Keys, at: TopicPartition, epoch: i32, offset: i64) -> Result<Truncation, Reject> {
+    pub fn truncate(
+        &mut self,
+        keys: &Keys,
+        at: TopicPartition,
+        epoch: i32,
+        offset: i64,
+    ) -> Result<Truncation, Reject> {
         let shard = self.shard;
-        let Some(partition) = self.partitions.get_mut(&at) else { return Ok(Truncation { orphaned: Vec::new(), end: offset }) };
+        let Some(partition) = self.partitions.get_mut(&at) else {
+            return Ok(Truncation {
+                orphaned: Vec::new(),
+                end: offset,
+            });
+        };
         if partition.end <= offset {
-            return Ok(Truncation { orphaned: Vec::new(), end: partition.end });
+            return Ok(Truncation {
+                orphaned: Vec::new(),
+                end: partition.end,
+            });
         }
-        let below = offset.checked_sub(1).filter(|below| partition.find(*below).is_some()).and_then(|below| partition.epoch_of(below));
+        let below = offset
+            .checked_sub(1)
+            .filter(|below| partition.find(*below).is_some())
+            .and_then(|below| partition.epoch_of(below));
         if below.is_some_and(|found| found != epoch) {
-            return Err(Reject::Epoch { at, offset, found: below, asked: epoch });
+            return Err(Reject::Epoch {
+                at,
+                offset,
+                found: below,
+                asked: epoch,
+            });
         }
         let mut orphaned = Vec::new();
         partition.entries.retain_mut(|entry| {
@@ -97,7 +153,12 @@ impl Root {
                 return true;
             }
             let key = keys.data(&entry.name(shard, at));
-            orphaned.push(Orphaned { key, at, from: entry.base.max(offset), end: entry.end });
+            orphaned.push(Orphaned {
+                key,
+                at,
+                from: entry.base.max(offset),
+                end: entry.end,
+            });
             entry.end = offset;
             entry.base < offset
         });
@@ -109,8 +170,16 @@ impl Root {
     }
 
     /// Moves a partition's log start up and unlinks what lies wholly below it.
-    pub fn raise_log_start(&mut self, keys: &Keys, at: TopicPartition, log_start: i64, now_ms: i64) -> Applied {
-        let Some(partition) = self.partitions.get_mut(&at) else { return Applied::Already };
+    pub fn raise_log_start(
+        &mut self,
+        keys: &Keys,
+        at: TopicPartition,
+        log_start: i64,
+        now_ms: i64,
+    ) -> Applied {
+        let Some(partition) = self.partitions.get_mut(&at) else {
+            return Applied::Already;
+        };
         if log_start <= partition.log_start {
             return Applied::Already;
         }
@@ -118,7 +187,10 @@ impl Root {
         let gone = partition.entries.partition_point(|e| e.end <= log_start);
         let unlinked: Vec<_> = partition.entries.drain(..gone).collect();
         // The epoch that covers the first offset left stays, with its true start.
-        let kept = partition.lineage.partition_point(|e| e.start_offset <= log_start).saturating_sub(1);
+        let kept = partition
+            .lineage
+            .partition_point(|e| e.start_offset <= log_start)
+            .saturating_sub(1);
         partition.lineage.drain(..kept);
         self.unlink(keys, at, unlinked, now_ms);
         Applied::Changed
@@ -137,20 +209,51 @@ impl Root {
 }
 
 impl Partition {
-    fn continue_lineage(&mut self, at: TopicPartition, lineage: &[EpochStart], entry: Entry) -> Result<(), Reject> {
+    fn continue_lineage(
+        &mut self,
+        at: TopicPartition,
+        lineage: &[EpochStart],
+        entry: Entry,
+    ) -> Result<(), Reject> {
         for start in lineage {
             // What an epoch wrote below this object is told by the objects below it.
-            let begins = if self.entries.is_empty() { start.start_offset } else { start.start_offset.max(entry.base) };
+            let begins = if self.entries.is_empty() {
+                start.start_offset
+            } else {
+                start.start_offset.max(entry.base)
+            };
             match self.lineage.last() {
                 Some(last) if last.epoch == start.epoch => {}
                 Some(last) if last.epoch > start.epoch || last.start_offset > begins => {
-                    return Err(Reject::Lineage { at, epoch: start.epoch, offset: begins, last: last.epoch });
+                    return Err(Reject::Lineage {
+                        at,
+                        epoch: start.epoch,
+                        offset: begins,
+                        last: last.epoch,
+                    });
                 }
-                _ if begins >= entry.object_end => return Err(Reject::Unsound { at, reason: format!("epoch {} begins above the object", start.epoch) }),
-                _ => self.lineage.push(EpochStart { epoch: start.epoch, start_offset: begins }),
+                _ if begins >= entry.object_end => {
+                    return Err(Reject::Unsound {
+                        at,
+                        reason: format!("epoch {} begins above the object", start.epoch),
+                    });
+                }
+                _ => self.lineage.push(EpochStart {
+                    epoch: start.epoch,
+                    start_offset: begins,
+                }),
             }
         }
         let last = self.lineage.last().map_or(-1, |e| e.epoch);
-        if last == entry.leader_epoch { Ok(()) } else { Err(Reject::Lineage { at, epoch: entry.leader_epoch, offset: entry.base, last }) }
+        if last == entry.leader_epoch {
+            Ok(())
+        } else {
+            Err(Reject::Lineage {
+                at,
+                epoch: entry.leader_epoch,
+                offset: entry.base,
+                last,
+            })
+        }
     }
 }

@@ -44,6 +44,10 @@ impl Entry {
 
     /// Numbers that an entry can have.
     pub fn is_sound(&self) -> bool {
-        self.base >= 0 && self.base < self.end && self.end <= self.object_end && self.data_bytes < self.object_bytes && self.data_bytes <= u64::from(u32::MAX)
+        self.base >= 0
+            && self.base < self.end
+            && self.end <= self.object_end
+            && self.data_bytes < self.object_bytes
+            && self.data_bytes <= u64::from(u32::MAX)
     }
 }

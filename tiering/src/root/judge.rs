@@ -65,7 +65,12 @@ pub fn judge(mine: &Stamp, before: Option<&Stamp>, now: Reading) -> Verdict {
     match now.epoch.cmp(&mine.epoch) {
         std::cmp::Ordering::Greater => Verdict::Fenced { epoch: now.epoch },
         std::cmp::Ordering::Equal => Verdict::TwoOfOneIdentity,
-        std::cmp::Ordering::Less if claiming && before.is_none_or(|b| (b.epoch, b.sequence) < (now.epoch, now.sequence)) => Verdict::Moved,
+        std::cmp::Ordering::Less
+            if claiming
+                && before.is_none_or(|b| (b.epoch, b.sequence) < (now.epoch, now.sequence)) =>
+        {
+            Verdict::Moved
+        }
         std::cmp::Ordering::Less => Verdict::WentBack,
     }
 }
@@ -91,7 +96,11 @@ pub fn claim(found: Option<&Root>, by: &Claim<'_>) -> Root {
         nonce: by.nonce,
     };
     match found {
-        Some(root) => Root { stamp, written_ms: by.now_ms, ..root.clone() },
+        Some(root) => Root {
+            stamp,
+            written_ms: by.now_ms,
+            ..root.clone()
+        },
         None => Root::empty(stamp, by.region, by.shard, by.shards, by.now_ms),
     }
 }

@@ -73,13 +73,34 @@ impl Open {
             shards: SHARDS,
             created_ms: self.clock.wall_ms(),
         };
-        let found = store::read_marker(&*self.store, &self.keys).await.map_err(|source| StartError::Marker { bucket: bucket(), source })?;
+        let found = store::read_marker(&*self.store, &self.keys)
+            .await
+            .map_err(|source| StartError::Marker {
+                bucket: bucket(),
+                source,
+            })?;
         if let Some(found) = found {
-            store::accept_marker(found, &mine).map_err(|source| StartError::Marker { bucket: bucket(), source })?;
+            store::accept_marker(found, &mine).map_err(|source| StartError::Marker {
+                bucket: bucket(),
+                source,
+            })?;
         }
-        let capabilities = store::probe(&self.store, &self.keys).await.map_err(|source| StartError::Probe { bucket: bucket(), source })?;
-        let marker = store::check_marker(&*self.store, &self.keys, &mine).await.map_err(|source| StartError::Marker { bucket: bucket(), source })?;
-        Ok(Checked { capabilities, shards: marker.shards })
+        let capabilities = store::probe(&self.store, &self.keys)
+            .await
+            .map_err(|source| StartError::Probe {
+                bucket: bucket(),
+                source,
+            })?;
+        let marker = store::check_marker(&*self.store, &self.keys, &mine)
+            .await
+            .map_err(|source| StartError::Marker {
+                bucket: bucket(),
+                source,
+            })?;
+        Ok(Checked {
+            capabilities,
+            shards: marker.shards,
+        })
     }
 
     async fn until_checked(&self, opening: Opening) -> Result<Checked, StartError> {
@@ -101,7 +122,11 @@ impl Open {
         Err(error)
     }
 
-    pub async fn run(self, opening: Opening, serve: watch::Sender<Option<Arc<Served>>>) -> Result<(), OpenError> {
+    pub async fn run(
+        self,
+        opening: Opening,
+        serve: watch::Sender<Option<Arc<Served>>>,
+    ) -> Result<(), OpenError> {
         let shutdown = self.tasks.shutdown();
         let opened = async {
             let checked = self.until_checked(opening).await?;
@@ -121,23 +146,56 @@ impl Open {
         shutdown.unless(opened).await.unwrap_or(Ok(()))
     }
 
-    async fn start_parts(&self, checked: Checked, committer: Committer, serve: &watch::Sender<Option<Arc<Served>>>) -> Result<(), OpenError> {
-        let transfer = Transfer { store: Arc::clone(&self.store), capabilities: checked.capabilities, clock: self.clock.clone() };
+    async fn start_parts(
+        &self,
+        checked: Checked,
+        committer: Committer,
+        serve: &watch::Sender<Option<Arc<Served>>>,
+    ) -> Result<(), OpenError> {
+        let transfer = Transfer {
+            store: Arc::clone(&self.store),
+            capabilities: checked.capabilities,
+            clock: self.clock.clone(),
+        };
         let orphans = self.orphans(&transfer);
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         while let Err(error) = orphans.load().await {
             tracing::warn!(%error, "the orphans' entries cannot be read now");
             self.clock.sleep(pause.next()).await;
         }
-        let objects = Objects::new(Arc::clone(&self.store), self.clock.clone(), Flights::new(self.tasks.clone()));
-        let blocks = Blocks::new(Arc::clone(&self.store), Arc::clone(&self.cache), self.clock.clone(), self.tasks.clone());
-        let reader = Reader::new(committer.clone(), self.keys.clone(), blocks, objects, Arc::clone(&self.status.damage));
+        let objects = Objects::new(
+            Arc::clone(&self.store),
+            self.clock.clone(),
+            Flights::new(self.tasks.clone()),
+        );
+        let blocks = Blocks::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.cache),
+            self.clock.clone(),
+            self.tasks.clone(),
+        );
+        let reader = Reader::new(
+            committer.clone(),
+            self.keys.clone(),
+            blocks,
+            objects,
+            Arc::clone(&self.status.damage),
+        );
         let uploader = self.uploader(&transfer, &committer);
         let retention = self.retention(&committer);
-        serve.send_replace(Some(Arc::new(Served { reader, committer, orphans })));
-        self.tasks.spawn("uploader", OnError::Shutdown, uploader.run());
+        serve.send_replace(Some(Arc::new(Served {
+            reader,
+            committer,
+            orphans,
+        })));
+        self.tasks
+            .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());
-        tracing::info!(store = self.status.store, shards = checked.shards, "the bucket is open and its shards are ours");
+        tracing::info!(
+            store = self.status.store,
+            shards = checked.shards,
+            "the bucket is open and its shards are ours"
+        );
         Ok(())
     }
 

@@ -30,10 +30,21 @@ pub struct Limited {
 impl Limited {
     /// `deadline` is that of a small request; a transfer gets a second more for every MiB.
     pub fn new(store: Arc<dyn Store>, clock: Clock, deadline: Duration) -> Self {
-        Self { store, places: Arc::new(Semaphore::new(PLACES)), clock, deadline }
+        Self {
+            store,
+            places: Arc::new(Semaphore::new(PLACES)),
+            clock,
+            deadline,
+        }
     }
 
-    async fn run<T>(&self, op: &'static str, key: &str, bytes: u64, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn run<T>(
+        &self,
+        op: &'static str,
+        key: &str,
+        bytes: u64,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let deadline = self.deadline + Duration::from_secs(bytes / SLOWEST);
         let done = self.clock.within(deadline, async {
             // The semaphore is never closed.
@@ -42,7 +53,11 @@ impl Limited {
         });
         let done = done.await.unwrap_or_else(|| {
             let waited_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-            Err(StoreError::TimedOut { op, key: key.to_owned(), waited_ms })
+            Err(StoreError::TimedOut {
+                op,
+                key: key.to_owned(),
+                waited_ms,
+            })
         });
         let outcome = done.as_ref().map_or_else(StoreError::kind, |_| "ok");
         counter!(names::STORE_REQUESTS, "op" => op, "outcome" => outcome).increment(1);
@@ -57,44 +72,83 @@ impl Store for Limited {
     }
 
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<Found, StoreError> {
-        self.run("get", key.as_str(), max_bytes, self.store.get(key, max_bytes)).await
+        self.run(
+            "get",
+            key.as_str(),
+            max_bytes,
+            self.store.get(key, max_bytes),
+        )
+        .await
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         let bytes = range.end.saturating_sub(range.start);
-        self.run("get_range", key.as_str(), bytes, self.store.get_range(key, range)).await
+        self.run(
+            "get_range",
+            key.as_str(),
+            bytes,
+            self.store.get_range(key, range),
+        )
+        .await
     }
 
     async fn head(&self, key: &Key) -> Result<Meta, StoreError> {
-        self.run("head", key.as_str(), 0, self.store.head(key)).await
+        self.run("head", key.as_str(), 0, self.store.head(key))
+            .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         // A listing is many requests: a minute more.
-        self.run("list", prefix, 60 * SLOWEST, self.store.list(prefix)).await
+        self.run("list", prefix, 60 * SLOWEST, self.store.list(prefix))
+            .await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.run("delete", key.as_str(), 0, self.store.delete(key)).await
+        self.run("delete", key.as_str(), 0, self.store.delete(key))
+            .await
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError> {
         let length = bytes.len() as u64;
-        self.run("put_if_absent", key.as_str(), length, self.store.put_if_absent(key, bytes)).await
+        self.run(
+            "put_if_absent",
+            key.as_str(),
+            length,
+            self.store.put_if_absent(key, bytes),
+        )
+        .await
     }
 
-    async fn swap(&self, key: &Key, bytes: Bytes, expected: &Version) -> Result<Version, StoreError> {
+    async fn swap(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: &Version,
+    ) -> Result<Version, StoreError> {
         let length = bytes.len() as u64;
-        self.run("swap", key.as_str(), length, self.store.swap(key, bytes, expected)).await
+        self.run(
+            "swap",
+            key.as_str(),
+            length,
+            self.store.swap(key, bytes, expected),
+        )
+        .await
     }
 
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
         let length = source.length();
-        self.run("put_file", key.as_str(), length, self.store.put_file(key, source)).await
+        self.run(
+            "put_file",
+            key.as_str(),
+            length,
+            self.store.put_file(key, source),
+        )
+        .await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         // The size is not known here; a server-side copy of a segment takes seconds.
-        self.run("copy", to.as_str(), 60 * SLOWEST, self.store.copy(from, to)).await
+        self.run("copy", to.as_str(), 60 * SLOWEST, self.store.copy(from, to))
+            .await
     }
 }

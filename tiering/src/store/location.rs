@@ -22,7 +22,9 @@ pub struct Bucket {
 
 /// Why a bucket URL was refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("bucket `{text}`: {reason} (examples: file:///var/lib/whimbrel/bucket, s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1)")]
+#[error(
+    "bucket `{text}`: {reason} (examples: file:///var/lib/whimbrel/bucket, s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1)"
+)]
 pub struct LocationError {
     pub text: String,
     pub reason: String,
@@ -30,13 +32,20 @@ pub struct LocationError {
 
 impl Location {
     pub fn parse(text: &str) -> Result<Self, LocationError> {
-        let fail = |reason: &str| LocationError { text: without_userinfo(text), reason: reason.to_owned() };
+        let fail = |reason: &str| LocationError {
+            text: without_userinfo(text),
+            reason: reason.to_owned(),
+        };
         let url = Url::parse(text).map_err(|e| fail(&e.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(fail("credentials do not belong into the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+            return Err(fail(
+                "credentials do not belong into the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ));
         }
         match url.scheme() {
-            "file" => folder(&url).ok_or_else(|| fail("an absolute path and nothing else is expected")),
+            "file" => {
+                folder(&url).ok_or_else(|| fail("an absolute path and nothing else is expected"))
+            }
             "s3" => Ok(Self::S3(bucket(&url).map_err(|reason| fail(&reason))?)),
             other => Err(fail(&format!("scheme `{other}` is not known"))),
         }
@@ -59,24 +68,40 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
     }
     let prefix = url.path().trim_matches('/').to_owned();
     if !prefix.is_empty() && crate::format::Key::parse(&prefix).is_none() {
-        return Err(format!("prefix `{prefix}` has characters other than letters, digits, `.`, `_`, `-`, `=` and `/`"));
+        return Err(format!(
+            "prefix `{prefix}` has characters other than letters, digits, `.`, `_`, `-`, `=` and `/`"
+        ));
     }
-    let mut found = Bucket { name, prefix, endpoint: None, region: String::new() };
+    let mut found = Bucket {
+        name,
+        prefix,
+        endpoint: None,
+        region: String::new(),
+    };
     for (key, value) in url.query_pairs() {
         match &*key {
             "endpoint" => {
-                let endpoint = Url::parse(&value).map_err(|e| format!("endpoint `{value}`: {e}"))?;
+                let endpoint =
+                    Url::parse(&value).map_err(|e| format!("endpoint `{value}`: {e}"))?;
                 if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
-                    return Err(format!("endpoint `{value}` is not http://host:port or https://host"));
+                    return Err(format!(
+                        "endpoint `{value}` is not http://host:port or https://host"
+                    ));
                 }
                 found.endpoint = Some(value.trim_end_matches('/').to_owned());
             }
             "region" => found.region = value.into_owned(),
-            other => return Err(format!("`{other}` is not known; `endpoint` and `region` are")),
+            other => {
+                return Err(format!(
+                    "`{other}` is not known; `endpoint` and `region` are"
+                ));
+            }
         }
     }
     if found.region.is_empty() {
-        found.region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION")).unwrap_or_else(|_| "us-east-1".to_owned());
+        found.region = std::env::var("AWS_REGION")
+            .or_else(|_| std::env::var("AWS_DEFAULT_REGION"))
+            .unwrap_or_else(|_| "us-east-1".to_owned());
     }
     Ok(found)
 }
@@ -84,7 +109,9 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
 /// What may be printed of a URL that somebody put a secret into.
 fn without_userinfo(text: &str) -> String {
     match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}://..{}", &text[..scheme], &text[at..]),
+        (Some(scheme), Some(at)) if at > scheme => {
+            format!("{}://..{}", &text[..scheme], &text[at..])
+        }
         _ => text.to_owned(),
     }
 }
@@ -95,8 +122,15 @@ mod tests {
 
     #[test]
     fn a_folder_and_a_bucket_are_read() {
-        assert_eq!(Location::parse("file:///a/b").unwrap(), Location::Folder { root: "/a/b".into() });
-        let s3 = Location::parse("s3://logs/whimbrel/a?endpoint=http://127.0.0.1:9000/&region=eu-1").unwrap();
+        assert_eq!(
+            Location::parse("file:///a/b").unwrap(),
+            Location::Folder {
+                root: "/a/b".into()
+            }
+        );
+        let s3 =
+            Location::parse("s3://logs/whimbrel/a?endpoint=http://127.0.0.1:9000/&region=eu-1")
+                .unwrap();
         let expected = Bucket {
             name: "logs".into(),
             prefix: "whimbrel/a".into(),
@@ -108,10 +142,22 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_reason_and_without_the_secret() {
-        for text in ["", "bucket", "gs://b/x", "s3://", "s3://ab", "s3://bkt/../x y", "s3://bkt?endpoit=x", "s3://bkt?endpoint=ftp://x", "file://host/x"] {
+        for text in [
+            "",
+            "bucket",
+            "gs://b/x",
+            "s3://",
+            "s3://ab",
+            "s3://bkt/../x y",
+            "s3://bkt?endpoit=x",
+            "s3://bkt?endpoint=ftp://x",
+            "file://host/x",
+        ] {
             assert!(Location::parse(text).is_err(), "{text}");
         }
-        let error = Location::parse("s3://key:secret@bucket").unwrap_err().to_string();
+        let error = Location::parse("s3://key:secret@bucket")
+            .unwrap_err()
+            .to_string();
         assert!(!error.contains("secret@"), "{error}");
     }
 }

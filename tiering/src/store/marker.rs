@@ -40,7 +40,9 @@ pub enum MarkerError {
 /// The marker, if the bucket has one.
 pub async fn read_marker(store: &dyn Store, keys: &Keys) -> Result<Option<Marker>, MarkerError> {
     match store.get(&keys.marker(), MAX_BYTES).await {
-        Ok(found) => serde_json::from_slice(&found.bytes).map(Some).map_err(|e| MarkerError::Unreadable(e.to_string())),
+        Ok(found) => serde_json::from_slice(&found.bytes)
+            .map(Some)
+            .map_err(|e| MarkerError::Unreadable(e.to_string())),
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e.into()),
     }
@@ -49,11 +51,16 @@ pub async fn read_marker(store: &dyn Store, keys: &Keys) -> Result<Option<Marker
 /// `found` if it is a marker of this fleet, region and format.
 pub fn accept_marker(found: Marker, mine: &Marker) -> Result<Marker, MarkerError> {
     if found.format != FORMAT {
-        return Err(MarkerError::Format { found: found.format });
+        return Err(MarkerError::Format {
+            found: found.format,
+        });
     }
     if found.fleet_id != mine.fleet_id || found.region != mine.region {
         let name = |m: &Marker| format!("{}/{}", m.fleet_id, m.region);
-        return Err(MarkerError::ForeignFleet { found: name(&found), expected: name(mine) });
+        return Err(MarkerError::ForeignFleet {
+            found: name(&found),
+            expected: name(mine),
+        });
     }
     if found.shards == 0 || found.shards > 4_096 {
         return Err(MarkerError::Unreadable(format!("{} shards", found.shards)));
@@ -62,16 +69,23 @@ pub fn accept_marker(found: Marker, mine: &Marker) -> Result<Marker, MarkerError
 }
 
 /// The marker that stands, after `mine` was written where there was none.
-pub async fn check_marker(store: &dyn Store, keys: &Keys, mine: &Marker) -> Result<Marker, MarkerError> {
+pub async fn check_marker(
+    store: &dyn Store,
+    keys: &Keys,
+    mine: &Marker,
+) -> Result<Marker, MarkerError> {
     if let Some(found) = read_marker(store, keys).await? {
         return accept_marker(found, mine);
     }
-    let text = serde_json::to_vec_pretty(mine).map_err(|e| MarkerError::Unreadable(e.to_string()))?;
+    let text =
+        serde_json::to_vec_pretty(mine).map_err(|e| MarkerError::Unreadable(e.to_string()))?;
     let written = store.put_if_absent(&keys.marker(), text.into()).await;
     // Whatever the answer was, what is there now decides.
     match (read_marker(store, keys).await?, written) {
         (Some(found), _) => accept_marker(found, mine),
         (None, Err(e)) => Err(e.into()),
-        (None, Ok(_)) => Err(MarkerError::Unreadable("it is not there after it was written".to_owned())),
+        (None, Ok(_)) => Err(MarkerError::Unreadable(
+            "it is not there after it was written".to_owned(),
+        )),
     }
 }

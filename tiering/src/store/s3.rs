@@ -13,7 +13,10 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
-    config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig, retry::RetryConfig as SdkRetry},
+    config::{
+        BehaviorVersion, Credentials, Region, RequestChecksumCalculation,
+        ResponseChecksumValidation, StalledStreamProtectionConfig, retry::RetryConfig as SdkRetry,
+    },
     types::ChecksumMode,
 };
 use aws_smithy_http_client::{
@@ -23,7 +26,8 @@ use aws_smithy_http_client::{
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
-    ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
+    ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload, RetryConfig, UpdateVersion,
     aws::{AmazonS3, AmazonS3Builder},
     path::Path,
 };
@@ -38,78 +42,150 @@ pub struct S3 {
     sdk: Client,
 }
 
-struct Secret {
-    key: String,
-    secret: String,
-    token: Option<String>,
+/// Static credentials. They are shown nowhere.
+#[derive(Clone)]
+pub struct Secret {
+    pub key: String,
+    pub secret: String,
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
 }
 
 impl Secret {
-    fn from_env(bucket: &Bucket) -> Result<Self, StoreError> {
+    /// From AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
+    pub fn from_env(bucket: &Bucket) -> Result<Self, StoreError> {
         let var = |name: &str| {
-            std::env::var(name).map_err(|_| StoreError::Refused { op: "open", key: bucket.name.clone(), reason: format!("{name} is not set") })
+            std::env::var(name).map_err(|_| StoreError::Refused {
+                op: "open",
+                key: bucket.name.clone(),
+                reason: format!("{name} is not set"),
+            })
         };
-        Ok(Self { key: var("AWS_ACCESS_KEY_ID")?, secret: var("AWS_SECRET_ACCESS_KEY")?, token: std::env::var("AWS_SESSION_TOKEN").ok() })
+        Ok(Self {
+            key: var("AWS_ACCESS_KEY_ID")?,
+            secret: var("AWS_SECRET_ACCESS_KEY")?,
+            token: std::env::var("AWS_SESSION_TOKEN").ok(),
+        })
     }
 }
 
 impl S3 {
-    pub fn open(bucket: &Bucket) -> Result<Self, StoreError> {
-        let secret = Secret::from_env(bucket)?;
+    pub fn open(bucket: &Bucket, secret: &Secret) -> Result<Self, StoreError> {
         // Fails only where a provider was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let small = small_client(bucket, &secret)?;
-        Ok(Self { bucket: bucket.clone(), small: Arc::new(small), sdk: sdk_client(bucket, &secret) })
+        let small = small_client(bucket, secret)?;
+        Ok(Self {
+            bucket: bucket.clone(),
+            small: Arc::new(small),
+            sdk: sdk_client(bucket, secret),
+        })
     }
 
     fn full(&self, key: &str) -> String {
-        if self.bucket.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.bucket.prefix) }
+        if self.bucket.prefix.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}/{key}", self.bucket.prefix)
+        }
     }
 
     fn path(&self, key: &Key) -> Path {
         Path::from(self.full(key.as_str()))
     }
 
-    async fn get_opts(&self, op: &'static str, key: &Key, options: GetOptions) -> Result<GetResult, StoreError> {
-        self.small.get_opts(&self.path(key), options).await.map_err(|e| failed(op, key, e))
+    async fn get_opts(
+        &self,
+        op: &'static str,
+        key: &Key,
+        options: GetOptions,
+    ) -> Result<GetResult, StoreError> {
+        self.small
+            .get_opts(&self.path(key), options)
+            .await
+            .map_err(|e| failed(op, key, e))
     }
 
-    async fn put(&self, op: &'static str, key: &Key, bytes: Bytes, mode: PutMode) -> Result<Version, StoreError> {
-        let options = PutOptions { mode, ..PutOptions::default() };
-        let put = self.small.put_opts(&self.path(key), PutPayload::from_bytes(bytes), options).await.map_err(|e| failed(op, key, e))?;
+    async fn put(
+        &self,
+        op: &'static str,
+        key: &Key,
+        bytes: Bytes,
+        mode: PutMode,
+    ) -> Result<Version, StoreError> {
+        let options = PutOptions {
+            mode,
+            ..PutOptions::default()
+        };
+        let put = self
+            .small
+            .put_opts(&self.path(key), PutPayload::from_bytes(bytes), options)
+            .await
+            .map_err(|e| failed(op, key, e))?;
         match put.e_tag {
             Some(tag) => Ok(Version(tag)),
-            None => Err(StoreError::Failed { op, key: key.to_string(), reason: "the answer has no ETag".to_owned() }),
+            None => Err(StoreError::Failed {
+                op,
+                key: key.to_string(),
+                reason: "the answer has no ETag".to_owned(),
+            }),
         }
     }
 }
 
 fn small_client(bucket: &Bucket, secret: &Secret) -> Result<AmazonS3, StoreError> {
-    let plain = bucket.endpoint.as_deref().is_some_and(|e| e.starts_with("http://"));
+    let plain = bucket
+        .endpoint
+        .as_deref()
+        .is_some_and(|e| e.starts_with("http://"));
     // Connecting alone has its own bound, so that a dead endpoint is told from a slow one.
-    let client = ClientOptions::new().with_allow_http(plain).with_timeout_disabled().with_connect_timeout(Duration::from_secs(5));
+    let client = ClientOptions::new()
+        .with_allow_http(plain)
+        .with_timeout_disabled()
+        .with_connect_timeout(Duration::from_secs(5));
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&bucket.region)
         .with_access_key_id(&secret.key)
         .with_secret_access_key(&secret.secret)
         .with_client_options(client)
-        .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
+        .with_retry(RetryConfig {
+            max_retries: 0,
+            ..RetryConfig::default()
+        });
     if let Some(token) = &secret.token {
         builder = builder.with_token(token);
     }
     if let Some(endpoint) = &bucket.endpoint {
-        builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
+        builder = builder
+            .with_endpoint(endpoint)
+            .with_virtual_hosted_style_request(false);
     }
-    builder.build().map_err(|e| StoreError::Refused { op: "open", key: bucket.name.clone(), reason: e.to_string() })
+    builder.build().map_err(|e| StoreError::Refused {
+        op: "open",
+        key: bucket.name.clone(),
+        reason: e.to_string(),
+    })
 }
 
 fn sdk_client(bucket: &Bucket, secret: &Secret) -> Client {
-    let http = HttpBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http = HttpBuilder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
     let mut config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(bucket.region.clone()))
-        .credentials_provider(Credentials::new(&secret.key, &secret.secret, secret.token.clone(), None, "environment"))
+        .credentials_provider(Credentials::new(
+            &secret.key,
+            &secret.secret,
+            secret.token.clone(),
+            None,
+            "environment",
+        ))
         .http_client(http)
         .retry_config(SdkRetry::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -123,26 +199,57 @@ fn sdk_client(bucket: &Bucket, secret: &Secret) -> Client {
 
 fn failed(op: &'static str, key: &Key, error: Error) -> StoreError {
     match error {
-        Error::NotFound { source, .. } if source.to_string().contains("NoSuchBucket") => no_bucket(op, key.as_str()),
-        Error::NotFound { .. } => StoreError::NotFound { op, key: key.clone() },
-        Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. } => StoreError::Condition { op, key: key.clone() },
+        Error::NotFound { source, .. } if source.to_string().contains("NoSuchBucket") => {
+            no_bucket(op, key.as_str())
+        }
+        Error::NotFound { .. } => StoreError::NotFound {
+            op,
+            key: key.clone(),
+        },
+        Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotModified { .. } => {
+            StoreError::Condition {
+                op,
+                key: key.clone(),
+            }
+        }
         other => failed_at(op, key.as_str(), &other),
     }
 }
 
 fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
     let reason = chain(error);
+    // A listing's refusal comes without a kind of its own: the status stands in the text only.
+    let told = |text: &str| reason.contains(text);
     match error {
         Error::NotFound { .. } => no_bucket(op, key),
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotImplemented { .. } | Error::NotSupported { .. } => {
-            StoreError::Refused { op, key: key.to_owned(), reason }
-        }
-        _ => StoreError::Failed { op, key: key.to_owned(), reason },
+        _ if told("NoSuchBucket") => no_bucket(op, key),
+        Error::PermissionDenied { .. }
+        | Error::Unauthenticated { .. }
+        | Error::NotImplemented { .. }
+        | Error::NotSupported { .. } => StoreError::Refused {
+            op,
+            key: key.to_owned(),
+            reason,
+        },
+        _ if told("403 Forbidden") || told("401 Unauthorized") => StoreError::Refused {
+            op,
+            key: key.to_owned(),
+            reason,
+        },
+        _ => StoreError::Failed {
+            op,
+            key: key.to_owned(),
+            reason,
+        },
     }
 }
 
 fn no_bucket(op: &'static str, key: &str) -> StoreError {
-    StoreError::Refused { op, key: key.to_owned(), reason: "there is no such bucket".to_owned() }
+    StoreError::Refused {
+        op,
+        key: key.to_owned(),
+        reason: "there is no such bucket".to_owned(),
+    }
 }
 
 /// An error with its causes, cut to what fits a status line.
@@ -162,8 +269,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[async_trait]
 impl Store for S3 {
     fn describe(&self) -> String {
-        let Bucket { name, prefix, endpoint, region } = &self.bucket;
-        let at = endpoint.as_ref().map(|e| format!("&endpoint={e}")).unwrap_or_default();
+        let Bucket {
+            name,
+            prefix,
+            endpoint,
+            region,
+        } = &self.bucket;
+        let at = endpoint
+            .as_ref()
+            .map(|e| format!("&endpoint={e}"))
+            .unwrap_or_default();
         format!("s3://{name}/{prefix}?region={region}{at}")
     }
 
@@ -171,50 +286,115 @@ impl Store for S3 {
         let found = self.get_opts("get", key, GetOptions::default()).await?;
         let size = found.meta.size;
         if size > max_bytes {
-            return Err(StoreError::TooLarge { op: "get", key: key.clone(), size, max: max_bytes });
+            return Err(StoreError::TooLarge {
+                op: "get",
+                key: key.clone(),
+                size,
+                max: max_bytes,
+            });
         }
         let Some(tag) = found.meta.e_tag.clone() else {
-            return Err(StoreError::Failed { op: "get", key: key.to_string(), reason: "the answer has no ETag".to_owned() });
+            return Err(StoreError::Failed {
+                op: "get",
+                key: key.to_string(),
+                reason: "the answer has no ETag".to_owned(),
+            });
         };
         let bytes = found.bytes().await.map_err(|e| failed("get", key, e))?;
         let got = bytes.len() as u64;
         if got != size {
-            return Err(StoreError::Short { op: "get", key: key.clone(), wanted: size, got });
+            return Err(StoreError::Short {
+                op: "get",
+                key: key.clone(),
+                wanted: size,
+                got,
+            });
         }
-        Ok(Found { bytes, version: Version(tag) })
+        Ok(Found {
+            bytes,
+            version: Version(tag),
+        })
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         let wanted = range.end.saturating_sub(range.start);
-        let options = GetOptions { range: Some(GetRange::Bounded(range)), ..GetOptions::default() };
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
         let found = self.get_opts("get_range", key, options).await?;
-        let bytes = found.bytes().await.map_err(|e| failed("get_range", key, e))?;
+        let bytes = found
+            .bytes()
+            .await
+            .map_err(|e| failed("get_range", key, e))?;
         let got = bytes.len() as u64;
-        if got == wanted { Ok(bytes) } else { Err(StoreError::Short { op: "get_range", key: key.clone(), wanted, got }) }
+        if got == wanted {
+            Ok(bytes)
+        } else {
+            Err(StoreError::Short {
+                op: "get_range",
+                key: key.clone(),
+                wanted,
+                got,
+            })
+        }
     }
 
     async fn head(&self, key: &Key) -> Result<Meta, StoreError> {
-        let sent = self.sdk.head_object().bucket(&self.bucket.name).key(self.full(key.as_str())).checksum_mode(ChecksumMode::Enabled).send().await;
+        let sent = self
+            .sdk
+            .head_object()
+            .bucket(&self.bucket.name)
+            .key(self.full(key.as_str()))
+            .checksum_mode(ChecksumMode::Enabled)
+            .send()
+            .await;
         let found = sent.map_err(|e| upload::sdk_failed("head", key, &e))?;
         let crc64 = found.checksum_crc64_nvme().and_then(upload::crc64_from);
-        let size = found.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-        Ok(Meta { size, version: Version(found.e_tag().unwrap_or_default().to_owned()), crc64 })
+        let size = found
+            .content_length()
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(0);
+        Ok(Meta {
+            size,
+            version: Version(found.e_tag().unwrap_or_default().to_owned()),
+            crc64,
+        })
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         // LIST works on whole path segments here; the rest of the prefix is compared below.
         let folder = self.full(prefix.rsplit_once('/').map_or("", |(folder, _)| folder));
         let folder = Path::from(folder);
-        let strip = if self.bucket.prefix.is_empty() { String::new() } else { format!("{}/", self.bucket.prefix) };
+        let strip = if self.bucket.prefix.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", self.bucket.prefix)
+        };
         let all = self.small.list(Some(&folder)).try_filter_map(|meta| {
-            let key = meta.location.as_ref().strip_prefix(&strip).filter(|key| key.starts_with(prefix)).and_then(Key::parse);
-            std::future::ready(Ok(key.map(|key| Listed { key, size: meta.size })))
+            let key = meta
+                .location
+                .as_ref()
+                .strip_prefix(&strip)
+                .filter(|key| key.starts_with(prefix))
+                .and_then(Key::parse);
+            std::future::ready(Ok(key.map(|key| Listed {
+                key,
+                size: meta.size,
+            })))
         });
-        all.try_collect().await.map_err(|e| failed_at("list", prefix, &e))
+        all.try_collect()
+            .await
+            .map_err(|e| failed_at("list", prefix, &e))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        match self.small.delete(&self.path(key)).await.map_err(|e| failed("delete", key, e)) {
+        match self
+            .small
+            .delete(&self.path(key))
+            .await
+            .map_err(|e| failed("delete", key, e))
+        {
             Err(e) if e.is_not_found() => Ok(()),
             done => done,
         }
@@ -224,18 +404,41 @@ impl Store for S3 {
         self.put("put_if_absent", key, bytes, PutMode::Create).await
     }
 
-    async fn swap(&self, key: &Key, bytes: Bytes, expected: &Version) -> Result<Version, StoreError> {
-        let version = UpdateVersion { e_tag: Some(expected.0.clone()), version: None };
+    async fn swap(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expected: &Version,
+    ) -> Result<Version, StoreError> {
+        let version = UpdateVersion {
+            e_tag: Some(expected.0.clone()),
+            version: None,
+        };
         self.put("swap", key, bytes, PutMode::Update(version)).await
     }
 
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
-        upload::put(&self.sdk, &self.bucket.name, &self.full(key.as_str()), key, source).await
+        upload::put(
+            &self.sdk,
+            &self.bucket.name,
+            &self.full(key.as_str()),
+            key,
+            source,
+        )
+        .await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         let source = format!("{}/{}", self.bucket.name, self.full(from.as_str()));
-        let sent = self.sdk.copy_object().bucket(&self.bucket.name).key(self.full(to.as_str())).copy_source(source).send().await;
-        sent.map(drop).map_err(|e| upload::sdk_failed("copy", to, &e))
+        let sent = self
+            .sdk
+            .copy_object()
+            .bucket(&self.bucket.name)
+            .key(self.full(to.as_str()))
+            .copy_source(source)
+            .send()
+            .await;
+        sent.map(drop)
+            .map_err(|e| upload::sdk_failed("copy", to, &e))
     }
 }

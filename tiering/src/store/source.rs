@@ -8,7 +8,11 @@ use bytes::{Bytes, BytesMut};
 #[derive(Clone, Debug)]
 pub enum Part {
     /// A range of an open file. The file may be unlinked meanwhile, but must not be written.
-    File { file: Arc<File>, position: u64, length: u64 },
+    File {
+        file: Arc<File>,
+        position: u64,
+        length: u64,
+    },
     Bytes(Bytes),
 }
 
@@ -35,10 +39,18 @@ impl Source {
     }
 
     /// Hands the bytes on in order, in pieces of at most `piece` bytes. Blocking.
-    pub fn read<E: From<io::Error>>(&self, piece: usize, mut next: impl FnMut(Bytes) -> Result<(), E>) -> Result<(), E> {
+    pub fn read<E: From<io::Error>>(
+        &self,
+        piece: usize,
+        mut next: impl FnMut(Bytes) -> Result<(), E>,
+    ) -> Result<(), E> {
         for part in &self.parts {
             match part {
-                Part::File { file, position, length } => {
+                Part::File {
+                    file,
+                    position,
+                    length,
+                } => {
                     let (mut at, end) = (*position, position.saturating_add(*length));
                     while at < end {
                         let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(piece);

@@ -30,7 +30,9 @@ fn body(source: &Source) -> SdkBody {
     let source = source.clone();
     drop(tokio::task::spawn_blocking(move || {
         let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-        if let Err(e) = source.read(PIECE, |piece| pieces.blocking_send(Ok(piece)).map_err(|_| gone())) {
+        if let Err(e) = source.read(PIECE, |piece| {
+            pieces.blocking_send(Ok(piece)).map_err(|_| gone())
+        }) {
             // The request is over already when nobody takes the error.
             let _ = pieces.blocking_send(Err(e));
         }
@@ -39,10 +41,21 @@ fn body(source: &Source) -> SdkBody {
     SdkBody::from_body_1_x(StreamBody::new(frames))
 }
 
-pub async fn put(sdk: &Client, bucket: &str, full: &str, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
+pub async fn put(
+    sdk: &Client,
+    bucket: &str,
+    full: &str,
+    key: &Key,
+    source: &Source,
+) -> Result<Option<u64>, StoreError> {
     let length = i64::try_from(source.length()).unwrap_or(i64::MAX);
     let checksum = STANDARD.encode(source.crc64.to_be_bytes());
-    let request = sdk.put_object().bucket(bucket).key(full).content_length(length).checksum_crc64_nvme(&checksum);
+    let request = sdk
+        .put_object()
+        .bucket(bucket)
+        .key(full)
+        .content_length(length)
+        .checksum_crc64_nvme(&checksum);
     let sent = request.body(ByteStream::new(body(source))).send().await;
     let answer = sent.map_err(|e| sdk_failed("put_file", key, &e))?;
     // The store's own word, not an echo of ours, only if it keeps the checksum: HEAD tells (see `probe`).
@@ -50,7 +63,12 @@ pub async fn put(sdk: &Client, bucket: &str, full: &str, key: &Key, source: &Sou
 }
 
 pub fn crc64_from(text: &str) -> Option<u64> {
-    STANDARD.decode(text).ok()?.try_into().ok().map(u64::from_be_bytes)
+    STANDARD
+        .decode(text)
+        .ok()?
+        .try_into()
+        .ok()
+        .map(u64::from_be_bytes)
 }
 
 pub fn sdk_failed<E>(op: &'static str, key: &Key, error: &SdkError<E>) -> StoreError
@@ -58,16 +76,33 @@ where
     E: ProvideErrorMetadata + std::error::Error + RequestId + 'static,
 {
     let status = error.raw_response().map(|r| r.status().as_u16());
-    let code = error.as_service_error().and_then(|e| e.code()).unwrap_or_default();
+    let code = error
+        .as_service_error()
+        .and_then(|e| e.code())
+        .unwrap_or_default();
     let reason = match status {
         Some(status) => format!("HTTP {status} {code}"),
         None => super::chain(error),
     };
     match (status, code) {
         (_, "NoSuchBucket") => super::no_bucket(op, key.as_str()),
-        (Some(404), _) => StoreError::NotFound { op, key: key.clone() },
-        (Some(412), _) => StoreError::Condition { op, key: key.clone() },
-        (Some(400 | 401 | 403 | 501), _) => StoreError::Refused { op, key: key.to_string(), reason },
-        _ => StoreError::Failed { op, key: key.to_string(), reason },
+        (Some(404), _) => StoreError::NotFound {
+            op,
+            key: key.clone(),
+        },
+        (Some(412), _) => StoreError::Condition {
+            op,
+            key: key.clone(),
+        },
+        (Some(400 | 401 | 403 | 501), _) => StoreError::Refused {
+            op,
+            key: key.to_string(),
+            reason,
+        },
+        _ => StoreError::Failed {
+            op,
+            key: key.to_string(),
+            reason,
+        },
     }
 }

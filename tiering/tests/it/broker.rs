@@ -1,0 +1,154 @@
+//! A broker that has only the tiering daemon's side: it offers the slices of its logs, in order, as long as
+//! the bucket does not hold them.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+use whimbrel_fleet::TopicPartition;
+use whimbrel_rpc::proto::node::{
+    self,
+    broker_server::{Broker, BrokerServer},
+};
+use whimbrel_runtime::{OnError, Tasks};
+
+use crate::support::{Log, at};
+
+#[derive(Clone, Debug, Default)]
+pub struct FakeBroker(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    logs: Vec<Log>,
+    /// Highest verified end that was reported, per partition.
+    verified: BTreeMap<TopicPartition, i64>,
+    log_starts: BTreeMap<TopicPartition, i64>,
+    pinned: usize,
+    next_token: u64,
+}
+
+impl FakeBroker {
+    pub fn new(logs: Vec<Log>) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            logs,
+            ..Inner::default()
+        })))
+    }
+
+    pub async fn serve(&self, tasks: &Tasks) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = tasks.shutdown();
+        let server = Server::builder().add_service(BrokerServer::new(self.clone()));
+        tasks.spawn(
+            "fake broker",
+            OnError::Log,
+            server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                shutdown.wait().await
+            }),
+        );
+        address
+    }
+
+    pub fn verified(&self, partition: i32) -> i64 {
+        self.0
+            .lock()
+            .verified
+            .get(&at(partition))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    pub fn pinned(&self) -> usize {
+        self.0.lock().pinned
+    }
+
+    pub fn set_log_start(&self, partition: i32, offset: i64) {
+        self.0.lock().log_starts.insert(at(partition), offset);
+    }
+
+    fn offer(&self, tiered: &BTreeMap<TopicPartition, i64>, max: usize) -> node::UploadableReply {
+        let mut inner = self.0.lock();
+        let mut reply = node::UploadableReply::default();
+        let mut token = inner.next_token;
+        for log in &inner.logs {
+            let from = tiered.get(&at(log.partition)).copied().unwrap_or(0);
+            for n in 0..log.segments.len() {
+                if log.segments[n].0 >= from && reply.slices.len() < max {
+                    token += 1;
+                    reply.slices.push(log.slice(n, token));
+                }
+            }
+            if from < log.end() {
+                reply.pending.push(node::OldestPending {
+                    at: Some(at(log.partition).into()),
+                    append_time_ms: 1_000 + from,
+                    bytes: 1,
+                });
+            }
+        }
+        inner.pinned += reply.slices.len();
+        inner.next_token = token;
+        reply
+    }
+}
+
+fn ends(extents: &[node::Extent]) -> BTreeMap<TopicPartition, i64> {
+    extents
+        .iter()
+        .map(|e| {
+            (
+                TopicPartition::try_from(e.at.as_ref().unwrap()).unwrap(),
+                e.end_offset,
+            )
+        })
+        .collect()
+}
+
+#[async_trait::async_trait]
+impl Broker for FakeBroker {
+    async fn uploadable(
+        &self,
+        request: Request<node::UploadableRequest>,
+    ) -> Result<Response<node::UploadableReply>, Status> {
+        let request = request.into_inner();
+        let reply = self.offer(
+            &ends(&request.tiered),
+            usize::try_from(request.max_slices).unwrap(),
+        );
+        if reply.slices.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn tiered(
+        &self,
+        request: Request<node::TieredReport>,
+    ) -> Result<Response<node::Empty>, Status> {
+        self.0
+            .lock()
+            .verified
+            .extend(ends(&request.get_ref().verified));
+        Ok(Response::new(node::Empty {}))
+    }
+
+    async fn release(
+        &self,
+        request: Request<node::ReleaseRequest>,
+    ) -> Result<Response<node::Empty>, Status> {
+        self.0.lock().pinned -= request.get_ref().tokens.len();
+        Ok(Response::new(node::Empty {}))
+    }
+
+    async fn propose_log_start(
+        &self,
+        request: Request<node::LogStartProposal>,
+    ) -> Result<Response<node::LogStartReply>, Status> {
+        let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
+        let log_start = self.0.lock().log_starts.get(&at).copied().unwrap_or(0);
+        Ok(Response::new(node::LogStartReply { log_start }))
+    }
+}

@@ -1,0 +1,268 @@
+//! The daemon dies at every write it ever makes, before and after the store did it. After a new start the
+//! bucket and its roots agree, nothing is missing, and nothing unnamed stays.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use whimbrel_fleet::HostPort;
+use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
+use whimbrel_tiering::{
+    broker::BrokerLink,
+    committer::{Committer, Context},
+    format::Keys,
+    ops::Ops,
+    retention::Retention,
+    root::{MAX_BYTES, Root},
+    store::{Capabilities, Store},
+    transfer::Transfer,
+    uploader::{Pending, Refusals, Uploader},
+};
+
+use crate::{
+    broker::FakeBroker,
+    fault::{Fault, Plan},
+    memory::Memory,
+    support::{Log, until},
+};
+
+const SHARDS: u16 = 2;
+
+struct Daemon {
+    tasks: Tasks,
+    committer: Committer,
+    retention: Retention,
+    uploader: Uploader,
+}
+
+async fn daemon(store: Arc<dyn Store>, broker: &FakeBroker, dir: &Path, tasks: &Tasks) -> Daemon {
+    let clock = Clock::system();
+    let address = broker.serve(tasks).await;
+    let link = BrokerLink::new(&HostPort::new("127.0.0.1", address.port()), clock.clone()).unwrap();
+    let (keys, incarnation, ops) = (Keys::new("east"), random::uuid(), Ops::new(clock.clone()));
+    let context = Context {
+        store: Arc::clone(&store),
+        keys: keys.clone(),
+        region: "east".into(),
+        incarnation,
+        shards: SHARDS,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        ops: ops.clone(),
+    };
+    let committer = Committer::claim(&context).await.unwrap();
+    let transfer = Transfer {
+        store: Arc::clone(&store),
+        capabilities: Capabilities::default(),
+        clock: clock.clone(),
+    };
+    let uploader = Uploader {
+        broker: link.clone(),
+        committer: committer.clone(),
+        transfer,
+        keys: keys.clone(),
+        region: "east".into(),
+        incarnation,
+        data_dir: dir.to_owned(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        ops,
+        pending: Arc::new(parking_lot::Mutex::new(Pending::default())),
+        refusals: Refusals::default(),
+    };
+    let retention = Retention {
+        broker: link,
+        committer: committer.clone(),
+        store,
+        keys,
+        incarnation,
+        view: None,
+        clock,
+        tasks: tasks.clone(),
+        interval: Duration::from_millis(10),
+        grace: Duration::ZERO,
+    };
+    Daemon {
+        tasks: tasks.clone(),
+        committer,
+        retention,
+        uploader,
+    }
+}
+
+fn logs(dir: &Path) -> Vec<Log> {
+    (0..2)
+        .map(|p| Log::write(dir, p, &[vec![(4, 50); 2], vec![(2, 500)], vec![(3, 10)]]))
+        .collect()
+}
+
+/// Runs until everything is uploaded and one log start was followed, or until the death.
+async fn live(store: Arc<dyn Store>, dir: &Path, dead: impl Fn() -> bool) {
+    let logs = logs(dir);
+    let ends: Vec<_> = logs.iter().map(Log::end).collect();
+    let broker = FakeBroker::new(logs);
+    broker.set_log_start(1, 8);
+    let tasks = Tasks::new(Shutdown::new());
+    let work = async {
+        let d = daemon(store, &broker, dir, &tasks).await;
+        d.retention.sweep().await.unwrap();
+        d.tasks
+            .spawn("uploader", whimbrel_runtime::OnError::Log, d.uploader.run());
+        until("all uploaded", || {
+            ends.iter()
+                .enumerate()
+                .all(|(p, end)| broker.verified(i32::try_from(p).unwrap()) == *end)
+        })
+        .await;
+        d.retention.follow_log_starts().await;
+        let mut seen = std::collections::BTreeMap::new();
+        d.retention.delete_pending(&mut seen).await.unwrap();
+        assert!(
+            d.committer
+                .roots()
+                .iter()
+                .all(|root| root.pending.is_empty())
+        );
+    };
+    let death = async {
+        while !dead() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = death => {}
+    }
+    tasks.stop(Duration::ZERO).await;
+}
+
+/// The bucket is exactly what its roots say, and they say all that was written.
+async fn check(store: &Memory, dir: &Path) {
+    let keys = Keys::new("east");
+    let mut named = BTreeSet::new();
+    let mut ends = std::collections::BTreeMap::new();
+    for shard in 0..SHARDS {
+        let root =
+            Root::decode(&store.get(&keys.root(shard), MAX_BYTES).await.unwrap().bytes).unwrap();
+        for (at, partition) in &root.partitions {
+            ends.insert(at.partition, (partition.start(), partition.end));
+            for entry in &partition.entries {
+                let key = keys.data(&entry.name(shard, *at));
+                let found = store.get(&key, u64::MAX).await.unwrap();
+                let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &found.bytes);
+                assert_eq!(
+                    (found.bytes.len() as u64, crc),
+                    (entry.object_bytes, entry.crc64)
+                );
+                named.insert(key.to_string());
+            }
+        }
+    }
+    let there: BTreeSet<_> = store
+        .list(&keys.data_prefix())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|l| l.key.to_string())
+        .collect();
+    assert_eq!(there, named, "objects in the bucket and in the roots");
+    let log = logs(dir).remove(0);
+    assert_eq!(
+        ends.into_iter().collect::<Vec<_>>(),
+        [(0, (0, log.end())), (1, (8, log.end()))]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_write_loses_and_leaks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    for at in 0..200 {
+        let mut reached = false;
+        for after in [false, true] {
+            let store = Memory::default();
+            let fault = Fault::new(store.clone(), Plan::Death { at, after });
+            let dead = Arc::clone(&fault.dead);
+            live(Arc::new(fault), dir.path(), || dead.load(Ordering::SeqCst)).await;
+            reached |= dead.load(Ordering::SeqCst);
+            live(Arc::new(store.clone()), dir.path(), || false).await;
+            check(&store, dir.path()).await;
+        }
+        if !reached {
+            assert!(at > 8, "only {at} writes");
+            return;
+        }
+    }
+    panic!("a life has no end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_fails_and_lies_delays_but_never_bends() {
+    let dir = tempfile::tempdir().unwrap();
+    for seed in [3, 77, 1_234] {
+        let store = Memory::default();
+        let logs = logs(dir.path());
+        let ends: Vec<_> = logs.iter().map(Log::end).collect();
+        let broker = FakeBroker::new(logs);
+        let tasks = Tasks::new(Shutdown::new());
+        let d = daemon(
+            Arc::new(Fault::seeded(store.clone(), seed)),
+            &broker,
+            dir.path(),
+            &tasks,
+        )
+        .await;
+        tasks.spawn("uploader", whimbrel_runtime::OnError::Log, d.uploader.run());
+        until("all uploaded", || {
+            ends.iter()
+                .enumerate()
+                .all(|(p, end)| broker.verified(i32::try_from(p).unwrap()) == *end)
+        })
+        .await;
+        tasks.stop(Duration::ZERO).await;
+        // A sound store and a new owner: what is unnamed goes, the rest is whole.
+        live(Arc::new(store.clone()), dir.path(), || false).await;
+        check(&store, dir.path()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_that_was_replaced_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Memory::default();
+    let broker = FakeBroker::new(logs(dir.path()));
+    let (old, new) = (Tasks::new(Shutdown::new()), Tasks::new(Shutdown::new()));
+    let first = daemon(Arc::new(store.clone()), &broker, dir.path(), &old).await;
+    let second = daemon(Arc::new(store.clone()), &broker, dir.path(), &new).await;
+    assert!(
+        second
+            .committer
+            .roots()
+            .iter()
+            .all(|root| root.stamp.epoch == 2)
+    );
+    old.spawn(
+        "uploader",
+        whimbrel_runtime::OnError::Shutdown,
+        first.uploader.run(),
+    );
+    old.shutdown().wait().await;
+    assert!(
+        old.failure().unwrap().contains("later owner"),
+        "{:?}",
+        old.failure()
+    );
+    let mut seen = std::collections::BTreeMap::new();
+    assert_eq!(first.retention.delete_pending(&mut seen).await.unwrap(), 0);
+    assert!(
+        second
+            .committer
+            .roots()
+            .iter()
+            .all(|root| root.partitions.is_empty())
+    );
+    old.stop(Duration::ZERO).await;
+    new.stop(Duration::ZERO).await;
+}

@@ -1,0 +1,485 @@
+//! The whole daemon on a folder: upload, cold reads, timestamps, truncation, orphans, restart, refusals.
+
+use std::{path::Path, time::Duration};
+
+use proptest::{prelude::*, test_runner::TestRunner};
+use tonic::transport::Channel;
+use whimbrel_fleet::HostPort;
+use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_client::TieringClient};
+use whimbrel_runtime::{Clock, Shutdown, Tasks, unit::Size};
+use whimbrel_tiering::{Handle, MIN_CACHE, Options, Service, StartError};
+
+use crate::{
+    broker::FakeBroker,
+    support::{Log, at, until},
+};
+
+struct World {
+    dir: tempfile::TempDir,
+}
+
+struct Running {
+    tasks: Tasks,
+    handle: Handle,
+    client: TieringClient<Channel>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["data", "bucket"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn options(&self, broker: u16) -> Options {
+        Options {
+            node_id: 1,
+            region: "east".into(),
+            fleet_id: Some("fleet-1".into()),
+            data_dir: self.path("data"),
+            cache_dir: self.path("cache"),
+            cache_bytes: MIN_CACHE,
+            bucket: format!("file://{}", self.path("bucket").display()),
+            broker: HostPort::new("127.0.0.1", broker),
+            ..Options::default()
+        }
+    }
+
+    async fn start(&self, broker: &FakeBroker) -> Running {
+        let tasks = Tasks::new(Shutdown::new());
+        let port = broker.serve(&tasks).await.port();
+        let handle = Service::start(self.options(port), tasks.clone(), Clock::system())
+            .await
+            .unwrap();
+        until("ready", || handle.ready().is_ok()).await;
+        let client = TieringClient::connect(format!("http://{}", handle.rpc))
+            .await
+            .unwrap()
+            .max_decoding_message_size(64 << 20);
+        Running {
+            tasks,
+            handle,
+            client,
+        }
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
+    }
+
+    async fn ask(&mut self, request: node::ReadRequest) -> node::ReadReply {
+        self.client.read(request).await.unwrap().into_inner()
+    }
+
+    /// One read; the bytes of its ranges.
+    async fn read(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        max_bytes: u32,
+        inline: bool,
+    ) -> (Vec<u8>, node::ReadReply) {
+        let request = node::ReadRequest {
+            at: Some(at(partition).into()),
+            offset,
+            max_bytes,
+            wait_ms: 30_000,
+            lineage: Vec::new(),
+            inline,
+        };
+        let reply = self.ask(request).await;
+        let mut bytes = Vec::new();
+        for range in &reply.ranges {
+            let part = if inline {
+                range.inline.to_vec()
+            } else {
+                let from = usize::try_from(range.position).unwrap();
+                std::fs::read(&range.path).unwrap()
+                    [from..from + usize::try_from(range.length).unwrap()]
+                    .to_vec()
+            };
+            assert_eq!(crc32c::crc32c(&part), range.crc32c);
+            bytes.extend_from_slice(&part);
+        }
+        (bytes, reply)
+    }
+
+    async fn read_all(&mut self, log: &Log, from: i64, max_bytes: u32) -> Vec<u8> {
+        let (mut offset, mut all) = (from, Vec::new());
+        while offset < log.end() {
+            let (bytes, reply) = self.read(log.partition, offset, max_bytes, false).await;
+            assert_eq!(reply.outcome(), Outcome::Ranges, "{}", reply.detail);
+            assert!(reply.next_offset > offset && !bytes.is_empty());
+            all.extend_from_slice(&bytes);
+            offset = reply.next_offset;
+        }
+        all
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Vec<Vec<(usize, usize)>>> {
+    let batch = prop_oneof![8 => (1_usize..30, 0_usize..200), 2 => (1_usize..4, 20_000_usize..60_000), 1 => (1_usize..3, 300_000_usize..900_000)];
+    proptest::collection::vec(proptest::collection::vec(batch, 1..40), 1..4)
+}
+
+async fn equal(shape: &[Vec<(usize, usize)>], reads: &[(u16, u32)]) {
+    let world = World::new();
+    let log = Log::write(&world.path("data"), 0, shape);
+    let end = log.end();
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, shape)]);
+    let mut running = world.start(&broker).await;
+    until("uploaded", || broker.verified(0) == end).await;
+    assert_eq!(running.read_all(&log, 0, 1 << 20).await, log.bytes_from(0));
+    for (offset, max) in reads {
+        let offset = i64::from(*offset) % end;
+        let (bytes, reply) = running.read(0, offset, *max, max % 2 == 0).await;
+        assert!(log.bytes_from(offset).starts_with(&bytes) && reply.next_offset > offset);
+        assert_eq!(
+            log.bytes_from(reply.next_offset).len() + bytes.len(),
+            log.bytes_from(offset).len()
+        );
+    }
+    for n in [-1, end] {
+        assert_eq!(
+            running.read(0, n, 1, false).await.1.outcome(),
+            Outcome::NotTiered
+        );
+    }
+    running.stop().await;
+}
+
+#[test]
+fn a_cold_read_is_what_the_log_was() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let reads = proptest::collection::vec((any::<u16>(), 1_u32..3_000_000), 1..20);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 8,
+        ..ProptestConfig::default()
+    });
+    runner
+        .run(&(shapes(), reads), |(shape, reads)| {
+            runtime.block_on(equal(&shape, &reads));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blocks_are_cached_checked_and_fetched_again() {
+    let world = World::new();
+    let shape = vec![vec![(4, 100_000); 30], vec![(4, 100_000); 30]];
+    let log = Log::write(&world.path("data"), 0, &shape);
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let mut running = world.start(&broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    until("released", || broker.pinned() == 0).await;
+    assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
+    running.stop().await;
+    let blocks = || {
+        std::fs::read_dir(world.path("cache"))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+    };
+    assert!(blocks().count() >= 4);
+    for path in blocks().take(2) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[70_000] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let mut running = world.start(&broker).await;
+    assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_in_the_bucket_is_named_and_never_served() {
+    let world = World::new();
+    let log = Log::write(&world.path("data"), 0, &[vec![(4, 1_000); 30]]);
+    let broker = FakeBroker::new(vec![Log::write(
+        &world.path("data"),
+        0,
+        &[vec![(4, 1_000); 30]],
+    )]);
+    let mut running = world.start(&broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    let object = find(&world.path("bucket/v1/east/data"));
+    let mut bytes = std::fs::read(&object).unwrap();
+    bytes[5_000] ^= 4;
+    std::fs::write(&object, bytes).unwrap();
+    assert_eq!(
+        running.read(0, 0, 1, false).await.1.outcome(),
+        Outcome::Damaged
+    );
+    let report = post(running.handle.admin, "/verify?bytes=64MiB").await;
+    assert!(
+        report.contains("\"ok\":false") && report.contains("WB-316"),
+        "{report}"
+    );
+    std::fs::remove_file(&object).unwrap();
+    let report = post(running.handle.admin, "/verify").await;
+    assert!(report.contains("no such object"), "{report}");
+    running.stop().await;
+}
+
+fn find(dir: &Path) -> std::path::PathBuf {
+    let mut at = dir.to_owned();
+    while at.is_dir() {
+        at = std::fs::read_dir(&at)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+    }
+    at
+}
+
+async fn request(address: std::net::SocketAddr, line: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(
+            format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                .as_bytes(),
+        )
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+async fn post(address: std::net::SocketAddr, path: &str) -> String {
+    request(address, &format!("POST {path}")).await
+}
+
+async fn two_segments() -> (World, Log, Running) {
+    let world = World::new();
+    let shape = [vec![(5, 300); 200], vec![(5, 300); 200]];
+    let log = Log::write(&world.path("data"), 0, &shape);
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let running = world.start(&broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    (world, log, running)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timestamps_and_lineages_are_looked_up() {
+    let (_world, _log, mut running) = two_segments().await;
+    let asked = [
+        (0, Some(0)),
+        (1_000, Some(0)),
+        (1_777, Some(777)),
+        (2_999, Some(1_999)),
+        (3_000, None),
+    ];
+    for (timestamp_ms, expected) in asked {
+        let request = node::TimestampRequest {
+            at: Some(at(0).into()),
+            timestamp_ms,
+        };
+        let reply = running
+            .client
+            .offset_for_timestamp(request)
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(
+            reply.found.then_some(reply.offset),
+            expected,
+            "{timestamp_ms}"
+        );
+    }
+    let start = |epoch, start_offset| node::EpochStart {
+        epoch,
+        start_offset,
+    };
+    let foreign = node::ReadRequest {
+        at: Some(at(0).into()),
+        offset: 1_000,
+        max_bytes: 1,
+        wait_ms: 9_000,
+        lineage: vec![start(1, 0), start(9, 1_000)],
+        inline: false,
+    };
+    assert_eq!(
+        running.ask(foreign.clone()).await.outcome(),
+        Outcome::NotTiered
+    );
+    assert_eq!(
+        running
+            .ask(node::ReadRequest {
+                offset: 999,
+                ..foreign
+            })
+            .await
+            .outcome(),
+        Outcome::Ranges
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orphan_tail_is_stored_once_and_a_truncation_keeps_the_objects() {
+    let (world, log, mut running) = two_segments().await;
+    let (base, end, path, bytes) = &log.segments[1];
+    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+    let orphan = node::OrphanRequest {
+        topic: "access.log".into(),
+        at: Some(at(0).into()),
+        group: "default".into(),
+        region_epoch: 2,
+        common_epoch: 1,
+        from_offset: *base,
+        end_offset: *end,
+        parts: vec![node::FilePart {
+            path: name,
+            position: 0,
+            length: bytes.len() as u64,
+        }],
+        records: 1_000,
+    };
+    let first = running
+        .client
+        .store_orphan(orphan.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (first.bytes, first.crc32c),
+        (bytes.len() as u64, crc32c::crc32c(bytes))
+    );
+    assert_eq!(
+        running
+            .client
+            .store_orphan(orphan)
+            .await
+            .unwrap()
+            .into_inner(),
+        first
+    );
+    assert!(
+        std::fs::read(world.path("bucket").join(&first.object))
+            .unwrap()
+            .starts_with(bytes)
+    );
+
+    let wrong = node::TruncateRequest {
+        at: Some(at(0).into()),
+        epoch: 7,
+        offset: 1_000,
+    };
+    let refused = running.client.truncate(wrong.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let right = node::TruncateRequest { epoch: 1, ..wrong };
+    let done = running.client.truncate(right).await.unwrap().into_inner();
+    assert_eq!((done.orphaned_objects.len(), done.end_offset), (1, 1_000));
+    assert!(
+        world
+            .path("bucket")
+            .join(&done.orphaned_objects[0])
+            .exists()
+    );
+    let status = request(running.handle.admin, "GET /status").await;
+    assert!(
+        status.contains(&first.object) && status.contains("oldest_unuploaded_age_seconds"),
+        "{status}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_used_is_refused_with_a_code() {
+    let world = World::new();
+    let tasks = Tasks::new(Shutdown::new());
+    let started = |options: Options| Service::start(options, tasks.clone(), Clock::system());
+    let code = |started: Result<Handle, StartError>| started.unwrap_err().code();
+    let good = world.options(1);
+    assert_eq!(
+        code(
+            started(Options {
+                bucket: "s3://".into(),
+                cache_bytes: Size(1),
+                ..good.clone()
+            })
+            .await
+        ),
+        "WB-300"
+    );
+    assert_eq!(
+        code(
+            started(Options {
+                bucket: "file:///nowhere/at/all".into(),
+                ..good.clone()
+            })
+            .await
+        ),
+        "WB-301"
+    );
+    assert_eq!(
+        code(
+            started(Options {
+                rpc_listen: "0.0.0.0:0".into(),
+                ..good.clone()
+            })
+            .await
+        ),
+        "WB-306"
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_eq!(
+        code(
+            started(Options {
+                rpc_listen: taken.local_addr().unwrap().to_string(),
+                ..good.clone()
+            })
+            .await
+        ),
+        "WB-305"
+    );
+    std::fs::create_dir_all(world.path("bucket/v1/east")).unwrap();
+    let marker = r#"{"format":1,"fleet_id":"another","region":"east","incarnation":"00000000-0000-0000-0000-000000000001","shards":16,"created_ms":0}"#;
+    std::fs::write(world.path("bucket/v1/east/whimbrel.json"), marker).unwrap();
+    assert_eq!(code(started(good).await), "WB-303");
+    let left: Vec<_> = std::fs::read_dir(world.path("bucket/v1/east"))
+        .unwrap()
+        .collect();
+    assert_eq!(left.len(), 1, "nothing was written into a foreign bucket");
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hostile_root_stops_the_daemon_with_a_code() {
+    for root in [
+        vec![0; 2 << 20],
+        b"WBROOT01\0\x01\0\0\x3f\xff\xff\xff\0\0\0\0".to_vec(),
+        b"{}".to_vec(),
+    ] {
+        let world = World::new();
+        std::fs::create_dir_all(world.path("bucket/v1/east/root")).unwrap();
+        std::fs::write(world.path("bucket/v1/east/root/3"), &root).unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        Service::start(world.options(1), tasks.clone(), Clock::system())
+            .await
+            .unwrap();
+        tasks.shutdown().wait().await;
+        assert!(
+            tasks.failure().unwrap().contains("WB-3"),
+            "{:?}",
+            tasks.failure()
+        );
+        assert_eq!(
+            std::fs::read(world.path("bucket/v1/east/root/3")).unwrap(),
+            root
+        );
+        tasks.stop(Duration::from_secs(5)).await;
+    }
+}

@@ -1,0 +1,19 @@
+//! The daemon against real folders, a real MinIO where one is given, and a broker that is real in all but
+//! its log.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests fail the test, and say what was skipped"
+)]
+
+mod broker;
+mod conformance;
+mod crash;
+mod daemon;
+mod fault;
+mod formats;
+mod memory;
+mod minio;
+mod support;
