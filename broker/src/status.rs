@@ -13,7 +13,7 @@ use crate::{
     reports,
 };
 
-/// Ready: the disk is open and sound, and this incarnation is registered.
+/// Ready: the disk is open and sound, this incarnation is registered, and metadata shows it.
 pub fn ready(broker: &Arc<Broker>, registered: watch::Receiver<Registration>) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
     let broker = Arc::downgrade(broker);
     move || {
@@ -23,6 +23,8 @@ pub fn ready(broker: &Arc<Broker>, registered: watch::Receiver<Registration>) ->
         }
         let state = registered.borrow().clone();
         match state {
+            // Before its own view shows it, metadata would name a controller that is not among the brokers, and admin clients would wait.
+            Registration::Done(_) if !broker.catalog().view.listed_brokers().any(|node| node.id == broker.node) => Err("registered, not in the metadata yet".to_owned()),
             Registration::Done(_) => Ok(()),
             Registration::Pending => Err("not registered yet".to_owned()),
             Registration::Refused { code, message } => Err(format!("WB-106: {code}: {message}")),
