@@ -71,7 +71,7 @@ impl Broker {
             region: options.region.clone(),
             incarnation,
             flusher: Flusher::new(Arc::clone(&disk), lease.clone()),
-            cold: Cold::new(options.tiering.as_ref(), options.data_dir.clone(), tasks.clone()),
+            cold: Cold::new(options.tiering.as_ref(), options.data_dir.clone(), tasks.clone(), clock.clone()),
             orphans: Orphans::load(&options.data_dir),
             uploads: Uploads::new(&options.data_dir),
             producer_ids: ProducerIds::default(),

@@ -18,17 +18,20 @@ use whimbrel_rpc::proto::node::{
     self, OrphanReply, OrphanRequest, Range, ReadRequest, TimestampRequest, TruncateReply, TruncateRequest, read_reply::Outcome,
     tiering_client::TieringClient,
 };
-use whimbrel_runtime::Tasks;
+use whimbrel_runtime::{Clock, Tasks};
 use whimbrel_wire::ErrorCode;
 
 /// Longest answer taken; whole batches within a fetch's limit.
 const MESSAGE_BYTES: usize = 64 << 20;
+/// For the way to the daemon and back, above the wait it is told.
+const SLACK: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub struct Cold {
     client: Option<TieringClient<Channel>>,
     data_dir: PathBuf,
     tasks: Tasks,
+    clock: Clock,
 }
 
 /// What a cold read came to.
@@ -41,12 +44,12 @@ pub enum ColdRead {
 }
 
 impl Cold {
-    pub fn new(tiering: Option<&HostPort>, data_dir: PathBuf, tasks: Tasks) -> Self {
+    pub fn new(tiering: Option<&HostPort>, data_dir: PathBuf, tasks: Tasks, clock: Clock) -> Self {
         let client = tiering.and_then(|at| {
             let endpoint = Endpoint::from_shared(format!("http://{at}")).ok()?.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true);
             Some(TieringClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES))
         });
-        Self { client, data_dir, tasks }
+        Self { client, data_dir, tasks, clock }
     }
 
     pub fn is_configured(&self) -> bool {
@@ -69,13 +72,13 @@ impl Cold {
             inline: false,
         };
         // An unreachable daemon is as a slow bucket: the consumer waits, and goes on when it is back.
-        let reply = match tokio::time::timeout(wait + Duration::from_millis(250), client.read(request)).await {
-            Ok(Ok(reply)) => reply.into_inner(),
-            Ok(Err(error)) => {
+        let reply = match self.clock.within(wait + SLACK, client.read(request)).await {
+            Some(Ok(reply)) => reply.into_inner(),
+            Some(Err(error)) => {
                 tracing::debug!(%at, offset, %error, "cold read failed");
                 return ColdRead::Pending;
             }
-            Err(_) => return ColdRead::Pending,
+            None => return ColdRead::Pending,
         };
         match reply.outcome() {
             Outcome::Pending => ColdRead::Pending,

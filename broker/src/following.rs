@@ -1,9 +1,9 @@
 //! What a follower region's partition knows from the source's frames: the high watermark it was told,
 //! and how far behind it is, in time.
 //!
-//! Seconds behind = (source clock in the last frame - append time of the first record missing here)
-//! + local monotonic time since that frame (design section 7). Computed when asked: it rises by itself
-//! while frames are away.
+//! Behind is (source clock in the last frame - append time of the first record missing here) plus the
+//! local monotonic time since that frame (design section 7). It is computed when asked, so it rises by
+//! itself while frames are away.
 
 use parking_lot::Mutex;
 use whimbrel_rpc::replica::Batches;

@@ -139,7 +139,7 @@ impl Orphans {
 
     pub fn reports(&self) -> Vec<OrphanReport> {
         let mut reports: Vec<_> = self.tails.lock().values().flatten().map(Tail::report).collect();
-        reports.sort_by(|a, b| (a.at, a.from_offset).cmp(&(b.at, b.from_offset)));
+        reports.sort_by_key(|r| (r.at, r.from_offset));
         reports
     }
 

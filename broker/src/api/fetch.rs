@@ -10,7 +10,7 @@ mod read;
 use std::{sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::Instant;
+use whimbrel_runtime::Clock;
 use whimbrel_wire::{
     ErrorCode,
     messages::fetch::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, Request, Response},
@@ -29,6 +29,8 @@ const BY_ID: i16 = 13;
 const ENDPOINTS: i16 = 16;
 /// Kafka's `remote.fetch.max.wait.ms`: a cold read makes a fetch wait no longer.
 const COLD_WAIT: Duration = Duration::from_millis(500);
+/// How often a parked fetch asks the daemon again for what was pending.
+const COLD_AGAIN: Duration = Duration::from_millis(50);
 /// Clients ask for at most this; longer parking only pins connections.
 const LONGEST_WAIT_MS: i32 = 300_000;
 
@@ -41,8 +43,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
     let max_bytes = usize::try_from(request.max_bytes.clamp(0, most)).unwrap_or(0);
     let min_bytes = usize::try_from(request.min_bytes.clamp(0, most)).unwrap_or(0).min(max_bytes);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0));
-    #[expect(clippy::disallowed_methods, reason = "a deadline for tokio's timer, no time that is told to anybody")]
-    let deadline = Instant::now() + wait;
+    let deadline = Deadline::after(&broker.clock, wait);
     let plan = Plan::new(request, version);
     loop {
         let catalog = broker.catalog();
@@ -51,38 +52,57 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
         plan.park(&catalog, &waiter);
         let mut parts = plan.read(&catalog, max_bytes);
         let hot: usize = parts.iter().map(Part::len).sum();
-        let late = deadline.saturating_duration_since(now()).is_zero();
-        fetch_cold(broker, &mut parts, hot, if late { deadline } else { deadline.min(now() + COLD_WAIT) }, &waiter).await;
+        let woken = fetch_cold(broker, &mut parts, hot, deadline.left(&broker.clock).min(COLD_WAIT), &waiter).await;
         let bytes: usize = parts.iter().map(Part::len).sum();
         let due = bytes >= min_bytes && bytes > 0 || parts.iter().any(Part::is_news);
-        if due || min_bytes == 0 || deadline.saturating_duration_since(now()).is_zero() {
+        if due || min_bytes == 0 || deadline.left(&broker.clock).is_zero() {
             return answer(broker, &plan, parts, version);
         }
-        let _ = tokio::time::timeout_at(deadline, waiter.notified()).await;
+        if woken {
+            continue;
+        }
+        // Nothing wakes when the bucket's answer has come: ask again soon.
+        let longest = if parts.iter().any(|p| p.cold().is_some()) { COLD_AGAIN } else { wait };
+        broker.clock.within(deadline.left(&broker.clock).min(longest), waiter.notified()).await;
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "see `handle`")]
-fn now() -> Instant {
-    Instant::now()
+/// An instant on the broker's clock.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    boot_ns: u64,
 }
 
-/// Asks the tiering daemon for what is not local. Waits for it only while nothing else is to be had.
-async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, until: Instant, waiter: &Waiter) {
+impl Deadline {
+    fn after(clock: &Clock, wait: Duration) -> Self {
+        Self { boot_ns: clock.boot_ns().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)) }
+    }
+
+    fn left(self, clock: &Clock) -> Duration {
+        Duration::from_nanos(self.boot_ns.saturating_sub(clock.boot_ns()))
+    }
+}
+
+/// Asks the tiering daemon for what is not local. Waits for it only while nothing else is to be had; true
+/// when something else came meanwhile.
+async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, wait: Duration, waiter: &Waiter) -> bool {
     let mut reads = FuturesUnordered::new();
     for (index, part) in parts.iter().enumerate() {
         let Some(cold) = part.cold() else { continue };
-        let wait = if hot > 0 { Duration::ZERO } else { until.saturating_duration_since(now()) };
+        let wait = if hot > 0 { Duration::ZERO } else { wait };
         let lineage = cold.partition.log.lineage();
         reads.push(async move { (index, broker.cold.read(cold.partition.at, cold.offset, cold.max_bytes, wait, &lineage).await) });
     }
-    let mut done = Vec::with_capacity(reads.len());
+    let (mut done, mut woken) = (Vec::with_capacity(reads.len()), false);
+    // The daemon keeps to the wait it is told; this is for one that does not.
+    let overdue = broker.clock.sleep(wait + COLD_WAIT);
+    tokio::pin!(overdue);
     while !reads.is_empty() {
         tokio::select! {
             biased;
             Some(read) = reads.next() => done.push(read),
-            () = waiter.notified() => break,
-            () = tokio::time::sleep_until(until + COLD_WAIT) => break,
+            () = waiter.notified() => { woken = true; break }
+            () = &mut overdue => break,
         }
     }
     drop(reads);
@@ -94,6 +114,7 @@ async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, until:
             ColdRead::Failed(error) => part.fail(error),
         }
     }
+    woken
 }
 
 fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, version: i16) -> Response {

@@ -156,10 +156,11 @@ impl Stream {
         }
         partition.following.frame(&frame, self.broker.clock.boot_ns());
         let offsets = partition.log.offsets();
-        if frame.log_start > offsets.log_start && frame.log_start <= offsets.log_end {
-            if let Err(error) = partition.log.set_log_start(frame.log_start) {
-                tracing::warn!(at = %frame.at, %error, "the log start was not moved");
-            }
+        if frame.log_start > offsets.log_start
+            && frame.log_start <= offsets.log_end
+            && let Err(error) = partition.log.set_log_start(frame.log_start)
+        {
+            tracing::warn!(at = %frame.at, %error, "the log start was not moved");
         }
         if end.is_some() {
             self.broker.flusher.list(partition);

@@ -86,12 +86,12 @@ impl Stream {
         self.forget(at);
         let catalog = self.broker.catalog();
         let begun = match catalog.local(at) {
-            None if catalog.view.partition(at).is_none() => Err(FromSource::Stopped { at, reason: StopReason::UnknownPartition }),
+            None if catalog.view.partition(at).is_none() => Err(Box::new(FromSource::Stopped { at, reason: StopReason::UnknownPartition })),
             Some(partition) if partition.leads().is_some() => Subscription::begin(Arc::clone(partition), lineage),
-            _ => Err(FromSource::Stopped { at, reason: StopReason::NotLeader }),
+            _ => Err(Box::new(FromSource::Stopped { at, reason: StopReason::NotLeader })),
         };
         match begun {
-            Err(refusal) => self.send(refusal).await,
+            Err(refusal) => self.send(*refusal).await,
             Ok(subscription) => {
                 tracing::debug!(%at, region = %self.hello.region, from = lineage.end_offset, "follower subscribed");
                 self.subscriptions.insert(at, subscription);

@@ -37,18 +37,18 @@ pub enum Step {
 
 impl Subscription {
     /// Begins where the follower's log ends, if that is a prefix of ours.
-    pub fn begin(partition: Arc<Partition>, theirs: &Lineage) -> Result<Self, FromSource> {
+    pub fn begin(partition: Arc<Partition>, theirs: &Lineage) -> Result<Self, Box<FromSource>> {
         let at = partition.at;
         let offsets = partition.log.offsets();
         let empty = theirs.epochs.is_empty();
         if !empty {
             let common = lineage(&partition, offsets.durable_end).common(theirs);
             if common.offset < theirs.end_offset && common.offset >= offsets.log_start {
-                return Err(FromSource::Diverged { at, epoch: common.epoch, offset: common.offset });
+                return Err(Box::new(FromSource::Diverged { at, epoch: common.epoch, offset: common.offset }));
             }
         }
         if !empty && theirs.end_offset < offsets.log_start {
-            return Err(FromSource::Stopped { at, reason: StopReason::Trimmed { log_start: offsets.log_start } });
+            return Err(Box::new(FromSource::Stopped { at, reason: StopReason::Trimmed { log_start: offsets.log_start } }));
         }
         // An empty follower has nothing to lose below our log start.
         let next = theirs.end_offset.max(offsets.log_start);
