@@ -1,10 +1,12 @@
 //! Settings of the mirror daemon: plain data.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, RegionName};
 use whimbrel_runtime::unit::Size;
 
-use crate::codes;
+use crate::{codes, translated::FlowOptions};
 
 /// `[mirror]` of a config file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Options {
     /// Lets the admin endpoint listen beyond loopback, where anybody may read lag and start audits.
     #[serde(default)]
     pub insecure_bind: bool,
+    /// `[[mirror.flow]]`: flows from or to clusters that somebody else runs.
+    #[serde(default, rename = "flow")]
+    pub flows: Vec<FlowOptions>,
 }
 
 /// Any free port of loopback: only this host may ask, unless told otherwise.
@@ -60,6 +65,7 @@ impl Options {
             fleet_id: None,
             credit_bytes: default_credit_bytes(),
             insecure_bind: false,
+            flows: Vec::new(),
         }
     }
 
@@ -87,6 +93,42 @@ impl Options {
                 "is not loopback and has neither TLS nor authentication; set insecure-bind = true if that is meant",
             );
         }
+        let mut names = BTreeSet::new();
+        for flow in &self.flows {
+            let place = |field: &str| format!("mirror.flow.{}.{field}", flow.name);
+            for (field, problem) in flow.problems() {
+                add(&place(field), &problem);
+            }
+            if !names.insert(&flow.name) {
+                add(&place("name"), "is the name of another flow too");
+            }
+        }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        let mut options = Options::new("west".into(), Vec::new());
+        assert_eq!(options.problems(), []);
+        options.credit_bytes = Size(5);
+        options.admin_listen = HostPort::new("0.0.0.0", 1);
+        options.flows = vec![
+            FlowOptions::new("a b", "x:1", "x:1"),
+            FlowOptions::new("f", "", "x:1"),
+        ];
+        let places: Vec<_> = options.problems().into_iter().map(|p| p.place).collect();
+        let wanted = [
+            "mirror.credit-bytes",
+            "mirror.admin-listen",
+            "mirror.flow.a b.name",
+            "mirror.flow.a b.target.bootstrap",
+            "mirror.flow.f.source.bootstrap",
+        ];
+        assert_eq!(places, wanted);
     }
 }

@@ -11,7 +11,9 @@ use crate::{
     codes,
     options::{Options, Problem},
     replica::Region,
-    status, verify,
+    status,
+    translated::{self, Worker},
+    verify,
 };
 
 /// Why the daemon did not start.
@@ -19,6 +21,8 @@ use crate::{
 pub enum StartError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Options(Vec<Problem>),
+    #[error("{code}: {0}", code = codes::OPTIONS)]
+    Bootstrap(#[from] client::NotAnEndpoint),
     #[error("{code}: {0}", code = codes::ADMIN)]
     Admin(#[from] whimbrel_runtime::admin::AdminError),
 }
@@ -26,7 +30,7 @@ pub enum StartError {
 impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Options(_) => codes::OPTIONS,
+            Self::Options(_) | Self::Bootstrap(_) => codes::OPTIONS,
             Self::Admin(_) => codes::ADMIN,
         }
     }
@@ -63,9 +67,10 @@ impl Service {
             &tasks,
             clock.clone(),
         );
+        let workers = flows(&options, &tasks, &clock)?;
         let (name, node) = (options.region.clone(), options.node_id);
-        let (shown, scraped) = (region.clone(), region);
-        let (shown_name, scraped_name) = (name.clone(), name.clone());
+        let shown = (name.clone(), region.clone(), workers.clone(), clock.clone());
+        let scraped = (name.clone(), region, workers, clock.clone());
         let client = Client::new(client::Options::new(Vec::new()), &tasks, &clock);
         let alone = options.controllers.is_empty();
         let admin = Admin::new()
@@ -75,8 +80,11 @@ impl Service {
                     .then_some(())
                     .ok_or_else(|| "no controller has answered yet".to_owned())
             })
-            .status(move || status::json(&shown_name, &shown))
-            .scrape(move || status::scrape(&scraped_name, node, &scraped))
+            .status(move || status::json(&shown.0, &shown.1, &shown.2, shown.3.boot_ms()))
+            .scrape(move || {
+                let (name, region, workers, clock) = &scraped;
+                status::scrape(name, node, region, workers, clock.boot_ms());
+            })
             .route(verify::route(
                 client,
                 options.region.clone(),
@@ -96,4 +104,15 @@ impl Service {
         }
         Ok(Handle { admin })
     }
+}
+
+fn flows(
+    options: &Options,
+    tasks: &Tasks,
+    clock: &Clock,
+) -> Result<Vec<Worker>, client::NotAnEndpoint> {
+    let flows = options.flows.iter().cloned();
+    flows
+        .map(|flow| translated::start(flow, tasks, clock))
+        .collect()
 }

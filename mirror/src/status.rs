@@ -5,7 +5,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use whimbrel_fleet::RegionName;
 
-use crate::replica::{PartitionStatus, Region};
+use crate::{
+    replica::{PartitionStatus, Region},
+    translated::Worker,
+};
 
 /// A failover group's flow into this region.
 #[derive(Debug, Serialize)]
@@ -50,16 +53,17 @@ impl FlowStatus {
 }
 
 /// The answer of `/status`.
-pub fn json(name: &RegionName, region: &Region) -> Value {
+pub fn json(name: &RegionName, region: &Region, workers: &[Worker], boot_ms: u64) -> Value {
     let flows = region.status().into_iter();
     let flows: Vec<_> = flows
         .map(|(group, partitions)| FlowStatus::new(group.to_string(), name, partitions))
         .collect();
-    json!({ "region": name, "flows": flows })
+    let translated: Vec<_> = workers.iter().map(|w| w.view(boot_ms)).collect();
+    json!({ "region": name, "flows": flows, "translated": translated })
 }
 
 /// Sets the lag gauges, just before they are read.
-pub fn scrape(name: &RegionName, node: i32, region: &Region) {
+pub fn scrape(name: &RegionName, node: i32, region: &Region, workers: &[Worker], boot_ms: u64) {
     let common = [
         ("region", name.to_string()),
         ("node", node.to_string()),
@@ -76,6 +80,16 @@ pub fn scrape(name: &RegionName, node: i32, region: &Region) {
             gauge!("whimbrel_mirror_lag_seconds", &labels).set(float(p.behind_ms) / 1_000.0);
             let stopped = if p.anomaly.is_some() { 1.0 } else { 0.0 };
             gauge!("whimbrel_mirror_partition_stopped", &labels).set(stopped);
+        }
+    }
+    for flow in workers.iter().map(|w| w.view(boot_ms)) {
+        for p in flow.partitions {
+            let mut labels = common.to_vec();
+            labels.push(("flow", flow.flow.clone()));
+            labels.push(("topic", p.topic));
+            labels.push(("partition", p.partition.to_string()));
+            gauge!("whimbrel_mirror_flow_lag_records", &labels).set(float(p.lag_records));
+            gauge!("whimbrel_mirror_flow_lag_seconds", &labels).set(float(p.behind_ms) / 1_000.0);
         }
     }
 }

@@ -1,1 +1,3 @@
+mod kafka;
 mod replica;
+mod translated;
