@@ -1,0 +1,230 @@
+//! The home region, with the controller's leader in it, is cut off from the others while clients still reach
+//! it. The group moves; then the path heals.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use whimbrel_dev::{ProcessSpec, layout::regions};
+use whimbrel_fleet::{HostPort, RegionName, Role};
+use whimbrel_runtime::{Clock, Shutdown};
+
+use super::{
+    Report, ScenarioError, Setup,
+    ground::{self, Ground, east},
+    home_killed::ended,
+    home_paused::lease,
+    wait::until,
+};
+use crate::{
+    checker, faults,
+    history::{Key, LeaseEnd, Recorder},
+    links::Links,
+    workload::{RawClient, Reader, Writer},
+};
+
+const RATE: u32 = 1_000;
+
+pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> {
+    let (layout, mut specs) = ground::layout(setup, None)?;
+    part(&mut specs, links).await?;
+    let ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
+    lead_from_east(&ground).await?;
+    let writer = Writer::start(
+        &ground.target,
+        "writer",
+        RATE,
+        &ground.recorder,
+        &setup.clock,
+    )?;
+    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    ground.acked_since(0, 1_000).await?;
+    let lease = lease(&ground).await?;
+    let stubborn = Stubborn::start(&ground);
+
+    links.cut().await?;
+    let cut_ns = ground.recorder.now_ns();
+    let from_ns = cut_ns.saturating_add(u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX));
+    let moved = ground.fail_over(false).await?;
+    let done_ns = ground.recorder.now_ns();
+    ground.acked_since(done_ns, 500).await?;
+    links.heal().await?;
+    ground.recorder.lease_end(LeaseEnd {
+        region: east().to_string(),
+        from_ns,
+        until_ns: ground.recorder.now_ns(),
+    });
+
+    ground.caught_up(&east()).await?;
+    let refused = stubborn.stop().await?;
+    writer.stop().await?;
+    reader.stop().await?;
+    ground.read_back().await?;
+    let lost = ground.recorder.with(checker::lost);
+    let orphans = ground.followed(&east(), lost).await?;
+    let facts = vec![
+        format!(
+            "the move was done {} ms after the cut: fence {} ms, move {} ms",
+            (done_ns - cut_ns) / 1_000_000,
+            moved.fence_ms,
+            moved.total_ms
+        ),
+        format!(
+            "{refused} writes to the cut-off home were not acknowledged; {orphans} orphan records exported"
+        ),
+    ];
+    let report = Report::new(setup, &ground.recorder.history(), facts)?;
+    ended(ground).await?;
+    Ok(report)
+}
+
+/// Puts a link into every path between east and the rest: to voters, and for the replica stream.
+async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<(), ScenarioError> {
+    let sites: Vec<RegionName> = regions().into_iter().chain(["witness".into()]).collect();
+    let crosses = |from: &RegionName, to: &RegionName| (*from == east()) != (*to == east());
+    let voters: Vec<HostPort> = specs
+        .iter()
+        .filter_map(|s| s.config.controller.as_ref())
+        .map(|c| c.listen.clone())
+        .collect();
+    // `paths[from][to]` is how a site reaches a voter.
+    let mut paths: Vec<Vec<HostPort>> = Vec::new();
+    for from in &sites {
+        let mut reached = Vec::new();
+        for (to, voter) in sites.iter().zip(&voters) {
+            let direct = voter.clone();
+            reached.push(if crosses(from, to) {
+                links.open(&format!("{from}-to-voter-{to}"), voter).await?
+            } else {
+                direct
+            });
+        }
+        paths.push(reached);
+    }
+    for spec in specs {
+        let Some(path) = sites
+            .iter()
+            .position(|s| *s == spec.region)
+            .and_then(|site| paths.get(site))
+        else {
+            continue;
+        };
+        if let Some(controller) = &mut spec.config.controller {
+            controller.voters = (1..).zip(path.iter().cloned()).collect();
+            if spec.region == east() {
+                // So that east's voter is the first to stand for election.
+                (controller.election_min_ms, controller.election_max_ms) = (600, 900);
+            }
+        }
+        if let Some(broker) = &mut spec.config.broker {
+            broker.controllers.clone_from(path);
+            let link = links
+                .open(
+                    &format!("replica-of-{}", spec.region),
+                    &broker.replica_listen,
+                )
+                .await?;
+            broker.advertise_replica = Some(link);
+        }
+        if let Some(tiering) = &mut spec.config.tiering {
+            tiering.controllers.clone_from(path);
+        }
+        if let Some(mirror) = &mut spec.config.mirror {
+            mirror.controllers.clone_from(path);
+        }
+    }
+    Ok(())
+}
+
+/// The controller's leader stands in the region that will be cut off: other leaders are paused until it does.
+async fn lead_from_east(ground: &Ground) -> Result<(), ScenarioError> {
+    const TRIES: usize = 10;
+    for _ in 0..TRIES {
+        let leader = until(&ground.clock, "a controller leader", async || {
+            ground
+                .controller
+                .status()
+                .await
+                .map_err(|e| e.to_string())?
+                .raft
+                .leader
+                .ok_or_else(|| "none".to_owned())
+        })
+        .await?;
+        let sites: Vec<RegionName> = regions().into_iter().chain(["witness".into()]).collect();
+        let site = usize::try_from(leader)
+            .ok()
+            .and_then(|id| sites.get(id.checked_sub(1)?))
+            .cloned();
+        let site = site
+            .ok_or_else(|| ScenarioError::Wrong(format!("voter {leader} leads and is unknown")))?;
+        if site == east() {
+            return Ok(());
+        }
+        let process = ground.process(Role::Controller, &site)?;
+        faults::pause(&process).map_err(ScenarioError::Io)?;
+        ground.clock.sleep(Duration::from_secs(3)).await;
+        faults::resume(&process).map_err(ScenarioError::Io)?;
+        // Whoever was elected meanwhile leads on; the paused one learns of the newer term.
+        ground.clock.sleep(Duration::from_millis(500)).await;
+    }
+    Err(ScenarioError::Wrong(format!(
+        "east's voter did not come to lead in {TRIES} elections"
+    )))
+}
+
+/// A client that knows only east's broker and writes to it, whatever it says.
+struct Stubborn {
+    stop: Shutdown,
+    work: JoinSet<u64>,
+}
+
+impl Stubborn {
+    fn start(ground: &Ground) -> Self {
+        let stop = Shutdown::new();
+        let mut work = JoinSet::new();
+        work.spawn(insist(
+            ground.layout.kafka(0),
+            ground.target.key(0),
+            ground.recorder.clone(),
+            ground.clock.clone(),
+            stop.clone(),
+        ));
+        Self { stop, work }
+    }
+
+    /// How many writes were not acknowledged.
+    async fn stop(mut self) -> Result<u64, ScenarioError> {
+        self.stop.request();
+        let mut refused = 0;
+        while let Some(ended) = self.work.join_next().await {
+            refused += ended.map_err(|e| ScenarioError::Wrong(e.to_string()))?;
+        }
+        Ok(refused)
+    }
+}
+
+async fn insist(at: HostPort, key: Key, recorder: Recorder, clock: Clock, stop: Shutdown) -> u64 {
+    const PAUSE: Duration = Duration::from_millis(50);
+    const DEADLINE: Duration = Duration::from_secs(5);
+    let mut refused = 0;
+    let mut connection = None;
+    while !stop.requested() {
+        if connection.is_none() {
+            connection = RawClient::connect(&at, east().as_str(), &recorder, &clock)
+                .await
+                .ok();
+        }
+        if let Some(client) = &mut connection {
+            match client.produce(&key, DEADLINE).await {
+                Ok(crate::Outcome::Acked { .. }) => {}
+                Ok(_) => refused += 1,
+                Err(_) => {
+                    refused += 1;
+                    connection = None;
+                }
+            }
+        }
+        clock.sleep(PAUSE).await;
+    }
+    refused
+}
