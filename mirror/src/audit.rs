@@ -98,13 +98,13 @@ async fn walk(
     pair: &Pair,
     comparison: &mut Comparison,
 ) -> Result<(), ClientError> {
-    let left = bounds(client, pair, &pair.source_broker).await?;
-    let right = bounds(client, pair, &pair.target_broker).await?;
+    let left = bounds(client, pair, (&pair.source, &pair.source_broker)).await?;
+    let right = bounds(client, pair, (&pair.target, &pair.target_broker)).await?;
     comparison.begin(left, right);
     let mut empty = 0;
     while let Some((left_at, right_at)) = comparison.wants() {
-        let left = read(client, pair, &pair.source_broker, left_at).await?;
-        let right = read(client, pair, &pair.target_broker, right_at).await?;
+        let left = read(client, pair, (&pair.source, &pair.source_broker), left_at).await?;
+        let right = read(client, pair, (&pair.target, &pair.target_broker), right_at).await?;
         let nothing = left.iter().chain(&right).all(|f| f.batches.is_empty());
         empty = if nothing { empty + 1 } else { 0 };
         if empty > MAX_EMPTY {
@@ -127,9 +127,9 @@ async fn walk(
 async fn bounds(
     client: &Client,
     pair: &Pair,
-    broker: &Endpoint,
+    (region, broker): (&RegionName, &Endpoint),
 ) -> Result<(i64, i64), ClientError> {
-    let mut fetch = Fetch::new(pair.topic.clone(), pair.partition, 0);
+    let mut fetch = fetch(pair, region, 0);
     fetch.max_wait = Duration::ZERO;
     fetch.max_bytes = 1;
     let bounds = client.bounds_on(broker, &fetch).await?;
@@ -139,13 +139,20 @@ async fn bounds(
 async fn read(
     client: &Client,
     pair: &Pair,
-    broker: &Endpoint,
+    (region, broker): (&RegionName, &Endpoint),
     at: Option<i64>,
 ) -> Result<Option<Fetched>, ClientError> {
     let Some(offset) = at else {
         return Ok(None);
     };
-    let mut fetch = Fetch::new(pair.topic.clone(), pair.partition, offset);
+    let mut fetch = fetch(pair, region, offset);
     fetch.max_wait = MAX_WAIT;
     client.fetch_from(broker, &fetch).await.map(Some)
+}
+
+/// A broker serves what it follows to readers of its own region only, so the audit stands in each.
+fn fetch(pair: &Pair, region: &RegionName, offset: i64) -> Fetch {
+    let mut fetch = Fetch::new(pair.topic.clone(), pair.partition, offset);
+    region.as_str().clone_into(&mut fetch.rack);
+    fetch
 }

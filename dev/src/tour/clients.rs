@@ -97,6 +97,8 @@ impl Clients {
         let producer = base(bootstrap)
             .set("enable.idempotence", "true")
             .set("linger.ms", "5")
+            // The Java client's default; librdkafka's of 1 MB would put the whole input into three batches.
+            .set("batch.size", "16384")
             .set("queue.buffering.max.messages", "500000")
             .create_with_context(reporter)?;
         let group: StreamConsumer = base(bootstrap)

@@ -43,6 +43,8 @@ pub struct Fetch {
     pub min_bytes: i32,
     pub max_bytes: i32,
     pub isolation: Isolation,
+    /// Where the reader stands (KIP-392): a broker there may serve it as a follower.
+    pub rack: String,
 }
 
 impl Fetch {
@@ -56,6 +58,7 @@ impl Fetch {
             min_bytes: 1,
             max_bytes: 8 << 20,
             isolation: Isolation::default(),
+            rack: String::new(),
         }
     }
 }
@@ -143,6 +146,7 @@ impl Client {
             min_bytes: fetch.min_bytes,
             max_bytes: fetch.max_bytes,
             isolation_level: fetch.isolation.level(),
+            rack_id: fetch.rack.clone(),
             topics: vec![FetchTopic {
                 topic: fetch.topic.clone(),
                 partitions: vec![FetchPartition {

@@ -32,7 +32,9 @@ impl Ceiling {
 /// What a broker asks for next: where it stands, and ahead of that what it wrote in the last renewal
 /// period times two, never less than `floor` so that a quiet broker can begin.
 pub fn ask_ahead(now: Position, previous: Position, floor: Position) -> Position {
-    let ahead = |now: u64, previous: u64, floor: u64| now.saturating_add(now.saturating_sub(previous).saturating_mul(2).max(floor));
+    let ahead = |now: u64, previous: u64, floor: u64| {
+        now.saturating_add(now.saturating_sub(previous).saturating_mul(2).max(floor))
+    };
     Position {
         records: ahead(now.records, previous.records, floor.records),
         bytes: ahead(now.bytes, previous.bytes, floor.bytes),
@@ -75,12 +77,18 @@ mod tests {
 
     #[test]
     fn a_busy_broker_asks_for_two_periods() {
-        assert_eq!(ask_ahead(at(110, 1100), at(10, 100), at(5, 50)), at(310, 3100));
+        assert_eq!(
+            ask_ahead(at(110, 1100), at(10, 100), at(5, 50)),
+            at(310, 3100)
+        );
     }
 
     #[test]
     fn both_sums_must_fit() {
-        let ceiling = Ceiling { position: at(10, 100), sequence: 1 };
+        let ceiling = Ceiling {
+            position: at(10, 100),
+            sequence: 1,
+        };
         assert!(ceiling.covers(at(10, 100)));
         assert!(!ceiling.covers(at(11, 1)));
         assert!(!ceiling.covers(at(1, 101)));
@@ -89,6 +97,9 @@ mod tests {
     #[test]
     fn no_ceiling_means_unknown_and_never_zero() {
         assert_eq!(LossBound::of(None, at(1, 1)), LossBound::Unknown);
-        assert_eq!(LossBound::of(Some(at(9, 90)), at(4, 100)), LossBound::AtMost(at(5, 0)));
+        assert_eq!(
+            LossBound::of(Some(at(9, 90)), at(4, 100)),
+            LossBound::AtMost(at(5, 0))
+        );
     }
 }

@@ -115,7 +115,10 @@ pub struct TopicPartition {
 
 impl TopicPartition {
     pub fn new(topic_id: TopicId, partition: i32) -> Self {
-        Self { topic_id, partition }
+        Self {
+            topic_id,
+            partition,
+        }
     }
 }
 
@@ -139,7 +142,10 @@ pub struct NotHostPort(pub String);
 
 impl HostPort {
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self {
+            host: host.into(),
+            port,
+        }
     }
 
     /// Loopback by name or number: no TLS is asked for there.
@@ -181,7 +187,9 @@ impl Serialize for HostPort {
 
 impl<'de> Deserialize<'de> for HostPort {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -21,7 +21,9 @@ pub struct Request {
 pub enum Answer {
     Yes,
     /// The voter's raft log holds a fence or a newer epoch.
-    Fenced { epoch: RegionEpoch },
+    Fenced {
+        epoch: RegionEpoch,
+    },
     /// The voter does not know this incarnation, group or region as home (yet), or is no voter any more.
     Unknown,
 }
@@ -37,7 +39,10 @@ pub struct Lease {
 impl Lease {
     /// The lease that a majority granted to a request sent at `sent_ns`.
     pub fn granted(sent_ns: u64, lease_ms: u64, ceiling: Ceiling) -> Self {
-        Self { until_ns: sent_ns.saturating_add(lease_ms.saturating_mul(1_000_000)), ceiling }
+        Self {
+            until_ns: sent_ns.saturating_add(lease_ms.saturating_mul(1_000_000)),
+            ceiling,
+        }
     }
 
     pub fn valid_at(&self, now_ns: u64) -> bool {

@@ -13,7 +13,15 @@ pub mod naming;
 pub mod view;
 
 pub use ceiling::{Ceiling, LossBound, Position};
-pub use ids::{GroupName, HostPort, Incarnation, LeaderEpoch, NodeId, RegionEpoch, RegionName, TopicId, TopicPartition};
+pub use ids::{
+    GroupName, HostPort, Incarnation, LeaderEpoch, NodeId, RegionEpoch, RegionName, TopicId,
+    TopicPartition,
+};
 pub use lineage::{EpochStart, Lineage};
-pub use moves::{AcceptLoss, Clamp, Fence, Move, MoveMode, MovePlan, MoveReport, OrphanReport, PartitionMove, Promotion};
-pub use view::{Daemon, FailoverGroup, LossMode, Node, OffsetsBlock, Partition, Region, Role, Topic, View};
+pub use moves::{
+    AcceptLoss, Clamp, Fence, Move, MoveMode, MovePlan, MoveReport, OrphanReport, PartitionMove,
+    Promotion,
+};
+pub use view::{
+    Daemon, FailoverGroup, LossMode, Node, OffsetsBlock, Partition, Region, Role, Topic, View,
+};

@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GroupName, LeaderEpoch, LossBound, NodeId, Position, RegionEpoch, RegionName, TopicPartition};
+use crate::{
+    GroupName, LeaderEpoch, LossBound, NodeId, Position, RegionEpoch, RegionName, TopicPartition,
+};
 
 /// How a group changes its home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +88,10 @@ pub struct Move {
 
 impl Move {
     pub fn promotion(&self, at: TopicPartition) -> Option<Promotion> {
-        self.partitions.iter().find(|p| p.at == at).map(|p| p.promotion)
+        self.partitions
+            .iter()
+            .find(|p| p.at == at)
+            .map(|p| p.promotion)
     }
 }
 
@@ -117,8 +122,13 @@ pub struct MovePlan {
 impl MovePlan {
     /// FNV-1a over what will be done: enough to notice that the fleet is no longer the one that was planned for.
     pub fn compute_hash(&self) -> String {
-        let text = format!("{}|{}|{}|{:?}|{}", self.group, self.from, self.to, self.mode, self.epoch);
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let text = format!(
+            "{}|{}|{}|{:?}|{}",
+            self.group, self.from, self.to, self.mode, self.epoch
+        );
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
         format!("{:06x}", hash & 0xff_ffff)
     }
 }
@@ -168,10 +178,14 @@ pub struct MoveReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveOutcome {
-    Running { step: String },
+    Running {
+        step: String,
+    },
     Done,
     /// Nothing moved; the home goes on in a new epoch. The reason has a code.
-    Aborted { reason: String },
+    Aborted {
+        reason: String,
+    },
 }
 
 impl fmt::Display for MoveMode {
@@ -190,7 +204,10 @@ mod tests {
 
     #[test]
     fn an_unknown_bound_needs_its_own_consent() {
-        let some = LossBound::AtMost(Position { records: 5, bytes: 1 });
+        let some = LossBound::AtMost(Position {
+            records: 5,
+            bytes: 1,
+        });
         assert!(!AcceptLoss::Records(u64::MAX).allows(LossBound::Unknown));
         assert!(AcceptLoss::Unknown.allows(LossBound::Unknown));
         assert!(AcceptLoss::Records(5).allows(some));

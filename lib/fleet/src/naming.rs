@@ -11,14 +11,18 @@ pub fn is_valid_topic(name: &str) -> bool {
         && name.len() <= 249
         && name != "."
         && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// Names of regions and failover groups: short, lower-case, safe in keys, paths and metric labels.
 pub fn is_valid_label(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 63
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
 }
 
@@ -26,15 +30,24 @@ pub fn is_valid_label(name: &str) -> bool {
 pub fn cluster_id(id: uuid::Uuid) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let digit = |chunk: &[u8], at: usize| {
-        let word = chunk.iter().chain([0, 0].iter()).take(3).fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
+        let word = chunk
+            .iter()
+            .chain([0, 0].iter())
+            .take(3)
+            .fold(0_u32, |word, byte| (word << 8) | u32::from(*byte));
         char::from(ALPHABET[(word >> (18 - 6 * at) & 63) as usize])
     };
-    id.as_bytes().chunks(3).flat_map(|chunk| (0..=chunk.len()).map(move |at| digit(chunk, at))).collect()
+    id.as_bytes()
+        .chunks(3)
+        .flat_map(|chunk| (0..=chunk.len()).map(move |at| digit(chunk, at)))
+        .collect()
 }
 
 /// Java's `String.hashCode` over UTF-16 code units, the hash that Kafka's coordinators use.
 pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    text.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
 }
 
 /// The partition of `__consumer_offsets` that holds `group`: Kafka's hash inside the failover group's block.
@@ -54,14 +67,26 @@ mod tests {
         for good in ["a", "access.log", "A-b_c.9", &"x".repeat(249)] {
             assert!(is_valid_topic(good), "{good}");
         }
-        for bad in ["", ".", "..", "../x", "a/b", "a b", "ä", "a\0b", &"x".repeat(250)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a b",
+            "ä",
+            "a\0b",
+            &"x".repeat(250),
+        ] {
             assert!(!is_valid_topic(bad), "{bad}");
         }
     }
 
     #[test]
     fn cluster_ids_are_kafkas() {
-        let id = uuid::Uuid::from_bytes([0x30, 0x30, 0x30, 0x30, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        let id = uuid::Uuid::from_bytes([
+            0x30, 0x30, 0x30, 0x30, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+        ]);
         assert_eq!(cluster_id(id), "MDAwMP8AAAAAAAAAAAAAAQ");
     }
 
@@ -76,6 +101,9 @@ mod tests {
     fn a_group_stays_inside_its_block() {
         let block = OffsetsBlock { start: 50, len: 50 };
         assert_eq!(offsets_partition("polygenelubricants", block), 50);
-        assert_eq!(offsets_partition("hello", OffsetsBlock { start: 0, len: 50 }), 99_162_322 % 50);
+        assert_eq!(
+            offsets_partition("hello", OffsetsBlock { start: 0, len: 50 }),
+            99_162_322 % 50
+        );
     }
 }

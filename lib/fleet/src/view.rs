@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName, TopicId, TopicPartition, naming};
+use crate::{
+    Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
+    TopicId, TopicPartition, naming,
+};
 
 /// A long-running role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -116,7 +119,12 @@ impl FailoverGroup {
 
     /// Where the newest lossy move cut `partition`, if one did.
     pub fn lossy_promotion(&self, partition: TopicPartition) -> Option<i64> {
-        self.moves.iter().rev().filter(|m| m.lossy).find_map(|m| m.promotion(partition)).map(|p| p.offset)
+        self.moves
+            .iter()
+            .rev()
+            .filter(|m| m.lossy)
+            .find_map(|m| m.promotion(partition))
+            .map(|p| p.offset)
     }
 }
 
@@ -133,7 +141,10 @@ pub struct Partition {
 impl Partition {
     /// The broker of `region` that takes the cross-region stream.
     pub fn head(&self, region: &RegionName) -> Option<NodeId> {
-        self.replicas.get(region).and_then(|nodes| nodes.first()).copied()
+        self.replicas
+            .get(region)
+            .and_then(|nodes| nodes.first())
+            .copied()
     }
 }
 
@@ -180,14 +191,19 @@ impl View {
 
     /// Brokers that Metadata lists: all but those of regions that a committed move declared lost.
     pub fn listed_brokers(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values().filter(|n| !self.regions.get(&n.region).is_some_and(|r| r.lost))
+        self.nodes
+            .values()
+            .filter(|n| !self.regions.get(&n.region).is_some_and(|r| r.lost))
     }
 
     /// The failover group and `__consumer_offsets` partition of a consumer group. One group owns all
     /// consumer groups until naming rules exist.
     pub fn coordinator_partition(&self, consumer_group: &str) -> Option<(&FailoverGroup, i32)> {
         let group = self.groups.get(&GroupName::default_group())?;
-        Some((group, naming::offsets_partition(consumer_group, group.offsets)))
+        Some((
+            group,
+            naming::offsets_partition(consumer_group, group.offsets),
+        ))
     }
 }
 
@@ -210,14 +226,27 @@ mod tests {
                 admin: at,
             };
             view.nodes.insert(node.id, node);
-            view.regions.insert(region.into(), Region { name: region.into(), lost: region == "east" });
+            view.regions.insert(
+                region.into(),
+                Region {
+                    name: region.into(),
+                    lost: region == "east",
+                },
+            );
         }
-        assert_eq!(view.listed_brokers().map(|n| n.id).collect::<Vec<_>>(), [NodeId(2)]);
+        assert_eq!(
+            view.listed_brokers().map(|n| n.id).collect::<Vec<_>>(),
+            [NodeId(2)]
+        );
     }
 
     #[test]
     fn the_view_survives_json() {
-        let mut view = View { version: 7, fleet_id: "f".into(), ..View::default() };
+        let mut view = View {
+            version: 7,
+            fleet_id: "f".into(),
+            ..View::default()
+        };
         let group = FailoverGroup::new(GroupName::default_group(), "east".into());
         view.groups.insert(group.name.clone(), group);
         let text = serde_json::to_string(&view).unwrap();
