@@ -118,6 +118,8 @@ impl Cache {
     /// Takes over what an earlier run left, removes what it had not finished, and shrinks to the limit.
     pub fn open(dir: &Path, limit: u64) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
+        // Answers name its files to another process, which has a working directory of its own.
+        let dir = &dir.canonicalize()?;
         let mut state = State::default();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;

@@ -82,11 +82,8 @@ impl Options {
             found.push(error.to_string());
         }
         for (name, dir) in [("data-dir", &self.data_dir), ("cache-dir", &self.cache_dir)] {
-            if !dir.is_absolute() {
-                found.push(format!(
-                    "{name} `{}` is not an absolute path",
-                    dir.display()
-                ));
+            if dir.as_os_str().is_empty() {
+                found.push(format!("{name} is not set"));
             }
         }
         if self.cache_bytes < MIN_CACHE {

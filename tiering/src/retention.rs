@@ -39,7 +39,8 @@ pub struct Retention {
     pub grace: Duration,
 }
 
-/// Where a partition's log may begin by its topic's configs; `None` when nothing has to go.
+/// Where a partition's log may begin by its topic's configs; `None` when nothing has to go. Internal topics
+/// are compacted and lose nothing by age or size: they are not asked about.
 pub fn proposal(
     partition: &Partition,
     configs: &BTreeMap<String, String>,
@@ -142,8 +143,9 @@ impl Retention {
         view: Option<&View>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let topic = view.and_then(|view| view.topic_by_id(at.topic_id));
-        let wanted =
-            topic.and_then(|topic| proposal(partition, &topic.configs, self.clock.wall_ms()));
+        let wanted = topic
+            .filter(|topic| !topic.internal)
+            .and_then(|topic| proposal(partition, &topic.configs, self.clock.wall_ms()));
         let stands = self
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")

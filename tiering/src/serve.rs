@@ -25,6 +25,8 @@ pub struct Served {
 
 /// A reader may ask for less, never for more.
 const MAX_READ: u64 = 64 << 20;
+/// Even a reader that does not want to wait gets what is in the cache: looking takes a moment.
+const MIN_WAIT: Duration = Duration::from_millis(50);
 /// Bytes that cross the wire stay below the usual limit of a gRPC message, batches willing.
 const MAX_INLINE: u64 = 2 << 20;
 
@@ -111,7 +113,7 @@ impl Tiering for Service {
         let lineage = checked("the lineage", lineage_from(&request.lineage))?;
         let max_bytes =
             u64::from(request.max_bytes).min(if request.inline { MAX_INLINE } else { MAX_READ });
-        let wait = Duration::from_millis(request.wait_ms.into());
+        let wait = Duration::from_millis(request.wait_ms.into()).max(MIN_WAIT);
         let read = self
             .clock
             .within(

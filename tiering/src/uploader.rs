@@ -15,7 +15,7 @@ use whimbrel_rpc::proto::node;
 use whimbrel_runtime::{Backoff, Clock, Tasks, random};
 
 use crate::{
-    broker::{BrokerLink, partition_from, slice_from},
+    broker::{BadSlice, BrokerLink, partition_from, slice_from},
     committer::{CommitError, Committer, Edit},
     format::Keys,
     metrics as names,
@@ -161,10 +161,11 @@ impl Uploader {
     /// Partitions side by side, the slices of one in order.
     async fn upload_all(&self, slices: &[node::Slice]) -> Result<usize, RoundError> {
         let mut chains: BTreeMap<TopicPartition, Vec<Slice>> = BTreeMap::new();
+        let mut refused = None;
         for slice in slices {
             match slice_from(slice, &self.data_dir) {
                 Ok(slice) => chains.entry(slice.at).or_default().push(slice),
-                Err(error) => tracing::error!(%error, "not uploaded"),
+                Err(error) => refused = Some(error),
             }
         }
         let mut done = stream::iter(chains)
@@ -177,7 +178,11 @@ impl Uploader {
                 Err(error) => failed = Some(error),
             }
         }
-        failed.map_or(Ok(uploaded), |error| Err(error.into()))
+        match (failed, refused) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(uploaded),
+        }
     }
 
     async fn upload_chain(
@@ -260,6 +265,8 @@ impl Uploader {
 enum RoundError {
     #[error("broker: {0}")]
     Broker(#[from] Box<tonic::Status>),
+    #[error(transparent)]
+    Slice(#[from] BadSlice),
     #[error(transparent)]
     Upload(UploadError),
     #[error(transparent)]

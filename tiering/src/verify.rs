@@ -18,37 +18,63 @@ use crate::{
 /// Problems listed; all are counted.
 const LISTED: usize = 1_000;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Request {
-    /// Objects to look at, at random; all of them without it.
-    pub sample: Option<usize>,
-    /// Data bytes to read and compare; none without it.
+    /// Share of the objects to look at, drawn at random; all of them without it.
+    pub percent: f64,
+    /// Bytes to read and compare with their CRCs; none without it.
     pub bytes: u64,
 }
 
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            percent: 100.0,
+            bytes: 0,
+        }
+    }
+}
+
 impl Request {
-    /// Reads `sample=100&bytes=1GiB`.
+    /// Reads `sample=5&bytes=true`: five percent of the objects, all bytes of them. `bytes` may also be a
+    /// budget, `bytes=1GiB`.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut request = Self::default();
         for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "sample" => {
-                    request.sample = Some(
-                        value
-                            .parse()
-                            .map_err(|_| format!("sample `{value}` is not a number"))?,
-                    )
+                    let percent = value.parse().ok().filter(|p| *p > 0.0 && *p <= 100.0);
+                    request.percent = percent
+                        .ok_or_else(|| format!("sample `{value}` is not a percentage above 0"))?;
                 }
-                "bytes" => {
-                    request.bytes = value
-                        .parse::<u64>()
-                        .or_else(|_| value.parse::<Size>().map(|size| size.0))
-                        .map_err(|e| e.to_string())?
-                }
+                "bytes" => request.bytes = budget(&value)?,
                 other => return Err(format!("`{other}` is not known; `sample` and `bytes` are")),
             }
         }
         Ok(request)
+    }
+
+    /// At least one object of those that there are.
+    fn objects(&self, all: usize) -> usize {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a count far below 2^52, between 0 and that count"
+        )]
+        let wanted = (all as f64 * self.percent / 100.0).ceil() as usize;
+        wanted.min(all)
+    }
+}
+
+fn budget(value: &str) -> Result<u64, String> {
+    match value {
+        "true" => Ok(u64::MAX),
+        "false" => Ok(0),
+        size => size
+            .parse::<Size>()
+            .map(|size| size.0)
+            .map_err(|e| e.to_string()),
     }
 }
 
@@ -59,7 +85,8 @@ pub struct Report {
     /// Objects that the roots name.
     pub objects: u64,
     pub objects_checked: u64,
-    pub bytes_checked: u64,
+    /// Read and compared.
+    pub bytes: u64,
     pub problems: Vec<Problem>,
     pub problems_found: u64,
 }
@@ -110,7 +137,7 @@ impl Verifier {
             }
         }
         report.objects = work.len() as u64;
-        let sample = request.sample.unwrap_or(usize::MAX).min(work.len());
+        let sample = request.objects(work.len());
         let mut budget = request.bytes;
         for taken in 0..sample {
             let left = (work.len() - taken) as u64;
@@ -157,7 +184,7 @@ impl Verifier {
     async fn check(&self, work: &Work, budget: &mut u64, report: &mut Report) {
         report.objects_checked += 1;
         match self.check_object(work, budget).await {
-            Ok(bytes) => report.bytes_checked += bytes,
+            Ok(bytes) => report.bytes += bytes,
             Err(what) => report.add(Problem {
                 code: "WB-316",
                 topic: work.topic.clone(),
