@@ -103,9 +103,9 @@ fn ready(chunks: Vec<Bytes>) -> Begun {
     Begun { answer: Box::pin(std::future::ready(Ok(Some(chunks)))), holds_request: false }
 }
 
+/// Bytes behind the message are passed over, as Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
 fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, Closed> {
-    let read = M::decode(header.api_version, input).and_then(|message| input.finish().map(|()| message));
-    read.map_err(|source| Closed::Malformed { api: header.api_key.name(), version: header.api_version, source })
+    M::decode(header.api_version, input).map_err(|source| Closed::Malformed { api: header.api_key.name(), version: header.api_version, source })
 }
 
 async fn begin_produce(broker: &Arc<Broker>, header: &RequestHeader, input: &mut Decoder) -> Result<Begun, Closed> {
