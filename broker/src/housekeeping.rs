@@ -30,8 +30,12 @@ pub async fn run(broker: Arc<Broker>) {
             for partition in broker.catalog().partitions() {
                 partition.log.expire_producers(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
             }
-            let disk = Arc::clone(&broker.disk);
-            if let Err(error) = broker.tasks.blocking(move || disk.checkpoint()).await {
+            let (disk, kept) = (Arc::clone(&broker.disk), Arc::clone(&broker));
+            let written = broker.tasks.blocking(move || {
+                kept.orphans.store_changed();
+                disk.checkpoint()
+            });
+            if let Err(error) = written.await {
                 tracing::warn!(%error, "checkpoints were not written");
             }
         }

@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use bytes::Bytes;
@@ -42,6 +43,10 @@ impl From<&BatchHeader> for Batch {
 }
 
 impl Batch {
+    fn producer(&self) -> (i64, i16) {
+        (self.producer_id, self.producer_epoch)
+    }
+
     /// How many of its records lie in a batch with these sequences.
     fn overlap(&self, header: &BatchHeader) -> i32 {
         let first = self.base_sequence.max(header.base_sequence);
@@ -69,6 +74,23 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Notes which of its records lie in a batch of the new lineage; true when some do.
+    fn find(&mut self, header: &BatchHeader) -> bool {
+        let producer = (header.producer_id, header.producer_epoch);
+        let before = |b: &Batch| b.producer() < producer || (b.producer() == producer && b.base_sequence.saturating_add(b.records) <= header.base_sequence);
+        let first = self.batches.partition_point(before);
+        let mut any = false;
+        for batch in self.batches.iter_mut().skip(first).take_while(|b| b.producer() == producer) {
+            let overlap = batch.overlap(header);
+            if overlap == 0 {
+                break;
+            }
+            batch.found = batch.found.saturating_add(overlap).min(batch.records);
+            any = true;
+        }
+        any
+    }
+
     fn report(&self) -> OrphanReport {
         let (mut also_in_new, mut acked_and_lost) = (0_u64, 0_u64);
         for batch in &self.batches {
@@ -96,6 +118,8 @@ impl Tail {
 #[derive(Debug)]
 pub struct Orphans {
     path: PathBuf,
+    /// Something was found since the list was written.
+    changed: AtomicBool,
     tails: Mutex<HashMap<TopicPartition, Vec<Tail>>>,
 }
 
@@ -110,15 +134,17 @@ impl Orphans {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(path = %path.display(), %error, "the list of orphans cannot be read"),
         }
-        Self { path, tails: Mutex::new(tails) }
+        Self { path, changed: AtomicBool::new(false), tails: Mutex::new(tails) }
     }
 
     /// A tail was saved. One that was saved before and not yet cut is replaced.
-    pub fn add(&self, tail: Tail) {
+    pub fn add(&self, mut tail: Tail) {
         {
             let mut tails = self.tails.lock();
             let of_partition = tails.entry(tail.at).or_default();
             of_partition.retain(|t| t.from_offset != tail.from_offset || t.region_epoch != tail.region_epoch);
+            // In the order in which they are looked up.
+            tail.batches.sort_unstable_by_key(|b| (b.producer(), b.base_sequence));
             of_partition.push(tail);
         }
         self.store();
@@ -129,10 +155,9 @@ impl Orphans {
         let mut tails = self.tails.lock();
         let Some(of_partition) = tails.get_mut(&at) else { return };
         for header in Batches::new(records.clone()).flatten().map(|b| b.header).filter(BatchHeader::is_idempotent) {
-            for batch in of_partition.iter_mut().flat_map(|t| &mut t.batches) {
-                if (batch.producer_id, batch.producer_epoch) == (header.producer_id, header.producer_epoch) {
-                    batch.found = batch.found.saturating_add(batch.overlap(&header)).min(batch.records);
-                }
+            for tail in of_partition.iter_mut() {
+                let found = tail.find(&header);
+                self.changed.fetch_or(found, Ordering::Relaxed);
             }
         }
     }
@@ -143,8 +168,15 @@ impl Orphans {
         reports
     }
 
-    /// Writes the list, whole or not at all. Also at the end of the process, for what was found since.
-    pub fn store(&self) {
+    /// Writes what was found since, if anything.
+    pub fn store_changed(&self) {
+        if self.changed.swap(false, Ordering::Relaxed) {
+            self.store();
+        }
+    }
+
+    /// Writes the list, whole or not at all.
+    fn store(&self) {
         let all: Vec<_> = self.tails.lock().values().flatten().cloned().collect();
         if all.is_empty() {
             return;
@@ -208,7 +240,7 @@ mod tests {
         // The producer sent 5..15 again, in one batch, with a record we never had.
         orphans.seen_again(at, &batch(7, 5, 10));
         orphans.seen_again(at, &batch(8, 0, 10));
-        orphans.store();
+        orphans.store_changed();
         for reports in [orphans.reports(), Orphans::load(dir.path()).reports()] {
             let r = &reports[0];
             assert_eq!((r.records, r.also_in_new, r.acked_and_lost, r.unknown), (30, 10, 5, 15));

@@ -79,7 +79,7 @@ pub struct Handle {
 impl Handle {
     /// Syncs and closes the disk. Call after `tasks.stop(..)`: nothing may be appended any more.
     pub async fn close(self) {
-        self.broker.orphans.store();
+        self.broker.orphans.store_changed();
         let disk = Arc::clone(&self.broker.disk);
         if let Err(error) = self.broker.tasks.blocking(move || disk.close()).await {
             tracing::error!(%error, "the disk was not closed cleanly; the next start recovers");
@@ -187,20 +187,21 @@ async fn serve(broker: Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) -
         rpc: reachable(rpc, &options.rpc_listen),
         admin: reachable(admin, &options.admin_listen),
     };
-    run(&broker, listeners, logs);
+    run(&broker, listeners.replica, listeners.rpc, logs);
     register(&broker, node, state).await?;
+    // Clients wait in the listener's queue until metadata can show them this broker.
+    broker.tasks.spawn_ok("kafka listener", listener::run(Arc::clone(&broker), listeners.kafka));
     Ok(Handle { kafka, replica, rpc, admin, fleet_id: broker.fleet_id.clone(), advertised, broker })
 }
 
-fn run(broker: &Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) {
+fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<Arc<Log>>) {
     let tasks = &broker.tasks;
     tasks.spawn("flusher", OnError::Shutdown, Arc::clone(&broker.flusher).run(tasks.clone(), broker.clock.clone()));
     tasks.spawn_ok("ceiling", Arc::clone(&broker.flusher).follow_lease(tasks.clone()));
     tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
-    tasks.spawn_ok("kafka listener", listener::run(Arc::clone(broker), listeners.kafka));
-    tasks.spawn_ok("replica listener", replica::run(Arc::clone(broker), listeners.replica));
-    tasks.spawn("rpc listener", OnError::Shutdown, uploads::run(Arc::clone(broker), listeners.rpc));
+    tasks.spawn_ok("replica listener", replica::run(Arc::clone(broker), replica));
+    tasks.spawn("rpc listener", OnError::Shutdown, uploads::run(Arc::clone(broker), rpc));
 }
 
 /// Registers, and goes on doing so for as long as the process lives.

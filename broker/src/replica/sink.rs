@@ -165,7 +165,7 @@ impl Stream {
         if end.is_some() {
             self.broker.flusher.list(partition);
         } else {
-            self.broker.flusher.advance(partition);
+            partition.advance(&self.broker.lease);
         }
         Ok(end)
     }

@@ -18,7 +18,7 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
     let data_dir = options.data_dir.clone();
     let broker = fleet.try_broker(options).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    client.create_topic("t", 1, &[("segment.bytes", "1024"), ("local.retention.bytes", "1")]).await;
+    client.create_topic("t", 1, &[("segment.bytes", "1024"), ("local.retention.bytes", "1"), ("retention.ms", "-1")]).await;
     client.create_topic("other", 1, &[]).await;
     let text = "x".repeat(200);
     for n in 0..40 {
