@@ -3,127 +3,15 @@
 use std::{path::Path, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use tonic::transport::Channel;
-use whimbrel_fleet::HostPort;
-use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_client::TieringClient};
+use whimbrel_rpc::proto::node::{self, read_reply::Outcome};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, unit::Size};
-use whimbrel_tiering::{Handle, MIN_CACHE, Options, Service, StartError};
+use whimbrel_tiering::{Handle, Options, Service, StartError};
 
 use crate::{
     broker::FakeBroker,
     support::{Log, at, until},
+    world::{Running, World},
 };
-
-struct World {
-    dir: tempfile::TempDir,
-}
-
-struct Running {
-    tasks: Tasks,
-    handle: Handle,
-    client: TieringClient<Channel>,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["data", "bucket"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn options(&self, broker: u16) -> Options {
-        Options {
-            node_id: 1,
-            region: "east".into(),
-            fleet_id: Some("fleet-1".into()),
-            data_dir: self.path("data"),
-            cache_dir: self.path("cache"),
-            cache_bytes: MIN_CACHE,
-            bucket: format!("file://{}", self.path("bucket").display()),
-            broker: HostPort::new("127.0.0.1", broker),
-            ..Options::default()
-        }
-    }
-
-    async fn start(&self, broker: &FakeBroker) -> Running {
-        let tasks = Tasks::new(Shutdown::new());
-        let port = broker.serve(&tasks).await.port();
-        let handle = Service::start(self.options(port), tasks.clone(), Clock::system())
-            .await
-            .unwrap();
-        until("ready", || handle.ready().is_ok()).await;
-        let client = TieringClient::connect(format!("http://{}", handle.rpc))
-            .await
-            .unwrap()
-            .max_decoding_message_size(64 << 20);
-        Running {
-            tasks,
-            handle,
-            client,
-        }
-    }
-}
-
-impl Running {
-    async fn stop(self) {
-        assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
-    }
-
-    async fn ask(&mut self, request: node::ReadRequest) -> node::ReadReply {
-        self.client.read(request).await.unwrap().into_inner()
-    }
-
-    /// One read; the bytes of its ranges.
-    async fn read(
-        &mut self,
-        partition: i32,
-        offset: i64,
-        max_bytes: u32,
-        inline: bool,
-    ) -> (Vec<u8>, node::ReadReply) {
-        let request = node::ReadRequest {
-            at: Some(at(partition).into()),
-            offset,
-            max_bytes,
-            wait_ms: 30_000,
-            lineage: Vec::new(),
-            inline,
-        };
-        let reply = self.ask(request).await;
-        let mut bytes = Vec::new();
-        for range in &reply.ranges {
-            let part = if inline {
-                range.inline.to_vec()
-            } else {
-                let from = usize::try_from(range.position).unwrap();
-                std::fs::read(&range.path).unwrap()
-                    [from..from + usize::try_from(range.length).unwrap()]
-                    .to_vec()
-            };
-            assert_eq!(crc32c::crc32c(&part), range.crc32c);
-            bytes.extend_from_slice(&part);
-        }
-        (bytes, reply)
-    }
-
-    async fn read_all(&mut self, log: &Log, from: i64, max_bytes: u32) -> Vec<u8> {
-        let (mut offset, mut all) = (from, Vec::new());
-        while offset < log.end() {
-            let (bytes, reply) = self.read(log.partition, offset, max_bytes, false).await;
-            assert_eq!(reply.outcome(), Outcome::Ranges, "{}", reply.detail);
-            assert!(reply.next_offset > offset && !bytes.is_empty());
-            all.extend_from_slice(&bytes);
-            offset = reply.next_offset;
-        }
-        all
-    }
-}
 
 fn shapes() -> impl Strategy<Value = Vec<Vec<(usize, usize)>>> {
     let batch = prop_oneof![8 => (1_usize..30, 0_usize..200), 2 => (1_usize..4, 20_000_usize..60_000), 1 => (1_usize..3, 300_000_usize..900_000)];
@@ -482,54 +370,4 @@ async fn a_hostile_root_stops_the_daemon_with_a_code() {
         );
         tasks.stop(Duration::from_secs(5)).await;
     }
-}
-
-/// `cargo test --release -p whimbrel-tiering --test it -- --ignored --nocapture cold_reads_timed`
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, of use in the release profile only"]
-async fn cold_reads_timed() {
-    const SEGMENTS: usize = 8;
-    let world = World::new();
-    let shape = vec![vec![(1_000, 1_024); 64]; SEGMENTS];
-    let log = Log::write(&world.path("data"), 0, &shape);
-    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
-    let clock = Clock::system();
-    let mut running = world.start(&broker).await;
-    let bytes: usize = log.segments.iter().map(|s| s.3.len()).sum();
-    let rate = |since_ns: u64| {
-        bytes as f64 / 1e6 / Duration::from_nanos(clock.boot_ns() - since_ns).as_secs_f64()
-    };
-    let begun = clock.boot_ns();
-    until("uploaded", || broker.verified(0) == log.end()).await;
-    eprintln!("upload and verify: {:.0} MB/s", rate(begun));
-    for (max_bytes, what) in [
-        (1 << 20, "1 MiB reads, cold"),
-        (8 << 20, "8 MiB reads, after eviction"),
-    ] {
-        let begun = clock.boot_ns();
-        let (mut offset, mut buffer) = (0, Vec::new());
-        while offset < log.end() {
-            let request = node::ReadRequest {
-                at: Some(at(0).into()),
-                offset,
-                max_bytes,
-                wait_ms: 30_000,
-                lineage: Vec::new(),
-                inline: false,
-            };
-            let reply = running.ask(request).await;
-            for range in &reply.ranges {
-                use std::os::unix::fs::FileExt;
-                buffer.resize(usize::try_from(range.length).unwrap(), 0);
-                std::fs::File::open(&range.path)
-                    .unwrap()
-                    .read_exact_at(&mut buffer, range.position)
-                    .unwrap();
-                assert_eq!(crc32c::crc32c(&buffer), range.crc32c);
-            }
-            offset = reply.next_offset;
-        }
-        eprintln!("{what}: {:.0} MB/s", rate(begun));
-    }
-    running.stop().await;
 }

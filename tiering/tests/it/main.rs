@@ -17,3 +17,5 @@ mod formats;
 mod memory;
 mod minio;
 mod support;
+mod timed;
+mod world;

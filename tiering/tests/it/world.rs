@@ -1,0 +1,125 @@
+//! A daemon on a folder beside a fake broker, and what a broker would ask it.
+
+use std::time::Duration;
+
+use tonic::transport::Channel;
+use whimbrel_fleet::HostPort;
+use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_client::TieringClient};
+use whimbrel_runtime::{Clock, Shutdown, Tasks};
+use whimbrel_tiering::{Handle, MIN_CACHE, Options, Service};
+
+use crate::{
+    broker::FakeBroker,
+    support::{Log, at, until},
+};
+
+pub struct World {
+    pub dir: tempfile::TempDir,
+}
+
+pub struct Running {
+    pub tasks: Tasks,
+    pub handle: Handle,
+    pub client: TieringClient<Channel>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["data", "bucket"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Self { dir }
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn options(&self, broker: u16) -> Options {
+        Options {
+            node_id: 1,
+            region: "east".into(),
+            fleet_id: Some("fleet-1".into()),
+            data_dir: self.path("data"),
+            cache_dir: self.path("cache"),
+            cache_bytes: MIN_CACHE,
+            bucket: format!("file://{}", self.path("bucket").display()),
+            broker: HostPort::new("127.0.0.1", broker),
+            ..Options::default()
+        }
+    }
+
+    pub async fn start(&self, broker: &FakeBroker) -> Running {
+        let tasks = Tasks::new(Shutdown::new());
+        let port = broker.serve(&tasks).await.port();
+        let handle = Service::start(self.options(port), tasks.clone(), Clock::system())
+            .await
+            .unwrap();
+        until("ready", || handle.ready().is_ok()).await;
+        let client = TieringClient::connect(format!("http://{}", handle.rpc))
+            .await
+            .unwrap()
+            .max_decoding_message_size(64 << 20);
+        Running {
+            tasks,
+            handle,
+            client,
+        }
+    }
+}
+
+impl Running {
+    pub async fn stop(self) {
+        assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
+    }
+
+    pub async fn ask(&mut self, request: node::ReadRequest) -> node::ReadReply {
+        self.client.read(request).await.unwrap().into_inner()
+    }
+
+    /// One read; the bytes of its ranges.
+    pub async fn read(
+        &mut self,
+        partition: i32,
+        offset: i64,
+        max_bytes: u32,
+        inline: bool,
+    ) -> (Vec<u8>, node::ReadReply) {
+        let request = node::ReadRequest {
+            at: Some(at(partition).into()),
+            offset,
+            max_bytes,
+            wait_ms: 30_000,
+            lineage: Vec::new(),
+            inline,
+        };
+        let reply = self.ask(request).await;
+        let mut bytes = Vec::new();
+        for range in &reply.ranges {
+            let part = if inline {
+                range.inline.to_vec()
+            } else {
+                let from = usize::try_from(range.position).unwrap();
+                std::fs::read(&range.path).unwrap()
+                    [from..from + usize::try_from(range.length).unwrap()]
+                    .to_vec()
+            };
+            assert_eq!(crc32c::crc32c(&part), range.crc32c);
+            bytes.extend_from_slice(&part);
+        }
+        (bytes, reply)
+    }
+
+    pub async fn read_all(&mut self, log: &Log, from: i64, max_bytes: u32) -> Vec<u8> {
+        let (mut offset, mut all) = (from, Vec::new());
+        while offset < log.end() {
+            let (bytes, reply) = self.read(log.partition, offset, max_bytes, false).await;
+            assert_eq!(reply.outcome(), Outcome::Ranges, "{}", reply.detail);
+            assert!(reply.next_offset > offset && !bytes.is_empty());
+            all.extend_from_slice(&bytes);
+            offset = reply.next_offset;
+        }
+        all
+    }
+}
