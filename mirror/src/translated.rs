@@ -10,6 +10,7 @@
 
 mod committed;
 mod direction;
+mod error;
 mod groups;
 mod headers;
 mod options;

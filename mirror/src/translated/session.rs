@@ -5,14 +5,13 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
-use whimbrel_client::{Client, ClientError};
+use whimbrel_client::Client;
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
-use whimbrel_wire::{Record, RecordError};
+use whimbrel_wire::Record;
 
 use super::{
-    headers::HeaderRefused,
+    error::FlowError,
     options::FlowOptions,
     reader::{Reader, Reading},
     state::{At, Health, Shared},
@@ -22,57 +21,13 @@ use super::{
 };
 use crate::{
     codes,
-    offset_map::{NotRising, Run},
+    offset_map::{OffsetMap, Run},
 };
 
 /// Answers of readers that wait for the next transaction.
 const READINGS: usize = 16;
 /// Records of one transaction: what librdkafka's queue holds many times.
 const TRANSACTION_RECORDS: usize = 50_000;
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowError {
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error("{code}: {0}", code = codes::TRANSLATED_TARGET)]
-    Producer(#[from] KafkaError),
-    #[error("{code}: not all records of a transaction were acknowledged in time", code = codes::TRANSLATED_TARGET)]
-    Undelivered,
-    #[error(transparent)]
-    Header(#[from] HeaderRefused),
-    #[error("{code}: {topic} at offset {offset}: {reason}", code = codes::TRANSLATED_MAP)]
-    Map {
-        topic: String,
-        offset: i64,
-        reason: String,
-    },
-    #[error("{code}: {0}", code = codes::TRANSLATED_MAP)]
-    NotRising(#[from] NotRising),
-    #[error("unreadable records in the offset map: {0}")]
-    Records(#[from] RecordError),
-}
-
-impl FlowError {
-    /// Another mirror runs this flow: it would only be taken over in turns.
-    pub fn is_fenced(&self) -> bool {
-        let Self::Producer(error) = self else {
-            return false;
-        };
-        let code = match error {
-            KafkaError::Transaction(error) => Some(error.code()),
-            _ => error.rdkafka_error_code(),
-        };
-        matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-                    | RDKafkaErrorCode::Fenced
-            )
-        )
-    }
-}
 
 /// What a flow works with.
 #[derive(Clone, Debug)]
@@ -232,10 +187,7 @@ impl Session<'_> {
     }
 
     /// Writes the records and then what is now known of their offsets. Returns the new maps.
-    async fn write(
-        &self,
-        readings: &[Reading],
-    ) -> Result<BTreeMap<At, crate::offset_map::OffsetMap>, FlowError> {
+    async fn write(&self, readings: &[Reading]) -> Result<BTreeMap<At, OffsetMap>, FlowError> {
         let of = |reading: &'_ Reading| reading.records.len();
         let mut outgoing = Vec::with_capacity(readings.iter().map(of).sum());
         for reading in readings {
@@ -299,7 +251,7 @@ impl Session<'_> {
     }
 
     /// The transaction is committed: what it says is true now.
-    fn settle(&self, copied: BTreeMap<At, crate::offset_map::OffsetMap>, readings: &[Reading]) {
+    fn settle(&self, copied: BTreeMap<At, OffsetMap>, readings: &[Reading]) {
         let boot_ms = self.flow.clock.boot_ms();
         self.flow.shared.with(|state| {
             for (at, map) in copied {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use whimbrel_client::{Client, Fetch, Isolation, NewTopic, When};
 use whimbrel_runtime::Clock;
 
-use super::{committed::committed, session::FlowError, state::At};
+use super::{committed::committed, error::FlowError, state::At};
 use crate::offset_map::{CHUNK_RUNS, Chunk, Key, OffsetMap};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);

@@ -4,9 +4,9 @@ use uuid::Uuid;
 use whimbrel_client::{Client, Metadata, NewTopic, TopicMetadata};
 
 use super::{
+    error::FlowError,
     options::{FlowOptions, MAP_PREFIX},
     pattern::chosen,
-    session::FlowError,
 };
 
 /// Settings that decide what a topic keeps and takes; carried over when the counterpart is created.

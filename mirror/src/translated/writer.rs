@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use whimbrel_runtime::{Clock, Tasks};
 use whimbrel_wire::Record;
 
-use super::{headers, session::FlowError};
+use super::{error::FlowError, headers};
 
 /// Taking the transactional id over, which ends a predecessor's transaction.
 const INIT: Duration = Duration::from_secs(60);

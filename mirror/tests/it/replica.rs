@@ -27,11 +27,9 @@ fn at() -> TopicPartition {
 fn batch(base: i64, records: i64) -> Bytes {
     let mut builder = BatchBuilder::new(base).leader_epoch(1);
     for n in 0..records {
-        builder
-            .add(n, None, Some(&[b'x'; 1_000]), &[])
-            .expect("a record fits");
+        builder.add(n, None, Some(&[b'x'; 1_000]), &[]).unwrap();
     }
-    builder.finish().expect("a batch fits")
+    builder.finish().unwrap()
 }
 
 fn view(source: &HostPort, sink: &HostPort) -> View {
@@ -118,11 +116,11 @@ async fn source(mut stream: SourceServer, batches: Arc<Vec<Bytes>>, cut_after: u
 }
 
 fn base(batch: &Bytes) -> i64 {
-    BatchHeader::parse(batch).expect("a batch").base_offset
+    BatchHeader::parse(batch).unwrap().base_offset
 }
 
 fn end(batch: &Bytes) -> i64 {
-    BatchHeader::parse(batch).expect("a batch").next_offset()
+    BatchHeader::parse(batch).unwrap().next_offset()
 }
 
 type Log = Arc<Mutex<Vec<Bytes>>>;
@@ -184,8 +182,8 @@ async fn sink(mut stream: SinkServer, log: Log) {
 }
 
 async fn listen() -> (TcpListener, HostPort) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     (listener, HostPort::new("127.0.0.1", port))
 }
 
@@ -227,7 +225,7 @@ async fn batches_arrive_unchanged_and_once_although_the_source_keeps_cutting() {
             clock.sleep(Duration::from_millis(10)).await;
         }
     });
-    all.await.expect("everything arrives");
+    all.await.unwrap();
     assert_eq!(*log.lock(), *batches);
     let status = region.status();
     let partition = &status[&GroupName::default_group()][0];

@@ -185,6 +185,33 @@ fn flow(source: &Kafka, target: &Kafka) -> FlowOptions {
     options
 }
 
+/// Both sides hold the same records and the map is exact. Returns all values.
+async fn compare(source: &Client, target: &Client) -> Vec<String> {
+    let mut expected = Vec::new();
+    for topic in TOPICS {
+        let (there, here) = (contents(source, topic).await, contents(target, topic).await);
+        let strip = |all: &[(i64, crate::kafka::Content)]| {
+            all.iter().map(|(_, c)| c.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            strip(&here),
+            strip(&there),
+            "{topic}: same records, keys, headers and times, none twice"
+        );
+        let pairs: Vec<_> = there
+            .iter()
+            .map(|(o, _)| *o)
+            .zip(here.iter().map(|(o, _)| *o))
+            .collect();
+        assert_eq!(map(target, topic).await, pairs, "{topic}: the map is exact");
+        let texts = there
+            .iter()
+            .map(|(_, c)| String::from_utf8(c.1.clone().unwrap().to_vec()).unwrap());
+        expected.extend(texts);
+    }
+    expected
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_moves_over_and_back_and_misses_and_repeats_nothing() {
     let Some(libs) = libs() else {
@@ -240,35 +267,7 @@ async fn a_group_moves_over_and_back_and_misses_and_repeats_nothing() {
     .await;
     seen.extend(consume(&east.bootstrap, &clock, usize::MAX).await);
 
-    let mut expected = Vec::new();
-    for topic in TOPICS {
-        let (there, here) = (
-            contents(&source, topic).await,
-            contents(&target, topic).await,
-        );
-        let strip = |all: &[(i64, crate::kafka::Content)]| {
-            all.iter().map(|(_, c)| c.clone()).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            strip(&here),
-            strip(&there),
-            "{topic}: same records, keys, headers and times, none twice"
-        );
-        let pairs: Vec<_> = there
-            .iter()
-            .map(|(o, _)| *o)
-            .zip(here.iter().map(|(o, _)| *o))
-            .collect();
-        assert_eq!(
-            map(&target, topic).await,
-            pairs,
-            "{topic}: the map is exact"
-        );
-        let texts = there
-            .iter()
-            .map(|(_, c)| String::from_utf8(c.1.clone().unwrap().to_vec()).unwrap());
-        expected.extend(texts);
-    }
+    let mut expected = compare(&source, &target).await;
     assert!(expected.iter().any(|v| v.starts_with("committed-later")));
     seen.sort();
     expected.sort();

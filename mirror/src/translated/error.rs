@@ -1,0 +1,52 @@
+//! Why a session of a flow ended.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use whimbrel_client::ClientError;
+use whimbrel_wire::RecordError;
+
+use super::headers::HeaderRefused;
+use crate::{codes, offset_map::NotRising};
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{code}: {0}", code = codes::TRANSLATED_TARGET)]
+    Producer(#[from] KafkaError),
+    #[error("{code}: not all records of a transaction were acknowledged in time", code = codes::TRANSLATED_TARGET)]
+    Undelivered,
+    #[error(transparent)]
+    Header(#[from] HeaderRefused),
+    #[error("{code}: {topic} at offset {offset}: {reason}", code = codes::TRANSLATED_MAP)]
+    Map {
+        topic: String,
+        offset: i64,
+        reason: String,
+    },
+    #[error("{code}: {0}", code = codes::TRANSLATED_MAP)]
+    NotRising(#[from] NotRising),
+    #[error("unreadable records in the offset map: {0}")]
+    Records(#[from] RecordError),
+}
+
+impl FlowError {
+    /// Another mirror runs this flow: it would only be taken over in turns.
+    pub fn is_fenced(&self) -> bool {
+        let Self::Producer(error) = self else {
+            return false;
+        };
+        let code = match error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            _ => error.rdkafka_error_code(),
+        };
+        matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::ProducerFenced
+                    | RDKafkaErrorCode::InvalidProducerEpoch
+                    | RDKafkaErrorCode::Fenced
+            )
+        )
+    }
+}
