@@ -91,7 +91,7 @@ pub(crate) async fn begin(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Re
     if !OFFERED.contains(&key) || !header.is_supported() {
         return Err(Closed::NotOffered { api, version });
     }
-    metrics::counter!("whimbrel_requests_total", "api" => api).increment(1);
+    broker.meters.request(key);
     if key == ApiKey::Produce {
         return begin_produce(broker, &header, &mut input).await;
     }

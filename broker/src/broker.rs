@@ -7,14 +7,14 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use whimbrel_fleet::{GroupName, Incarnation, NodeId, RegionName};
 use whimbrel_log::Disk;
 use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
-    catalog::Catalog, cold::Cold, coordination::Coordination, flusher::Flusher, home::Home, options::Options, orphans::Orphans,
+    catalog::Catalog, cold::Cold, connection, coordination::Coordination, flusher::Flusher, home::Home, meters::Meters, options::Options, orphans::Orphans,
     producer_ids::ProducerIds, uploads::Uploads,
 };
 
@@ -41,6 +41,9 @@ pub struct Broker {
     homes: Mutex<BTreeMap<GroupName, Arc<Home>>>,
     /// Asks for a position report at once.
     pub report: Notify,
+    pub meters: Meters,
+    /// Room for requests that are being read or wait for their answers.
+    pub request_memory: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Broker {
@@ -80,6 +83,8 @@ impl Broker {
             applied: watch::Sender::new(0),
             homes: Mutex::default(),
             report: Notify::new(),
+            meters: Meters::new(options.region.as_str(), options.node_id),
+            request_memory: connection::memory(options.limits.request_memory.0),
             options,
             clock,
             tasks,

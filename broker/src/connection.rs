@@ -7,10 +7,12 @@
 mod read;
 mod write;
 
+pub use read::memory;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use futures::future::BoxFuture;
-use tokio::{net::TcpStream, sync::OwnedSemaphorePermit, sync::mpsc};
+use tokio::{net::TcpStream, sync::mpsc};
 use whimbrel_wire::{DecodeError, FrameError};
 
 use crate::{api, broker::Broker, group::ClientInfo};
@@ -63,7 +65,7 @@ pub type Answer = BoxFuture<'static, Result<Option<Vec<Bytes>>, Closed>>;
 struct Queued {
     answer: Answer,
     /// Bytes of the request that the answer still holds on to.
-    _held: Option<OwnedSemaphorePermit>,
+    _held: Option<read::Held>,
 }
 
 /// Who is connected.

@@ -94,8 +94,7 @@ impl Flusher {
             partition.listed.store(false, Ordering::Release);
         }
         let disk = Arc::clone(&self.disk);
-        let round = tasks.blocking(move || disk.sync()).await?;
-        metrics::counter!("whimbrel_disk_sync_rounds_total").absolute(round.rounds);
+        tasks.blocking(move || disk.sync()).await?;
         let mut waiting = Vec::new();
         for partition in listed {
             if partition.advance(&self.lease) == Advanced::AtCeiling {

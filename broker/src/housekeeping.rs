@@ -86,7 +86,7 @@ pub async fn free_local(broker: &Broker, partition: &Arc<Partition>) {
     let log = Arc::clone(&partition.log);
     match broker.tasks.blocking(move || log.free_local_before(upto)).await {
         Ok(freed) if freed.segments > 0 => {
-            metrics::counter!("whimbrel_local_freed_bytes_total").increment(freed.bytes);
+            broker.meters.local_freed_bytes.increment(freed.bytes);
             tracing::debug!(topic = partition.log.topic(), partition = partition.at.partition, ?freed, "local segments freed");
         }
         Ok(_) => {}

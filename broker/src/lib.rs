@@ -23,6 +23,7 @@ pub mod group;
 mod home;
 mod housekeeping;
 mod listener;
+mod meters;
 mod offsets_log;
 pub mod options;
 mod orphans;

@@ -68,7 +68,7 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
         };
         let limits = &broker.options.limits;
         let Some(place) = Place::take(&counts, peer.ip(), limits.connections, limits.connections_per_ip) else {
-            metrics::counter!("whimbrel_connections_refused_total").increment(1);
+            broker.meters.connections_refused.increment(1);
             continue;
         };
         let broker = Arc::clone(&broker);
@@ -80,12 +80,12 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
 }
 
 async fn serve(broker: &Arc<Broker>, stream: tokio::net::TcpStream, peer: SocketAddr) {
-    metrics::gauge!("whimbrel_connections").increment(1.0);
+    broker.meters.connections.increment(1.0);
     if let Err(closed) = connection::serve(broker, stream, peer).await {
-        metrics::counter!("whimbrel_connections_closed_total", "reason" => closed.reason()).increment(1);
+        broker.meters.closed(closed.reason());
         tracing::debug!(%peer, reason = %closed, "connection closed");
     }
-    metrics::gauge!("whimbrel_connections").decrement(1.0);
+    broker.meters.connections.decrement(1.0);
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub struct Options {
 pub struct Limits {
     /// Longest request: room for a produce request of thirty partitions with a full batch each.
     pub request_bytes: Size,
+    /// All requests of all connections together, above the 64 KiB that each connection may always hold.
+    pub request_memory: Size,
     /// Requests read ahead of their answers, per connection.
     pub pipeline: usize,
     /// Connections in all: each costs a few KiB and a descriptor.
@@ -70,6 +72,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             request_bytes: Size::mib(32),
+            request_memory: Size::mib(512),
             pipeline: 128,
             connections: 8_000,
             connections_per_ip: 4_000,

@@ -12,7 +12,7 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder, LeaseIdentity, Reg
 use whimbrel_runtime::{
     Clock, OnError, Tasks,
     admin::{Admin, AdminError},
-    random,
+    random, telemetry,
 };
 
 use crate::{
@@ -101,6 +101,8 @@ impl Service {
     /// Returns once the broker is registered and serves. Ends with `tasks`.
     pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
         check(&options)?;
+        // Counters made before the recorder is there would count for nobody.
+        telemetry::metrics();
         let listeners = Listeners {
             kafka: bind("listen", &options.listen).await?,
             replica: bind("replica-listen", &options.replica_listen).await?,

@@ -29,6 +29,17 @@ pub struct Frames {
     idle_time: Duration,
     clock: Clock,
     held: Arc<Semaphore>,
+    /// Shared by all connections.
+    memory: Arc<Semaphore>,
+    /// What the frame being read has taken of it so far.
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+/// What a request holds of the memory for requests, until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _own: OwnedSemaphorePermit,
+    _shared: Option<OwnedSemaphorePermit>,
 }
 
 impl Frames {
@@ -45,12 +56,14 @@ impl Frames {
             clock: broker.clock.clone(),
             // One longest request, and as much again of shorter ones behind it.
             held: Arc::new(Semaphore::new(kib(most) * 2)),
+            memory: Arc::clone(&broker.request_memory),
+            taken: None,
         }
     }
 
     /// The next frame without its length, and its share of the bytes that requests may hold. `None` at the
     /// end of the stream between two frames.
-    pub async fn next(&mut self) -> Result<Option<(Bytes, OwnedSemaphorePermit)>, Closed> {
+    pub async fn next(&mut self) -> Result<Option<(Bytes, Held)>, Closed> {
         let clock = self.clock.clone();
         if self.buffer.is_empty() {
             match clock.within(self.idle_time, self.fill(1)).await {
@@ -62,11 +75,11 @@ impl Frames {
         let request_time = self.request_time;
         let length = clock.within(request_time, self.frame()).await.ok_or(Closed::SlowRequest)??;
         let permits = u32::try_from(kib(length)).unwrap_or(u32::MAX);
-        let Ok(held) = Arc::clone(&self.held).acquire_many_owned(permits).await else { return Ok(None) };
+        let Ok(own) = Arc::clone(&self.held).acquire_many_owned(permits).await else { return Ok(None) };
         self.buffer.advance(LENGTH_LEN);
         let frame = self.buffer.split_to(length).freeze();
         self.proven = self.proven.max(length + LENGTH_LEN);
-        Ok(Some((frame, held)))
+        Ok(Some((frame, Held { _own: own, _shared: self.taken.take() })))
     }
 
     /// Reads until the first frame is in the buffer; its length.
@@ -79,11 +92,25 @@ impl Frames {
         Ok(length)
     }
 
+    /// Takes room from what all connections share; waits while it is used up, within the request's time.
+    async fn take(&mut self, room: usize) -> Result<(), Closed> {
+        let permits = u32::try_from(kib(room)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(|_| Closed::SlowRequest)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            None => self.taken = Some(more),
+        }
+        Ok(())
+    }
+
     /// Reads until `wanted` bytes are in the buffer.
     async fn fill(&mut self, wanted: usize) -> Result<(), Closed> {
         while self.buffer.len() < wanted {
             let have = self.buffer.len();
             let room = (wanted - have).min(have.max(self.proven)).max(STEP.min(self.proven));
+            if room > STEP {
+                self.take(room).await?;
+            }
             self.buffer.reserve(room);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(Closed::CutOff);
@@ -91,6 +118,12 @@ impl Frames {
         }
         Ok(())
     }
+}
+
+/// The memory for requests as permits.
+pub fn memory(bytes: u64) -> Arc<Semaphore> {
+    let permits = kib(usize::try_from(bytes).unwrap_or(usize::MAX)).min(Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(permits))
 }
 
 fn kib(bytes: usize) -> usize {

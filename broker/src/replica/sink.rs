@@ -151,7 +151,7 @@ impl Stream {
             let appended = partition.append_replica(frame.records.clone(), self.broker.clock.wall_ms()).ok_or(RefuseReason::Fenced)?;
             let appended = appended.map_err(|error| refusal(partition, &error))?;
             end = Some(appended.last_offset.saturating_add(1));
-            metrics::counter!("whimbrel_replica_received_bytes_total").increment(appended.bytes as u64);
+            self.broker.meters.replica_received_bytes.increment(appended.bytes as u64);
             self.broker.orphans.seen_again(frame.at, &frame.records);
         }
         partition.following.frame(&frame, self.broker.clock.boot_ns());

@@ -128,7 +128,7 @@ impl Stream {
                     if bytes > 0 {
                         idle = 0;
                         self.credit = self.credit.saturating_sub(bytes);
-                        metrics::counter!("whimbrel_replica_sent_bytes_total").increment(bytes);
+                        self.broker.meters.replica_sent_bytes.increment(bytes);
                     }
                     self.send(FromSource::Batches(*batches)).await?;
                 }
