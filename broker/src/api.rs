@@ -79,14 +79,23 @@ pub const OFFERED: &[ApiKey] = &[
 ];
 
 /// Decodes a request's frame and begins to handle it.
-pub(crate) async fn begin(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Result<Begun, Closed> {
+pub(crate) async fn begin(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    frame: Bytes,
+) -> Result<Begun, Closed> {
     let budget = Budget::for_frame(frame.len());
     let mut input = Decoder::new(frame, budget);
     let header = decode_request_header(&mut input)?;
     let (key, version) = (header.api_key, header.api_version);
     let api = key.name();
     if key == ApiKey::ApiVersions && !header.is_supported() {
-        return Ok(ready(encode_response_frame(header.correlation_id, key, 0, &api_versions::unsupported())));
+        return Ok(ready(encode_response_frame(
+            header.correlation_id,
+            key,
+            0,
+            &api_versions::unsupported(),
+        )));
     }
     if !OFFERED.contains(&key) || !header.is_supported() {
         return Err(Closed::NotOffered { api, version });
@@ -96,42 +105,85 @@ pub(crate) async fn begin(broker: &Arc<Broker>, peer: &Peer, frame: Bytes) -> Re
         return begin_produce(broker, &header, &mut input).await;
     }
     let answer = lazy(broker, peer, header, &mut input)?;
-    Ok(Begun { answer, holds_request: true })
+    Ok(Begun {
+        answer,
+        holds_request: true,
+    })
 }
 
 fn ready(chunks: Vec<Bytes>) -> Begun {
-    Begun { answer: Box::pin(std::future::ready(Ok(Some(chunks)))), holds_request: false }
+    Begun {
+        answer: Box::pin(std::future::ready(Ok(Some(chunks)))),
+        holds_request: false,
+    }
 }
 
 /// Bytes behind the message are passed over, as Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
 fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, Closed> {
-    M::decode(header.api_version, input).map_err(|source| Closed::Malformed { api: header.api_key.name(), version: header.api_version, source })
+    M::decode(header.api_version, input).map_err(|source| Closed::Malformed {
+        api: header.api_key.name(),
+        version: header.api_version,
+        source,
+    })
 }
 
-async fn begin_produce(broker: &Arc<Broker>, header: &RequestHeader, input: &mut Decoder) -> Result<Begun, Closed> {
+async fn begin_produce(
+    broker: &Arc<Broker>,
+    header: &RequestHeader,
+    input: &mut Decoder,
+) -> Result<Begun, Closed> {
     let request: messages::produce::Request = decode(header, input)?;
-    let (version, correlation_id, broker) = (header.api_version, header.correlation_id, Arc::clone(broker));
+    let (version, correlation_id, broker) = (
+        header.api_version,
+        header.correlation_id,
+        Arc::clone(broker),
+    );
     let pending = produce::append(&broker, request, version).await;
     let answer: Answer = Box::pin(async move {
         let acks = pending.acks;
         let response = pending.finish(&broker, version).await;
         if acks != 0 {
-            return Ok(Some(encode_response_frame(correlation_id, ApiKey::Produce, version, &response)));
+            return Ok(Some(encode_response_frame(
+                correlation_id,
+                ApiKey::Produce,
+                version,
+                &response,
+            )));
         }
         // Closing is the only way to tell (KIP-less, but what Kafka does).
-        if produce::has_errors(&response) { Err(Closed::Unacked) } else { Ok(None) }
+        if produce::has_errors(&response) {
+            Err(Closed::Unacked)
+        } else {
+            Ok(None)
+        }
     });
-    Ok(Begun { answer, holds_request: false })
+    Ok(Begun {
+        answer,
+        holds_request: false,
+    })
 }
 
 /// Requests that are handled when their turn comes.
-fn lazy(broker: &Arc<Broker>, peer: &Peer, header: RequestHeader, input: &mut Decoder) -> Result<Answer, Closed> {
-    let (version, correlation_id, key) = (header.api_version, header.correlation_id, header.api_key);
+fn lazy(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    header: RequestHeader,
+    input: &mut Decoder,
+) -> Result<Answer, Closed> {
+    let (version, correlation_id, key) =
+        (header.api_version, header.correlation_id, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
         ($request:ident => $response:expr) => {{
             let $request = decode(&header, input)?;
-            Box::pin(async move { Ok(Some(encode_response_frame(correlation_id, key, version, &$response))) })
+            Box::pin(async move {
+                Ok(Some(encode_response_frame(
+                    correlation_id,
+                    key,
+                    version,
+                    &$response,
+                )))
+            })
         }};
     }
     macro_rules! group {
@@ -146,18 +198,28 @@ fn lazy(broker: &Arc<Broker>, peer: &Peer, header: RequestHeader, input: &mut De
     }
     let answer: Answer = match key {
         ApiKey::Fetch => answer!(request => fetch::handle(&broker, request, version).await),
-        ApiKey::ListOffsets => answer!(request => list_offsets::handle(&broker, request, version).await),
+        ApiKey::ListOffsets => {
+            answer!(request => list_offsets::handle(&broker, request, version).await)
+        }
         ApiKey::Metadata => answer!(request => metadata::handle(&broker, request, version).await),
         ApiKey::CreateTopics => answer!(request => create_topics::handle(&broker, request).await),
         ApiKey::DeleteTopics => answer!(request => delete_topics::handle(&broker, request).await),
         ApiKey::DeleteRecords => answer!(request => delete_records::handle(&broker, request).await),
-        ApiKey::InitProducerId => answer!(request => init_producer_id::handle(&broker, request).await),
-        ApiKey::OffsetForLeaderEpoch => answer!(request => offset_for_leader_epoch::handle(&broker, request)),
+        ApiKey::InitProducerId => {
+            answer!(request => init_producer_id::handle(&broker, request).await)
+        }
+        ApiKey::OffsetForLeaderEpoch => {
+            answer!(request => offset_for_leader_epoch::handle(&broker, request))
+        }
         ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
         ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
-        ApiKey::CreatePartitions => answer!(request => create_partitions::handle(&broker, request).await),
+        ApiKey::CreatePartitions => {
+            answer!(request => create_partitions::handle(&broker, request).await)
+        }
         ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
-        ApiKey::FindCoordinator => group!(|c, request| find_coordinator::handle(c, &*broker, request, version).await),
+        ApiKey::FindCoordinator => {
+            group!(|c, request| find_coordinator::handle(c, &*broker, request, version).await)
+        }
         ApiKey::JoinGroup => {
             let client = peer.client(header.client_id.clone());
             group!(|c, request| join_group::handle(c, request, version, &client).await)

@@ -1,10 +1,6 @@
 //! What the parts of a broker share.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -14,8 +10,9 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
-    catalog::Catalog, cold::Cold, connection, coordination::Coordination, flusher::Flusher, home::Home, meters::Meters, options::Options, orphans::Orphans,
-    producer_ids::ProducerIds, uploads::Uploads,
+    catalog::Catalog, cold::Cold, connection, coordination::Coordination, flusher::Flusher,
+    home::Home, meters::Meters, options::Options, orphans::Orphans, producer_ids::ProducerIds,
+    uploads::Uploads,
 };
 
 pub struct Broker {
@@ -48,7 +45,10 @@ pub struct Broker {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("node", &self.node).field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("node", &self.node)
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,14 +67,28 @@ pub struct Parts {
 
 impl Broker {
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { options, fleet_id, incarnation, clock, tasks, controller, lease, disk } = parts;
+        let Parts {
+            options,
+            fleet_id,
+            incarnation,
+            clock,
+            tasks,
+            controller,
+            lease,
+            disk,
+        } = parts;
         Arc::new(Self {
             fleet_id,
             node: NodeId(options.node_id),
             region: options.region.clone(),
             incarnation,
             flusher: Flusher::new(Arc::clone(&disk), lease.clone()),
-            cold: Cold::new(options.tiering.as_ref(), options.data_dir.clone(), tasks.clone(), clock.clone()),
+            cold: Cold::new(
+                options.tiering.as_ref(),
+                options.data_dir.clone(),
+                tasks.clone(),
+                clock.clone(),
+            ),
             orphans: Orphans::load(&options.data_dir),
             uploads: Uploads::new(&options.data_dir),
             producer_ids: ProducerIds::default(),
@@ -111,11 +125,18 @@ impl Broker {
     /// Waits until this broker works from a view at least as new as `version`; gives up after `deadline`.
     pub async fn until_applied(&self, version: u64, deadline: Duration) {
         let mut applied = self.applied();
-        let _ = self.clock.within(deadline, applied.wait_for(|now| *now >= version)).await;
+        let _ = self
+            .clock
+            .within(deadline, applied.wait_for(|now| *now >= version))
+            .await;
     }
 
     pub fn home(&self, group: &GroupName) -> Arc<Home> {
         let mut homes = self.homes.lock();
-        Arc::clone(homes.entry(group.clone()).or_insert_with(|| Home::new(group.clone())))
+        Arc::clone(
+            homes
+                .entry(group.clone())
+                .or_insert_with(|| Home::new(group.clone())),
+        )
     }
 }

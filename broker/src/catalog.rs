@@ -16,7 +16,11 @@ pub struct Catalog {
 
 impl Catalog {
     pub fn new(view: Arc<View>, local: HashMap<TopicPartition, Arc<Partition>>) -> Self {
-        let names = view.topics.values().map(|t| (t.id, t.name.clone())).collect();
+        let names = view
+            .topics
+            .values()
+            .map(|t| (t.id, t.name.clone()))
+            .collect();
         Self { view, names, local }
     }
 

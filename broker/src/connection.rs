@@ -24,7 +24,11 @@ pub enum Closed {
     #[error("frame: {0}")]
     Frame(#[from] FrameError),
     #[error("{api} v{version}: {source}")]
-    Malformed { api: &'static str, version: i16, source: DecodeError },
+    Malformed {
+        api: &'static str,
+        version: i16,
+        source: DecodeError,
+    },
     #[error("{api} is not offered in version {version}")]
     NotOffered { api: &'static str, version: i16 },
     #[error("socket: {0}")]
@@ -76,12 +80,19 @@ pub struct Peer {
 
 impl Peer {
     pub fn client(&self, client_id: Option<String>) -> ClientInfo {
-        ClientInfo { client_id: client_id.unwrap_or_default(), host: format!("/{}", self.address.ip()) }
+        ClientInfo {
+            client_id: client_id.unwrap_or_default(),
+            host: format!("/{}", self.address.ip()),
+        }
     }
 }
 
 /// Serves until the peer leaves, misbehaves, or the process ends.
-pub async fn serve(broker: &Arc<Broker>, stream: TcpStream, address: SocketAddr) -> Result<(), Closed> {
+pub async fn serve(
+    broker: &Arc<Broker>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Result<(), Closed> {
     stream.set_nodelay(true)?;
     let (read_half, write_half) = stream.into_split();
     let (queue, queued) = mpsc::channel(broker.options.limits.pipeline);
@@ -98,13 +109,29 @@ pub async fn serve(broker: &Arc<Broker>, stream: TcpStream, address: SocketAddr)
     }
 }
 
-async fn read_requests(broker: &Arc<Broker>, peer: &Peer, stream: tokio::net::tcp::OwnedReadHalf, queue: mpsc::Sender<Queued>) -> Result<(), Closed> {
+async fn read_requests(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    stream: tokio::net::tcp::OwnedReadHalf,
+    queue: mpsc::Sender<Queued>,
+) -> Result<(), Closed> {
     let mut frames = read::Frames::new(stream, broker);
     while let Some((frame, held)) = frames.next().await? {
         let begun = api::begin(broker, peer, frame).await?;
         // Produce holds no bytes of its request once they are in the log.
-        let held = if begun.holds_request { Some(held) } else { None };
-        if queue.send(Queued { answer: begun.answer, _held: held }).await.is_err() {
+        let held = if begun.holds_request {
+            Some(held)
+        } else {
+            None
+        };
+        if queue
+            .send(Queued {
+                answer: begun.answer,
+                _held: held,
+            })
+            .await
+            .is_err()
+        {
             return Ok(());
         }
     }

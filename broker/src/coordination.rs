@@ -8,7 +8,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use whimbrel_fleet::{Clamp, FailoverGroup, GroupName, Move, RegionEpoch, naming::CONSUMER_OFFSETS};
+use whimbrel_fleet::{
+    Clamp, FailoverGroup, GroupName, Move, RegionEpoch, naming::CONSUMER_OFFSETS,
+};
 use whimbrel_runtime::Backoff;
 
 use crate::{
@@ -58,8 +60,16 @@ impl Coordination {
 
     /// The offsets partitions in `led` (with their leader epochs) are led from now on. After a lossy move
     /// they are clamped to it first, and the group's data partitions open only after that.
-    pub fn lead(&self, broker: &Arc<Broker>, group: &FailoverGroup, led: Vec<(i32, i32)>, lossy: Option<&Move>) {
-        let Some(coordinator) = self.coordinator.get() else { return };
+    pub fn lead(
+        &self,
+        broker: &Arc<Broker>,
+        group: &FailoverGroup,
+        led: Vec<(i32, i32)>,
+        lossy: Option<&Move>,
+    ) {
+        let Some(coordinator) = self.coordinator.get() else {
+            return;
+        };
         let limits = lossy.map(|m| Arc::new(limits(&broker.catalog(), m)));
         for &(partition, leader_epoch) in &led {
             coordinator.lead(partition, leader_epoch, limits.clone());
@@ -67,48 +77,91 @@ impl Coordination {
         let Some(lossy) = lossy.cloned() else { return };
         {
             let mut clamps = self.clamps.lock();
-            if clamps.get(&group.name).is_some_and(|(epoch, _)| *epoch >= group.epoch) {
+            if clamps
+                .get(&group.name)
+                .is_some_and(|(epoch, _)| *epoch >= group.epoch)
+            {
                 return;
             }
             clamps.insert(group.name.clone(), (group.epoch, false));
         }
         let (broker_, coordinator) = (Arc::clone(broker), Arc::clone(coordinator));
         let (group, shutdown) = (group.name.clone(), broker.tasks.shutdown());
-        broker.tasks.spawn_ok(format!("clamps {group}"), async move {
-            let _ = shutdown.unless(clamp(&broker_, &coordinator, &group, &lossy, led)).await;
-        });
+        broker
+            .tasks
+            .spawn_ok(format!("clamps {group}"), async move {
+                let _ = shutdown
+                    .unless(clamp(&broker_, &coordinator, &group, &lossy, led))
+                    .await;
+            });
     }
 }
 
-async fn clamp(broker: &Arc<Broker>, coordinator: &Coordinator, group: &GroupName, lossy: &Move, led: Vec<(i32, i32)>) {
+async fn clamp(
+    broker: &Arc<Broker>,
+    coordinator: &Coordinator,
+    group: &GroupName,
+    lossy: &Move,
+    led: Vec<(i32, i32)>,
+) {
     let mut clamps = Vec::new();
     for (partition, _) in led {
         // None: no longer led here, so its new leader does it.
-        clamps.extend(coordinator.clamped(partition).await.unwrap_or_default().into_iter().map(clamp_of));
+        clamps.extend(
+            coordinator
+                .clamped(partition)
+                .await
+                .unwrap_or_default()
+                .into_iter()
+                .map(clamp_of),
+        );
     }
-    broker.coordination.clamps.lock().insert(group.clone(), (lossy.epoch, true));
+    broker
+        .coordination
+        .clamps
+        .lock()
+        .insert(group.clone(), (lossy.epoch, true));
     let catalog = broker.catalog();
-    let moved = catalog.view.groups.get(group).is_some_and(|g| g.epoch == lossy.epoch && g.fence.is_none());
+    let moved = catalog
+        .view
+        .groups
+        .get(group)
+        .is_some_and(|g| g.epoch == lossy.epoch && g.fence.is_none());
     if moved {
-        catalog.partitions().filter(|p| p.home.group == *group).for_each(|p| p.open());
+        catalog
+            .partitions()
+            .filter(|p| p.home.group == *group)
+            .for_each(|p| p.open());
     }
     tracing::info!(%group, epoch = %lossy.epoch, clamped = clamps.len(), "group positions clamped; partitions open");
     let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    while let Err(error) = broker.controller.report_clamps(group, lossy.epoch, &clamps).await {
+    while let Err(error) = broker
+        .controller
+        .report_clamps(group, lossy.epoch, &clamps)
+        .await
+    {
         tracing::warn!(%group, %error, "clamps were not reported; trying again");
         broker.clock.sleep(pause.next()).await;
     }
 }
 
 fn clamp_of(clamped: Clamped) -> Clamp {
-    Clamp { consumer_group: clamped.group, topic: clamped.topic, partition: clamped.partition, from: clamped.from, to: clamped.to }
+    Clamp {
+        consumer_group: clamped.group,
+        topic: clamped.topic,
+        partition: clamped.partition,
+        from: clamped.from,
+        to: clamped.to,
+    }
 }
 
 fn limits(catalog: &Catalog, lossy: &Move) -> Limits {
     let mut positions = Vec::new();
     let mut offsets = Vec::new();
     for moved in &lossy.partitions {
-        let Some(topic) = catalog.topic_by_id(moved.at.topic_id) else { continue };
+        let Some(topic) = catalog.topic_by_id(moved.at.topic_id) else {
+            continue;
+        };
         if topic.name == CONSUMER_OFFSETS {
             offsets.push((moved.at.partition, moved.promotion.offset));
             continue;

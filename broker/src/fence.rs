@@ -15,7 +15,10 @@ pub fn obey(broker: &Broker) {
     for group in catalog.view.groups.values() {
         let of_group = catalog.partitions().filter(|p| p.home.group == group.name);
         if group.home != broker.region {
-            let sealed = group.fence.as_ref().is_some_and(|f| f.mode == MoveMode::Failover && f.to == broker.region);
+            let sealed = group
+                .fence
+                .as_ref()
+                .is_some_and(|f| f.mode == MoveMode::Failover && f.to == broker.region);
             of_group.for_each(|p| p.seal(sealed));
             continue;
         }
@@ -30,7 +33,9 @@ pub fn obey(broker: &Broker) {
                 }
             }
             None if broker.coordination.clamping(&group.name) => {}
-            None => of_group.filter(|p| p.leads().is_some_and(|t| !t.open)).for_each(|p| p.open()),
+            None => of_group
+                .filter(|p| p.leads().is_some_and(|t| !t.open))
+                .for_each(|p| p.open()),
         }
     }
 }
@@ -40,18 +45,33 @@ pub fn seals(broker: &Broker) -> Vec<Seal> {
     let catalog = broker.catalog();
     let sealed = |group: &FailoverGroup| {
         let fence = group.fence.as_ref()?;
-        let concerned = if group.home == broker.region { fence.mode != MoveMode::Failover } else { fence.mode == MoveMode::Failover && fence.to == broker.region };
-        let settled = catalog.partitions().filter(|p| p.home.group == group.name).all(|p| {
-            let sealed = p.is_sealed();
-            let offsets = p.log.offsets();
-            sealed && offsets.durable_end == offsets.log_end
-        });
-        (concerned && settled).then(|| Seal { group: group.name.clone(), epoch: fence.epoch })
+        let concerned = if group.home == broker.region {
+            fence.mode != MoveMode::Failover
+        } else {
+            fence.mode == MoveMode::Failover && fence.to == broker.region
+        };
+        let settled = catalog
+            .partitions()
+            .filter(|p| p.home.group == group.name)
+            .all(|p| {
+                let sealed = p.is_sealed();
+                let offsets = p.log.offsets();
+                sealed && offsets.durable_end == offsets.log_end
+            });
+        (concerned && settled).then(|| Seal {
+            group: group.name.clone(),
+            epoch: fence.epoch,
+        })
     };
     catalog.view.groups.values().filter_map(sealed).collect()
 }
 
 /// True while any group is fenced: positions are reported often then, so that a drain is seen to end.
 pub fn stands(broker: &Broker) -> bool {
-    broker.catalog().view.groups.values().any(|g| g.fence.is_some())
+    broker
+        .catalog()
+        .view
+        .groups
+        .values()
+        .any(|g| g.fence.is_some())
 }

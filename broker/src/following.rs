@@ -27,13 +27,25 @@ struct Last {
 
 impl Following {
     pub fn new(boot_ns: u64) -> Self {
-        Self { last: Mutex::new(Last { high_watermark: 0, log_end: 0, source_clock_ms: 0, next_append_time_ms: -1, boot_ns, confirmed: false }) }
+        Self {
+            last: Mutex::new(Last {
+                high_watermark: 0,
+                log_end: 0,
+                source_clock_ms: 0,
+                next_append_time_ms: -1,
+                boot_ns,
+                confirmed: false,
+            }),
+        }
     }
 
     /// Begins to follow: nothing is known of the source's progress, so lag counts from now.
     pub fn begin(&self, boot_ns: u64) {
         let mut last = self.last.lock();
-        *last = Last { high_watermark: last.high_watermark, ..Self::new(boot_ns).last.into_inner() };
+        *last = Last {
+            high_watermark: last.high_watermark,
+            ..Self::new(boot_ns).last.into_inner()
+        };
     }
 
     pub fn frame(&self, frame: &Batches, boot_ns: u64) {
@@ -71,7 +83,9 @@ impl Following {
         let silent_ms = boot_ns.saturating_sub(last.boot_ns) / 1_000_000;
         let missing_ms = match last.next_append_time_ms {
             ..0 => 0,
-            appended_ms => u64::try_from(last.source_clock_ms.saturating_sub(appended_ms)).unwrap_or(0),
+            appended_ms => {
+                u64::try_from(last.source_clock_ms.saturating_sub(appended_ms)).unwrap_or(0)
+            }
         };
         missing_ms.saturating_add(silent_ms)
     }

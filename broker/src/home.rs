@@ -17,7 +17,10 @@ pub struct Home {
 
 impl Home {
     pub fn new(group: GroupName) -> Arc<Self> {
-        Arc::new(Self { group, sum: Mutex::default() })
+        Arc::new(Self {
+            group,
+            sum: Mutex::default(),
+        })
     }
 
     /// Adds an append and returns the position it brings the group to.

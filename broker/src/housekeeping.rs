@@ -28,7 +28,9 @@ pub async fn run(broker: Arc<Broker>) {
         if round.is_multiple_of(CHECKPOINT_EVERY) {
             let now_ms = broker.clock.wall_ms();
             for partition in broker.catalog().partitions() {
-                partition.log.expire_producers(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
+                partition
+                    .log
+                    .expire_producers(now_ms.saturating_sub(PRODUCER_EXPIRY_MS));
             }
             let (disk, kept) = (Arc::clone(&broker.disk), Arc::clone(&broker));
             let written = broker.tasks.blocking(move || {
@@ -51,7 +53,11 @@ async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
     let offsets = partition.log.offsets();
     // What is in the bucket alone is the tiering daemon's to propose.
     let all_local = offsets.local_log_start == offsets.log_start;
-    if let Some(start) = partition.log.retention_start(now_ms).filter(|_| all_local && partition.leads().is_some()) {
+    if let Some(start) = partition
+        .log
+        .retention_start(now_ms)
+        .filter(|_| all_local && partition.leads().is_some())
+    {
         let start = start.min(partition.high_watermark());
         let _ = move_log_start(broker, partition, start).await;
     }
@@ -60,9 +66,12 @@ async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
 
 /// Closes an active segment older than `segment.ms`.
 async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
-    let Some(active) = partition.log.segments().pop() else { return };
+    let Some(active) = partition.log.segments().pop() else {
+        return;
+    };
     let begun_ms = partition.log.append_time_of(active.base_offset);
-    let old = begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= partition.log.config().segment_ms);
+    let old =
+        begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= partition.log.config().segment_ms);
     if active.closed || active.end_offset == active.base_offset || !old {
         return;
     }
@@ -78,33 +87,60 @@ pub async fn free_local(broker: &Broker, partition: &Arc<Partition>) {
     if partition.log.topic().starts_with("__") {
         return;
     }
-    let Some(wanted) = partition.log.local_retention_start(broker.clock.wall_ms()) else { return };
-    let upto = wanted.min(partition.tiered_end()).min(partition.stream_end());
+    let Some(wanted) = partition.log.local_retention_start(broker.clock.wall_ms()) else {
+        return;
+    };
+    let upto = wanted
+        .min(partition.tiered_end())
+        .min(partition.stream_end());
     if upto <= partition.log.offsets().local_log_start {
         return;
     }
     let log = Arc::clone(&partition.log);
-    match broker.tasks.blocking(move || log.free_local_before(upto)).await {
+    match broker
+        .tasks
+        .blocking(move || log.free_local_before(upto))
+        .await
+    {
         Ok(freed) if freed.segments > 0 => {
             broker.meters.local_freed_bytes.increment(freed.bytes);
-            tracing::debug!(topic = partition.log.topic(), partition = partition.at.partition, ?freed, "local segments freed");
+            tracing::debug!(
+                topic = partition.log.topic(),
+                partition = partition.at.partition,
+                ?freed,
+                "local segments freed"
+            );
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "local segments were not freed"),
+        Err(error) => {
+            tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "local segments were not freed")
+        }
     }
 }
 
 /// Moves the log start of a led partition; what it is then. `None` when it is not this broker's to move.
-pub async fn move_log_start(broker: &Broker, partition: &Arc<Partition>, offset: i64) -> Option<i64> {
-    partition.leads().filter(|terms| terms.held(&broker.lease, &partition.home))?;
+pub async fn move_log_start(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+    offset: i64,
+) -> Option<i64> {
+    partition
+        .leads()
+        .filter(|terms| terms.held(&broker.lease, &partition.home))?;
     let now = partition.log.offsets().log_start;
     if offset <= now {
         return Some(now);
     }
     let log = Arc::clone(&partition.log);
-    match broker.tasks.blocking(move || log.set_log_start(offset)).await {
+    match broker
+        .tasks
+        .blocking(move || log.set_log_start(offset))
+        .await
+    {
         Ok(_) => partition.waiters.wake(),
-        Err(error) => tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "the log start was not moved"),
+        Err(error) => {
+            tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "the log start was not moved")
+        }
     }
     broker.flusher.advance(partition);
     Some(partition.log.offsets().log_start)

@@ -27,7 +27,12 @@ struct Place {
 }
 
 impl Place {
-    fn take(counts: &Arc<Mutex<Counts>>, ip: IpAddr, most: usize, most_per_ip: usize) -> Option<Self> {
+    fn take(
+        counts: &Arc<Mutex<Counts>>,
+        ip: IpAddr,
+        most: usize,
+        most_per_ip: usize,
+    ) -> Option<Self> {
         let mut now = counts.lock();
         let of_ip = now.by_ip.get(&ip).copied().unwrap_or(0);
         if now.all >= most || of_ip >= most_per_ip {
@@ -35,7 +40,10 @@ impl Place {
         }
         now.all += 1;
         now.by_ip.insert(ip, of_ip + 1);
-        Some(Self { counts: Arc::clone(counts), ip })
+        Some(Self {
+            counts: Arc::clone(counts),
+            ip,
+        })
     }
 }
 
@@ -67,7 +75,12 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
             }
         };
         let limits = &broker.options.limits;
-        let Some(place) = Place::take(&counts, peer.ip(), limits.connections, limits.connections_per_ip) else {
+        let Some(place) = Place::take(
+            &counts,
+            peer.ip(),
+            limits.connections,
+            limits.connections_per_ip,
+        ) else {
             broker.meters.connections_refused.increment(1);
             continue;
         };
@@ -99,7 +112,10 @@ mod tests {
         let first = Place::take(&counts, a, 2, 1).unwrap();
         assert!(Place::take(&counts, a, 2, 1).is_none(), "per address");
         let second = Place::take(&counts, b, 2, 1).unwrap();
-        assert!(Place::take(&counts, IpAddr::from([127, 0, 0, 3]), 2, 1).is_none(), "in all");
+        assert!(
+            Place::take(&counts, IpAddr::from([127, 0, 0, 3]), 2, 1).is_none(),
+            "in all"
+        );
         drop((first, second));
         assert!(Place::take(&counts, a, 2, 1).is_some());
         assert!(counts.lock().by_ip.is_empty());

@@ -10,7 +10,11 @@ use crate::api::OFFERED;
 
 /// What every metric of this process carries.
 pub fn labels(region: &str, node: i32) -> Vec<Label> {
-    vec![Label::new("region", region.to_owned()), Label::new("node", node.to_string()), Label::new("role", "broker")]
+    vec![
+        Label::new("region", region.to_owned()),
+        Label::new("node", node.to_string()),
+        Label::new("role", "broker"),
+    ]
 }
 
 pub struct Meters {

@@ -28,9 +28,15 @@ const OFFSETS_PARTITIONS: i32 = 50;
 pub struct Seam(pub Weak<Broker>);
 
 impl Seam {
-    fn partition(&self, partition: i32) -> Option<(std::sync::Arc<Broker>, std::sync::Arc<Partition>)> {
+    fn partition(
+        &self,
+        partition: i32,
+    ) -> Option<(std::sync::Arc<Broker>, std::sync::Arc<Partition>)> {
         let broker = self.0.upgrade()?;
-        let local = broker.catalog().local_of(CONSUMER_OFFSETS, partition).cloned()?;
+        let local = broker
+            .catalog()
+            .local_of(CONSUMER_OFFSETS, partition)
+            .cloned()?;
         Some((broker, local))
     }
 }
@@ -38,41 +44,69 @@ impl Seam {
 #[async_trait]
 impl OffsetsLog for Seam {
     async fn append(&self, partition: i32, batch: Bytes) -> Result<i64, ErrorCode> {
-        let (broker, partition) = self.partition(partition).ok_or(ErrorCode::NOT_COORDINATOR)?;
-        let writable = broker.clock.within(broker.options.limits.park_time.0, partition.writable(&broker.lease)).await;
+        let (broker, partition) = self
+            .partition(partition)
+            .ok_or(ErrorCode::NOT_COORDINATOR)?;
+        let writable = broker
+            .clock
+            .within(
+                broker.options.limits.park_time.0,
+                partition.writable(&broker.lease),
+            )
+            .await;
         writable.unwrap_or(Err(ErrorCode::NOT_COORDINATOR))?;
         let mut in_flight = partition.append(&broker.lease, batch, broker.clock.wall_ms())?;
         broker.flusher.list(&partition);
-        let acked = broker.clock.within(COMMIT_TIMEOUT, in_flight.acknowledged(&partition, &broker.lease)).await;
+        let acked = broker
+            .clock
+            .within(
+                COMMIT_TIMEOUT,
+                in_flight.acknowledged(&partition, &broker.lease),
+            )
+            .await;
         match acked.unwrap_or(ErrorCode::REQUEST_TIMED_OUT) {
             ErrorCode::NONE => Ok(in_flight.appended.base_offset),
             error => Err(error),
         }
     }
 
-    async fn read(&self, partition: i32, from: i64, max_bytes: usize) -> Result<(Bytes, i64), ErrorCode> {
-        let (_, partition) = self.partition(partition).ok_or(ErrorCode::NOT_COORDINATOR)?;
+    async fn read(
+        &self,
+        partition: i32,
+        from: i64,
+        max_bytes: usize,
+    ) -> Result<(Bytes, i64), ErrorCode> {
+        let (_, partition) = self
+            .partition(partition)
+            .ok_or(ErrorCode::NOT_COORDINATOR)?;
         let offsets = partition.log.offsets();
         let from = from.max(offsets.log_start);
         if from >= offsets.durable_end {
             return Ok((Bytes::new(), from));
         }
-        let slice = partition.log.read(from, max_bytes, true, offsets.durable_end).map_err(|e| e.error_code())?;
+        let slice = partition
+            .log
+            .read(from, max_bytes, true, offsets.durable_end)
+            .map_err(|e| e.error_code())?;
         Ok((slice.records, slice.next_offset))
     }
 
     fn start(&self, partition: i32) -> i64 {
-        self.partition(partition).map_or(0, |(_, p)| p.log.offsets().log_start)
+        self.partition(partition)
+            .map_or(0, |(_, p)| p.log.offsets().log_start)
     }
 
     fn end(&self, partition: i32) -> i64 {
-        self.partition(partition).map_or(0, |(_, p)| p.log.offsets().log_end)
+        self.partition(partition)
+            .map_or(0, |(_, p)| p.log.offsets().log_end)
     }
 
     fn led(&self, partition: i32) -> Option<i32> {
         let (broker, partition) = self.partition(partition)?;
         let terms = partition.leads()?;
-        terms.held(&broker.lease, &partition.home).then_some(terms.leader_epoch)
+        terms
+            .held(&broker.lease, &partition.home)
+            .then_some(terms.leader_epoch)
     }
 }
 
@@ -95,7 +129,12 @@ impl Directory for Broker {
     async fn offsets_leader(&self, partition: i32) -> Result<Endpoint, ErrorCode> {
         if self.catalog().topic(CONSUMER_OFFSETS).is_none() {
             let topic = NewTopic {
-                configs: [("cleanup.policy", "compact"), ("segment.bytes", "104857600")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+                configs: [
+                    ("cleanup.policy", "compact"),
+                    ("segment.bytes", "104857600"),
+                ]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .into(),
                 internal: true,
                 ..NewTopic::new(CONSUMER_OFFSETS, OFFSETS_PARTITIONS)
             };
@@ -106,8 +145,16 @@ impl Directory for Broker {
             }
         }
         let catalog = self.catalog();
-        let topic = catalog.topic(CONSUMER_OFFSETS).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        let (node, _) = catalog.leader(topic, partition).ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-        Ok(Endpoint { node_id: node.id.0, host: node.kafka.host.clone(), port: i32::from(node.kafka.port) })
+        let topic = catalog
+            .topic(CONSUMER_OFFSETS)
+            .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        let (node, _) = catalog
+            .leader(topic, partition)
+            .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+        Ok(Endpoint {
+            node_id: node.id.0,
+            host: node.kafka.host.clone(),
+            port: i32::from(node.kafka.port),
+        })
     }
 }

@@ -51,7 +51,8 @@ impl Batch {
     fn overlap(&self, header: &BatchHeader) -> i32 {
         let first = self.base_sequence.max(header.base_sequence);
         let last = |base: i32, records: i32| base.saturating_add(records);
-        let end = last(self.base_sequence, self.records).min(last(header.base_sequence, header.records_count));
+        let end = last(self.base_sequence, self.records)
+            .min(last(header.base_sequence, header.records_count));
         end.saturating_sub(first).max(0)
     }
 }
@@ -77,10 +78,19 @@ impl Tail {
     /// Notes which of its records lie in a batch of the new lineage; true when some do.
     fn find(&mut self, header: &BatchHeader) -> bool {
         let producer = (header.producer_id, header.producer_epoch);
-        let before = |b: &Batch| b.producer() < producer || (b.producer() == producer && b.base_sequence.saturating_add(b.records) <= header.base_sequence);
+        let before = |b: &Batch| {
+            b.producer() < producer
+                || (b.producer() == producer
+                    && b.base_sequence.saturating_add(b.records) <= header.base_sequence)
+        };
         let first = self.batches.partition_point(before);
         let mut any = false;
-        for batch in self.batches.iter_mut().skip(first).take_while(|b| b.producer() == producer) {
+        for batch in self
+            .batches
+            .iter_mut()
+            .skip(first)
+            .take_while(|b| b.producer() == producer)
+        {
             let overlap = batch.overlap(header);
             if overlap == 0 {
                 break;
@@ -97,7 +107,9 @@ impl Tail {
             let found = u64::try_from(batch.found).unwrap_or(0);
             also_in_new += found;
             if batch.base_offset < self.high_watermark {
-                acked_and_lost += u64::try_from(batch.records).unwrap_or(0).saturating_sub(found);
+                acked_and_lost += u64::try_from(batch.records)
+                    .unwrap_or(0)
+                    .saturating_sub(found);
             }
         }
         OrphanReport {
@@ -109,7 +121,10 @@ impl Tail {
             bytes: self.bytes,
             also_in_new,
             acked_and_lost,
-            unknown: self.records.saturating_sub(also_in_new).saturating_sub(acked_and_lost),
+            unknown: self
+                .records
+                .saturating_sub(also_in_new)
+                .saturating_sub(acked_and_lost),
             object: self.object.clone(),
         }
     }
@@ -129,12 +144,22 @@ impl Orphans {
         let path = data_dir.join(FILE);
         let mut tails = HashMap::<_, Vec<_>>::new();
         match std::fs::read(&path).map(|text| serde_json::from_slice::<Vec<Tail>>(&text)) {
-            Ok(Ok(found)) => found.into_iter().for_each(|tail| tails.entry(tail.at).or_default().push(tail)),
-            Ok(Err(error)) => tracing::error!(path = %path.display(), %error, "the list of orphans cannot be read"),
+            Ok(Ok(found)) => found
+                .into_iter()
+                .for_each(|tail| tails.entry(tail.at).or_default().push(tail)),
+            Ok(Err(error)) => {
+                tracing::error!(path = %path.display(), %error, "the list of orphans cannot be read")
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(path = %path.display(), %error, "the list of orphans cannot be read"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the list of orphans cannot be read")
+            }
         }
-        Self { path, changed: AtomicBool::new(false), tails: Mutex::new(tails) }
+        Self {
+            path,
+            changed: AtomicBool::new(false),
+            tails: Mutex::new(tails),
+        }
     }
 
     /// A tail was saved. One that was saved before and not yet cut is replaced.
@@ -142,9 +167,12 @@ impl Orphans {
         {
             let mut tails = self.tails.lock();
             let of_partition = tails.entry(tail.at).or_default();
-            of_partition.retain(|t| t.from_offset != tail.from_offset || t.region_epoch != tail.region_epoch);
+            of_partition.retain(|t| {
+                t.from_offset != tail.from_offset || t.region_epoch != tail.region_epoch
+            });
             // In the order in which they are looked up.
-            tail.batches.sort_unstable_by_key(|b| (b.producer(), b.base_sequence));
+            tail.batches
+                .sort_unstable_by_key(|b| (b.producer(), b.base_sequence));
             of_partition.push(tail);
         }
         self.store();
@@ -153,8 +181,14 @@ impl Orphans {
     /// Batches of the new lineage came in: looks for records of the tails among them.
     pub fn seen_again(&self, at: TopicPartition, records: &Bytes) {
         let mut tails = self.tails.lock();
-        let Some(of_partition) = tails.get_mut(&at) else { return };
-        for header in Batches::new(records.clone()).flatten().map(|b| b.header).filter(BatchHeader::is_idempotent) {
+        let Some(of_partition) = tails.get_mut(&at) else {
+            return;
+        };
+        for header in Batches::new(records.clone())
+            .flatten()
+            .map(|b| b.header)
+            .filter(BatchHeader::is_idempotent)
+        {
             for tail in of_partition.iter_mut() {
                 let found = tail.find(&header);
                 self.changed.fetch_or(found, Ordering::Relaxed);
@@ -163,7 +197,13 @@ impl Orphans {
     }
 
     pub fn reports(&self) -> Vec<OrphanReport> {
-        let mut reports: Vec<_> = self.tails.lock().values().flatten().map(Tail::report).collect();
+        let mut reports: Vec<_> = self
+            .tails
+            .lock()
+            .values()
+            .flatten()
+            .map(Tail::report)
+            .collect();
         reports.sort_by_key(|r| (r.at, r.from_offset));
         reports
     }
@@ -192,7 +232,9 @@ impl Orphans {
         serde_json::to_writer(std::io::BufWriter::new(&file), all)?;
         file.sync_all()?;
         std::fs::rename(&next, &self.path)?;
-        self.path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
+        self.path
+            .parent()
+            .map_or(Ok(()), |dir| std::fs::File::open(dir)?.sync_all())
     }
 }
 
@@ -214,7 +256,14 @@ mod tests {
     }
 
     fn tail(batches: &[Bytes]) -> Tail {
-        let headers: Vec<_> = batches.iter().enumerate().map(|(n, b)| BatchHeader { base_offset: n as i64 * 10, ..BatchHeader::parse(b).unwrap() }).collect();
+        let headers: Vec<_> = batches
+            .iter()
+            .enumerate()
+            .map(|(n, b)| BatchHeader {
+                base_offset: n as i64 * 10,
+                ..BatchHeader::parse(b).unwrap()
+            })
+            .collect();
         Tail {
             topic: "t".into(),
             at: TopicPartition::new(uuid::Uuid::nil(), 0),
@@ -243,7 +292,10 @@ mod tests {
         orphans.store_changed();
         for reports in [orphans.reports(), Orphans::load(dir.path()).reports()] {
             let r = &reports[0];
-            assert_eq!((r.records, r.also_in_new, r.acked_and_lost, r.unknown), (30, 10, 5, 15));
+            assert_eq!(
+                (r.records, r.also_in_new, r.acked_and_lost, r.unknown),
+                (30, 10, 5, 15)
+            );
         }
     }
 }

@@ -80,7 +80,10 @@ impl Partition {
     pub fn new(log: Arc<Log>, home: Arc<Home>, boot_ns: u64) -> Arc<Self> {
         let offsets = log.offsets();
         // What the checkpoint says; at least the log start, at most what is there.
-        let high_watermark = log.high_watermark().clamp(offsets.log_start, offsets.durable_end.max(offsets.log_start));
+        let high_watermark = log.high_watermark().clamp(
+            offsets.log_start,
+            offsets.durable_end.max(offsets.log_start),
+        );
         Arc::new(Self {
             at: TopicPartition::new(log.topic_id(), log.partition()),
             home,
@@ -117,7 +120,9 @@ impl Partition {
     /// Kafka's last stable offset: consumers at read_committed see what is below.
     pub fn last_stable_offset(&self) -> i64 {
         let high_watermark = self.high_watermark();
-        self.log.first_unstable_offset().map_or(high_watermark, |unstable| unstable.min(high_watermark))
+        self.log
+            .first_unstable_offset()
+            .map_or(high_watermark, |unstable| unstable.min(high_watermark))
     }
 
     pub fn tiered_end(&self) -> i64 {
@@ -145,7 +150,11 @@ impl Partition {
         let (stream_end, high_watermark) = match state.role {
             Role::Leader(_) => {
                 let covered = state.cover(lease, &self.home.group, offsets.durable_end, before.1);
-                let held = state.sync_set.iter().map(|region| state.remote.get(region).copied().unwrap_or(0)).min();
+                let held = state
+                    .sync_set
+                    .iter()
+                    .map(|region| state.remote.get(region).copied().unwrap_or(0))
+                    .min();
                 (covered, held.map_or(covered, |held| held.min(covered)))
             }
             Role::Follower { .. } => {
@@ -155,43 +164,77 @@ impl Partition {
             Role::None => before,
         };
         let high_watermark = high_watermark.max(before.0).max(offsets.log_start);
-        self.stream_end.store(stream_end.max(before.1), Ordering::Release);
+        self.stream_end
+            .store(stream_end.max(before.1), Ordering::Release);
         if high_watermark != before.0 {
             self.high_watermark.store(high_watermark, Ordering::Release);
             self.log.set_high_watermark(high_watermark);
         }
-        while state.acks.front().is_some_and(|(end, _)| *end <= high_watermark) {
+        while state
+            .acks
+            .front()
+            .is_some_and(|(end, _)| *end <= high_watermark)
+        {
             if let Some((_, ack)) = state.acks.pop_front() {
                 // The request may have timed out meanwhile.
                 let _ = ack.send(ErrorCode::NONE);
             }
         }
-        let waits = state.uncovered.front().is_some_and(|(end, _)| *end <= offsets.durable_end);
+        let waits = state
+            .uncovered
+            .front()
+            .is_some_and(|(end, _)| *end <= offsets.durable_end);
         drop(state);
         if (high_watermark, stream_end) != before {
             self.waiters.wake();
         }
-        if waits { Advanced::AtCeiling } else { Advanced::Clear }
+        if waits {
+            Advanced::AtCeiling
+        } else {
+            Advanced::Clear
+        }
     }
 
     /// Log end and bytes as they count in the group's position.
     pub fn position(&self) -> Position {
-        Position { records: u64::try_from(self.log.offsets().log_end).unwrap_or(0), bytes: self.log.bytes_appended() }
+        Position {
+            records: u64::try_from(self.log.offsets().log_end).unwrap_or(0),
+            bytes: self.log.bytes_appended(),
+        }
     }
 }
 
 impl State {
     /// Takes off what is fsynced and covered, and says how far that reaches.
-    fn cover(&mut self, lease: &LeaseHolder, group: &whimbrel_fleet::GroupName, durable_end: i64, reached: i64) -> i64 {
-        let durable = self.uncovered.partition_point(|(end, _)| *end <= durable_end);
-        let covered = match durable.checked_sub(1).and_then(|last| self.uncovered.get(last)) {
+    fn cover(
+        &mut self,
+        lease: &LeaseHolder,
+        group: &whimbrel_fleet::GroupName,
+        durable_end: i64,
+        reached: i64,
+    ) -> i64 {
+        let durable = self
+            .uncovered
+            .partition_point(|(end, _)| *end <= durable_end);
+        let covered = match durable
+            .checked_sub(1)
+            .and_then(|last| self.uncovered.get(last))
+        {
             None => 0,
             Some(_) if self.draining => durable,
             // Positions rise: when the last is covered, all are.
             Some((_, position)) if lease.covers(group, *position) => durable,
-            Some(_) => self.uncovered.iter().take(durable).take_while(|(_, position)| lease.covers(group, *position)).count(),
+            Some(_) => self
+                .uncovered
+                .iter()
+                .take(durable)
+                .take_while(|(_, position)| lease.covers(group, *position))
+                .count(),
         };
-        self.uncovered.drain(..covered).next_back().map_or(reached, |(end, _)| end.max(reached))
+        self.uncovered
+            .drain(..covered)
+            .next_back()
+            .map_or(reached, |(end, _)| end.max(reached))
     }
 
     fn fail_acks(&mut self, error: ErrorCode) {

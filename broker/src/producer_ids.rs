@@ -11,7 +11,11 @@ pub struct ProducerIds {
 }
 
 impl ProducerIds {
-    pub async fn next(&self, controller: &ControllerClient, node: NodeId) -> Result<i64, ControlError> {
+    pub async fn next(
+        &self,
+        controller: &ControllerClient,
+        node: NodeId,
+    ) -> Result<i64, ControlError> {
         let mut block = self.block.lock().await;
         let mut current = match block.take() {
             Some(block) if block.len > 0 => block,

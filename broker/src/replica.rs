@@ -42,7 +42,11 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
 }
 
 async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), StreamError> {
-    let accepted = broker.clock.within(HELLO, accept(stream, &broker.fleet_id)).await.ok_or(StreamError::Closed)??;
+    let accepted = broker
+        .clock
+        .within(HELLO, accept(stream, &broker.fleet_id))
+        .await
+        .ok_or(StreamError::Closed)??;
     match accepted {
         Accepted::Source(hello, server) => source::serve(broker, &hello, server).await,
         Accepted::Sink(hello, server) => sink::serve(broker, &hello, server).await,
@@ -50,7 +54,11 @@ async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), StreamErro
 }
 
 /// Reads on while the other half works, so that two peers that both send never wait for each other.
-fn read_ahead<T: Send + 'static>(broker: &Broker, name: &str, mut rx: Box<dyn FrameRx<T>>) -> tokio::sync::mpsc::Receiver<Result<T, StreamError>> {
+fn read_ahead<T: Send + 'static>(
+    broker: &Broker,
+    name: &str,
+    mut rx: Box<dyn FrameRx<T>>,
+) -> tokio::sync::mpsc::Receiver<Result<T, StreamError>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
     let shutdown = broker.tasks.shutdown();
     broker.tasks.spawn_ok(name, async move {

@@ -19,7 +19,10 @@ pub async fn run(broker: Arc<Broker>) {
         let report = report(&broker);
         // Lag in time is news every time, even when nothing moved.
         if last.as_ref() != Some(&report) || !report.behind_ms.is_empty() {
-            match shutdown.unless(broker.controller.report_positions(report.clone())).await {
+            match shutdown
+                .unless(broker.controller.report_positions(report.clone()))
+                .await
+            {
                 Some(Ok(true)) => last = Some(report),
                 Some(Ok(false)) | None => last = None,
                 Some(Err(error)) => {
@@ -28,7 +31,11 @@ pub async fn run(broker: Arc<Broker>) {
                 }
             }
         }
-        let pause = if fence::stands(&broker) { FENCED_PERIOD } else { PERIOD };
+        let pause = if fence::stands(&broker) {
+            FENCED_PERIOD
+        } else {
+            PERIOD
+        };
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
@@ -53,13 +60,24 @@ fn report(broker: &Broker) -> PositionReport {
 fn position(partition: &Partition) -> PartitionPosition {
     let durable_end = partition.log.offsets().durable_end;
     let bytes = partition.log.durable_bytes();
-    PartitionPosition { at: partition.at, end_offset: durable_end, last_epoch: lineage(partition, durable_end).last_epoch(), bytes }
+    PartitionPosition {
+        at: partition.at,
+        end_offset: durable_end,
+        last_epoch: lineage(partition, durable_end).last_epoch(),
+        bytes,
+    }
 }
 
 /// The log's lineage up to `end_offset`.
 pub fn lineage(partition: &Partition, end_offset: i64) -> Lineage {
     let epochs = partition.log.lineage();
-    let epochs = epochs.into_iter().map(|e| whimbrel_fleet::EpochStart { epoch: e.epoch, start_offset: e.start_offset }).collect();
+    let epochs = epochs
+        .into_iter()
+        .map(|e| whimbrel_fleet::EpochStart {
+            epoch: e.epoch,
+            start_offset: e.start_offset,
+        })
+        .collect();
     Lineage { epochs, end_offset }
 }
 
@@ -68,7 +86,10 @@ pub fn behind_ms(broker: &Broker) -> impl Iterator<Item = (GroupName, u64)> {
     let catalog = broker.catalog();
     let now_ns = broker.clock.boot_ns();
     let mut slowest = std::collections::BTreeMap::<GroupName, u64>::new();
-    for partition in catalog.partitions().filter(|p| matches!(p.role(), Role::Follower { .. })) {
+    for partition in catalog
+        .partitions()
+        .filter(|p| matches!(p.role(), Role::Follower { .. }))
+    {
         let behind_ms = slowest.entry(partition.home.group.clone()).or_default();
         *behind_ms = (*behind_ms).max(partition.following.behind_ms(now_ns));
     }

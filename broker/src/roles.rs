@@ -23,8 +23,10 @@ use crate::{
 
 pub async fn run(broker: Arc<Broker>, logs: Vec<Arc<Log>>) {
     let (shutdown, mut view) = (broker.tasks.shutdown(), broker.controller.view());
-    let mut found: BTreeMap<TopicPartition, Arc<Log>> =
-        logs.into_iter().map(|log| (TopicPartition::new(log.topic_id(), log.partition()), log)).collect();
+    let mut found: BTreeMap<TopicPartition, Arc<Log>> = logs
+        .into_iter()
+        .map(|log| (TopicPartition::new(log.topic_id(), log.partition()), log))
+        .collect();
     loop {
         let now = Arc::clone(&view.borrow_and_update());
         if now.version > 0 {
@@ -37,7 +39,11 @@ pub async fn run(broker: Arc<Broker>, logs: Vec<Arc<Log>>) {
     }
 }
 
-async fn apply(broker: &Arc<Broker>, view: Arc<View>, found: &mut BTreeMap<TopicPartition, Arc<Log>>) {
+async fn apply(
+    broker: &Arc<Broker>,
+    view: Arc<View>,
+    found: &mut BTreeMap<TopicPartition, Arc<Log>>,
+) {
     let before = broker.catalog();
     let mut local = HashMap::with_capacity(before.locals().len());
     for topic in view.topics.values() {
@@ -48,7 +54,10 @@ async fn apply(broker: &Arc<Broker>, view: Arc<View>, found: &mut BTreeMap<Topic
             delete(broker, partition).await;
         }
     }
-    let alive = view.nodes.get(&broker.node).is_some_and(|n| n.incarnation == broker.incarnation);
+    let alive = view
+        .nodes
+        .get(&broker.node)
+        .is_some_and(|n| n.incarnation == broker.incarnation);
     if alive {
         // Logs of topics that were deleted while this broker was away.
         for (_, log) in std::mem::take(found) {
@@ -79,7 +88,11 @@ async fn place(
     let config = topic_config::log_config(&topic.configs);
     for (index, partition) in (0_i32..).zip(&topic.partitions) {
         let at = TopicPartition::new(topic.id, index);
-        if !partition.replicas.get(&broker.region).is_some_and(|nodes| nodes.contains(&broker.node)) {
+        if !partition
+            .replicas
+            .get(&broker.region)
+            .is_some_and(|nodes| nodes.contains(&broker.node))
+        {
             continue;
         }
         if let Some(known) = before.local(at) {
@@ -99,7 +112,10 @@ async fn place(
                 None => continue,
             },
         };
-        local.insert(at, Partition::new(log, broker.home(&topic.group), broker.clock.boot_ns()));
+        local.insert(
+            at,
+            Partition::new(log, broker.home(&topic.group), broker.clock.boot_ns()),
+        );
     }
 }
 
@@ -111,14 +127,22 @@ async fn create(
     found: &mut BTreeMap<TopicPartition, Arc<Log>>,
 ) -> Option<Arc<Log>> {
     // A deleted topic's log of the same name stands in the way: its topic id is in no view any more.
-    let stale: Vec<_> = found.iter().filter(|(_, log)| log.topic() == topic.name && log.partition() == index).map(|(at, _)| *at).collect();
+    let stale: Vec<_> = found
+        .iter()
+        .filter(|(_, log)| log.topic() == topic.name && log.partition() == index)
+        .map(|(at, _)| *at)
+        .collect();
     for at in stale {
         if let Some(log) = found.remove(&at) {
             remove(broker, log).await;
         }
     }
     let (disk, name, id) = (Arc::clone(&broker.disk), topic.name.clone(), topic.id);
-    match broker.tasks.blocking(move || disk.create(&name, id, index, config)).await {
+    match broker
+        .tasks
+        .blocking(move || disk.create(&name, id, index, config))
+        .await
+    {
         Ok(log) => Some(log),
         Err(error) => {
             tracing::error!(topic = topic.name, partition = index, %error, "a log cannot be created");
@@ -129,7 +153,11 @@ async fn create(
 
 async fn delete(broker: &Arc<Broker>, partition: &Arc<Partition>) {
     partition.resign();
-    tracing::info!(topic = partition.log.topic(), partition = partition.at.partition, "topic deleted: its log goes");
+    tracing::info!(
+        topic = partition.log.topic(),
+        partition = partition.at.partition,
+        "topic deleted: its log goes"
+    );
     remove(broker, Arc::clone(&partition.log)).await;
 }
 
@@ -148,11 +176,19 @@ struct Rise {
 }
 
 /// Takes leadership away where the view does, and names who is to lead anew.
-fn demote(broker: &Broker, view: &View, group: &FailoverGroup, local: &HashMap<TopicPartition, Arc<Partition>>, alive: bool) -> Vec<Rise> {
+fn demote(
+    broker: &Broker,
+    view: &View,
+    group: &FailoverGroup,
+    local: &HashMap<TopicPartition, Arc<Partition>>,
+    alive: bool,
+) -> Vec<Rise> {
     let home_here = group.home == broker.region;
     let mut rising = Vec::new();
     for partition in local.values() {
-        let Some((topic, placed)) = view.partition(partition.at) else { continue };
+        let Some((topic, placed)) = view.partition(partition.at) else {
+            continue;
+        };
         if topic.group != group.name {
             continue;
         }
@@ -160,16 +196,24 @@ fn demote(broker: &Broker, view: &View, group: &FailoverGroup, local: &HashMap<T
         if home_here && alive && placed.leader == Some(broker.node) {
             let same = matches!(role, Role::Leader(t) if t.leader_epoch == placed.leader_epoch.0 && t.region_epoch == group.epoch);
             if !same {
-                rising.push(Rise { partition: Arc::clone(partition), leader_epoch: placed.leader_epoch.0 });
+                rising.push(Rise {
+                    partition: Arc::clone(partition),
+                    leader_epoch: placed.leader_epoch.0,
+                });
             }
             continue;
         }
-        if matches!(role, Role::Leader(_)) && topic.name == whimbrel_fleet::naming::CONSUMER_OFFSETS {
+        if matches!(role, Role::Leader(_)) && topic.name == whimbrel_fleet::naming::CONSUMER_OFFSETS
+        {
             broker.coordination.resign(partition.at.partition);
         }
         if home_here {
             partition.resign();
-        } else if role != (Role::Follower { region_epoch: group.epoch }) {
+        } else if role
+            != (Role::Follower {
+                region_epoch: group.epoch,
+            })
+        {
             partition.follow(group.epoch, broker.clock.boot_ns());
         }
     }
@@ -194,9 +238,15 @@ async fn begin_epochs(broker: &Arc<Broker>, rising: Vec<Rise>) -> Vec<Rise> {
     if able.is_empty() {
         return able;
     }
-    let epochs: Vec<_> = able.iter().map(|r| (Arc::clone(&r.partition.log), r.leader_epoch)).collect();
+    let epochs: Vec<_> = able
+        .iter()
+        .map(|r| (Arc::clone(&r.partition.log), r.leader_epoch))
+        .collect();
     let disk = Arc::clone(&broker.disk);
-    let all = broker.tasks.blocking(move || disk.begin_epochs(&epochs)).await;
+    let all = broker
+        .tasks
+        .blocking(move || disk.begin_epochs(&epochs))
+        .await;
     let Err(error) = all else { return able };
     tracing::error!(%error, "leader epochs cannot be begun together; trying one by one");
     let mut led = Vec::new();
@@ -220,19 +270,40 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
     let catalog = broker.catalog();
     let home = broker.home(&group.name);
     let of_group = |p: &&Arc<Partition>| p.home.group == group.name;
-    let rising: BTreeSet<_> = led.iter().filter(|r| r.partition.home.group == group.name).map(|r| r.partition.at).collect();
-    let leading: Vec<_> = catalog.partitions().filter(of_group).filter(|p| p.leads().is_some() || rising.contains(&p.at)).collect();
+    let rising: BTreeSet<_> = led
+        .iter()
+        .filter(|r| r.partition.home.group == group.name)
+        .map(|r| r.partition.at)
+        .collect();
+    let leading: Vec<_> = catalog
+        .partitions()
+        .filter(of_group)
+        .filter(|p| p.leads().is_some() || rising.contains(&p.at))
+        .collect();
     let position = home.rebase(|| sum(&leading));
-    if group.fence.is_none() && view.nodes.get(&broker.node).is_some_and(|n| n.incarnation == broker.incarnation) {
-        broker.lease.hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
+    if group.fence.is_none()
+        && view
+            .nodes
+            .get(&broker.node)
+            .is_some_and(|n| n.incarnation == broker.incarnation)
+    {
+        broker
+            .lease
+            .hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
     }
     broker.lease.rebase_position(&group.name, position);
     for partition in leading.iter().filter(|p| !rising.contains(&p.at)) {
         partition.restamp(position, &group.sync_set);
     }
-    let lossy = group.moves.last().filter(|m| m.epoch == group.epoch && m.lossy && m.to == broker.region);
+    let lossy = group
+        .moves
+        .last()
+        .filter(|m| m.epoch == group.epoch && m.lossy && m.to == broker.region);
     let clamps = lossy.is_some() && !broker.coordination.is_clamped(group);
-    let planned = group.fence.as_ref().is_some_and(|f| f.mode != MoveMode::Failover);
+    let planned = group
+        .fence
+        .as_ref()
+        .is_some_and(|f| f.mode != MoveMode::Failover);
     let mut offsets = Vec::new();
     for rise in led.iter().filter(|r| rising.contains(&r.partition.at)) {
         let partition = &rise.partition;
@@ -243,7 +314,12 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
             epoch_start: partition.log.offsets().log_end,
             open: group.fence.is_none() && (!clamps || is_offsets),
         };
-        partition.lead(terms, position, &group.sync_set, group.lossy_promotion(partition.at));
+        partition.lead(
+            terms,
+            position,
+            &group.sync_set,
+            group.lossy_promotion(partition.at),
+        );
         if planned {
             partition.park(true);
         }
@@ -256,8 +332,11 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
 }
 
 fn sum(partitions: &[&Arc<Partition>]) -> Position {
-    partitions.iter().map(|p| p.position()).fold(Position::default(), |sum, own| Position {
-        records: sum.records.saturating_add(own.records),
-        bytes: sum.bytes.saturating_add(own.bytes),
-    })
+    partitions
+        .iter()
+        .map(|p| p.position())
+        .fold(Position::default(), |sum, own| Position {
+            records: sum.records.saturating_add(own.records),
+            bytes: sum.bytes.saturating_add(own.bytes),
+        })
 }

@@ -39,12 +39,20 @@ pub fn scan(path: &Path, from: i64, upto: i64, keep_headers: bool) -> io::Result
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut input = BufReader::with_capacity(64 << 10, file);
-    let mut scan = Scan { base_offset: from, end_offset: from, first_timestamp_ms: -1, max_timestamp_ms: -1, leader_epoch: -1, ..Scan::default() };
+    let mut scan = Scan {
+        base_offset: from,
+        end_offset: from,
+        first_timestamp_ms: -1,
+        max_timestamp_ms: -1,
+        leader_epoch: -1,
+        ..Scan::default()
+    };
     let (mut position, mut since_entry, mut indexed_ms, mut newest) = (0_u64, 0_u64, -1_i64, 0_i32);
     while position + HEADER_LEN as u64 <= length {
         let mut head = [0; HEADER_LEN];
         input.read_exact(&mut head)?;
-        let header = BatchHeader::parse(&head).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        let header =
+            BatchHeader::parse(&head).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         let size = header.size() as u64;
         if header.base_offset >= upto || position + size > length {
             break;
@@ -66,7 +74,8 @@ pub fn scan(path: &Path, from: i64, upto: i64, keep_headers: bool) -> io::Result
         }
         if since_entry > INDEX_INTERVAL {
             let place = i32::try_from(at - scan.position).unwrap_or(i32::MAX);
-            scan.offset_index.extend_from_slice(&relative(header.last_offset()).to_be_bytes());
+            scan.offset_index
+                .extend_from_slice(&relative(header.last_offset()).to_be_bytes());
             scan.offset_index.extend_from_slice(&place.to_be_bytes());
             if scan.max_timestamp_ms > indexed_ms {
                 indexed_ms = scan.max_timestamp_ms;
@@ -77,7 +86,9 @@ pub fn scan(path: &Path, from: i64, upto: i64, keep_headers: bool) -> io::Result
         }
         since_entry += size;
         scan.bytes += size;
-        scan.records = scan.records.saturating_add(u64::try_from(header.records_count).unwrap_or(0));
+        scan.records = scan
+            .records
+            .saturating_add(u64::try_from(header.records_count).unwrap_or(0));
         scan.end_offset = header.next_offset();
         scan.leader_epoch = header.partition_leader_epoch;
         if keep_headers {
@@ -85,7 +96,8 @@ pub fn scan(path: &Path, from: i64, upto: i64, keep_headers: bool) -> io::Result
         }
     }
     if scan.max_timestamp_ms > indexed_ms {
-        scan.time_index.extend_from_slice(&scan.max_timestamp_ms.to_be_bytes());
+        scan.time_index
+            .extend_from_slice(&scan.max_timestamp_ms.to_be_bytes());
         scan.time_index.extend_from_slice(&newest.to_be_bytes());
     }
     Ok(scan)
@@ -103,7 +115,9 @@ mod tests {
         for n in 0..batches {
             let mut builder = BatchBuilder::new(n * 3).leader_epoch(4);
             for i in 0..3 {
-                builder.add(1_000 + n * 10 + i, None, Some(&[b'x'; 700]), &[]).unwrap();
+                builder
+                    .add(1_000 + n * 10 + i, None, Some(&[b'x'; 700]), &[])
+                    .unwrap();
             }
             all.extend(builder.finish().unwrap());
         }
@@ -117,10 +131,34 @@ mod tests {
         let path = segment(dir.path(), 10);
         let size = std::fs::metadata(&path).unwrap().len() / 10;
         let whole = scan(&path, 0, 30, false).unwrap();
-        assert_eq!((whole.position, whole.bytes, whole.records, whole.base_offset, whole.end_offset), (0, 10 * size, 30, 0, 30));
-        assert_eq!((whole.leader_epoch, whole.first_timestamp_ms, whole.max_timestamp_ms), (4, 1_000, 1_092));
+        assert_eq!(
+            (
+                whole.position,
+                whole.bytes,
+                whole.records,
+                whole.base_offset,
+                whole.end_offset
+            ),
+            (0, 10 * size, 30, 0, 30)
+        );
+        assert_eq!(
+            (
+                whole.leader_epoch,
+                whole.first_timestamp_ms,
+                whole.max_timestamp_ms
+            ),
+            (4, 1_000, 1_092)
+        );
         let part = scan(&path, 13, 20, true).unwrap();
-        assert_eq!((part.position, part.base_offset, part.end_offset, part.headers.len()), (4 * size, 12, 21, 3));
+        assert_eq!(
+            (
+                part.position,
+                part.base_offset,
+                part.end_offset,
+                part.headers.len()
+            ),
+            (4 * size, 12, 21, 3)
+        );
         assert!(!whole.offset_index.is_empty() && whole.offset_index.len().is_multiple_of(8));
         assert!(whole.time_index.ends_with(&29_i32.to_be_bytes()));
     }

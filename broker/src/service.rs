@@ -28,17 +28,29 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{listener} {address}: {source}")]
-    Bind { listener: &'static str, address: String, source: std::io::Error },
+    Bind {
+        listener: &'static str,
+        address: String,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Admin(#[from] AdminError),
-    #[error("{listener} {address} is not loopback, and there is neither TLS nor authentication (insecure-bind = true allows it)")]
-    InsecureBind { listener: &'static str, address: HostPort },
+    #[error(
+        "{listener} {address} is not loopback, and there is neither TLS nor authentication (insecure-bind = true allows it)"
+    )]
+    InsecureBind {
+        listener: &'static str,
+        address: HostPort,
+    },
     #[error("no controllers are configured")]
     NoControllers,
     #[error(transparent)]
     Disk(#[from] OpenError),
     #[error("{path}: {source}")]
-    DataDir { path: String, source: std::io::Error },
+    DataDir {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("the controller refused this broker ({code}): {message}")]
     Refused { code: String, message: String },
     #[error("a later start of this node has registered")]
@@ -109,21 +121,46 @@ impl Service {
             rpc: bind("rpc-listen", &options.rpc_listen).await?,
         };
         let path = options.data_dir.clone();
-        std::fs::create_dir_all(&path).map_err(|source| StartError::DataDir { path: path.display().to_string(), source })?;
+        std::fs::create_dir_all(&path).map_err(|source| StartError::DataDir {
+            path: path.display().to_string(),
+            source,
+        })?;
         let known = known_fleet(&path).or_else(|| options.fleet_id.clone());
-        let controller = ControllerClient::connect(options.controllers.clone(), known.clone(), &tasks, clock.clone());
+        let controller = ControllerClient::connect(
+            options.controllers.clone(),
+            known.clone(),
+            &tasks,
+            clock.clone(),
+        );
         let fleet_id = match known {
             Some(id) => id,
             None => fleet_id(&controller, &tasks).await?,
         };
         let expected = options.fleet_id.clone().unwrap_or_else(|| fleet_id.clone());
-        let disk = DiskOptions { root: path, cluster_id: expected, node_id: options.node_id };
+        let disk = DiskOptions {
+            root: path,
+            cluster_id: expected,
+            node_id: options.node_id,
+        };
         let now_ms = clock.wall_ms();
         let (disk, logs) = tasks.blocking(move || Disk::open(disk, now_ms)).await?;
         let incarnation = random::uuid();
-        let identity = LeaseIdentity { node: NodeId(options.node_id), incarnation, region: options.region.clone() };
+        let identity = LeaseIdentity {
+            node: NodeId(options.node_id),
+            incarnation,
+            region: options.region.clone(),
+        };
         let lease = LeaseHolder::new(options.controllers.clone(), identity, &tasks, clock.clone());
-        let broker = Broker::new(Parts { options, fleet_id, incarnation, clock, tasks, controller, lease, disk });
+        let broker = Broker::new(Parts {
+            options,
+            fleet_id,
+            incarnation,
+            clock,
+            tasks,
+            controller,
+            lease,
+            disk,
+        });
         serve(broker, listeners, logs).await
     }
 }
@@ -140,7 +177,10 @@ fn check(options: &Options) -> Result<(), StartError> {
     ];
     for (listener, address) in all {
         if !options.insecure_bind && !address.is_loopback() {
-            return Err(StartError::InsecureBind { listener, address: address.clone() });
+            return Err(StartError::InsecureBind {
+                listener,
+                address: address.clone(),
+            });
         }
     }
     Ok(())
@@ -148,88 +188,177 @@ fn check(options: &Options) -> Result<(), StartError> {
 
 async fn bind(listener: &'static str, address: &HostPort) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind((address.host.as_str(), address.port)).await;
-    bound.map_err(|source| StartError::Bind { listener, address: address.to_string(), source })
+    bound.map_err(|source| StartError::Bind {
+        listener,
+        address: address.to_string(),
+        source,
+    })
 }
 
 /// The cluster id in `meta.properties`, so that a used directory finds its own fleet and no other.
 fn known_fleet(data_dir: &Path) -> Option<String> {
     let text = std::fs::read_to_string(data_dir.join("meta.properties")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("cluster.id=")).map(|id| id.trim().to_owned())
+    text.lines()
+        .find_map(|line| line.strip_prefix("cluster.id="))
+        .map(|id| id.trim().to_owned())
 }
 
 /// A first start takes the fleet that its controllers belong to.
 async fn fleet_id(controller: &ControllerClient, tasks: &Tasks) -> Result<String, StartError> {
     let (mut view, shutdown) = (controller.view(), tasks.shutdown());
-    let first = shutdown.unless(view.wait_for(|view| view.version > 0 && !view.fleet_id.is_empty())).await;
+    let first = shutdown
+        .unless(view.wait_for(|view| view.version > 0 && !view.fleet_id.is_empty()))
+        .await;
     match first {
         Some(Ok(view)) => Ok(view.fleet_id.clone()),
         _ => Err(StartError::Cancelled),
     }
 }
 
-async fn serve(broker: Arc<Broker>, listeners: Listeners, logs: Vec<Arc<Log>>) -> Result<Handle, StartError> {
-    let address = |listener: &TcpListener, name| listener.local_addr().map_err(|source| StartError::Bind { listener: name, address: String::new(), source });
-    let (kafka, replica, rpc) = (address(&listeners.kafka, "listen")?, address(&listeners.replica, "replica-listen")?, address(&listeners.rpc, "rpc-listen")?);
+async fn serve(
+    broker: Arc<Broker>,
+    listeners: Listeners,
+    logs: Vec<Arc<Log>>,
+) -> Result<Handle, StartError> {
+    let address = |listener: &TcpListener, name| {
+        listener.local_addr().map_err(|source| StartError::Bind {
+            listener: name,
+            address: String::new(),
+            source,
+        })
+    };
+    let (kafka, replica, rpc) = (
+        address(&listeners.kafka, "listen")?,
+        address(&listeners.replica, "replica-listen")?,
+        address(&listeners.rpc, "rpc-listen")?,
+    );
     let admin_listen = broker.options.admin_listen.to_string();
     let (state, registered) = tokio::sync::watch::channel(Registration::Pending);
-    let admin = Admin::new().ready(status::ready(&broker, registered)).status(status::status(&broker)).scrape(status::scrape(&broker));
+    let admin = Admin::new()
+        .ready(status::ready(&broker, registered))
+        .status(status::status(&broker))
+        .scrape(status::scrape(&broker));
     let admin = admin.serve(&admin_listen, &broker.tasks).await?;
     let seam = Arc::new(Seam(Arc::downgrade(&broker)));
-    let group = Coordinator::start(GroupOptions::default(), Block::default(), Arc::clone(&seam) as _, seam as _, broker.clock.clone(), broker.tasks.clone());
+    let group = Coordinator::start(
+        GroupOptions::default(),
+        Block::default(),
+        Arc::clone(&seam) as _,
+        seam as _,
+        broker.clock.clone(),
+        broker.tasks.clone(),
+    );
     broker.coordination.set(group);
-    let reachable = |bound: SocketAddr, configured: &HostPort| HostPort::new(configured.host.clone(), bound.port());
+    let reachable = |bound: SocketAddr, configured: &HostPort| {
+        HostPort::new(configured.host.clone(), bound.port())
+    };
     let options = &broker.options;
-    let advertised = options.advertise.clone().unwrap_or_else(|| reachable(kafka, &options.listen));
+    let advertised = options
+        .advertise
+        .clone()
+        .unwrap_or_else(|| reachable(kafka, &options.listen));
     let node = Node {
         id: broker.node,
         region: broker.region.clone(),
         incarnation: broker.incarnation,
         kafka: advertised.clone(),
-        replica: options.advertise_replica.clone().unwrap_or_else(|| reachable(replica, &options.replica_listen)),
+        replica: options
+            .advertise_replica
+            .clone()
+            .unwrap_or_else(|| reachable(replica, &options.replica_listen)),
         rpc: reachable(rpc, &options.rpc_listen),
         admin: reachable(admin, &options.admin_listen),
     };
     run(&broker, listeners.replica, listeners.rpc, logs);
     register(&broker, node, state).await?;
     // Clients wait in the listener's queue until metadata can show them this broker.
-    broker.tasks.spawn_ok("kafka listener", listener::run(Arc::clone(&broker), listeners.kafka));
-    Ok(Handle { kafka, replica, rpc, admin, fleet_id: broker.fleet_id.clone(), advertised, broker })
+    broker.tasks.spawn_ok(
+        "kafka listener",
+        listener::run(Arc::clone(&broker), listeners.kafka),
+    );
+    Ok(Handle {
+        kafka,
+        replica,
+        rpc,
+        admin,
+        fleet_id: broker.fleet_id.clone(),
+        advertised,
+        broker,
+    })
 }
 
 fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<Arc<Log>>) {
     let tasks = &broker.tasks;
-    tasks.spawn("flusher", OnError::Shutdown, Arc::clone(&broker.flusher).run(tasks.clone(), broker.clock.clone()));
-    tasks.spawn_ok("ceiling", Arc::clone(&broker.flusher).follow_lease(tasks.clone()));
+    tasks.spawn(
+        "flusher",
+        OnError::Shutdown,
+        Arc::clone(&broker.flusher).run(tasks.clone(), broker.clock.clone()),
+    );
+    tasks.spawn_ok(
+        "ceiling",
+        Arc::clone(&broker.flusher).follow_lease(tasks.clone()),
+    );
     tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
-    tasks.spawn_ok("replica listener", replica::run(Arc::clone(broker), replica));
-    tasks.spawn("rpc listener", OnError::Shutdown, uploads::run(Arc::clone(broker), rpc));
+    tasks.spawn_ok(
+        "replica listener",
+        replica::run(Arc::clone(broker), replica),
+    );
+    tasks.spawn(
+        "rpc listener",
+        OnError::Shutdown,
+        uploads::run(Arc::clone(broker), rpc),
+    );
 }
 
 /// Registers, and goes on doing so for as long as the process lives.
-async fn register(broker: &Arc<Broker>, node: Node, state: tokio::sync::watch::Sender<Registration>) -> Result<(), StartError> {
+async fn register(
+    broker: &Arc<Broker>,
+    node: Node,
+    state: tokio::sync::watch::Sender<Registration>,
+) -> Result<(), StartError> {
     let mut registration = broker.controller.keep_registered(node);
     let shutdown = broker.tasks.shutdown();
-    let decided = async { registration.wait_for(|r| *r != Registration::Pending).await.ok().map(|r| r.clone()) };
-    let first = shutdown.unless(decided).await.flatten().ok_or(StartError::Cancelled)?;
+    let decided = async {
+        registration
+            .wait_for(|r| *r != Registration::Pending)
+            .await
+            .ok()
+            .map(|r| r.clone())
+    };
+    let first = shutdown
+        .unless(decided)
+        .await
+        .flatten()
+        .ok_or(StartError::Cancelled)?;
     state.send_replace(first.clone());
     match first {
-        Registration::Refused { code, message } => return Err(StartError::Refused { code, message }),
+        Registration::Refused { code, message } => {
+            return Err(StartError::Refused { code, message });
+        }
         Registration::Superseded => return Err(StartError::Superseded),
-        Registration::Done(done) => broker.until_applied(done.version, Duration::from_secs(5)).await,
+        Registration::Done(done) => {
+            broker
+                .until_applied(done.version, Duration::from_secs(5))
+                .await
+        }
         Registration::Pending => {}
     }
-    broker.tasks.spawn_ok("positions", reports::run(Arc::clone(broker)));
-    broker.tasks.spawn("registration watch", OnError::Shutdown, async move {
-        while let Some(Ok(())) = shutdown.unless(registration.changed()).await {
-            let now = registration.borrow_and_update().clone();
-            let superseded = now == Registration::Superseded;
-            state.send_replace(now);
-            if superseded {
-                return Err("WB-107: a later start of this node took over");
+    broker
+        .tasks
+        .spawn_ok("positions", reports::run(Arc::clone(broker)));
+    broker
+        .tasks
+        .spawn("registration watch", OnError::Shutdown, async move {
+            while let Some(Ok(())) = shutdown.unless(registration.changed()).await {
+                let now = registration.borrow_and_update().clone();
+                let superseded = now == Registration::Superseded;
+                state.send_replace(now);
+                if superseded {
+                    return Err("WB-107: a later start of this node took over");
+                }
             }
-        }
-        Ok(())
-    });
+            Ok(())
+        });
     Ok(())
 }

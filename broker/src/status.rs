@@ -14,7 +14,10 @@ use crate::{
 };
 
 /// Ready: the disk is open and sound, this incarnation is registered, and metadata shows it.
-pub fn ready(broker: &Arc<Broker>, registered: watch::Receiver<Registration>) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+pub fn ready(
+    broker: &Arc<Broker>,
+    registered: watch::Receiver<Registration>,
+) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
     let broker = Arc::downgrade(broker);
     move || {
         let broker = broker.upgrade().ok_or("stopped")?;
@@ -24,34 +27,54 @@ pub fn ready(broker: &Arc<Broker>, registered: watch::Receiver<Registration>) ->
         let state = registered.borrow().clone();
         match state {
             // Before its own view shows it, metadata would name a controller that is not among the brokers, and admin clients would wait.
-            Registration::Done(_) if !broker.catalog().view.listed_brokers().any(|node| node.id == broker.node) => Err("registered, not in the metadata yet".to_owned()),
+            Registration::Done(_)
+                if !broker
+                    .catalog()
+                    .view
+                    .listed_brokers()
+                    .any(|node| node.id == broker.node) =>
+            {
+                Err("registered, not in the metadata yet".to_owned())
+            }
             Registration::Done(_) => Ok(()),
             Registration::Pending => Err("not registered yet".to_owned()),
             Registration::Refused { code, message } => Err(format!("WB-106: {code}: {message}")),
-            Registration::Superseded => Err("WB-107: a later start of this node took over".to_owned()),
+            Registration::Superseded => {
+                Err("WB-107: a later start of this node took over".to_owned())
+            }
         }
     }
 }
 
 pub fn status(broker: &Arc<Broker>) -> impl Fn() -> Value + Send + Sync + 'static {
     let broker = Arc::downgrade(broker);
-    move || broker.upgrade().map_or(Value::Null, |broker| describe(&broker))
+    move || {
+        broker
+            .upgrade()
+            .map_or(Value::Null, |broker| describe(&broker))
+    }
 }
 
 fn describe(broker: &Broker) -> Value {
     let catalog = broker.catalog();
     let mut partitions: Vec<_> = catalog.partitions().collect();
-    partitions.sort_by(|a, b| (a.log.topic(), a.at.partition).cmp(&(b.log.topic(), b.at.partition)));
-    let leases = catalog.view.groups.values().filter(|g| g.home == broker.region).map(|group| {
-        let position = broker.home(&group.name).position();
-        json!({
-            "group": group.name,
-            "epoch": group.epoch,
-            "held": broker.lease.check(&group.name, group.epoch),
-            "covered": broker.lease.covers(&group.name, position),
-            "position": position,
-        })
-    });
+    partitions
+        .sort_by(|a, b| (a.log.topic(), a.at.partition).cmp(&(b.log.topic(), b.at.partition)));
+    let leases = catalog
+        .view
+        .groups
+        .values()
+        .filter(|g| g.home == broker.region)
+        .map(|group| {
+            let position = broker.home(&group.name).position();
+            json!({
+                "group": group.name,
+                "epoch": group.epoch,
+                "held": broker.lease.check(&group.name, group.epoch),
+                "covered": broker.lease.covers(&group.name, position),
+                "position": position,
+            })
+        });
     json!({
         "role": "broker",
         "node": broker.node,
@@ -76,7 +99,10 @@ fn partition(broker: &Broker, partition: &Partition) -> Value {
         Role::Follower { .. } => ("follower", None),
         Role::None => ("none", None),
     };
-    let home = broker.catalog().group_of(partition.at).is_some_and(|g| g.home == broker.region);
+    let home = broker
+        .catalog()
+        .group_of(partition.at)
+        .is_some_and(|g| g.home == broker.region);
     let damaged = match partition.log.health() {
         Health::Good => None,
         Health::Damaged { reason } => Some(reason.to_string()),
@@ -106,8 +132,14 @@ fn partition(broker: &Broker, partition: &Partition) -> Value {
 pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
     let broker: Weak<Broker> = Arc::downgrade(broker);
     move || {
-        let Some(broker) = broker.upgrade() else { return };
-        let labels = [("region", broker.region.to_string()), ("node", broker.node.to_string()), ("role", "broker".to_owned())];
+        let Some(broker) = broker.upgrade() else {
+            return;
+        };
+        let labels = [
+            ("region", broker.region.to_string()),
+            ("node", broker.node.to_string()),
+            ("role", "broker".to_owned()),
+        ];
         let (mut led, mut followed) = (0_u32, 0_u32);
         for partition in broker.catalog().partitions() {
             match partition.role() {
@@ -121,12 +153,21 @@ pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
         for (group, behind_ms) in reports::behind_ms(&broker) {
             let mut labels = labels.to_vec();
             labels.push(("group", group.to_string()));
-            metrics::gauge!("whimbrel_mirror_behind_seconds", &labels).set(behind_ms as f64 / 1_000.0);
+            metrics::gauge!("whimbrel_mirror_behind_seconds", &labels)
+                .set(behind_ms as f64 / 1_000.0);
         }
-        for group in broker.catalog().view.groups.values().filter(|g| g.home == broker.region) {
+        for group in broker
+            .catalog()
+            .view
+            .groups
+            .values()
+            .filter(|g| g.home == broker.region)
+        {
             let mut labels = labels.to_vec();
             labels.push(("group", group.name.to_string()));
-            metrics::gauge!("whimbrel_lease_held", &labels).set(f64::from(u8::from(broker.lease.check(&group.name, group.epoch))));
+            metrics::gauge!("whimbrel_lease_held", &labels).set(f64::from(u8::from(
+                broker.lease.check(&group.name, group.epoch),
+            )));
         }
         let orphaned: u64 = broker.orphans.reports().iter().map(|r| r.records).sum();
         metrics::gauge!("whimbrel_orphan_records", &labels).set(orphaned as f64);

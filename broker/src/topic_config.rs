@@ -31,7 +31,9 @@ pub struct Entry {
 const MAX_LONG: &str = "9223372036854775807";
 
 fn number(value: &str, least: i64, most: i64) -> bool {
-    value.parse::<i64>().is_ok_and(|n| (least..=most).contains(&n))
+    value
+        .parse::<i64>()
+        .is_ok_and(|n| (least..=most).contains(&n))
 }
 
 fn one_of(value: &str, allowed: &[&str]) -> bool {
@@ -42,45 +44,172 @@ const INT: i64 = i32::MAX as i64;
 
 /// All topic configs, by name.
 pub const ENTRIES: &[Entry] = &[
-    Entry { name: "cleanup.policy", kind: Kind::List, default: "delete", valid: |v| one_of(v, &["compact", "delete"]) },
+    Entry {
+        name: "cleanup.policy",
+        kind: Kind::List,
+        default: "delete",
+        valid: |v| one_of(v, &["compact", "delete"]),
+    },
     Entry {
         name: "compression.type",
         kind: Kind::String,
         default: "producer",
         valid: |v| ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"].contains(&v),
     },
-    Entry { name: "delete.retention.ms", kind: Kind::Long, default: "86400000", valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "file.delete.delay.ms", kind: Kind::Long, default: "60000", valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "flush.messages", kind: Kind::Long, default: "1", valid: |v| number(v, 1, i64::MAX) },
-    Entry { name: "flush.ms", kind: Kind::Long, default: MAX_LONG, valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "index.interval.bytes", kind: Kind::Int, default: "4096", valid: |v| number(v, 0, INT) },
-    Entry { name: "local.retention.bytes", kind: Kind::Long, default: "-2", valid: |v| number(v, -2, i64::MAX) },
-    Entry { name: "local.retention.ms", kind: Kind::Long, default: "-2", valid: |v| number(v, -2, i64::MAX) },
-    Entry { name: "max.compaction.lag.ms", kind: Kind::Long, default: MAX_LONG, valid: |v| number(v, 1, i64::MAX) },
+    Entry {
+        name: "delete.retention.ms",
+        kind: Kind::Long,
+        default: "86400000",
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "file.delete.delay.ms",
+        kind: Kind::Long,
+        default: "60000",
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "flush.messages",
+        kind: Kind::Long,
+        default: "1",
+        valid: |v| number(v, 1, i64::MAX),
+    },
+    Entry {
+        name: "flush.ms",
+        kind: Kind::Long,
+        default: MAX_LONG,
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "index.interval.bytes",
+        kind: Kind::Int,
+        default: "4096",
+        valid: |v| number(v, 0, INT),
+    },
+    Entry {
+        name: "local.retention.bytes",
+        kind: Kind::Long,
+        default: "-2",
+        valid: |v| number(v, -2, i64::MAX),
+    },
+    Entry {
+        name: "local.retention.ms",
+        kind: Kind::Long,
+        default: "-2",
+        valid: |v| number(v, -2, i64::MAX),
+    },
+    Entry {
+        name: "max.compaction.lag.ms",
+        kind: Kind::Long,
+        default: MAX_LONG,
+        valid: |v| number(v, 1, i64::MAX),
+    },
     // A batch must fit a frame of the replica stream with room to spare.
-    Entry { name: "max.message.bytes", kind: Kind::Int, default: "1048588", valid: |v| number(v, 0, 32 << 20) },
-    Entry { name: "message.timestamp.after.max.ms", kind: Kind::Long, default: MAX_LONG, valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "message.timestamp.before.max.ms", kind: Kind::Long, default: MAX_LONG, valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "message.timestamp.type", kind: Kind::String, default: "CreateTime", valid: |v| ["CreateTime", "LogAppendTime"].contains(&v) },
-    Entry { name: "min.cleanable.dirty.ratio", kind: Kind::Double, default: "0.5", valid: |v| v.parse::<f64>().is_ok_and(|r| (0.0..=1.0).contains(&r)) },
-    Entry { name: "min.compaction.lag.ms", kind: Kind::Long, default: "0", valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "min.insync.replicas", kind: Kind::Int, default: "1", valid: |v| number(v, 1, INT) },
-    Entry { name: "preallocate", kind: Kind::Boolean, default: "false", valid: |v| ["true", "false"].contains(&v) },
-    Entry { name: "remote.storage.enable", kind: Kind::Boolean, default: "true", valid: |v| ["true", "false"].contains(&v) },
-    Entry { name: "retention.bytes", kind: Kind::Long, default: "-1", valid: |v| number(v, -1, i64::MAX) },
-    Entry { name: "retention.ms", kind: Kind::Long, default: "604800000", valid: |v| number(v, -1, i64::MAX) },
-    Entry { name: "segment.bytes", kind: Kind::Int, default: "1073741824", valid: |v| number(v, 1024, INT) },
-    Entry { name: "segment.index.bytes", kind: Kind::Int, default: "10485760", valid: |v| number(v, 4, INT) },
-    Entry { name: "segment.jitter.ms", kind: Kind::Long, default: "0", valid: |v| number(v, 0, i64::MAX) },
-    Entry { name: "segment.ms", kind: Kind::Long, default: "604800000", valid: |v| number(v, 1, i64::MAX) },
-    Entry { name: "unclean.leader.election.enable", kind: Kind::Boolean, default: "false", valid: |v| v == "false" },
+    Entry {
+        name: "max.message.bytes",
+        kind: Kind::Int,
+        default: "1048588",
+        valid: |v| number(v, 0, 32 << 20),
+    },
+    Entry {
+        name: "message.timestamp.after.max.ms",
+        kind: Kind::Long,
+        default: MAX_LONG,
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "message.timestamp.before.max.ms",
+        kind: Kind::Long,
+        default: MAX_LONG,
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "message.timestamp.type",
+        kind: Kind::String,
+        default: "CreateTime",
+        valid: |v| ["CreateTime", "LogAppendTime"].contains(&v),
+    },
+    Entry {
+        name: "min.cleanable.dirty.ratio",
+        kind: Kind::Double,
+        default: "0.5",
+        valid: |v| v.parse::<f64>().is_ok_and(|r| (0.0..=1.0).contains(&r)),
+    },
+    Entry {
+        name: "min.compaction.lag.ms",
+        kind: Kind::Long,
+        default: "0",
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "min.insync.replicas",
+        kind: Kind::Int,
+        default: "1",
+        valid: |v| number(v, 1, INT),
+    },
+    Entry {
+        name: "preallocate",
+        kind: Kind::Boolean,
+        default: "false",
+        valid: |v| ["true", "false"].contains(&v),
+    },
+    Entry {
+        name: "remote.storage.enable",
+        kind: Kind::Boolean,
+        default: "true",
+        valid: |v| ["true", "false"].contains(&v),
+    },
+    Entry {
+        name: "retention.bytes",
+        kind: Kind::Long,
+        default: "-1",
+        valid: |v| number(v, -1, i64::MAX),
+    },
+    Entry {
+        name: "retention.ms",
+        kind: Kind::Long,
+        default: "604800000",
+        valid: |v| number(v, -1, i64::MAX),
+    },
+    Entry {
+        name: "segment.bytes",
+        kind: Kind::Int,
+        default: "1073741824",
+        valid: |v| number(v, 1024, INT),
+    },
+    Entry {
+        name: "segment.index.bytes",
+        kind: Kind::Int,
+        default: "10485760",
+        valid: |v| number(v, 4, INT),
+    },
+    Entry {
+        name: "segment.jitter.ms",
+        kind: Kind::Long,
+        default: "0",
+        valid: |v| number(v, 0, i64::MAX),
+    },
+    Entry {
+        name: "segment.ms",
+        kind: Kind::Long,
+        default: "604800000",
+        valid: |v| number(v, 1, i64::MAX),
+    },
+    Entry {
+        name: "unclean.leader.election.enable",
+        kind: Kind::Boolean,
+        default: "false",
+        valid: |v| v == "false",
+    },
 ];
 
 /// Why a config is refused, in words for the client.
 pub fn refuse(name: &str, value: &str) -> Option<String> {
     match ENTRIES.iter().find(|e| e.name == name) {
         None => Some(format!("Unknown topic config name: {name}")),
-        Some(entry) if !(entry.valid)(value) => Some(format!("Invalid value {value} for configuration {name}")),
+        Some(entry) if !(entry.valid)(value) => {
+            Some(format!("Invalid value {value} for configuration {name}"))
+        }
         Some(_) => None,
     }
 }
@@ -97,14 +226,17 @@ pub fn log_config(configs: &BTreeMap<String, String>) -> LogConfig {
         index_interval_bytes: size("index.interval.bytes").unwrap_or(default.index_interval_bytes),
         segment_index_bytes: size("segment.index.bytes").unwrap_or(default.segment_index_bytes),
         max_message_bytes: size("max.message.bytes").unwrap_or(default.max_message_bytes),
-        retention_ms: number("retention.ms").map_or(default.retention_ms, |ms| (ms >= 0).then_some(ms)),
+        retention_ms: number("retention.ms")
+            .map_or(default.retention_ms, |ms| (ms >= 0).then_some(ms)),
         retention_bytes: size("retention.bytes"),
         local_retention_ms: number("local.retention.ms").filter(|ms| *ms >= 0),
         local_retention_bytes: size("local.retention.bytes"),
-        cleanup_policy: configs.get("cleanup.policy").map_or(default.cleanup_policy, |v| CleanupPolicy {
-            delete: v.split(',').any(|p| p.trim() == "delete"),
-            compact: v.split(',').any(|p| p.trim() == "compact"),
-        }),
+        cleanup_policy: configs
+            .get("cleanup.policy")
+            .map_or(default.cleanup_policy, |v| CleanupPolicy {
+                delete: v.split(',').any(|p| p.trim() == "delete"),
+                compact: v.split(',').any(|p| p.trim() == "compact"),
+            }),
         message_timestamp_type: match configs.get("message.timestamp.type").map(String::as_str) {
             Some("LogAppendTime") => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,
@@ -119,14 +251,21 @@ mod tests {
     #[test]
     fn every_default_is_valid_and_names_rise() {
         for entry in ENTRIES {
-            assert!(refuse(entry.name, entry.default).is_none(), "{}", entry.name);
+            assert!(
+                refuse(entry.name, entry.default).is_none(),
+                "{}",
+                entry.name
+            );
         }
         assert!(ENTRIES.windows(2).all(|w| w[0].name < w[1].name));
     }
 
     #[test]
     fn defaults_give_the_default_log_config() {
-        let all = ENTRIES.iter().map(|e| (e.name.to_owned(), e.default.to_owned())).collect();
+        let all = ENTRIES
+            .iter()
+            .map(|e| (e.name.to_owned(), e.default.to_owned()))
+            .collect();
         assert_eq!(log_config(&all), LogConfig::default());
         assert_eq!(log_config(&BTreeMap::new()), LogConfig::default());
     }

@@ -51,13 +51,25 @@ impl Uploads {
         {
             tracing::warn!(dir = %dir.display(), %error, "old pins were not removed");
         }
-        Self { dir, pinned: Mutex::default() }
+        Self {
+            dir,
+            pinned: Mutex::default(),
+        }
     }
 
     /// A token and a directory for a slice that is not out already.
-    fn reserve(&self, at: TopicPartition, base_offset: i64, boot_ns: u64) -> Option<(u64, PathBuf)> {
+    fn reserve(
+        &self,
+        at: TopicPartition,
+        base_offset: i64,
+        boot_ns: u64,
+    ) -> Option<(u64, PathBuf)> {
         let mut pinned = self.pinned.lock();
-        let same = pinned.slices.iter().find(|(_, h)| h.at == at && h.base_offset == base_offset).map(|(token, h)| (*token, h.boot_ns));
+        let same = pinned
+            .slices
+            .iter()
+            .find(|(_, h)| h.at == at && h.base_offset == base_offset)
+            .map(|(token, h)| (*token, h.boot_ns));
         if let Some((token, since_ns)) = same {
             if boot_ns.saturating_sub(since_ns) < FORGOTTEN_NS {
                 return None;
@@ -67,14 +79,25 @@ impl Uploads {
         }
         pinned.next += 1;
         let token = pinned.next;
-        pinned.slices.insert(token, Handed { at, base_offset, boot_ns });
+        pinned.slices.insert(
+            token,
+            Handed {
+                at,
+                base_offset,
+                boot_ns,
+            },
+        );
         Some((token, self.dir.join(token.to_string())))
     }
 
     fn release(&self, tokens: &[u64]) {
         let known: Vec<_> = {
             let mut pinned = self.pinned.lock();
-            tokens.iter().filter(|token| pinned.slices.remove(token).is_some()).copied().collect()
+            tokens
+                .iter()
+                .filter(|token| pinned.slices.remove(token).is_some())
+                .copied()
+                .collect()
         };
         for token in known {
             self.unlink(token);

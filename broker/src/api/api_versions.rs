@@ -13,25 +13,49 @@ use super::OFFERED;
 
 pub fn handle(request: &Request) -> Response {
     // Version 3 on carries a name; Kafka refuses what is not one (KIP-511).
-    let named = [&request.client_software_name, &request.client_software_version];
-    let error_code = if named.iter().all(|n| n.is_empty() || is_software_name(n)) { ErrorCode::NONE } else { ErrorCode::INVALID_REQUEST };
-    Response { error_code, api_keys: offered(|_| true), ..Response::default() }
+    let named = [
+        &request.client_software_name,
+        &request.client_software_version,
+    ];
+    let error_code = if named.iter().all(|n| n.is_empty() || is_software_name(n)) {
+        ErrorCode::NONE
+    } else {
+        ErrorCode::INVALID_REQUEST
+    };
+    Response {
+        error_code,
+        api_keys: offered(|_| true),
+        ..Response::default()
+    }
 }
 
 /// The answer to a version that is not spoken here: body of version 0 with the versions that are.
 pub fn unsupported() -> Response {
-    Response { error_code: ErrorCode::UNSUPPORTED_VERSION, api_keys: offered(|key| key == ApiKey::ApiVersions), ..Response::default() }
+    Response {
+        error_code: ErrorCode::UNSUPPORTED_VERSION,
+        api_keys: offered(|key| key == ApiKey::ApiVersions),
+        ..Response::default()
+    }
 }
 
 fn offered(wanted: impl Fn(ApiKey) -> bool) -> Vec<ApiVersion> {
-    let apis = supported_apis().into_iter().filter(|api| OFFERED.contains(&api.key) && wanted(api.key));
-    apis.map(|api| ApiVersion { api_key: api.key as i16, min_version: api.min_version, max_version: api.max_version }).collect()
+    let apis = supported_apis()
+        .into_iter()
+        .filter(|api| OFFERED.contains(&api.key) && wanted(api.key));
+    apis.map(|api| ApiVersion {
+        api_key: api.key as i16,
+        min_version: api.min_version,
+        max_version: api.max_version,
+    })
+    .collect()
 }
 
 /// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`
 fn is_software_name(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+    bytes
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
         && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
 }
@@ -44,7 +68,14 @@ mod tests {
     fn every_offered_api_is_listed_once_and_produce_begins_at_zero() {
         let keys = handle(&Request::default()).api_keys;
         assert_eq!(keys.len(), OFFERED.len());
-        assert_eq!(keys[0], ApiVersion { api_key: 0, min_version: 0, max_version: 13 });
+        assert_eq!(
+            keys[0],
+            ApiVersion {
+                api_key: 0,
+                min_version: 0,
+                max_version: 13
+            }
+        );
     }
 
     #[test]

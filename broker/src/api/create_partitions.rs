@@ -4,7 +4,9 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use whimbrel_wire::{
     ErrorCode,
-    messages::create_partitions::{CreatePartitionsTopic, CreatePartitionsTopicResult, Request, Response},
+    messages::create_partitions::{
+        CreatePartitionsTopic, CreatePartitionsTopicResult, Request, Response,
+    },
 };
 
 use super::create_topics::code_of;
@@ -14,26 +16,50 @@ use crate::broker::Broker;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
-    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
-    let (mut results, mut newest, mut seen) = (Vec::with_capacity(request.topics.len()), 0, HashSet::new());
+    let wait =
+        Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
+    let (mut results, mut newest, mut seen) =
+        (Vec::with_capacity(request.topics.len()), 0, HashSet::new());
     for topic in request.topics {
-        let done = if seen.insert(topic.name.clone()) { grow(broker, &topic, request.validate_only).await } else { Err((ErrorCode::INVALID_REQUEST, "named twice".to_owned())) };
+        let done = if seen.insert(topic.name.clone()) {
+            grow(broker, &topic, request.validate_only).await
+        } else {
+            Err((ErrorCode::INVALID_REQUEST, "named twice".to_owned()))
+        };
         let name = topic.name;
         results.push(match done {
             Ok(version) => {
                 newest = version.max(newest);
-                CreatePartitionsTopicResult { name, ..CreatePartitionsTopicResult::default() }
+                CreatePartitionsTopicResult {
+                    name,
+                    ..CreatePartitionsTopicResult::default()
+                }
             }
-            Err((error_code, why)) => CreatePartitionsTopicResult { name, error_code, error_message: Some(why) },
+            Err((error_code, why)) => CreatePartitionsTopicResult {
+                name,
+                error_code,
+                error_message: Some(why),
+            },
         });
     }
     if newest > 0 {
         broker.until_applied(newest, wait).await;
     }
-    Response { results, ..Response::default() }
+    Response {
+        results,
+        ..Response::default()
+    }
 }
 
-async fn grow(broker: &Broker, topic: &CreatePartitionsTopic, validate_only: bool) -> Result<u64, (ErrorCode, String)> {
-    let done = broker.controller.create_partitions(&topic.name, topic.count, validate_only).await;
-    done.map(|done| done.version).map_err(|error| code_of(&error))
+async fn grow(
+    broker: &Broker,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<u64, (ErrorCode, String)> {
+    let done = broker
+        .controller
+        .create_partitions(&topic.name, topic.count, validate_only)
+        .await;
+    done.map(|done| done.version)
+        .map_err(|error| code_of(&error))
 }

@@ -1,12 +1,18 @@
 //! CreateTopics: checked here, decided by the controller.
 
-use std::{collections::{BTreeMap, HashSet}, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use whimbrel_fleet::naming::is_valid_topic;
 use whimbrel_rpc::controller::{ControlError, NewTopic};
 use whimbrel_wire::{
     ErrorCode,
-    messages::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response},
+    messages::create_topics::{
+        CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response,
+    },
 };
 
 use crate::{broker::Broker, topic_config};
@@ -17,31 +23,62 @@ const MOST_PARTITIONS: i32 = 100_000;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
-    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
+    let wait =
+        Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let mut seen = HashSet::new();
     let (mut topics, mut newest) = (Vec::with_capacity(request.topics.len()), 0);
     for topic in request.topics {
         let first = seen.insert(topic.name.clone());
-        let checked = if first { check(broker, topic) } else { Err(refused(topic.name, ErrorCode::INVALID_REQUEST, "named twice")) };
+        let checked = if first {
+            check(broker, topic)
+        } else {
+            Err(refused(
+                topic.name,
+                ErrorCode::INVALID_REQUEST,
+                "named twice",
+            ))
+        };
         topics.push(match checked {
             Err(refused) => refused,
-            Ok(new) => create(broker, NewTopic { validate_only: request.validate_only, ..new }, &mut newest).await,
+            Ok(new) => {
+                create(
+                    broker,
+                    NewTopic {
+                        validate_only: request.validate_only,
+                        ..new
+                    },
+                    &mut newest,
+                )
+                .await
+            }
         });
     }
     if newest > 0 {
         broker.until_applied(newest, wait).await;
     }
-    Response { topics, ..Response::default() }
+    Response {
+        topics,
+        ..Response::default()
+    }
 }
 
 fn refused(name: String, error_code: ErrorCode, why: impl Into<String>) -> CreatableTopicResult {
-    CreatableTopicResult { name, error_code, error_message: Some(why.into()), ..CreatableTopicResult::default() }
+    CreatableTopicResult {
+        name,
+        error_code,
+        error_message: Some(why.into()),
+        ..CreatableTopicResult::default()
+    }
 }
 
 fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTopicResult> {
     let name = topic.name;
     if !is_valid_topic(&name) {
-        return Err(refused(name, ErrorCode::INVALID_TOPIC_EXCEPTION, "a topic's name has 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', and is neither '.' nor '..'"));
+        return Err(refused(
+            name,
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            "a topic's name has 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', and is neither '.' nor '..'",
+        ));
     }
     let assigned = i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX);
     let partitions = match (topic.num_partitions, assigned) {
@@ -51,12 +88,22 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         (wanted, _) => wanted,
     };
     if !(1..=MOST_PARTITIONS).contains(&partitions) {
-        return Err(refused(name, ErrorCode::INVALID_PARTITIONS, format!("1 to {MOST_PARTITIONS} partitions are possible")));
+        return Err(refused(
+            name,
+            ErrorCode::INVALID_PARTITIONS,
+            format!("1 to {MOST_PARTITIONS} partitions are possible"),
+        ));
     }
     let replication_factor = match topic.replication_factor {
         -1 => 1,
         factor if factor >= 1 => factor,
-        _ => return Err(refused(name, ErrorCode::INVALID_REPLICATION_FACTOR, "a replication factor is -1 or at least 1")),
+        _ => {
+            return Err(refused(
+                name,
+                ErrorCode::INVALID_REPLICATION_FACTOR,
+                "a replication factor is -1 or at least 1",
+            ));
+        }
     };
     let mut configs = BTreeMap::new();
     for config in topic.configs {
@@ -67,11 +114,20 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         }
         configs.insert(config.name, value);
     }
-    Ok(NewTopic { configs, replication_factor, ..NewTopic::new(name, partitions) })
+    Ok(NewTopic {
+        configs,
+        replication_factor,
+        ..NewTopic::new(name, partitions)
+    })
 }
 
 async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTopicResult {
-    let (name, num_partitions, replication_factor, configs) = (new.name.clone(), new.partitions, new.replication_factor, new.configs.clone());
+    let (name, num_partitions, replication_factor, configs) = (
+        new.name.clone(),
+        new.partitions,
+        new.replication_factor,
+        new.configs.clone(),
+    );
     match broker.controller.create_topic(new).await {
         Ok(created) => {
             *newest = created.version.max(*newest);
@@ -104,10 +160,17 @@ async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTo
 /// What a client is told of a controller's error.
 pub fn code_of(error: &ControlError) -> (ErrorCode, String) {
     let code = match error {
-        ControlError::Kafka { error_code, message } => return (ErrorCode(*error_code), message.clone()),
-        ControlError::Unreachable { .. } | ControlError::Unknown { .. } => ErrorCode::REQUEST_TIMED_OUT,
+        ControlError::Kafka {
+            error_code,
+            message,
+        } => return (ErrorCode(*error_code), message.clone()),
+        ControlError::Unreachable { .. } | ControlError::Unknown { .. } => {
+            ErrorCode::REQUEST_TIMED_OUT
+        }
         ControlError::Refused { .. } | ControlError::Aborted { .. } => ErrorCode::POLICY_VIOLATION,
-        ControlError::Malformed { .. } | ControlError::BadAnswer { .. } => ErrorCode::UNKNOWN_SERVER_ERROR,
+        ControlError::Malformed { .. } | ControlError::BadAnswer { .. } => {
+            ErrorCode::UNKNOWN_SERVER_ERROR
+        }
     };
     (code, error.to_string())
 }

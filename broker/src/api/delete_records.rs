@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use whimbrel_wire::{
     ErrorCode,
-    messages::delete_records::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult, Request, Response},
+    messages::delete_records::{
+        DeleteRecordsPartitionResult, DeleteRecordsTopicResult, Request, Response,
+    },
 };
 
 use super::refusal;
@@ -18,16 +20,38 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            let moved = delete(broker, &topic.name, partition.partition_index, partition.offset).await;
-            let (low_watermark, error_code) = moved.map_or_else(|error| (-1, error), |start| (start, ErrorCode::NONE));
-            partitions.push(DeleteRecordsPartitionResult { partition_index: partition.partition_index, low_watermark, error_code });
+            let moved = delete(
+                broker,
+                &topic.name,
+                partition.partition_index,
+                partition.offset,
+            )
+            .await;
+            let (low_watermark, error_code) =
+                moved.map_or_else(|error| (-1, error), |start| (start, ErrorCode::NONE));
+            partitions.push(DeleteRecordsPartitionResult {
+                partition_index: partition.partition_index,
+                low_watermark,
+                error_code,
+            });
         }
-        topics.push(DeleteRecordsTopicResult { name: topic.name, partitions });
+        topics.push(DeleteRecordsTopicResult {
+            name: topic.name,
+            partitions,
+        });
     }
-    Response { topics, ..Response::default() }
+    Response {
+        topics,
+        ..Response::default()
+    }
 }
 
-async fn delete(broker: &Arc<Broker>, name: &str, index: i32, offset: i64) -> Result<i64, ErrorCode> {
+async fn delete(
+    broker: &Arc<Broker>,
+    name: &str,
+    index: i32,
+    offset: i64,
+) -> Result<i64, ErrorCode> {
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
     if topic.internal {
@@ -35,9 +59,15 @@ async fn delete(broker: &Arc<Broker>, name: &str, index: i32, offset: i64) -> Re
     }
     let (partition, _) = refusal::leader(&catalog, topic, index)?;
     let high_watermark = partition.high_watermark();
-    let offset = if offset == ALL { high_watermark } else { offset };
+    let offset = if offset == ALL {
+        high_watermark
+    } else {
+        offset
+    };
     if offset < 0 || offset > high_watermark {
         return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
     }
-    crate::housekeeping::move_log_start(broker, partition, offset).await.ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+    crate::housekeeping::move_log_start(broker, partition, offset)
+        .await
+        .ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }

@@ -14,36 +14,69 @@ use crate::broker::Broker;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
-    let named = request.topic_names.into_iter().map(|name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() });
-    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
+    let named = request
+        .topic_names
+        .into_iter()
+        .map(|name| DeleteTopicState {
+            name: Some(name),
+            ..DeleteTopicState::default()
+        });
+    let wait =
+        Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let (mut responses, mut newest, mut deleted) = (Vec::new(), 0, Vec::new());
     for topic in request.topics.into_iter().chain(named) {
         match delete(broker, &topic).await {
             Ok((name, version)) => {
                 newest = version.max(newest);
                 deleted.push(name.clone());
-                responses.push(DeletableTopicResult { name: Some(name), topic_id: topic.topic_id, ..DeletableTopicResult::default() });
+                responses.push(DeletableTopicResult {
+                    name: Some(name),
+                    topic_id: topic.topic_id,
+                    ..DeletableTopicResult::default()
+                });
             }
-            Err((error_code, why)) => responses.push(DeletableTopicResult { name: topic.name, topic_id: topic.topic_id, error_code, error_message: Some(why) }),
+            Err((error_code, why)) => responses.push(DeletableTopicResult {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                error_code,
+                error_message: Some(why),
+            }),
         }
     }
     if newest > 0 {
         broker.until_applied(newest, wait).await;
         broker.coordination.topics_deleted(&deleted);
     }
-    Response { responses, ..Response::default() }
+    Response {
+        responses,
+        ..Response::default()
+    }
 }
 
-async fn delete(broker: &Broker, asked: &DeleteTopicState) -> Result<(String, u64), (ErrorCode, String)> {
+async fn delete(
+    broker: &Broker,
+    asked: &DeleteTopicState,
+) -> Result<(String, u64), (ErrorCode, String)> {
     let catalog = broker.catalog();
     let topic = match &asked.name {
-        Some(name) => catalog.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        None => catalog.topic_by_id(asked.topic_id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
+        Some(name) => catalog
+            .topic(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        None => catalog
+            .topic_by_id(asked.topic_id)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_ID),
     };
     let topic = topic.map_err(|code| (code, "there is no such topic".to_owned()))?;
     if topic.internal {
-        return Err((ErrorCode::INVALID_REQUEST, "an internal topic stays".to_owned()));
+        return Err((
+            ErrorCode::INVALID_REQUEST,
+            "an internal topic stays".to_owned(),
+        ));
     }
-    let done = broker.controller.delete_topic(&topic.name).await.map_err(|error| code_of(&error))?;
+    let done = broker
+        .controller
+        .delete_topic(&topic.name)
+        .await
+        .map_err(|error| code_of(&error))?;
     Ok((topic.name.clone(), done.version))
 }

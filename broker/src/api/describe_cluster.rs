@@ -14,15 +14,26 @@ const BROKERS: i8 = 1;
 
 pub fn handle(broker: &Arc<Broker>, request: &Request) -> Response {
     if request.endpoint_type != BROKERS {
-        return Response { error_code: ErrorCode::MISMATCHED_ENDPOINT_TYPE, ..Response::default() };
+        return Response {
+            error_code: ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+            ..Response::default()
+        };
     }
     let catalog = broker.catalog();
-    let brokers = catalog.view.listed_brokers().map(|node| DescribeClusterBroker {
-        broker_id: node.id.0,
-        host: node.kafka.host.clone(),
-        port: i32::from(node.kafka.port),
-        rack: Some(node.region.to_string()),
-        is_fenced: false,
-    });
-    Response { cluster_id: broker.fleet_id.clone(), controller_id: broker.node.0, brokers: brokers.collect(), ..Response::default() }
+    let brokers = catalog
+        .view
+        .listed_brokers()
+        .map(|node| DescribeClusterBroker {
+            broker_id: node.id.0,
+            host: node.kafka.host.clone(),
+            port: i32::from(node.kafka.port),
+            rack: Some(node.region.to_string()),
+            is_fenced: false,
+        });
+    Response {
+        cluster_id: broker.fleet_id.clone(),
+        controller_id: broker.node.0,
+        brokers: brokers.collect(),
+        ..Response::default()
+    }
 }

@@ -37,12 +37,19 @@ const LONGEST_WAIT_MS: i32 = 300_000;
 pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         // Replicas use the replica stream; whoever asks so here is a client with a false name (CVE-2018-1288).
-        return Response { error_code: ErrorCode::CLUSTER_AUTHORIZATION_FAILED, ..Response::default() };
+        return Response {
+            error_code: ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+            ..Response::default()
+        };
     }
     let most = i32::try_from(broker.options.limits.fetch_bytes.0).unwrap_or(i32::MAX);
     let max_bytes = usize::try_from(request.max_bytes.clamp(0, most)).unwrap_or(0);
-    let min_bytes = usize::try_from(request.min_bytes.clamp(0, most)).unwrap_or(0).min(max_bytes);
-    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0));
+    let min_bytes = usize::try_from(request.min_bytes.clamp(0, most))
+        .unwrap_or(0)
+        .min(max_bytes);
+    let wait = Duration::from_millis(
+        u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0),
+    );
     let deadline = Deadline::after(&broker.clock, wait);
     let plan = Plan::new(request, version);
     loop {
@@ -52,7 +59,14 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
         plan.park(&catalog, &waiter);
         let mut parts = plan.read(&catalog, max_bytes);
         let hot: usize = parts.iter().map(Part::len).sum();
-        let woken = fetch_cold(broker, &mut parts, hot, deadline.left(&broker.clock).min(COLD_WAIT), &waiter).await;
+        let woken = fetch_cold(
+            broker,
+            &mut parts,
+            hot,
+            deadline.left(&broker.clock).min(COLD_WAIT),
+            &waiter,
+        )
+        .await;
         let bytes: usize = parts.iter().map(Part::len).sum();
         let due = bytes >= min_bytes && bytes > 0 || parts.iter().any(Part::is_news);
         if due || min_bytes == 0 || deadline.left(&broker.clock).is_zero() {
@@ -62,8 +76,15 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
             continue;
         }
         // Nothing wakes when the bucket's answer has come: ask again soon.
-        let longest = if parts.iter().any(|p| p.cold().is_some()) { COLD_AGAIN } else { wait };
-        broker.clock.within(deadline.left(&broker.clock).min(longest), waiter.notified()).await;
+        let longest = if parts.iter().any(|p| p.cold().is_some()) {
+            COLD_AGAIN
+        } else {
+            wait
+        };
+        broker
+            .clock
+            .within(deadline.left(&broker.clock).min(longest), waiter.notified())
+            .await;
     }
 }
 
@@ -75,7 +96,11 @@ struct Deadline {
 
 impl Deadline {
     fn after(clock: &Clock, wait: Duration) -> Self {
-        Self { boot_ns: clock.boot_ns().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)) }
+        Self {
+            boot_ns: clock
+                .boot_ns()
+                .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
+        }
     }
 
     fn left(self, clock: &Clock) -> Duration {
@@ -85,13 +110,33 @@ impl Deadline {
 
 /// Asks the tiering daemon for what is not local. Waits for it only while nothing else is to be had; true
 /// when something else came meanwhile.
-async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, wait: Duration, waiter: &Waiter) -> bool {
+async fn fetch_cold(
+    broker: &Arc<Broker>,
+    parts: &mut [Part],
+    hot: usize,
+    wait: Duration,
+    waiter: &Waiter,
+) -> bool {
     let mut reads = FuturesUnordered::new();
     for (index, part) in parts.iter().enumerate() {
         let Some(cold) = part.cold() else { continue };
         let wait = if hot > 0 { Duration::ZERO } else { wait };
         let lineage = cold.partition.log.lineage();
-        reads.push(async move { (index, broker.cold.read(cold.partition.at, cold.offset, cold.max_bytes, wait, &lineage).await) });
+        reads.push(async move {
+            (
+                index,
+                broker
+                    .cold
+                    .read(
+                        cold.partition.at,
+                        cold.offset,
+                        cold.max_bytes,
+                        wait,
+                        &lineage,
+                    )
+                    .await,
+            )
+        });
     }
     let (mut done, mut woken) = (Vec::with_capacity(reads.len()), false);
     // The daemon keeps to the wait it is told; this is for one that does not.
@@ -107,7 +152,9 @@ async fn fetch_cold(broker: &Arc<Broker>, parts: &mut [Part], hot: usize, wait: 
     }
     drop(reads);
     for (index, read) in done {
-        let Some(part) = parts.get_mut(index) else { continue };
+        let Some(part) = parts.get_mut(index) else {
+            continue;
+        };
         match read {
             ColdRead::Records { records, .. } => part.fill(records),
             ColdRead::Pending => {}
@@ -121,10 +168,17 @@ fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, version: i16) -> Respo
     let catalog = broker.catalog();
     let mut response = Response::default();
     for (wanted, part) in plan.wanted.iter().zip(parts) {
-        let starts_topic = response.responses.last().is_none_or(|t| t.topic != wanted.topic || t.topic_id != wanted.topic_id);
+        let starts_topic = response
+            .responses
+            .last()
+            .is_none_or(|t| t.topic != wanted.topic || t.topic_id != wanted.topic_id);
         if starts_topic {
             let (topic, topic_id) = (wanted.topic.clone(), wanted.topic_id);
-            response.responses.push(FetchableTopicResponse { topic, topic_id, partitions: Vec::new() });
+            response.responses.push(FetchableTopicResponse {
+                topic,
+                topic_id,
+                partitions: Vec::new(),
+            });
         }
         let mut data = part.data;
         if version >= plan::EPOCHS_IN_ANSWER {
@@ -138,12 +192,38 @@ fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, version: i16) -> Respo
 }
 
 /// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
-fn name_leader(catalog: &Catalog, wanted: &Wanted, data: &mut whimbrel_wire::messages::fetch::PartitionData, response: &mut Response, version: i16) {
-    let Ok(topic) = refusal::topic(catalog, &wanted.topic, wanted.topic_id, version >= BY_ID) else { return };
-    let Some((node, leader_epoch)) = refusal::current_leader(catalog, topic, wanted.partition, data.error_code) else { return };
-    data.current_leader = LeaderIdAndEpoch { leader_id: node.id.0, leader_epoch };
-    if version >= ENDPOINTS && response.node_endpoints.iter().all(|e| e.node_id != node.id.0) {
+fn name_leader(
+    catalog: &Catalog,
+    wanted: &Wanted,
+    data: &mut whimbrel_wire::messages::fetch::PartitionData,
+    response: &mut Response,
+    version: i16,
+) {
+    let Ok(topic) = refusal::topic(catalog, &wanted.topic, wanted.topic_id, version >= BY_ID)
+    else {
+        return;
+    };
+    let Some((node, leader_epoch)) =
+        refusal::current_leader(catalog, topic, wanted.partition, data.error_code)
+    else {
+        return;
+    };
+    data.current_leader = LeaderIdAndEpoch {
+        leader_id: node.id.0,
+        leader_epoch,
+    };
+    if version >= ENDPOINTS
+        && response
+            .node_endpoints
+            .iter()
+            .all(|e| e.node_id != node.id.0)
+    {
         let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
-        response.node_endpoints.push(NodeEndpoint { node_id: node.id.0, host, port, rack: Some(node.region.to_string()) });
+        response.node_endpoints.push(NodeEndpoint {
+            node_id: node.id.0,
+            host,
+            port,
+            rack: Some(node.region.to_string()),
+        });
     }
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use whimbrel_wire::{
     ErrorCode,
-    messages::list_offsets::{ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request, Response},
+    messages::list_offsets::{
+        ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopicResponse, Request,
+        Response,
+    },
 };
 
 use super::refusal;
@@ -32,24 +35,59 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            partitions.push(one(broker, &topic.name, &partition, request.isolation_level == 1, version).await);
+            partitions.push(
+                one(
+                    broker,
+                    &topic.name,
+                    &partition,
+                    request.isolation_level == 1,
+                    version,
+                )
+                .await,
+            );
         }
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+        topics.push(ListOffsetsTopicResponse {
+            name: topic.name,
+            partitions,
+        });
     }
-    Response { topics, ..Response::default() }
+    Response {
+        topics,
+        ..Response::default()
+    }
 }
 
-async fn one(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, committed_only: bool, version: i16) -> ListOffsetsPartitionResponse {
+async fn one(
+    broker: &Arc<Broker>,
+    name: &str,
+    asked: &ListOffsetsPartition,
+    committed_only: bool,
+    version: i16,
+) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
     match find(broker, name, asked, committed_only, version).await {
-        Ok((timestamp, offset, leader_epoch)) => {
-            ListOffsetsPartitionResponse { partition_index, timestamp, offset, leader_epoch, ..ListOffsetsPartitionResponse::default() }
-        }
-        Err(error_code) => ListOffsetsPartitionResponse { partition_index, error_code, ..ListOffsetsPartitionResponse::default() },
+        Ok((timestamp, offset, leader_epoch)) => ListOffsetsPartitionResponse {
+            partition_index,
+            timestamp,
+            offset,
+            leader_epoch,
+            ..ListOffsetsPartitionResponse::default()
+        },
+        Err(error_code) => ListOffsetsPartitionResponse {
+            partition_index,
+            error_code,
+            ..ListOffsetsPartitionResponse::default()
+        },
     }
 }
 
-async fn find(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, committed_only: bool, version: i16) -> Result<Found, ErrorCode> {
+async fn find(
+    broker: &Arc<Broker>,
+    name: &str,
+    asked: &ListOffsetsPartition,
+    committed_only: bool,
+    version: i16,
+) -> Result<Found, ErrorCode> {
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
     let (partition, leader_epoch) = refusal::leader(&catalog, topic, asked.partition_index)?;
@@ -58,12 +96,22 @@ async fn find(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, co
     let at = |offset: i64| (-1, offset, epoch_of(partition, offset));
     Ok(match asked.timestamp {
         LATEST => {
-            let known = partition.leads().is_none_or(|t| partition.high_watermark() >= t.epoch_start);
+            let known = partition
+                .leads()
+                .is_none_or(|t| partition.high_watermark() >= t.epoch_start);
             if !known {
                 // An older, lower end would make a consumer that begins at the end read again.
-                return Err(if version >= NOT_AVAILABLE { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::LEADER_NOT_AVAILABLE });
+                return Err(if version >= NOT_AVAILABLE {
+                    ErrorCode::OFFSET_NOT_AVAILABLE
+                } else {
+                    ErrorCode::LEADER_NOT_AVAILABLE
+                });
             }
-            let end = if committed_only { partition.last_stable_offset() } else { partition.high_watermark() };
+            let end = if committed_only {
+                partition.last_stable_offset()
+            } else {
+                partition.high_watermark()
+            };
             (-1, end, leader_epoch)
         }
         EARLIEST => at(offsets.log_start),
@@ -73,14 +121,22 @@ async fn find(broker: &Arc<Broker>, name: &str, asked: &ListOffsetsPartition, co
             _ => NOTHING,
         },
         EARLIEST_PENDING_UPLOAD => at(partition.tiered_end().max(offsets.log_start)),
-        MAX_TIMESTAMP => partition.log.max_timestamp().map_err(|e| e.error_code())?.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
+        MAX_TIMESTAMP => partition
+            .log
+            .max_timestamp()
+            .map_err(|e| e.error_code())?
+            .map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
         ..0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
         timestamp_ms => by_time(broker, partition, timestamp_ms).await?,
     })
 }
 
 /// The tiered part first: it is the older one.
-async fn by_time(broker: &Broker, partition: &Partition, timestamp_ms: i64) -> Result<Found, ErrorCode> {
+async fn by_time(
+    broker: &Broker,
+    partition: &Partition,
+    timestamp_ms: i64,
+) -> Result<Found, ErrorCode> {
     let offsets = partition.log.offsets();
     if offsets.local_log_start > offsets.log_start && broker.cold.is_configured() {
         let found = broker.cold.offset_for_timestamp(partition.at, timestamp_ms).await.map_err(|error| {
@@ -93,12 +149,19 @@ async fn by_time(broker: &Broker, partition: &Partition, timestamp_ms: i64) -> R
             return Ok((timestamp_ms, offset, leader_epoch));
         }
     }
-    let found = partition.log.offset_for_timestamp(timestamp_ms).map_err(|e| e.error_code())?;
+    let found = partition
+        .log
+        .offset_for_timestamp(timestamp_ms)
+        .map_err(|e| e.error_code())?;
     let visible = found.filter(|f| f.offset < partition.high_watermark());
     Ok(visible.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)))
 }
 
 fn epoch_of(partition: &Partition, offset: i64) -> i32 {
     let epochs = partition.log.lineage();
-    epochs.iter().rev().find(|e| e.start_offset <= offset).map_or(-1, |e| e.epoch)
+    epochs
+        .iter()
+        .rev()
+        .find(|e| e.start_offset <= offset)
+        .map_or(-1, |e| e.epoch)
 }

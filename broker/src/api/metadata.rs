@@ -6,7 +6,10 @@ use whimbrel_fleet::{Topic, naming::is_valid_topic};
 use whimbrel_rpc::controller::NewTopic;
 use whimbrel_wire::{
     ErrorCode,
-    messages::metadata::{MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic, Request, Response},
+    messages::metadata::{
+        MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition,
+        MetadataResponseTopic, Request, Response,
+    },
 };
 
 use crate::{broker::Broker, catalog::Catalog};
@@ -19,21 +22,34 @@ const CREATE_WAIT: Duration = Duration::from_secs(3);
 const MOST_CREATED: usize = 100;
 
 pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
-    let asked = request.topics.filter(|topics| version >= FIRST_VERSION_WITH_NULL || !topics.is_empty());
-    if let Some(topics) = asked.as_ref().filter(|_| request.allow_auto_topic_creation && broker.options.auto_create_topics) {
+    let asked = request
+        .topics
+        .filter(|topics| version >= FIRST_VERSION_WITH_NULL || !topics.is_empty());
+    if let Some(topics) = asked
+        .as_ref()
+        .filter(|_| request.allow_auto_topic_creation && broker.options.auto_create_topics)
+    {
         create_missing(broker, topics).await;
     }
     let catalog = broker.catalog();
     let topics = match asked {
-        None => catalog.view.topics.values().map(|t| described(&catalog, t)).collect(),
+        None => catalog
+            .view
+            .topics
+            .values()
+            .map(|t| described(&catalog, t))
+            .collect(),
         Some(topics) => topics.into_iter().map(|t| one(&catalog, t)).collect(),
     };
-    let brokers = catalog.view.listed_brokers().map(|node| MetadataResponseBroker {
-        node_id: node.id.0,
-        host: node.kafka.host.clone(),
-        port: i32::from(node.kafka.port),
-        rack: Some(node.region.to_string()),
-    });
+    let brokers = catalog
+        .view
+        .listed_brokers()
+        .map(|node| MetadataResponseBroker {
+            node_id: node.id.0,
+            host: node.kafka.host.clone(),
+            port: i32::from(node.kafka.port),
+            rack: Some(node.region.to_string()),
+        });
     Response {
         brokers: brokers.collect(),
         cluster_id: Some(broker.fleet_id.clone()),
@@ -47,10 +63,19 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
 async fn create_missing(broker: &Broker, asked: &[MetadataRequestTopic]) {
     let catalog = broker.catalog();
     let missing = asked.iter().filter_map(|t| t.name.as_deref());
-    let missing: Vec<_> = missing.filter(|name| is_valid_topic(name) && !name.starts_with("__") && catalog.topic(name).is_none()).take(MOST_CREATED).collect();
+    let missing: Vec<_> = missing
+        .filter(|name| {
+            is_valid_topic(name) && !name.starts_with("__") && catalog.topic(name).is_none()
+        })
+        .take(MOST_CREATED)
+        .collect();
     let mut newest = 0;
     for name in missing {
-        match broker.controller.create_topic(NewTopic::new(name, broker.options.default_partitions)).await {
+        match broker
+            .controller
+            .create_topic(NewTopic::new(name, broker.options.default_partitions))
+            .await
+        {
             Ok(created) => newest = newest.max(created.version),
             Err(error) => tracing::debug!(topic = name, %error, "topic not created on demand"),
         }
@@ -64,34 +89,48 @@ fn one(catalog: &Catalog, asked: MetadataRequestTopic) -> MetadataResponseTopic 
     let (found, error_code) = match &asked.name {
         Some(name) if !is_valid_topic(name) => (None, ErrorCode::INVALID_TOPIC_EXCEPTION),
         Some(name) => (catalog.topic(name), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        None => (catalog.topic_by_id(asked.topic_id), ErrorCode::UNKNOWN_TOPIC_ID),
+        None => (
+            catalog.topic_by_id(asked.topic_id),
+            ErrorCode::UNKNOWN_TOPIC_ID,
+        ),
     };
     match found {
         Some(topic) => described(catalog, topic),
-        None => MetadataResponseTopic { error_code, name: asked.name, topic_id: asked.topic_id, ..MetadataResponseTopic::default() },
+        None => MetadataResponseTopic {
+            error_code,
+            name: asked.name,
+            topic_id: asked.topic_id,
+            ..MetadataResponseTopic::default()
+        },
     }
 }
 
 fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
     let home = catalog.view.group_of(topic).map(|g| &g.home);
-    let partitions = (0_i32..).zip(&topic.partitions).map(|(partition_index, partition)| {
-        let leader = catalog.leader(topic, partition_index);
-        // All replicas at home, and each other region's head.
-        let mut replica_nodes = Vec::new();
-        for (region, nodes) in &partition.replicas {
-            let most = if Some(region) == home { nodes.len() } else { 1 };
-            replica_nodes.extend(nodes.iter().take(most).map(|n| n.0));
-        }
-        MetadataResponsePartition {
-            error_code: if leader.is_some() { ErrorCode::NONE } else { ErrorCode::LEADER_NOT_AVAILABLE },
-            partition_index,
-            leader_id: leader.map_or(-1, |(node, _)| node.id.0),
-            leader_epoch: partition.leader_epoch.0,
-            replica_nodes,
-            isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
-            offline_replicas: Vec::new(),
-        }
-    });
+    let partitions = (0_i32..)
+        .zip(&topic.partitions)
+        .map(|(partition_index, partition)| {
+            let leader = catalog.leader(topic, partition_index);
+            // All replicas at home, and each other region's head.
+            let mut replica_nodes = Vec::new();
+            for (region, nodes) in &partition.replicas {
+                let most = if Some(region) == home { nodes.len() } else { 1 };
+                replica_nodes.extend(nodes.iter().take(most).map(|n| n.0));
+            }
+            MetadataResponsePartition {
+                error_code: if leader.is_some() {
+                    ErrorCode::NONE
+                } else {
+                    ErrorCode::LEADER_NOT_AVAILABLE
+                },
+                partition_index,
+                leader_id: leader.map_or(-1, |(node, _)| node.id.0),
+                leader_epoch: partition.leader_epoch.0,
+                replica_nodes,
+                isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
+                offline_replicas: Vec::new(),
+            }
+        });
     MetadataResponseTopic {
         name: Some(topic.name.clone()),
         topic_id: topic.id,

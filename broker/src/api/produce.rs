@@ -11,7 +11,8 @@ use whimbrel_wire::{
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
     codec::Limits,
     messages::produce::{
-        LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request, Response, TopicProduceResponse,
+        LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request,
+        Response, TopicProduceResponse,
     },
     record::records,
 };
@@ -54,13 +55,20 @@ enum Outcome {
 /// The first half: every batch that may be is appended, in the order of the request.
 pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pending {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0).max(1));
-    let mut pending = Pending { acks: request.acks, timeout, topics: Vec::with_capacity(request.topic_data.len()) };
+    let mut pending = Pending {
+        acks: request.acks,
+        timeout,
+        topics: Vec::with_capacity(request.topic_data.len()),
+    };
     let refused = match request.acks {
         -1..=1 if request.transactional_id.is_none() => None,
         -1..=1 => Some(ErrorCode::INVALID_TXN_STATE),
         _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
     };
-    let park_until = broker.clock.boot_ns().saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
+    let park_until = broker
+        .clock
+        .boot_ns()
+        .saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
     let mut seen = HashSet::new();
     for data in request.topic_data {
         let mut partitions = Vec::with_capacity(data.partition_data.len());
@@ -71,7 +79,17 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
                 Some(error) => Err(error),
                 // A partition named twice: which order was meant is not known.
                 None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST),
-                None => append_one(broker, &data.name, data.topic_id, partition, version, park_until).await,
+                None => {
+                    append_one(
+                        broker,
+                        &data.name,
+                        data.topic_id,
+                        partition,
+                        version,
+                        park_until,
+                    )
+                    .await
+                }
             };
             let outcome = match outcome {
                 Ok((partition, in_flight)) => Outcome::Appended(partition, Box::new(in_flight)),
@@ -79,7 +97,11 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
             };
             partitions.push((index, outcome));
         }
-        pending.topics.push(PendingTopic { name: data.name, topic_id: data.topic_id, partitions });
+        pending.topics.push(PendingTopic {
+            name: data.name,
+            topic_id: data.topic_id,
+            partitions,
+        });
     }
     pending
 }
@@ -113,7 +135,10 @@ async fn append_one(
         return Err(ErrorCode::INVALID_TXN_STATE);
     }
     if config.cleanup_policy.compact {
-        check_keys(&Batch { header, bytes: records.clone() })?;
+        check_keys(&Batch {
+            header,
+            bytes: records.clone(),
+        })?;
     }
     let now_ms = broker.clock.wall_ms();
     match partition.append(&broker.lease, records.clone(), now_ms) {
@@ -122,12 +147,20 @@ async fn append_one(
         appended => return listed(broker, partition, appended?),
     }
     let left = Duration::from_nanos(park_until.saturating_sub(broker.clock.boot_ns()));
-    broker.clock.within(left, partition.writable(&broker.lease)).await.unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
+    broker
+        .clock
+        .within(left, partition.writable(&broker.lease))
+        .await
+        .unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
     let appended = partition.append(&broker.lease, records, broker.clock.wall_ms())?;
     listed(broker, partition, appended)
 }
 
-fn listed(broker: &Broker, partition: Arc<Partition>, in_flight: InFlight) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
+fn listed(
+    broker: &Broker,
+    partition: Arc<Partition>,
+    in_flight: InFlight,
+) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
     broker.flusher.list(&partition);
     Ok((partition, in_flight))
 }
@@ -165,9 +198,16 @@ impl Pending {
                     }
                 });
             }
-            responses.push(TopicProduceResponse { name: topic.name, topic_id: topic.topic_id, partition_responses });
+            responses.push(TopicProduceResponse {
+                name: topic.name,
+                topic_id: topic.topic_id,
+                partition_responses,
+            });
         }
-        let mut response = Response { responses, ..Response::default() };
+        let mut response = Response {
+            responses,
+            ..Response::default()
+        };
         if version >= ENDPOINTS {
             name_leaders(&broker.catalog(), &mut response, version);
         }
@@ -175,9 +215,19 @@ impl Pending {
     }
 }
 
-fn acknowledged(partition: &Partition, in_flight: &InFlight, index: i32, error_code: ErrorCode) -> PartitionProduceResponse {
+fn acknowledged(
+    partition: &Partition,
+    in_flight: &InFlight,
+    index: i32,
+    error_code: ErrorCode,
+) -> PartitionProduceResponse {
     if error_code.is_error() {
-        return PartitionProduceResponse { index, error_code, base_offset: -1, ..PartitionProduceResponse::default() };
+        return PartitionProduceResponse {
+            index,
+            error_code,
+            base_offset: -1,
+            ..PartitionProduceResponse::default()
+        };
     }
     PartitionProduceResponse {
         index,
@@ -191,14 +241,33 @@ fn acknowledged(partition: &Partition, in_flight: &InFlight, index: i32, error_c
 /// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
 fn name_leaders(catalog: &Catalog, response: &mut Response, version: i16) {
     for topic in &mut response.responses {
-        let Ok(known) = refusal::topic(catalog, &topic.name, topic.topic_id, version >= BY_ID) else { continue };
+        let Ok(known) = refusal::topic(catalog, &topic.name, topic.topic_id, version >= BY_ID)
+        else {
+            continue;
+        };
         let known: &Topic = known;
         for partition in &mut topic.partition_responses {
-            let Some((node, leader_epoch)) = refusal::current_leader(catalog, known, partition.index, partition.error_code) else { continue };
-            partition.current_leader = LeaderIdAndEpoch { leader_id: node.id.0, leader_epoch };
-            if response.node_endpoints.iter().all(|e| e.node_id != node.id.0) {
+            let Some((node, leader_epoch)) =
+                refusal::current_leader(catalog, known, partition.index, partition.error_code)
+            else {
+                continue;
+            };
+            partition.current_leader = LeaderIdAndEpoch {
+                leader_id: node.id.0,
+                leader_epoch,
+            };
+            if response
+                .node_endpoints
+                .iter()
+                .all(|e| e.node_id != node.id.0)
+            {
                 let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
-                response.node_endpoints.push(NodeEndpoint { node_id: node.id.0, host, port, rack: Some(node.region.to_string()) });
+                response.node_endpoints.push(NodeEndpoint {
+                    node_id: node.id.0,
+                    host,
+                    port,
+                    rack: Some(node.region.to_string()),
+                });
             }
         }
     }
@@ -206,5 +275,9 @@ fn name_leaders(catalog: &Catalog, response: &mut Response, version: i16) {
 
 /// True when any partition failed.
 pub fn has_errors(response: &Response) -> bool {
-    response.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code.is_error())
+    response
+        .responses
+        .iter()
+        .flat_map(|t| &t.partition_responses)
+        .any(|p| p.error_code.is_error())
 }

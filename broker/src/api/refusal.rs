@@ -9,21 +9,42 @@ use whimbrel_wire::ErrorCode;
 use crate::{catalog::Catalog, partition::Partition};
 
 /// A topic by the name or id of a request.
-pub fn topic<'a>(catalog: &'a Catalog, name: &str, id: Uuid, by_id: bool) -> Result<&'a Topic, ErrorCode> {
-    if by_id { catalog.topic_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID) } else { catalog.topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) }
+pub fn topic<'a>(
+    catalog: &'a Catalog,
+    name: &str,
+    id: Uuid,
+    by_id: bool,
+) -> Result<&'a Topic, ErrorCode> {
+    if by_id {
+        catalog.topic_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        catalog
+            .topic(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
 }
 
 /// The local replica of a partition that the topic has.
-pub fn replica<'a>(catalog: &'a Catalog, topic: &Topic, partition: i32) -> Result<&'a Arc<Partition>, ErrorCode> {
+pub fn replica<'a>(
+    catalog: &'a Catalog,
+    topic: &Topic,
+    partition: i32,
+) -> Result<&'a Arc<Partition>, ErrorCode> {
     let exists = usize::try_from(partition).is_ok_and(|index| index < topic.partitions.len());
     if !exists {
         return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
-    catalog.local(TopicPartition::new(topic.id, partition)).ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+    catalog
+        .local(TopicPartition::new(topic.id, partition))
+        .ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
 }
 
 /// The replica that leads here, and its leader epoch.
-pub fn leader<'a>(catalog: &'a Catalog, topic: &Topic, partition: i32) -> Result<(&'a Arc<Partition>, i32), ErrorCode> {
+pub fn leader<'a>(
+    catalog: &'a Catalog,
+    topic: &Topic,
+    partition: i32,
+) -> Result<(&'a Arc<Partition>, i32), ErrorCode> {
     let replica = replica(catalog, topic, partition)?;
     let terms = replica.leads().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
     Ok((replica, terms.leader_epoch))
@@ -40,7 +61,13 @@ pub fn fence(client_epoch: i32, epoch: i32) -> Result<(), ErrorCode> {
 }
 
 /// Where a client that was told NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH finds the leader.
-pub fn current_leader<'a>(catalog: &'a Catalog, topic: &Topic, partition: i32, error: ErrorCode) -> Option<(&'a Node, i32)> {
-    let tells = error == ErrorCode::NOT_LEADER_OR_FOLLOWER || error == ErrorCode::FENCED_LEADER_EPOCH;
+pub fn current_leader<'a>(
+    catalog: &'a Catalog,
+    topic: &Topic,
+    partition: i32,
+    error: ErrorCode,
+) -> Option<(&'a Node, i32)> {
+    let tells =
+        error == ErrorCode::NOT_LEADER_OR_FOLLOWER || error == ErrorCode::FENCED_LEADER_EPOCH;
     catalog.leader(topic, partition).filter(|_| tells)
 }

@@ -45,7 +45,9 @@ pub struct Held {
 impl Frames {
     pub fn new(stream: OwnedReadHalf, broker: &Broker) -> Self {
         let limits = &broker.options.limits;
-        let most = usize::try_from(limits.request_bytes.0).unwrap_or(usize::MAX).min(i32::MAX as usize);
+        let most = usize::try_from(limits.request_bytes.0)
+            .unwrap_or(usize::MAX)
+            .min(i32::MAX as usize);
         Self {
             stream,
             buffer: BytesMut::new(),
@@ -73,13 +75,24 @@ impl Frames {
             }
         }
         let request_time = self.request_time;
-        let length = clock.within(request_time, self.frame()).await.ok_or(Closed::SlowRequest)??;
+        let length = clock
+            .within(request_time, self.frame())
+            .await
+            .ok_or(Closed::SlowRequest)??;
         let permits = u32::try_from(kib(length)).unwrap_or(u32::MAX);
-        let Ok(own) = Arc::clone(&self.held).acquire_many_owned(permits).await else { return Ok(None) };
+        let Ok(own) = Arc::clone(&self.held).acquire_many_owned(permits).await else {
+            return Ok(None);
+        };
         self.buffer.advance(LENGTH_LEN);
         let frame = self.buffer.split_to(length).freeze();
         self.proven = self.proven.max(length + LENGTH_LEN);
-        Ok(Some((frame, Held { _own: own, _shared: self.taken.take() })))
+        Ok(Some((
+            frame,
+            Held {
+                _own: own,
+                _shared: self.taken.take(),
+            },
+        )))
     }
 
     /// Reads until the first frame is in the buffer; its length.
@@ -95,7 +108,10 @@ impl Frames {
     /// Takes room from what all connections share; waits while it is used up, within the request's time.
     async fn take(&mut self, room: usize) -> Result<(), Closed> {
         let permits = u32::try_from(kib(room)).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.memory).acquire_many_owned(permits).await.map_err(|_| Closed::SlowRequest)?;
+        let more = Arc::clone(&self.memory)
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| Closed::SlowRequest)?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             None => self.taken = Some(more),
@@ -107,7 +123,9 @@ impl Frames {
     async fn fill(&mut self, wanted: usize) -> Result<(), Closed> {
         while self.buffer.len() < wanted {
             let have = self.buffer.len();
-            let room = (wanted - have).min(have.max(self.proven)).max(STEP.min(self.proven));
+            let room = (wanted - have)
+                .min(have.max(self.proven))
+                .max(STEP.min(self.proven));
             if room > STEP {
                 self.take(room).await?;
             }

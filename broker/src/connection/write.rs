@@ -9,12 +9,21 @@ use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::mpsc};
 use super::{Closed, Queued};
 use crate::broker::Broker;
 
-pub async fn answers(broker: &Arc<Broker>, mut stream: OwnedWriteHalf, mut queued: mpsc::Receiver<Queued>) -> Result<(), Closed> {
+pub async fn answers(
+    broker: &Arc<Broker>,
+    mut stream: OwnedWriteHalf,
+    mut queued: mpsc::Receiver<Queued>,
+) -> Result<(), Closed> {
     let (clock, write_time) = (broker.clock.clone(), broker.options.limits.write_time.0);
     while let Some(next) = queued.recv().await {
-        let Some(chunks) = next.answer.await? else { continue };
+        let Some(chunks) = next.answer.await? else {
+            continue;
+        };
         let mut chunks = Chunks::new(chunks);
-        clock.within(write_time, stream.write_all_buf(&mut chunks)).await.ok_or(Closed::SlowReader)??;
+        clock
+            .within(write_time, stream.write_all_buf(&mut chunks))
+            .await
+            .ok_or(Closed::SlowReader)??;
     }
     Ok(())
 }
@@ -28,7 +37,10 @@ struct Chunks {
 impl Chunks {
     fn new(pieces: Vec<Bytes>) -> Self {
         let left = pieces.iter().map(Bytes::len).sum();
-        Self { pieces: pieces.into(), left }
+        Self {
+            pieces: pieces.into(),
+            left,
+        }
     }
 }
 
@@ -69,7 +81,11 @@ mod tests {
 
     #[test]
     fn chunks_advance_across_pieces() {
-        let mut chunks = Chunks::new(vec![Bytes::from_static(b"abc"), Bytes::from_static(b"de"), Bytes::from_static(b"f")]);
+        let mut chunks = Chunks::new(vec![
+            Bytes::from_static(b"abc"),
+            Bytes::from_static(b"de"),
+            Bytes::from_static(b"f"),
+        ]);
         chunks.advance(4);
         assert_eq!((chunks.remaining(), chunks.chunk()), (2, &b"e"[..]));
         let mut slices = [IoSlice::new(&[]); 4];

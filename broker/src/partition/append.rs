@@ -24,13 +24,24 @@ pub struct InFlight {
 impl Partition {
     /// Appends one batch that was validated. Not durable yet: list the partition with the flusher, then
     /// wait for [`InFlight::acknowledged`].
-    pub fn append(&self, lease: &LeaseHolder, batch: Bytes, now_ms: i64) -> Result<InFlight, ErrorCode> {
+    pub fn append(
+        &self,
+        lease: &LeaseHolder,
+        batch: Bytes,
+        now_ms: i64,
+    ) -> Result<InFlight, ErrorCode> {
         let mut state = self.state.lock();
-        let Role::Leader(terms) = state.role else { return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) };
+        let Role::Leader(terms) = state.role else {
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        };
         if !terms.open || !terms.held(lease, &self.home) {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
-        let context = AppendContext { leader_epoch: terms.leader_epoch, now_ms, lossy_promotion: state.lossy_promotion };
+        let context = AppendContext {
+            leader_epoch: terms.leader_epoch,
+            now_ms,
+            lossy_promotion: state.lossy_promotion,
+        };
         let appended = self.log.append(batch, context).map_err(|error| {
             tracing::debug!(topic = self.log.topic(), partition = self.at.partition, %error, "append refused");
             error.error_code()
@@ -54,11 +65,20 @@ impl Partition {
         }
         drop(state);
         lease.set_position(&self.home.group, position);
-        Ok(InFlight { appended, terms, position, ack })
+        Ok(InFlight {
+            appended,
+            terms,
+            position,
+            ack,
+        })
     }
 
     /// Appends batches of the source, offsets and epochs kept. `None` when this is not a follower, or sealed.
-    pub fn append_replica(&self, batches: Bytes, now_ms: i64) -> Option<Result<Appended, AppendError>> {
+    pub fn append_replica(
+        &self,
+        batches: Bytes,
+        now_ms: i64,
+    ) -> Option<Result<Appended, AppendError>> {
         let state = self.state.lock();
         let takes = matches!(state.role, Role::Follower { .. }) && !state.sealed;
         takes.then(|| self.log.append_replica(batches, now_ms))
@@ -83,13 +103,18 @@ impl Partition {
 impl InFlight {
     /// The outcome, with lease and ceiling checked again just before it is given (design section 4).
     pub async fn acknowledged(&mut self, partition: &Partition, lease: &LeaseHolder) -> ErrorCode {
-        let outcome = (&mut self.ack).await.unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        let outcome = (&mut self.ack)
+            .await
+            .unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         if outcome.is_error() {
             return outcome;
         }
         let leads = matches!(partition.role(), Role::Leader(now) if now.leader_epoch == self.terms.leader_epoch);
         // A fenced group's lease is gone, and with it every right to say yes.
-        if leads && self.terms.held(lease, &partition.home) && lease.covers(&partition.home.group, self.position) {
+        if leads
+            && self.terms.held(lease, &partition.home)
+            && lease.covers(&partition.home.group, self.position)
+        {
             ErrorCode::NONE
         } else {
             ErrorCode::NOT_LEADER_OR_FOLLOWER

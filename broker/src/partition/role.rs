@@ -24,7 +24,9 @@ pub enum Role {
     None,
     Leader(Terms),
     /// Takes batches from the replica stream.
-    Follower { region_epoch: RegionEpoch },
+    Follower {
+        region_epoch: RegionEpoch,
+    },
 }
 
 impl Partition {
@@ -40,7 +42,13 @@ impl Partition {
     }
 
     /// Leads from now on. `position` is the group's, all led logs included. The log has begun the epoch.
-    pub fn lead(&self, terms: Terms, position: Position, sync_set: &BTreeSet<RegionName>, lossy_promotion: Option<i64>) {
+    pub fn lead(
+        &self,
+        terms: Terms,
+        position: Position,
+        sync_set: &BTreeSet<RegionName>,
+        lossy_promotion: Option<i64>,
+    ) {
         let mut state = self.state.lock();
         state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         state.uncovered.clear();

@@ -11,7 +11,9 @@ use std::{
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use whimbrel_fleet::TopicPartition;
 use whimbrel_log::{AppendError, Health};
-use whimbrel_rpc::replica::{Batches, FrameTx, FromSink, Hello, RefuseReason, SinkPosition, SinkServer, StreamError, ToSink};
+use whimbrel_rpc::replica::{
+    Batches, FrameTx, FromSink, Hello, RefuseReason, SinkPosition, SinkServer, StreamError, ToSink,
+};
 
 use super::{SEND, read_ahead, truncate};
 use crate::{
@@ -33,7 +35,11 @@ struct Stream {
     truncations: FuturesUnordered<BoxFuture<'static, FromSink>>,
 }
 
-pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SinkServer) -> Result<(), StreamError> {
+pub async fn serve(
+    broker: &Arc<Broker>,
+    hello: &Hello,
+    server: SinkServer,
+) -> Result<(), StreamError> {
     tracing::info!(from = %hello.region, "a mirror connected");
     let mut frames = read_ahead(broker, "replica sink", server.rx);
     let mut stream = Stream {
@@ -44,7 +50,11 @@ pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SinkServer) -> R
         truncations: FuturesUnordered::new(),
     };
     let (mut rounds, mut applied) = (broker.flusher.rounds(), broker.applied());
-    stream.send(FromSink::Credit { bytes: broker.options.limits.replica_credit.0 }).await?;
+    stream
+        .send(FromSink::Credit {
+            bytes: broker.options.limits.replica_credit.0,
+        })
+        .await?;
     stream.follow_view().await?;
     loop {
         tokio::select! {
@@ -60,20 +70,30 @@ pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SinkServer) -> R
 impl Stream {
     async fn send(&mut self, frame: FromSink) -> Result<(), StreamError> {
         let clock = self.broker.clock.clone();
-        clock.within(SEND, self.tx.send(frame)).await.ok_or(StreamError::Closed)?
+        clock
+            .within(SEND, self.tx.send(frame))
+            .await
+            .ok_or(StreamError::Closed)?
     }
 
     /// Names partitions that are new here and those that are not taken any more.
     async fn follow_view(&mut self) -> Result<(), StreamError> {
         let catalog = self.broker.catalog();
         let heads = |p: &&Arc<Partition>| {
-            let head = catalog.view.partition(p.at).and_then(|(_, placed)| placed.head(&self.broker.region));
+            let head = catalog
+                .view
+                .partition(p.at)
+                .and_then(|(_, placed)| placed.head(&self.broker.region));
             matches!(p.role(), Role::Follower { .. }) && head == Some(self.broker.node)
         };
         let now: Vec<_> = catalog.partitions().filter(heads).cloned().collect();
         let set: BTreeSet<_> = now.iter().map(|p| p.at).collect();
         let gone: Vec<_> = self.taken.difference(&set).copied().collect();
-        let new: Vec<_> = now.iter().filter(|p| !self.taken.contains(&p.at)).map(|p| position(p)).collect();
+        let new: Vec<_> = now
+            .iter()
+            .filter(|p| !self.taken.contains(&p.at))
+            .map(|p| position(p))
+            .collect();
         self.taken = set;
         if !gone.is_empty() {
             self.send(FromSink::Gone(gone)).await?;
@@ -127,9 +147,16 @@ impl Stream {
                     }
                 }
             }
-            ToSink::Truncate { at, region_epoch, epoch, offset } => {
+            ToSink::Truncate {
+                at,
+                region_epoch,
+                epoch,
+                offset,
+            } => {
                 let broker = Arc::clone(&self.broker);
-                self.truncations.push(Box::pin(async move { truncate::run(&broker, at, region_epoch, epoch, offset).await }));
+                self.truncations.push(Box::pin(async move {
+                    truncate::run(&broker, at, region_epoch, epoch, offset).await
+                }));
                 Ok(())
             }
         }
@@ -138,8 +165,12 @@ impl Stream {
     /// Appends and notes what the source says; the end offset to wait for when there were records.
     fn append(&self, frame: Batches) -> Result<Option<i64>, RefuseReason> {
         let catalog = self.broker.catalog();
-        let partition = catalog.local(frame.at).ok_or(RefuseReason::UnknownPartition)?;
-        let group = catalog.group_of(frame.at).ok_or(RefuseReason::UnknownPartition)?;
+        let partition = catalog
+            .local(frame.at)
+            .ok_or(RefuseReason::UnknownPartition)?;
+        let group = catalog
+            .group_of(frame.at)
+            .ok_or(RefuseReason::UnknownPartition)?;
         if group.home == self.broker.region || frame.region_epoch < group.epoch {
             return Err(RefuseReason::Fenced);
         }
@@ -148,13 +179,20 @@ impl Stream {
         }
         let mut end = None;
         if !frame.records.is_empty() {
-            let appended = partition.append_replica(frame.records.clone(), self.broker.clock.wall_ms()).ok_or(RefuseReason::Fenced)?;
+            let appended = partition
+                .append_replica(frame.records.clone(), self.broker.clock.wall_ms())
+                .ok_or(RefuseReason::Fenced)?;
             let appended = appended.map_err(|error| refusal(partition, &error))?;
             end = Some(appended.last_offset.saturating_add(1));
-            self.broker.meters.replica_received_bytes.increment(appended.bytes as u64);
+            self.broker
+                .meters
+                .replica_received_bytes
+                .increment(appended.bytes as u64);
             self.broker.orphans.seen_again(frame.at, &frame.records);
         }
-        partition.following.frame(&frame, self.broker.clock.boot_ns());
+        partition
+            .following
+            .frame(&frame, self.broker.clock.boot_ns());
         let offsets = partition.log.offsets();
         if frame.log_start > offsets.log_start
             && frame.log_start <= offsets.log_end
@@ -183,13 +221,20 @@ impl Stream {
 
 fn position(partition: &Partition) -> SinkPosition {
     let end = partition.log.offsets().log_end;
-    SinkPosition { at: partition.at, lineage: lineage(partition, end), log_bytes: partition.log.bytes_appended() }
+    SinkPosition {
+        at: partition.at,
+        lineage: lineage(partition, end),
+        log_bytes: partition.log.bytes_appended(),
+    }
 }
 
 fn refusal(partition: &Partition, error: &AppendError) -> RefuseReason {
     tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, %error, "replica batches were not appended");
     match error {
-        AppendError::Batch(_) | AppendError::Empty | AppendError::BadMarker { .. } | AppendError::TooLarge { .. } => RefuseReason::Corrupt,
+        AppendError::Batch(_)
+        | AppendError::Empty
+        | AppendError::BadMarker { .. }
+        | AppendError::TooLarge { .. } => RefuseReason::Corrupt,
         AppendError::DiskFull { .. } | AppendError::DiskFailed(_) => RefuseReason::DiskFull,
         AppendError::Damaged { .. } => RefuseReason::Damaged,
         AppendError::Deleted { .. } => RefuseReason::UnknownPartition,

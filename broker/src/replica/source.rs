@@ -30,7 +30,11 @@ struct Stream {
     cold: FuturesUnordered<BoxFuture<'static, (TopicPartition, ColdRead)>>,
 }
 
-pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SourceServer) -> Result<(), StreamError> {
+pub async fn serve(
+    broker: &Arc<Broker>,
+    hello: &Hello,
+    server: SourceServer,
+) -> Result<(), StreamError> {
     let mut frames = read_ahead(broker, "replica source", server.rx);
     let mut stream = Stream {
         broker: Arc::clone(broker),
@@ -63,7 +67,10 @@ pub async fn serve(broker: &Arc<Broker>, hello: &Hello, server: SourceServer) ->
 impl Stream {
     async fn send(&mut self, frame: FromSource) -> Result<(), StreamError> {
         let clock = self.broker.clock.clone();
-        clock.within(SEND, self.server.send(frame)).await.ok_or(StreamError::Closed)?
+        clock
+            .within(SEND, self.server.send(frame))
+            .await
+            .ok_or(StreamError::Closed)?
     }
 
     async fn hear(&mut self, frame: ToSource) -> Result<(), StreamError> {
@@ -72,7 +79,9 @@ impl Stream {
             ToSource::Unsubscribe { at } => self.forget(at),
             ToSource::Durable { at, end_offset } => {
                 if let Some(subscription) = self.subscriptions.get(&at)
-                    && subscription.partition.set_remote(&self.hello.region, end_offset)
+                    && subscription
+                        .partition
+                        .set_remote(&self.hello.region, end_offset)
                 {
                     self.broker.flusher.advance(&subscription.partition);
                 }
@@ -82,13 +91,25 @@ impl Stream {
         Ok(())
     }
 
-    async fn subscribe(&mut self, at: TopicPartition, lineage: &Lineage) -> Result<(), StreamError> {
+    async fn subscribe(
+        &mut self,
+        at: TopicPartition,
+        lineage: &Lineage,
+    ) -> Result<(), StreamError> {
         self.forget(at);
         let catalog = self.broker.catalog();
         let begun = match catalog.local(at) {
-            None if catalog.view.partition(at).is_none() => Err(Box::new(FromSource::Stopped { at, reason: StopReason::UnknownPartition })),
-            Some(partition) if partition.leads().is_some() => Subscription::begin(Arc::clone(partition), lineage),
-            _ => Err(Box::new(FromSource::Stopped { at, reason: StopReason::NotLeader })),
+            None if catalog.view.partition(at).is_none() => Err(Box::new(FromSource::Stopped {
+                at,
+                reason: StopReason::UnknownPartition,
+            })),
+            Some(partition) if partition.leads().is_some() => {
+                Subscription::begin(Arc::clone(partition), lineage)
+            }
+            _ => Err(Box::new(FromSource::Stopped {
+                at,
+                reason: StopReason::NotLeader,
+            })),
         };
         match begun {
             Err(refusal) => self.send(*refusal).await,
@@ -112,8 +133,12 @@ impl Stream {
         let mut idle = 0;
         while idle < self.order.len() {
             self.turn = (self.turn + 1) % self.order.len();
-            let Some(at) = self.order.get(self.turn).copied() else { break };
-            let Some(subscription) = self.subscriptions.get_mut(&at) else { break };
+            let Some(at) = self.order.get(self.turn).copied() else {
+                break;
+            };
+            let Some(subscription) = self.subscriptions.get_mut(&at) else {
+                break;
+            };
             let step = subscription.step(&self.broker, self.credit);
             idle += 1;
             match step {
@@ -138,25 +163,56 @@ impl Stream {
     }
 
     fn fetch(&mut self, at: TopicPartition, offset: i64) {
-        let Some(subscription) = self.subscriptions.get_mut(&at) else { return };
+        let Some(subscription) = self.subscriptions.get_mut(&at) else {
+            return;
+        };
         subscription.waits = true;
-        let (broker, lineage) = (Arc::clone(&self.broker), subscription.partition.log.lineage());
-        self.cold.push(Box::pin(async move { (at, broker.cold.read(at, offset, COLD_BYTES, COLD_WAIT, &lineage).await) }));
+        let (broker, lineage) = (
+            Arc::clone(&self.broker),
+            subscription.partition.log.lineage(),
+        );
+        self.cold.push(Box::pin(async move {
+            (
+                at,
+                broker
+                    .cold
+                    .read(at, offset, COLD_BYTES, COLD_WAIT, &lineage)
+                    .await,
+            )
+        }));
     }
 
     async fn thaw(&mut self, at: TopicPartition, read: ColdRead) -> Result<(), StreamError> {
-        let Some(subscription) = self.subscriptions.get_mut(&at).filter(|s| s.waits) else { return Ok(()) };
+        let Some(subscription) = self.subscriptions.get_mut(&at).filter(|s| s.waits) else {
+            return Ok(());
+        };
         subscription.waits = false;
         match (read, subscription.partition.leads()) {
             (_, None) | (ColdRead::Pending, _) => Ok(()),
             (ColdRead::Failed(error), _) => {
                 tracing::error!(%at, %error, "a follower needs records that cannot be read from the bucket");
                 self.forget(at);
-                self.send(FromSource::Stopped { at, reason: StopReason::Unreadable }).await
+                self.send(FromSource::Stopped {
+                    at,
+                    reason: StopReason::Unreadable,
+                })
+                .await
             }
-            (ColdRead::Records { records, next_offset }, Some(terms)) => {
+            (
+                ColdRead::Records {
+                    records,
+                    next_offset,
+                },
+                Some(terms),
+            ) => {
                 self.credit = self.credit.saturating_sub(records.len() as u64);
-                match subscription.send(&self.broker, terms.region_epoch, terms.leader_epoch, records, next_offset) {
+                match subscription.send(
+                    &self.broker,
+                    terms.region_epoch,
+                    terms.leader_epoch,
+                    records,
+                    next_offset,
+                ) {
                     Step::Send(batches) => self.send(FromSource::Batches(*batches)).await,
                     _ => Ok(()),
                 }

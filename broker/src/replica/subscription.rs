@@ -31,7 +31,9 @@ pub enum Step {
     Nothing,
     Send(Box<Batches>),
     /// The records are only in the bucket.
-    Cold { offset: i64 },
+    Cold {
+        offset: i64,
+    },
     Stop(StopReason),
 }
 
@@ -44,15 +46,30 @@ impl Subscription {
         if !empty {
             let common = lineage(&partition, offsets.durable_end).common(theirs);
             if common.offset < theirs.end_offset && common.offset >= offsets.log_start {
-                return Err(Box::new(FromSource::Diverged { at, epoch: common.epoch, offset: common.offset }));
+                return Err(Box::new(FromSource::Diverged {
+                    at,
+                    epoch: common.epoch,
+                    offset: common.offset,
+                }));
             }
         }
         if !empty && theirs.end_offset < offsets.log_start {
-            return Err(Box::new(FromSource::Stopped { at, reason: StopReason::Trimmed { log_start: offsets.log_start } }));
+            return Err(Box::new(FromSource::Stopped {
+                at,
+                reason: StopReason::Trimmed {
+                    log_start: offsets.log_start,
+                },
+            }));
         }
         // An empty follower has nothing to lose below our log start.
         let next = theirs.end_offset.max(offsets.log_start);
-        Ok(Self { partition, next, told: (-1, -1), told_ns: 0, waits: false })
+        Ok(Self {
+            partition,
+            next,
+            told: (-1, -1),
+            told_ns: 0,
+            waits: false,
+        })
     }
 
     /// The next step, with at most `credit` bytes of records (one batch may be larger).
@@ -60,16 +77,26 @@ impl Subscription {
         if self.waits {
             return Step::Nothing;
         }
-        let Some(terms) = self.partition.leads() else { return Step::Stop(StopReason::NotLeader) };
+        let Some(terms) = self.partition.leads() else {
+            return Step::Stop(StopReason::NotLeader);
+        };
         let end = self.partition.stream_end();
         let offsets = self.partition.log.offsets();
         if self.next < end && credit > 0 {
             if self.next < offsets.log_start {
-                return Step::Stop(StopReason::Trimmed { log_start: offsets.log_start });
+                return Step::Stop(StopReason::Trimmed {
+                    log_start: offsets.log_start,
+                });
             }
             let most = CHUNK.min(usize::try_from(credit).unwrap_or(CHUNK));
             return match self.partition.log.read(self.next, most, true, end) {
-                Ok(slice) => self.send(broker, terms.region_epoch, terms.leader_epoch, slice.records, slice.next_offset),
+                Ok(slice) => self.send(
+                    broker,
+                    terms.region_epoch,
+                    terms.leader_epoch,
+                    slice.records,
+                    slice.next_offset,
+                ),
                 Err(ReadError::BelowLocal { .. }) => Step::Cold { offset: self.next },
                 Err(error) => {
                     tracing::error!(at = %self.partition.at, offset = self.next, %error, "records cannot be read for a follower");
@@ -82,11 +109,24 @@ impl Subscription {
             return Step::Nothing;
         }
         let next = self.next;
-        self.send(broker, terms.region_epoch, terms.leader_epoch, Bytes::new(), next)
+        self.send(
+            broker,
+            terms.region_epoch,
+            terms.leader_epoch,
+            Bytes::new(),
+            next,
+        )
     }
 
     /// A frame with records that were read here or fetched from the bucket.
-    pub fn send(&mut self, broker: &Broker, region_epoch: whimbrel_fleet::RegionEpoch, leader_epoch: i32, records: Bytes, next: i64) -> Step {
+    pub fn send(
+        &mut self,
+        broker: &Broker,
+        region_epoch: whimbrel_fleet::RegionEpoch,
+        leader_epoch: i32,
+        records: Bytes,
+        next: i64,
+    ) -> Step {
         let partition = &self.partition;
         let offsets = partition.log.offsets();
         self.next = next;
@@ -103,7 +143,11 @@ impl Subscription {
             high_watermark: self.told.0,
             last_stable_offset: partition.last_stable_offset(),
             source_clock_ms: broker.clock.wall_ms(),
-            next_append_time_ms: if next < log_end { partition.log.append_time_of(next).unwrap_or(-1) } else { -1 },
+            next_append_time_ms: if next < log_end {
+                partition.log.append_time_of(next).unwrap_or(-1)
+            } else {
+                -1
+            },
             records,
         }))
     }

@@ -23,19 +23,38 @@ use crate::{
 /// Directory of exported tails below the data directory.
 const ORPHANS: &str = "orphans";
 
-pub async fn run(broker: &Arc<Broker>, at: TopicPartition, region_epoch: RegionEpoch, epoch: i32, offset: i64) -> FromSink {
+pub async fn run(
+    broker: &Arc<Broker>,
+    at: TopicPartition,
+    region_epoch: RegionEpoch,
+    epoch: i32,
+    offset: i64,
+) -> FromSink {
     match truncate(broker, at, region_epoch, epoch, offset).await {
-        Ok((lineage, orphan_records)) => FromSink::Truncated { at, lineage, orphan_records },
+        Ok((lineage, orphan_records)) => FromSink::Truncated {
+            at,
+            lineage,
+            orphan_records,
+        },
         Err(reason) => FromSink::Refused { at, reason },
     }
 }
 
-async fn truncate(broker: &Arc<Broker>, at: TopicPartition, region_epoch: RegionEpoch, epoch: i32, offset: i64) -> Result<(whimbrel_fleet::Lineage, u64), RefuseReason> {
+async fn truncate(
+    broker: &Arc<Broker>,
+    at: TopicPartition,
+    region_epoch: RegionEpoch,
+    epoch: i32,
+    offset: i64,
+) -> Result<(whimbrel_fleet::Lineage, u64), RefuseReason> {
     let catalog = broker.catalog();
     let partition = Arc::clone(catalog.local(at).ok_or(RefuseReason::UnknownPartition)?);
     let group = catalog.group_of(at).ok_or(RefuseReason::UnknownPartition)?;
     // Only the home of the newest epoch known here may have anything cut.
-    if region_epoch != group.epoch || group.fence.is_some() || partition.role() != (Role::Follower { region_epoch }) {
+    if region_epoch != group.epoch
+        || group.fence.is_some()
+        || partition.role() != (Role::Follower { region_epoch })
+    {
         return Err(RefuseReason::Fenced);
     }
     let offsets = partition.log.offsets();
@@ -45,7 +64,15 @@ async fn truncate(broker: &Arc<Broker>, at: TopicPartition, region_epoch: Region
         let tail = save(broker, &partition, region_epoch, epoch, offset).await?;
         records = tail.records;
         let name = (partition.log.topic(), at.partition);
-        tracing::info!(topic = name.0, partition = name.1, offset, end = offsets.log_end, records, object = tail.object, "orphan tail saved");
+        tracing::info!(
+            topic = name.0,
+            partition = name.1,
+            offset,
+            end = offsets.log_end,
+            records,
+            object = tail.object,
+            "orphan tail saved"
+        );
         broker.orphans.add(tail);
     }
     if broker.cold.is_configured() {
@@ -58,7 +85,11 @@ async fn truncate(broker: &Arc<Broker>, at: TopicPartition, region_epoch: Region
     let cut = Arc::clone(&partition);
     let done = broker.tasks.blocking(move || {
         let local_start = cut.log.offsets().local_log_start;
-        if epoch < 0 || offset < local_start { cut.log.reset(offset) } else { cut.log.truncate(epoch, offset) }
+        if epoch < 0 || offset < local_start {
+            cut.log.reset(offset)
+        } else {
+            cut.log.truncate(epoch, offset)
+        }
     });
     done.await.map_err(|error| {
         tracing::error!(%at, epoch, offset, %error, "the log was not truncated");
@@ -71,9 +102,18 @@ async fn truncate(broker: &Arc<Broker>, at: TopicPartition, region_epoch: Region
 }
 
 /// Makes the records at and above `offset` safe elsewhere.
-async fn save(broker: &Arc<Broker>, partition: &Arc<Partition>, region_epoch: RegionEpoch, common_epoch: i32, offset: i64) -> Result<Tail, RefuseReason> {
+async fn save(
+    broker: &Arc<Broker>,
+    partition: &Arc<Partition>,
+    region_epoch: RegionEpoch,
+    common_epoch: i32,
+    offset: i64,
+) -> Result<Tail, RefuseReason> {
     let (broker_, partition_) = (Arc::clone(broker), Arc::clone(partition));
-    let linked = broker.tasks.blocking(move || link(&broker_, &partition_, region_epoch, offset)).await;
+    let linked = broker
+        .tasks
+        .blocking(move || link(&broker_, &partition_, region_epoch, offset))
+        .await;
     let (dir, parts, mut tail) = linked.map_err(|error| {
         tracing::error!(at = %partition.at, %error, "an orphan tail cannot be read");
         RefuseReason::OrphanNotStored
@@ -105,9 +145,19 @@ async fn save(broker: &Arc<Broker>, partition: &Arc<Partition>, region_epoch: Re
 }
 
 /// Links the segments that hold the tail, and walks it.
-fn link(broker: &Broker, partition: &Partition, region_epoch: RegionEpoch, offset: i64) -> std::io::Result<(PathBuf, Vec<FilePart>, Tail)> {
+fn link(
+    broker: &Broker,
+    partition: &Partition,
+    region_epoch: RegionEpoch,
+    offset: i64,
+) -> std::io::Result<(PathBuf, Vec<FilePart>, Tail)> {
     let log = &partition.log;
-    let dir = broker.options.data_dir.join(ORPHANS).join(format!("{}-{}-{}-{offset}", log.topic(), partition.at.partition, region_epoch));
+    let dir = broker.options.data_dir.join(ORPHANS).join(format!(
+        "{}-{}-{}-{offset}",
+        log.topic(),
+        partition.at.partition,
+        region_epoch
+    ));
     match std::fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => std::fs::create_dir_all(&dir)?,
@@ -128,13 +178,22 @@ fn link(broker: &Broker, partition: &Partition, region_epoch: RegionEpoch, offse
     };
     let mut parts = Vec::new();
     for segment in log.segments().iter().filter(|s| s.end_offset > offset) {
-        let pinned = log.pin(segment.base_offset, &dir).map_err(std::io::Error::other)?;
+        let pinned = log
+            .pin(segment.base_offset, &dir)
+            .map_err(std::io::Error::other)?;
         let scan = segment_scan::scan(&pinned.log, offset, end, true)?;
         if scan.bytes == 0 {
             continue;
         }
-        let path = pinned.log.strip_prefix(&broker.options.data_dir).unwrap_or(&pinned.log);
-        parts.push(FilePart { path: path.display().to_string(), position: scan.position, length: scan.bytes });
+        let path = pinned
+            .log
+            .strip_prefix(&broker.options.data_dir)
+            .unwrap_or(&pinned.log);
+        parts.push(FilePart {
+            path: path.display().to_string(),
+            position: scan.position,
+            length: scan.bytes,
+        });
         tail.records = tail.records.saturating_add(scan.records);
         tail.bytes = tail.bytes.saturating_add(scan.bytes);
         tail.batches.extend(scan.headers.iter().map(Batch::from));

@@ -7,7 +7,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Server};
 use whimbrel_fleet::TopicPartition;
 use whimbrel_rpc::proto::node::{
-    Empty, LogStartProposal, LogStartReply, PartitionId, ReleaseRequest, TieredReport, UploadableReply, UploadableRequest,
+    Empty, LogStartProposal, LogStartReply, PartitionId, ReleaseRequest, TieredReport,
+    UploadableReply, UploadableRequest,
     broker_server::{Broker as Service, BrokerServer},
 };
 
@@ -24,11 +25,19 @@ const MOST_SLICES: usize = 256;
 const MESSAGE_BYTES: usize = 64 << 20;
 
 /// Serves until shutdown.
-pub async fn run(broker: Arc<Broker>, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+pub async fn run(
+    broker: Arc<Broker>,
+    listener: TcpListener,
+) -> Result<(), tonic::transport::Error> {
     let shutdown = broker.tasks.shutdown();
-    let service = BrokerServer::new(Node { broker }).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES);
+    let service = BrokerServer::new(Node { broker })
+        .max_decoding_message_size(MESSAGE_BYTES)
+        .max_encoding_message_size(MESSAGE_BYTES);
     let incoming = TcpListenerStream::new(listener);
-    Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await }).await
+    Server::builder()
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await })
+        .await
 }
 
 struct Node {
@@ -38,11 +47,20 @@ struct Node {
 impl Node {
     fn partition(&self, at: Option<&PartitionId>) -> Result<Arc<Partition>, Status> {
         let at = at.ok_or_else(|| Status::invalid_argument("no partition was named"))?;
-        let at = TopicPartition::try_from(at).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        self.broker.catalog().local(at).cloned().ok_or_else(|| Status::not_found(format!("{at} is not here")))
+        let at =
+            TopicPartition::try_from(at).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.broker
+            .catalog()
+            .local(at)
+            .cloned()
+            .ok_or_else(|| Status::not_found(format!("{at} is not here")))
     }
 
-    async fn look(&self, tiered: &Arc<HashMap<TopicPartition, i64>>, most: usize) -> UploadableReply {
+    async fn look(
+        &self,
+        tiered: &Arc<HashMap<TopicPartition, i64>>,
+        most: usize,
+    ) -> UploadableReply {
         let (broker, tiered) = (Arc::clone(&self.broker), Arc::clone(tiered));
         let tasks = broker.tasks.clone();
         tasks.blocking(move || look(&broker, &tiered, most)).await
@@ -53,13 +71,23 @@ fn look(broker: &Broker, tiered: &HashMap<TopicPartition, i64>, most: usize) -> 
     let mut reply = UploadableReply::default();
     for partition in broker.catalog().partitions() {
         let log_start = partition.log.offsets().log_start;
-        let end = tiered.get(&partition.at).copied().unwrap_or(0).max(log_start);
+        let end = tiered
+            .get(&partition.at)
+            .copied()
+            .unwrap_or(0)
+            .max(log_start);
         reply.pending.extend(slice::pending(partition, end));
         for segment in slice::due(partition, end) {
             if reply.slices.len() >= most {
                 break;
             }
-            reply.slices.extend(slice::hand_out(broker, &broker.uploads, partition, &segment, end));
+            reply.slices.extend(slice::hand_out(
+                broker,
+                &broker.uploads,
+                partition,
+                &segment,
+                end,
+            ));
         }
     }
     reply
@@ -67,19 +95,30 @@ fn look(broker: &Broker, tiered: &HashMap<TopicPartition, i64>, most: usize) -> 
 
 #[tonic::async_trait]
 impl Service for Node {
-    async fn uploadable(&self, request: Request<UploadableRequest>) -> Result<Response<UploadableReply>, Status> {
+    async fn uploadable(
+        &self,
+        request: Request<UploadableRequest>,
+    ) -> Result<Response<UploadableReply>, Status> {
         let request = request.into_inner();
         let mut tiered = HashMap::with_capacity(request.tiered.len());
         for extent in &request.tiered {
-            let at = extent.at.as_ref().ok_or_else(|| Status::invalid_argument("an extent without a partition"))?;
-            let at = TopicPartition::try_from(at).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            let at = extent
+                .at
+                .as_ref()
+                .ok_or_else(|| Status::invalid_argument("an extent without a partition"))?;
+            let at = TopicPartition::try_from(at)
+                .map_err(|e| Status::invalid_argument(e.to_string()))?;
             tiered.insert(at, extent.end_offset);
         }
         let tiered = Arc::new(tiered);
-        let most = usize::try_from(request.max_slices).unwrap_or(0).clamp(1, MOST_SLICES);
+        let most = usize::try_from(request.max_slices)
+            .unwrap_or(0)
+            .clamp(1, MOST_SLICES);
         let wait = Duration::from_millis(u64::from(request.wait_ms.min(LONGEST_WAIT_MS)));
         let (clock, shutdown) = (self.broker.clock.clone(), self.broker.tasks.shutdown());
-        let until_ns = clock.boot_ns().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(0));
+        let until_ns = clock
+            .boot_ns()
+            .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(0));
         loop {
             let reply = self.look(&tiered, most).await;
             if !reply.slices.is_empty() || clock.boot_ns() >= until_ns || shutdown.requested() {
@@ -92,7 +131,9 @@ impl Service for Node {
     async fn tiered(&self, request: Request<TieredReport>) -> Result<Response<Empty>, Status> {
         for extent in request.into_inner().verified {
             // A partition that is gone meanwhile has nothing to free.
-            let Ok(partition) = self.partition(extent.at.as_ref()) else { continue };
+            let Ok(partition) = self.partition(extent.at.as_ref()) else {
+                continue;
+            };
             partition.set_tiered_end(extent.end_offset);
             housekeeping::free_local(&self.broker, &partition).await;
         }
@@ -102,11 +143,17 @@ impl Service for Node {
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<Empty>, Status> {
         let broker = Arc::clone(&self.broker);
         let tokens = request.into_inner().tokens;
-        self.broker.tasks.blocking(move || broker.uploads.release(&tokens)).await;
+        self.broker
+            .tasks
+            .blocking(move || broker.uploads.release(&tokens))
+            .await;
         Ok(Response::new(Empty {}))
     }
 
-    async fn propose_log_start(&self, request: Request<LogStartProposal>) -> Result<Response<LogStartReply>, Status> {
+    async fn propose_log_start(
+        &self,
+        request: Request<LogStartProposal>,
+    ) -> Result<Response<LogStartReply>, Status> {
         let proposal = request.into_inner();
         let partition = self.partition(proposal.at.as_ref())?;
         let offset = proposal.log_start.min(partition.high_watermark());

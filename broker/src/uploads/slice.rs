@@ -13,16 +13,23 @@ use crate::{broker::Broker, partition::Partition, partition::Role, segment_scan}
 pub fn limit(partition: &Partition) -> Option<i64> {
     match partition.role() {
         Role::Leader(_) => Some(partition.last_stable_offset()),
-        Role::Follower { .. } if partition.following.is_confirmed() => Some(partition.log.offsets().durable_end),
+        Role::Follower { .. } if partition.following.is_confirmed() => {
+            Some(partition.log.offsets().durable_end)
+        }
         _ => None,
     }
 }
 
 /// Closed segments that hold something at or above `tiered_end` and end below the limit, oldest first.
 pub fn due(partition: &Partition, tiered_end: i64) -> Vec<Segment> {
-    let Some(limit) = limit(partition) else { return Vec::new() };
+    let Some(limit) = limit(partition) else {
+        return Vec::new();
+    };
     let segments = partition.log.segments().into_iter();
-    segments.take_while(|s| s.closed && s.end_offset <= limit).filter(|s| s.end_offset > tiered_end && s.bytes > 0).collect()
+    segments
+        .take_while(|s| s.closed && s.end_offset <= limit)
+        .filter(|s| s.end_offset > tiered_end && s.bytes > 0)
+        .collect()
 }
 
 /// What is below the limit and in no bucket, for the age gauge.
@@ -32,13 +39,29 @@ pub fn pending(partition: &Partition, tiered_end: i64) -> Option<OldestPending> 
     if oldest >= limit(partition)? {
         return None;
     }
-    let bytes = partition.log.segments().iter().filter(|s| s.end_offset > oldest).map(|s| s.bytes).sum();
-    Some(OldestPending { at: Some(partition.at.into()), append_time_ms: partition.log.append_time_of(oldest)?, bytes })
+    let bytes = partition
+        .log
+        .segments()
+        .iter()
+        .filter(|s| s.end_offset > oldest)
+        .map(|s| s.bytes)
+        .sum();
+    Some(OldestPending {
+        at: Some(partition.at.into()),
+        append_time_ms: partition.log.append_time_of(oldest)?,
+        bytes,
+    })
 }
 
 /// Pins the part of a segment at or above `tiered_end` and describes it; `None` when it is out already or
 /// went away meanwhile.
-pub fn hand_out(broker: &Broker, uploads: &Uploads, partition: &Arc<Partition>, segment: &Segment, tiered_end: i64) -> Option<Slice> {
+pub fn hand_out(
+    broker: &Broker,
+    uploads: &Uploads,
+    partition: &Arc<Partition>,
+    segment: &Segment,
+    tiered_end: i64,
+) -> Option<Slice> {
     let from = tiered_end.max(segment.base_offset);
     let (token, dir) = uploads.reserve(partition.at, from, broker.clock.boot_ns())?;
     match describe(broker, partition, segment, from, &dir, token) {
@@ -51,15 +74,31 @@ pub fn hand_out(broker: &Broker, uploads: &Uploads, partition: &Arc<Partition>, 
     }
 }
 
-fn describe(broker: &Broker, partition: &Partition, segment: &Segment, from: i64, dir: &Path, token: u64) -> std::io::Result<Slice> {
+fn describe(
+    broker: &Broker,
+    partition: &Partition,
+    segment: &Segment,
+    from: i64,
+    dir: &Path,
+    token: u64,
+) -> std::io::Result<Slice> {
     let log = &partition.log;
     std::fs::create_dir_all(dir)?;
-    let pinned = log.pin(segment.base_offset, dir).map_err(std::io::Error::other)?;
+    let pinned = log
+        .pin(segment.base_offset, dir)
+        .map_err(std::io::Error::other)?;
     let scan = segment_scan::scan(&pinned.log, from, segment.end_offset, false)?;
-    let path = pinned.log.strip_prefix(&broker.options.data_dir).unwrap_or(&pinned.log);
+    let path = pinned
+        .log
+        .strip_prefix(&broker.options.data_dir)
+        .unwrap_or(&pinned.log);
     let region_epoch = partition.role().region_epoch().map_or(0, |e| e.0);
-    let snapshot = segment.path.with_file_name(format!("{:020}.snapshot", segment.end_offset));
-    let aborted = log.aborted(scan.base_offset, scan.end_offset).map_err(std::io::Error::other)?;
+    let snapshot = segment
+        .path
+        .with_file_name(format!("{:020}.snapshot", segment.end_offset));
+    let aborted = log
+        .aborted(scan.base_offset, scan.end_offset)
+        .map_err(std::io::Error::other)?;
     Ok(Slice {
         token,
         topic: log.topic().to_owned(),
@@ -78,7 +117,11 @@ fn describe(broker: &Broker, partition: &Partition, segment: &Segment, from: i64
         lineage: touching(partition, scan.base_offset, scan.end_offset),
         // Written when the next segment was opened; gone once a newer one replaced it.
         producer_snapshot: std::fs::read(snapshot).map(Bytes::from).unwrap_or_default(),
-        aborted: aborted.iter().flat_map(txn_entry).collect::<Vec<u8>>().into(),
+        aborted: aborted
+            .iter()
+            .flat_map(txn_entry)
+            .collect::<Vec<u8>>()
+            .into(),
         offset_index: scan.offset_index.into(),
         time_index: scan.time_index.into(),
         log_start: log.offsets().log_start,
@@ -88,15 +131,30 @@ fn describe(broker: &Broker, partition: &Partition, segment: &Segment, from: i64
 /// Epoch starts that touch `base..end`.
 fn touching(partition: &Partition, base: i64, end: i64) -> Vec<EpochStart> {
     let epochs = partition.log.lineage();
-    let first = epochs.partition_point(|e| e.start_offset <= base).saturating_sub(1);
-    let touching = epochs.iter().skip(first).take_while(|e| e.start_offset < end);
-    touching.map(|e| EpochStart { epoch: e.epoch, start_offset: e.start_offset }).collect()
+    let first = epochs
+        .partition_point(|e| e.start_offset <= base)
+        .saturating_sub(1);
+    let touching = epochs
+        .iter()
+        .skip(first)
+        .take_while(|e| e.start_offset < end);
+    touching
+        .map(|e| EpochStart {
+            epoch: e.epoch,
+            start_offset: e.start_offset,
+        })
+        .collect()
 }
 
 /// An entry as in Kafka's `.txnindex`: i16 version 0, then producer id, first, last and last stable offset.
 fn txn_entry(txn: &AbortedTxn) -> Vec<u8> {
     let mut entry = 0_i16.to_be_bytes().to_vec();
-    for field in [txn.producer_id, txn.first_offset, txn.last_offset, txn.last_stable_offset] {
+    for field in [
+        txn.producer_id,
+        txn.first_offset,
+        txn.last_offset,
+        txn.last_stable_offset,
+    ] {
         entry.extend_from_slice(&field.to_be_bytes());
     }
     entry

@@ -27,12 +27,20 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(to: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(to).await.unwrap(), correlation_id: 0 }
+        Self {
+            stream: TcpStream::connect(to).await.unwrap(),
+            correlation_id: 0,
+        }
     }
 
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
         self.correlation_id += 1;
-        let header = RequestHeader { api_key: R::KEY, api_version: version, correlation_id: self.correlation_id, client_id: Some("test".into()) };
+        let header = RequestHeader {
+            api_key: R::KEY,
+            api_version: version,
+            correlation_id: self.correlation_id,
+            client_id: Some("test".into()),
+        };
         for chunk in encode_request_frame(&header, request) {
             self.stream.write_all(&chunk).await.unwrap();
         }
@@ -64,8 +72,16 @@ impl Client {
         Some(frame.into())
     }
 
-    pub async fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> ErrorCode {
-        let config = |(name, value): &(&str, &str)| create_topics::CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) };
+    pub async fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> ErrorCode {
+        let config = |(name, value): &(&str, &str)| create_topics::CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+        };
         let topic = create_topics::CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
@@ -73,12 +89,23 @@ impl Client {
             configs: configs.iter().map(config).collect(),
             ..create_topics::CreatableTopic::default()
         };
-        let request = create_topics::Request { topics: vec![topic], timeout_ms: 10_000, ..create_topics::Request::default() };
+        let request = create_topics::Request {
+            topics: vec![topic],
+            timeout_ms: 10_000,
+            ..create_topics::Request::default()
+        };
         self.call(7, request).await.topics[0].error_code
     }
 
-    pub async fn produce(&mut self, topic: &str, partition: i32, records: Bytes) -> PartitionProduceResponse {
-        let mut response = self.call(10, produce_request(topic, partition, records, -1)).await;
+    pub async fn produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        records: Bytes,
+    ) -> PartitionProduceResponse {
+        let mut response = self
+            .call(10, produce_request(topic, partition, records, -1))
+            .await;
         response.responses.remove(0).partition_responses.remove(0)
     }
 
@@ -86,13 +113,23 @@ impl Client {
     pub async fn produce_ok(&mut self, topic: &str, partition: i32, records: Bytes) -> i64 {
         eventually("an ack", async || {
             let answer = self.produce(topic, partition, records.clone()).await;
-            assert!(answer.error_code.is_none() || answer.error_code.is_retryable(), "{}", answer.error_code);
+            assert!(
+                answer.error_code.is_none() || answer.error_code.is_retryable(),
+                "{}",
+                answer.error_code
+            );
             answer.error_code.is_none().then_some(answer.base_offset)
         })
         .await
     }
 
-    pub async fn fetch(&mut self, topic: &str, partition: i32, offset: i64, max_wait_ms: i32) -> fetch::PartitionData {
+    pub async fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_wait_ms: i32,
+    ) -> fetch::PartitionData {
         let request = fetch_request(topic, partition, offset, max_wait_ms);
         let mut response = self.call(11, request).await;
         response.responses.remove(0).partitions.remove(0)
@@ -110,36 +147,102 @@ impl Client {
             for batch in Batches::new(data.records.unwrap()).map(Result::unwrap) {
                 batch.verify_crc().unwrap();
                 offset = batch.header.next_offset();
-                for record in whimbrel_wire::record::records(&batch, whimbrel_wire::codec::Limits::default()).unwrap() {
-                    values.push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
+                for record in
+                    whimbrel_wire::record::records(&batch, whimbrel_wire::codec::Limits::default())
+                        .unwrap()
+                {
+                    values
+                        .push(String::from_utf8(record.unwrap().value.unwrap().to_vec()).unwrap());
                 }
             }
         }
     }
 
-    pub async fn offset_at(&mut self, topic: &str, partition: i32, timestamp: i64) -> list_offsets::ListOffsetsPartitionResponse {
-        let partition = list_offsets::ListOffsetsPartition { partition_index: partition, timestamp, ..list_offsets::ListOffsetsPartition::default() };
-        let topic = list_offsets::ListOffsetsTopic { name: topic.into(), partitions: vec![partition] };
-        let request = list_offsets::Request { replica_id: -1, topics: vec![topic], ..list_offsets::Request::default() };
-        self.call(11, request).await.topics.remove(0).partitions.remove(0)
+    pub async fn offset_at(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+    ) -> list_offsets::ListOffsetsPartitionResponse {
+        let partition = list_offsets::ListOffsetsPartition {
+            partition_index: partition,
+            timestamp,
+            ..list_offsets::ListOffsetsPartition::default()
+        };
+        let topic = list_offsets::ListOffsetsTopic {
+            name: topic.into(),
+            partitions: vec![partition],
+        };
+        let request = list_offsets::Request {
+            replica_id: -1,
+            topics: vec![topic],
+            ..list_offsets::Request::default()
+        };
+        self.call(11, request)
+            .await
+            .topics
+            .remove(0)
+            .partitions
+            .remove(0)
     }
 
     pub async fn metadata(&mut self, topic: &str) -> metadata::Response {
-        let topic = metadata::MetadataRequestTopic { name: Some(topic.into()), ..metadata::MetadataRequestTopic::default() };
-        self.call(12, metadata::Request { topics: Some(vec![topic]), ..metadata::Request::default() }).await
+        let topic = metadata::MetadataRequestTopic {
+            name: Some(topic.into()),
+            ..metadata::MetadataRequestTopic::default()
+        };
+        self.call(
+            12,
+            metadata::Request {
+                topics: Some(vec![topic]),
+                ..metadata::Request::default()
+            },
+        )
+        .await
     }
 }
 
 pub fn produce_request(topic: &str, index: i32, records: Bytes, acks: i16) -> produce::Request {
-    let partition_data = vec![PartitionProduceData { index, records: Some(records) }];
-    let topic_data = vec![TopicProduceData { name: topic.into(), partition_data, ..TopicProduceData::default() }];
-    produce::Request { acks, timeout_ms: 5_000, topic_data, ..produce::Request::default() }
+    let partition_data = vec![PartitionProduceData {
+        index,
+        records: Some(records),
+    }];
+    let topic_data = vec![TopicProduceData {
+        name: topic.into(),
+        partition_data,
+        ..TopicProduceData::default()
+    }];
+    produce::Request {
+        acks,
+        timeout_ms: 5_000,
+        topic_data,
+        ..produce::Request::default()
+    }
 }
 
-pub fn fetch_request(topic: &str, partition: i32, fetch_offset: i64, max_wait_ms: i32) -> fetch::Request {
-    let partition = FetchPartition { partition, fetch_offset, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
-    let topics = vec![FetchTopic { topic: topic.into(), partitions: vec![partition], ..FetchTopic::default() }];
-    fetch::Request { max_wait_ms, min_bytes: 1, topics, ..fetch::Request::default() }
+pub fn fetch_request(
+    topic: &str,
+    partition: i32,
+    fetch_offset: i64,
+    max_wait_ms: i32,
+) -> fetch::Request {
+    let partition = FetchPartition {
+        partition,
+        fetch_offset,
+        partition_max_bytes: 1 << 20,
+        ..FetchPartition::default()
+    };
+    let topics = vec![FetchTopic {
+        topic: topic.into(),
+        partitions: vec![partition],
+        ..FetchTopic::default()
+    }];
+    fetch::Request {
+        max_wait_ms,
+        min_bytes: 1,
+        topics,
+        ..fetch::Request::default()
+    }
 }
 
 pub fn batch(values: &[&str]) -> Bytes {
@@ -147,12 +250,17 @@ pub fn batch(values: &[&str]) -> Bytes {
 }
 
 pub fn idempotent(producer_id: i64, sequence: i32, values: &[&str]) -> Bytes {
-    build(BatchBuilder::new(0).producer(producer_id, 0, sequence), values)
+    build(
+        BatchBuilder::new(0).producer(producer_id, 0, sequence),
+        values,
+    )
 }
 
 fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
     for value in values {
-        builder.add(1_700_000_000_000, None, Some(value.as_bytes()), &[]).unwrap();
+        builder
+            .add(1_700_000_000_000, None, Some(value.as_bytes()), &[])
+            .unwrap();
     }
     builder.finish().unwrap()
 }

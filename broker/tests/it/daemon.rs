@@ -11,8 +11,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
-    Extent, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
-    TruncateRequest, UploadableRequest,
+    Extent, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest,
+    TieredReport, TimestampReply, TimestampRequest, TruncateReply, TruncateRequest,
+    UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
@@ -49,33 +50,69 @@ impl Daemon {
         let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
         let (kept, thawed) = (Kept::default(), Arc::default());
         let tasks = Tasks::new(Shutdown::new());
-        let server = TieringServer::new(Server { kept: Arc::clone(&kept), thawed: Arc::clone(&thawed) });
+        let server = TieringServer::new(Server {
+            kept: Arc::clone(&kept),
+            thawed: Arc::clone(&thawed),
+        });
         let shutdown = tasks.shutdown();
         let serving = async move {
             let incoming = TcpListenerStream::new(listener);
-            tonic::transport::Server::builder().add_service(server).serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await }).await
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await })
+                .await
         };
         tasks.spawn("daemon", OnError::Log, serving);
-        Self { address, kept, dir, tasks, thawed }
+        Self {
+            address,
+            kept,
+            dir,
+            tasks,
+            thawed,
+        }
     }
 
     /// Copies everything that may go up; how many records that was.
-    pub async fn upload(&self, broker: &mut BrokerClient<Channel>, data_dir: &std::path::Path) -> u64 {
+    pub async fn upload(
+        &self,
+        broker: &mut BrokerClient<Channel>,
+        data_dir: &std::path::Path,
+    ) -> u64 {
         let tiered = self.extents();
-        let reply = broker.uploadable(UploadableRequest { tiered, max_slices: 100, wait_ms: 200 }).await.unwrap().into_inner();
+        let reply = broker
+            .uploadable(UploadableRequest {
+                tiered,
+                max_slices: 100,
+                wait_ms: 200,
+            })
+            .await
+            .unwrap()
+            .into_inner();
         let (mut records, mut tokens) = (0, Vec::new());
         for slice in reply.slices {
             let at = TopicPartition::try_from(slice.at.as_ref().unwrap()).unwrap();
             let file = std::fs::read(data_dir.join(&slice.path)).unwrap();
             let (from, length) = (slice.position as usize, slice.bytes as usize);
-            let copy = self.dir.join(format!("{}-{}", at.partition, slice.base_offset));
+            let copy = self
+                .dir
+                .join(format!("{}-{}", at.partition, slice.base_offset));
             std::fs::write(&copy, &file[from..from + length]).unwrap();
-            self.kept.lock().unwrap().entry(at).or_default().insert(slice.base_offset, (slice.end_offset, copy));
+            self.kept
+                .lock()
+                .unwrap()
+                .entry(at)
+                .or_default()
+                .insert(slice.base_offset, (slice.end_offset, copy));
             records += slice.records;
             tokens.push(slice.token);
         }
         broker.release(ReleaseRequest { tokens }).await.unwrap();
-        broker.tiered(TieredReport { verified: self.extents() }).await.unwrap();
+        broker
+            .tiered(TieredReport {
+                verified: self.extents(),
+            })
+            .await
+            .unwrap();
         records
     }
 
@@ -95,16 +132,29 @@ impl Tiering for Server {
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
         let request = request.into_inner();
         if !self.thawed.load(std::sync::atomic::Ordering::SeqCst) {
-            return Ok(Response::new(ReadReply { outcome: Outcome::Pending.into(), ..ReadReply::default() }));
+            return Ok(Response::new(ReadReply {
+                outcome: Outcome::Pending.into(),
+                ..ReadReply::default()
+            }));
         }
         let at = TopicPartition::try_from(request.at.as_ref().unwrap()).unwrap();
         let kept = self.kept.lock().unwrap();
-        let found = kept.get(&at).and_then(|slices| slices.range(..=request.offset).next_back()).filter(|(_, (end, _))| *end > request.offset);
+        let found = kept
+            .get(&at)
+            .and_then(|slices| slices.range(..=request.offset).next_back())
+            .filter(|(_, (end, _))| *end > request.offset);
         let Some((_, (end, path))) = found else {
-            return Ok(Response::new(ReadReply { outcome: Outcome::NotTiered.into(), ..ReadReply::default() }));
+            return Ok(Response::new(ReadReply {
+                outcome: Outcome::NotTiered.into(),
+                ..ReadReply::default()
+            }));
         };
         let all = Bytes::from(std::fs::read(path).unwrap());
-        let skip: usize = whimbrel_wire::Batches::new(all.clone()).map(Result::unwrap).take_while(|b| b.header.next_offset() <= request.offset).map(|b| b.bytes.len()).sum();
+        let skip: usize = whimbrel_wire::Batches::new(all.clone())
+            .map(Result::unwrap)
+            .take_while(|b| b.header.next_offset() <= request.offset)
+            .map(|b| b.bytes.len())
+            .sum();
         let range = Range {
             path: path.display().to_string(),
             position: skip as u64,
@@ -112,18 +162,37 @@ impl Tiering for Server {
             crc32c: crc32c::crc32c(&all[skip..]),
             inline: Bytes::new(),
         };
-        Ok(Response::new(ReadReply { outcome: Outcome::Ranges.into(), ranges: vec![range], next_offset: *end, detail: String::new() }))
+        Ok(Response::new(ReadReply {
+            outcome: Outcome::Ranges.into(),
+            ranges: vec![range],
+            next_offset: *end,
+            detail: String::new(),
+        }))
     }
 
-    async fn offset_for_timestamp(&self, _: Request<TimestampRequest>) -> Result<Response<TimestampReply>, Status> {
-        Ok(Response::new(TimestampReply { found: true, offset: 3, timestamp_ms: 1, leader_epoch: 0 }))
+    async fn offset_for_timestamp(
+        &self,
+        _: Request<TimestampRequest>,
+    ) -> Result<Response<TimestampReply>, Status> {
+        Ok(Response::new(TimestampReply {
+            found: true,
+            offset: 3,
+            timestamp_ms: 1,
+            leader_epoch: 0,
+        }))
     }
 
-    async fn store_orphan(&self, _: Request<OrphanRequest>) -> Result<Response<OrphanReply>, Status> {
+    async fn store_orphan(
+        &self,
+        _: Request<OrphanRequest>,
+    ) -> Result<Response<OrphanReply>, Status> {
         Err(Status::unavailable("the bucket is away"))
     }
 
-    async fn truncate(&self, _: Request<TruncateRequest>) -> Result<Response<TruncateReply>, Status> {
+    async fn truncate(
+        &self,
+        _: Request<TruncateRequest>,
+    ) -> Result<Response<TruncateReply>, Status> {
         Ok(Response::new(TruncateReply::default()))
     }
 }

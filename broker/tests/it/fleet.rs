@@ -52,9 +52,18 @@ impl Fleet {
             "bootstrap": {"fleet-id": "fleet-of-tests", "regions": [EAST, WEST], "home": EAST},
         });
         let options = serde_json::from_value(options).unwrap();
-        whimbrel_controller::Service::start_on(listener, options, tasks.clone(), clock.clone()).await.unwrap();
-        let client = ControllerClient::connect(vec![controller.clone()], None, &tasks, clock.clone());
-        Self { dir, clock, controller, client, _tasks: tasks }
+        whimbrel_controller::Service::start_on(listener, options, tasks.clone(), clock.clone())
+            .await
+            .unwrap();
+        let client =
+            ControllerClient::connect(vec![controller.clone()], None, &tasks, clock.clone());
+        Self {
+            dir,
+            clock,
+            controller,
+            client,
+            _tasks: tasks,
+        }
     }
 
     pub fn options(&self, node_id: i32, region: &str) -> Options {
@@ -82,10 +91,18 @@ impl Fleet {
 
     /// A broker that takes writes if its region is home.
     pub async fn broker(&self, node_id: i32, region: &str) -> Broker {
-        let broker = self.try_broker(self.options(node_id, region)).await.unwrap();
+        let broker = self
+            .try_broker(self.options(node_id, region))
+            .await
+            .unwrap();
         let home = self.view().groups[&GroupName::default_group()].home.clone();
         if home.as_str() == region {
-            eventually("a lease", async || broker.status().await["leases"][0]["held"].as_bool().filter(|held| *held)).await;
+            eventually("a lease", async || {
+                broker.status().await["leases"][0]["held"]
+                    .as_bool()
+                    .filter(|held| *held)
+            })
+            .await;
         }
         broker
     }
@@ -114,12 +131,16 @@ impl Broker {
     pub async fn partition(&self, topic: &str, partition: i64) -> Option<Value> {
         let status = self.status().await;
         let all = status["partitions"].as_array().unwrap();
-        all.iter().find(|p| p["topic"] == topic && p["partition"] == partition).cloned()
+        all.iter()
+            .find(|p| p["topic"] == topic && p["partition"] == partition)
+            .cloned()
     }
 
     pub async fn get(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.handle.admin).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(self.handle.admin)
+            .await
+            .unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

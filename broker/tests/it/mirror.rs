@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use whimbrel_fleet::{HostPort, RegionEpoch};
-use whimbrel_rpc::replica::{FromSink, FromSource, Hello, Purpose, Sink, Source, ToSink, ToSource, connect_sink, connect_source};
+use whimbrel_rpc::replica::{
+    FromSink, FromSource, Hello, Purpose, Sink, Source, ToSink, ToSource, connect_sink,
+    connect_source,
+};
 use whimbrel_runtime::{Shutdown, Tasks, random};
 
 /// Ends when it is dropped.
@@ -18,11 +21,25 @@ impl Drop for Mirror {
 }
 
 impl Mirror {
-    pub async fn start(source: SocketAddr, sink: SocketAddr, fleet_id: &str, epoch: RegionEpoch) -> Self {
-        let hello = |purpose| Hello { purpose, fleet_id: fleet_id.into(), region: "west".into(), incarnation: random::uuid() };
+    pub async fn start(
+        source: SocketAddr,
+        sink: SocketAddr,
+        fleet_id: &str,
+        epoch: RegionEpoch,
+    ) -> Self {
+        let hello = |purpose| Hello {
+            purpose,
+            fleet_id: fleet_id.into(),
+            region: "west".into(),
+            incarnation: random::uuid(),
+        };
         let at = |address: SocketAddr| HostPort::new("127.0.0.1", address.port());
-        let source = connect_source(&at(source), &hello(Purpose::Pull)).await.unwrap();
-        let sink = connect_sink(&at(sink), &hello(Purpose::Push)).await.unwrap();
+        let source = connect_source(&at(source), &hello(Purpose::Pull))
+            .await
+            .unwrap();
+        let sink = connect_sink(&at(sink), &hello(Purpose::Push))
+            .await
+            .unwrap();
         let tasks = Tasks::new(Shutdown::new());
         let shutdown = tasks.shutdown();
         tasks.spawn_ok("mirror", async move {

@@ -2,9 +2,15 @@ use std::time::Duration;
 
 use whimbrel_broker::Options;
 use whimbrel_fleet::HostPort;
-use whimbrel_wire::{ErrorCode, messages::{api_versions, fetch, init_producer_id, offset_for_leader_epoch as epochs, produce}};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{api_versions, fetch, init_producer_id, offset_for_leader_epoch as epochs, produce},
+};
 
-use crate::{client::{Client, batch, fetch_request, idempotent, produce_request}, fleet::{EAST, Fleet, WEST, eventually}};
+use crate::{
+    client::{Client, batch, fetch_request, idempotent, produce_request},
+    fleet::{EAST, Fleet, WEST, eventually},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_survives_a_kill_and_is_read_in_the_next_epoch() {
@@ -13,23 +19,54 @@ async fn what_was_acknowledged_survives_a_kill_and_is_read_in_the_next_epoch() {
     let mut client = Client::connect(broker.handle.kafka).await;
     assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
     for n in 0..20 {
-        assert_eq!(client.produce_ok("t", 0, batch(&[&format!("v{n}")])).await, n);
+        assert_eq!(
+            client.produce_ok("t", 0, batch(&[&format!("v{n}")])).await,
+            n
+        );
     }
-    let before = broker.partition("t", 0).await.unwrap()["leader_epoch"].as_i64().unwrap();
+    let before = broker.partition("t", 0).await.unwrap()["leader_epoch"]
+        .as_i64()
+        .unwrap();
     broker.kill().await;
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;
-    let led = eventually("leadership", async || broker.partition("t", 0).await.filter(|p| p["role"] == "leader" && p["high_watermark"] == 20)).await;
+    let led = eventually("leadership", async || {
+        broker
+            .partition("t", 0)
+            .await
+            .filter(|p| p["role"] == "leader" && p["high_watermark"] == 20)
+    })
+    .await;
     assert!(led["leader_epoch"].as_i64().unwrap() > before);
-    assert_eq!(client.consume("t", 0, 0).await, (0..20).map(|n| format!("v{n}")).collect::<Vec<_>>());
+    assert_eq!(
+        client.consume("t", 0, 0).await,
+        (0..20).map(|n| format!("v{n}")).collect::<Vec<_>>()
+    );
     assert_eq!(client.produce_ok("t", 0, batch(&["after"])).await, 20);
     let mut stale = fetch_request("t", 0, 0, 0);
     stale.topics[0].partitions[0].current_leader_epoch = i32::try_from(before).unwrap();
-    assert_eq!(client.call(11, stale).await.responses[0].partitions[0].error_code, ErrorCode::FENCED_LEADER_EPOCH);
+    assert_eq!(
+        client.call(11, stale).await.responses[0].partitions[0].error_code,
+        ErrorCode::FENCED_LEADER_EPOCH
+    );
     // Where the first epoch ended is answered from the log.
-    let asked = epochs::OffsetForLeaderPartition { leader_epoch: i32::try_from(before).unwrap(), ..epochs::OffsetForLeaderPartition::default() };
-    let asked = epochs::OffsetForLeaderTopic { topic: "t".into(), partitions: vec![asked] };
-    let told = client.call(4, epochs::Request { topics: vec![asked], ..epochs::Request::default() }).await;
+    let asked = epochs::OffsetForLeaderPartition {
+        leader_epoch: i32::try_from(before).unwrap(),
+        ..epochs::OffsetForLeaderPartition::default()
+    };
+    let asked = epochs::OffsetForLeaderTopic {
+        topic: "t".into(),
+        partitions: vec![asked],
+    };
+    let told = client
+        .call(
+            4,
+            epochs::Request {
+                topics: vec![asked],
+                ..epochs::Request::default()
+            },
+        )
+        .await;
     assert_eq!(told.topics[0].partitions[0].end_offset, 20);
     broker.stop().await;
 }
@@ -43,18 +80,36 @@ async fn pipelined_requests_are_answered_in_order_and_a_parked_fetch_is_woken() 
     client.produce_ok("t", 0, batch(&["first"])).await;
     let mut sent = Vec::new();
     for _ in 0..50 {
-        sent.push(client.send(9, &produce_request("t", 0, batch(&["x"]), -1)).await);
+        sent.push(
+            client
+                .send(9, &produce_request("t", 0, batch(&["x"]), -1))
+                .await,
+        );
     }
     for (n, id) in sent.into_iter().enumerate() {
         let (answered, response) = client.receive::<produce::Request>(9).await;
         assert_eq!(answered, id);
-        assert_eq!(response.responses[0].partition_responses[0].base_offset, 1 + n as i64);
+        assert_eq!(
+            response.responses[0].partition_responses[0].base_offset,
+            1 + n as i64
+        );
     }
     let mut parked = Client::connect(broker.handle.kafka).await;
     parked.send(11, &fetch_request("t", 0, 51, 60_000)).await;
     client.produce_ok("t", 0, batch(&["wake"])).await;
-    let (_, woken) = tokio::time::timeout(Duration::from_secs(10), parked.receive::<fetch::Request>(11)).await.unwrap();
-    assert!(!woken.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
+    let (_, woken) = tokio::time::timeout(
+        Duration::from_secs(10),
+        parked.receive::<fetch::Request>(11),
+    )
+    .await
+    .unwrap();
+    assert!(
+        !woken.responses[0].partitions[0]
+            .records
+            .as_ref()
+            .unwrap()
+            .is_empty()
+    );
     broker.stop().await;
 }
 
@@ -64,15 +119,41 @@ async fn idempotent_producers_are_numbered_and_their_duplicates_found() {
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;
     client.create_topic("t", 1, &[]).await;
-    let request = || init_producer_id::Request { transactional_id: None, ..init_producer_id::Request::default() };
+    let request = || init_producer_id::Request {
+        transactional_id: None,
+        ..init_producer_id::Request::default()
+    };
     let first = client.call(4, request()).await;
     let second = client.call(4, request()).await;
-    assert_eq!((first.error_code, second.producer_id), (ErrorCode::NONE, first.producer_id + 1));
+    assert_eq!(
+        (first.error_code, second.producer_id),
+        (ErrorCode::NONE, first.producer_id + 1)
+    );
     let id = first.producer_id;
-    assert_eq!(client.produce_ok("t", 0, idempotent(id, 0, &["a", "b"])).await, 0);
-    assert_eq!(client.produce_ok("t", 0, idempotent(id, 2, &["c"])).await, 2);
-    assert_eq!(client.produce_ok("t", 0, idempotent(id, 0, &["a", "b"])).await, 0, "a duplicate has its first offset");
-    assert_eq!(client.produce("t", 0, idempotent(id, 9, &["d"])).await.error_code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(
+        client
+            .produce_ok("t", 0, idempotent(id, 0, &["a", "b"]))
+            .await,
+        0
+    );
+    assert_eq!(
+        client.produce_ok("t", 0, idempotent(id, 2, &["c"])).await,
+        2
+    );
+    assert_eq!(
+        client
+            .produce_ok("t", 0, idempotent(id, 0, &["a", "b"]))
+            .await,
+        0,
+        "a duplicate has its first offset"
+    );
+    assert_eq!(
+        client
+            .produce("t", 0, idempotent(id, 9, &["d"]))
+            .await
+            .error_code,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+    );
     assert_eq!(client.consume("t", 0, 0).await, ["a", "b", "c"]);
     broker.stop().await;
 }
@@ -87,15 +168,44 @@ async fn offsets_are_listed_and_log_starts_moved() {
         client.produce_ok("t", 0, batch(&["x", "y"])).await;
     }
     let mut at = async |timestamp| client.offset_at("t", 0, timestamp).await.offset;
-    assert_eq!((at(-1).await, at(-2).await, at(-4).await, at(-5).await, at(-6).await), (10, 0, 0, -1, 0));
-    assert_eq!((at(1_700_000_000_000).await, at(1_800_000_000_000).await), (0, -1));
+    assert_eq!(
+        (
+            at(-1).await,
+            at(-2).await,
+            at(-4).await,
+            at(-5).await,
+            at(-6).await
+        ),
+        (10, 0, 0, -1, 0)
+    );
+    assert_eq!(
+        (at(1_700_000_000_000).await, at(1_800_000_000_000).await),
+        (0, -1)
+    );
     use whimbrel_wire::messages::delete_records as delete;
-    let partition = delete::DeleteRecordsPartition { partition_index: 0, offset: 4 };
-    let topic = delete::DeleteRecordsTopic { name: "t".into(), partitions: vec![partition] };
-    let deleted = client.call(2, delete::Request { topics: vec![topic], timeout_ms: 1_000 }).await;
+    let partition = delete::DeleteRecordsPartition {
+        partition_index: 0,
+        offset: 4,
+    };
+    let topic = delete::DeleteRecordsTopic {
+        name: "t".into(),
+        partitions: vec![partition],
+    };
+    let deleted = client
+        .call(
+            2,
+            delete::Request {
+                topics: vec![topic],
+                timeout_ms: 1_000,
+            },
+        )
+        .await;
     assert_eq!(deleted.topics[0].partitions[0].low_watermark, 4);
     assert_eq!(client.offset_at("t", 0, -2).await.offset, 4);
-    assert_eq!(client.fetch("t", 0, 3, 0).await.error_code, ErrorCode::OFFSET_OUT_OF_RANGE);
+    assert_eq!(
+        client.fetch("t", 0, 3, 0).await.error_code,
+        ErrorCode::OFFSET_OUT_OF_RANGE
+    );
     broker.stop().await;
 }
 
@@ -109,14 +219,30 @@ async fn a_client_at_the_wrong_broker_is_told_where_the_leader_is() {
     client.produce_ok("t", 0, batch(&["x"])).await;
     eventually("a follower", async || west.partition("t", 0).await).await;
     let mut lost = Client::connect(west.handle.kafka).await;
-    let answer = lost.call(10, produce_request("t", 0, batch(&["y"]), -1)).await;
+    let answer = lost
+        .call(10, produce_request("t", 0, batch(&["y"]), -1))
+        .await;
     let partition = &answer.responses[0].partition_responses[0];
-    assert_eq!((partition.error_code, partition.current_leader.leader_id), (ErrorCode::NOT_LEADER_OR_FOLLOWER, 1));
-    assert_eq!(answer.node_endpoints[0].port, i32::from(east.handle.kafka.port()));
+    assert_eq!(
+        (partition.error_code, partition.current_leader.leader_id),
+        (ErrorCode::NOT_LEADER_OR_FOLLOWER, 1)
+    );
+    assert_eq!(
+        answer.node_endpoints[0].port,
+        i32::from(east.handle.kafka.port())
+    );
     let metadata = lost.metadata("t").await;
     assert_eq!(metadata.brokers.len(), 2);
     assert_eq!(metadata.topics[0].partitions[0].leader_id, 1);
-    let apis = lost.call(3, api_versions::Request { client_software_name: "t".into(), client_software_version: "1".into() }).await;
+    let apis = lost
+        .call(
+            3,
+            api_versions::Request {
+                client_software_name: "t".into(),
+                client_software_version: "1".into(),
+            },
+        )
+        .await;
     assert!(apis.api_keys.len() > 20);
     east.stop().await;
     west.stop().await;
@@ -128,17 +254,50 @@ async fn a_start_that_cannot_be_right_is_refused_with_a_code() {
     let broker = fleet.broker(1, EAST).await;
     let code = async |options: Options| fleet.try_broker(options).await.err().map(|e| e.code());
     let taken = HostPort::new("127.0.0.1", broker.handle.kafka.port());
-    assert_eq!(code(Options { listen: taken, ..fleet.options(3, EAST) }).await, Some("WB-101"));
-    assert_eq!(code(fleet.options(1, EAST)).await, Some("WB-102"), "same data directory");
-    assert_eq!(code(Options { listen: HostPort::new("0.0.0.0", 0), ..fleet.options(3, EAST) }).await, Some("WB-105"));
-    assert_eq!(code(Options { controllers: vec![], ..fleet.options(3, EAST) }).await, Some("WB-111"));
+    assert_eq!(
+        code(Options {
+            listen: taken,
+            ..fleet.options(3, EAST)
+        })
+        .await,
+        Some("WB-101")
+    );
+    assert_eq!(
+        code(fleet.options(1, EAST)).await,
+        Some("WB-102"),
+        "same data directory"
+    );
+    assert_eq!(
+        code(Options {
+            listen: HostPort::new("0.0.0.0", 0),
+            ..fleet.options(3, EAST)
+        })
+        .await,
+        Some("WB-105")
+    );
+    assert_eq!(
+        code(Options {
+            controllers: vec![],
+            ..fleet.options(3, EAST)
+        })
+        .await,
+        Some("WB-111")
+    );
     assert_eq!(code(fleet.options(4, "atlantis")).await, Some("WB-106"));
     let mut client = Client::connect(broker.handle.kafka).await;
     client.create_topic("t", 1, &[]).await;
-    client.produce_ok("t", 0, batch(&["the first broker goes on"])).await;
+    client
+        .produce_ok("t", 0, batch(&["the first broker goes on"]))
+        .await;
     broker.stop().await;
-    let foreign = Options { fleet_id: Some("another".into()), ..fleet.options(1, EAST) };
+    let foreign = Options {
+        fleet_id: Some("another".into()),
+        ..fleet.options(1, EAST)
+    };
     assert_eq!(code(foreign).await, Some("WB-103"));
-    let other_node = Options { data_dir: fleet.options(1, EAST).data_dir, ..fleet.options(9, EAST) };
+    let other_node = Options {
+        data_dir: fleet.options(1, EAST).data_dir,
+        ..fleet.options(9, EAST)
+    };
     assert_eq!(code(other_node).await, Some("WB-103"));
 }

@@ -14,34 +14,90 @@ use crate::{
 async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon() {
     let fleet = Fleet::start().await;
     let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
-    let options = Options { tiering: Some(daemon.address.clone()), ..fleet.options(1, EAST) };
+    let options = Options {
+        tiering: Some(daemon.address.clone()),
+        ..fleet.options(1, EAST)
+    };
     let data_dir = options.data_dir.clone();
     let broker = fleet.try_broker(options).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    client.create_topic("t", 1, &[("segment.bytes", "1024"), ("local.retention.bytes", "1"), ("retention.ms", "-1")]).await;
+    client
+        .create_topic(
+            "t",
+            1,
+            &[
+                ("segment.bytes", "1024"),
+                ("local.retention.bytes", "1"),
+                ("retention.ms", "-1"),
+            ],
+        )
+        .await;
     client.create_topic("other", 1, &[]).await;
     let text = "x".repeat(200);
     for n in 0..40 {
-        client.produce_ok("t", 0, batch(&[&format!("{n} {text}")])).await;
+        client
+            .produce_ok("t", 0, batch(&[&format!("{n} {text}")]))
+            .await;
     }
     client.produce_ok("other", 0, batch(&["hot"])).await;
-    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc)).await.unwrap();
-    assert_eq!(broker.partition("t", 0).await.unwrap()["local_log_start"], 0, "nothing is verified yet");
+    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
+        .await
+        .unwrap();
+    assert_eq!(
+        broker.partition("t", 0).await.unwrap()["local_log_start"],
+        0,
+        "nothing is verified yet"
+    );
     let uploaded = daemon.upload(&mut rpc, &data_dir).await;
-    assert!((30..40).contains(&uploaded), "{uploaded} records of closed segments");
-    let freed = eventually("freed segments", async || broker.partition("t", 0).await.filter(|p| p["local_log_start"].as_i64() > Some(20))).await;
-    assert_eq!((&freed["log_start"], &freed["tiered_end"]), (&0.into(), &uploaded.into()));
-    assert_eq!(std::fs::read_dir(data_dir.join("pins")).unwrap().count(), 0, "released");
+    assert!(
+        (30..40).contains(&uploaded),
+        "{uploaded} records of closed segments"
+    );
+    let freed = eventually("freed segments", async || {
+        broker
+            .partition("t", 0)
+            .await
+            .filter(|p| p["local_log_start"].as_i64() > Some(20))
+    })
+    .await;
+    assert_eq!(
+        (&freed["log_start"], &freed["tiered_end"]),
+        (&0.into(), &uploaded.into())
+    );
+    assert_eq!(
+        std::fs::read_dir(data_dir.join("pins")).unwrap().count(),
+        0,
+        "released"
+    );
     // Not in the cache yet: empty, no error, and no delay for others.
     let pending = client.fetch("t", 0, 0, 100).await;
-    assert_eq!((pending.error_code, pending.records.unwrap().len()), (ErrorCode::NONE, 0));
+    assert_eq!(
+        (pending.error_code, pending.records.unwrap().len()),
+        (ErrorCode::NONE, 0)
+    );
     assert_eq!(client.consume("other", 0, 0).await, ["hot"]);
     daemon.thawed.store(true, Ordering::SeqCst);
     let all = client.consume("t", 0, 0).await;
-    assert_eq!(all, (0..40).map(|n| format!("{n} {text}")).collect::<Vec<_>>());
-    assert_eq!(client.offset_at("t", 0, -4).await.offset, freed["local_log_start"].as_i64().unwrap());
-    assert_eq!(client.offset_at("t", 0, -5).await.offset, i64::try_from(uploaded).unwrap() - 1);
-    assert_eq!(client.offset_at("t", 0, -6).await.offset, i64::try_from(uploaded).unwrap());
-    assert_eq!(client.offset_at("t", 0, 1_000).await.offset, 3, "by time, from the daemon");
+    assert_eq!(
+        all,
+        (0..40).map(|n| format!("{n} {text}")).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        client.offset_at("t", 0, -4).await.offset,
+        freed["local_log_start"].as_i64().unwrap()
+    );
+    assert_eq!(
+        client.offset_at("t", 0, -5).await.offset,
+        i64::try_from(uploaded).unwrap() - 1
+    );
+    assert_eq!(
+        client.offset_at("t", 0, -6).await.offset,
+        i64::try_from(uploaded).unwrap()
+    );
+    assert_eq!(
+        client.offset_at("t", 0, 1_000).await.offset,
+        3,
+        "by time, from the daemon"
+    );
     broker.stop().await;
 }

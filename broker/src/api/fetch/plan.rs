@@ -48,7 +48,12 @@ impl Plan {
                 wanted.push(Wanted::new(topic.topic.clone(), topic.topic_id, &partition));
             }
         }
-        Self { wanted, version, committed_only: request.isolation_level == 1, in_rack: !request.rack_id.is_empty() }
+        Self {
+            wanted,
+            version,
+            committed_only: request.isolation_level == 1,
+            in_rack: !request.rack_id.is_empty(),
+        }
     }
 
     /// Asks to be woken by anything new in the partitions that are read here.
@@ -78,13 +83,24 @@ impl Plan {
         parts
     }
 
-    fn find<'a>(&self, catalog: &'a Catalog, wanted: &Wanted) -> Result<&'a Arc<Partition>, ErrorCode> {
-        let topic = refusal::topic(catalog, &wanted.topic, wanted.topic_id, self.version >= BY_ID)?;
+    fn find<'a>(
+        &self,
+        catalog: &'a Catalog,
+        wanted: &Wanted,
+    ) -> Result<&'a Arc<Partition>, ErrorCode> {
+        let topic = refusal::topic(
+            catalog,
+            &wanted.topic,
+            wanted.topic_id,
+            self.version >= BY_ID,
+        )?;
         let partition = refusal::replica(catalog, topic, wanted.partition)?;
         let epoch = match partition.role() {
             Role::Leader(terms) => terms.leader_epoch,
             // The epoch of the leader elsewhere, which is what a client knows.
-            Role::Follower { .. } if self.in_rack => catalog.leader(topic, wanted.partition).map_or(-1, |(_, epoch)| epoch),
+            Role::Follower { .. } if self.in_rack => catalog
+                .leader(topic, wanted.partition)
+                .map_or(-1, |(_, epoch)| epoch),
             _ => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
         refusal::fence(wanted.current_leader_epoch, epoch)?;

@@ -33,11 +33,28 @@ pub struct Cold {
 
 impl Part {
     pub fn error(partition_index: i32, error_code: ErrorCode) -> Self {
-        let data = PartitionData { partition_index, error_code, high_watermark: -1, records: Some(Bytes::new()), ..PartitionData::default() };
-        Self { data, cold: None, aborted_from: None, version: 0 }
+        let data = PartitionData {
+            partition_index,
+            error_code,
+            high_watermark: -1,
+            records: Some(Bytes::new()),
+            ..PartitionData::default()
+        };
+        Self {
+            data,
+            cold: None,
+            aborted_from: None,
+            version: 0,
+        }
     }
 
-    pub fn read(partition: &Arc<Partition>, wanted: &Wanted, plan: &Plan, left: usize, at_least_one: bool) -> Self {
+    pub fn read(
+        partition: &Arc<Partition>,
+        wanted: &Wanted,
+        plan: &Plan,
+        left: usize,
+        at_least_one: bool,
+    ) -> Self {
         let offsets = partition.log.offsets();
         let last_stable_offset = partition.last_stable_offset();
         let high_watermark = partition.high_watermark();
@@ -50,7 +67,12 @@ impl Part {
             records: Some(Bytes::new()),
             ..PartitionData::default()
         };
-        let mut part = Self { data, cold: None, aborted_from: None, version: plan.version };
+        let mut part = Self {
+            data,
+            cold: None,
+            aborted_from: None,
+            version: plan.version,
+        };
         if let Some(diverging) = diverging(partition, wanted) {
             part.data.diverging_epoch = diverging;
             return part;
@@ -58,22 +80,37 @@ impl Part {
         if wanted.offset < offsets.log_start || wanted.offset > offsets.log_end {
             // A follower region's replica may simply not have it yet (KIP-392).
             let ahead = wanted.offset > offsets.log_end && partition.leads().is_none();
-            part.fail(if ahead { ErrorCode::OFFSET_NOT_AVAILABLE } else { ErrorCode::OFFSET_OUT_OF_RANGE });
+            part.fail(if ahead {
+                ErrorCode::OFFSET_NOT_AVAILABLE
+            } else {
+                ErrorCode::OFFSET_OUT_OF_RANGE
+            });
             return part;
         }
         if plan.committed_only {
             part.aborted_from = Some((Arc::clone(partition), wanted.offset));
         }
-        let upto = if plan.committed_only { last_stable_offset } else { high_watermark };
+        let upto = if plan.committed_only {
+            last_stable_offset
+        } else {
+            high_watermark
+        };
         let max_bytes = wanted.max_bytes.min(left);
         if wanted.offset >= upto || (max_bytes == 0 && !at_least_one) {
             return part;
         }
-        match partition.log.read(wanted.offset, max_bytes, at_least_one, upto) {
+        match partition
+            .log
+            .read(wanted.offset, max_bytes, at_least_one, upto)
+        {
             Ok(slice) => part.fill(slice.records),
             Err(ReadError::BelowLocal { .. }) => {
                 // The daemon answers whole batches, at least one, whatever the limit.
-                let cold = Cold { partition: Arc::clone(partition), offset: wanted.offset, max_bytes };
+                let cold = Cold {
+                    partition: Arc::clone(partition),
+                    offset: wanted.offset,
+                    max_bytes,
+                };
                 part.cold = (at_least_one || max_bytes > 0).then_some(cold);
             }
             Err(error) => {
@@ -105,7 +142,11 @@ impl Part {
     }
 
     pub fn fill(&mut self, records: Bytes) {
-        if self.version < ZSTD && Batches::new(records.clone()).flatten().any(|b| b.header.codec() == Ok(Codec::Zstd)) {
+        if self.version < ZSTD
+            && Batches::new(records.clone())
+                .flatten()
+                .any(|b| b.header.codec() == Ok(Codec::Zstd))
+        {
             self.fail(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE);
             return;
         }
@@ -117,10 +158,15 @@ impl Part {
 
     /// Aborted transactions whose records are in the answer, so that the client leaves them out.
     fn name_aborted(&mut self, partition: &Partition, from: i64, records: &Bytes) {
-        let Some(last) = Batches::new(records.clone()).flatten().last() else { return };
+        let Some(last) = Batches::new(records.clone()).flatten().last() else {
+            return;
+        };
         match partition.log.aborted(from, last.header.next_offset()) {
             Ok(aborted) => {
-                let aborted = aborted.into_iter().map(|t| AbortedTransaction { producer_id: t.producer_id, first_offset: t.first_offset });
+                let aborted = aborted.into_iter().map(|t| AbortedTransaction {
+                    producer_id: t.producer_id,
+                    first_offset: t.first_offset,
+                });
                 self.data.aborted_transactions = Some(aborted.collect());
             }
             Err(error) => {
@@ -138,5 +184,8 @@ fn diverging(partition: &Partition, wanted: &Wanted) -> Option<EpochEndOffset> {
     }
     let end = partition.log.end_for_epoch(wanted.last_fetched_epoch);
     let parted = end.epoch < wanted.last_fetched_epoch || end.end_offset < wanted.offset;
-    parted.then_some(EpochEndOffset { epoch: end.epoch, end_offset: end.end_offset })
+    parted.then_some(EpochEndOffset {
+        epoch: end.epoch,
+        end_offset: end.end_offset,
+    })
 }
