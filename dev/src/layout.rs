@@ -232,6 +232,10 @@ impl Layout {
             ("listen", self.at(index, 7).to_string().into()),
             ("voters", Value::Table(voters)),
             ("bootstrap", Value::Table(bootstrap)),
+            // All voters are on one machine: no WAN to wait for.
+            ("heartbeat-ms", Value::Integer(100)),
+            ("election-min-ms", Value::Integer(500)),
+            ("election-max-ms", Value::Integer(1_000)),
         ])
     }
 

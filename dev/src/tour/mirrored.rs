@@ -1,6 +1,6 @@
 //! The other region holds the same batches: offset by offset, CRC by CRC.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use whimbrel_fleet::{HostPort, RegionName, Role};
@@ -24,35 +24,48 @@ pub(crate) async fn run(tour: &mut Tour<'_>) -> Result<(), TourError> {
     Ok(())
 }
 
-/// Waits until the mirror into `region` has nothing left to copy of what is there now.
+/// Waits until `region` holds, fsynced, all that the other region holds when this is called.
 pub(crate) async fn caught_up(tour: &Tour<'_>, region: &RegionName) -> Result<(), TourError> {
-    let mirror = admin_of(tour, Role::Mirror, region)?;
+    let source = layout::regions().into_iter().find(|r| r != region);
+    let source = source.ok_or_else(|| TourError::Wrong(format!("{region} is the only region")))?;
+    let wanted = ends(tour, &source, "stream_end").await?;
     wait::until(
         &tour.clock,
         &format!("the mirror into {region} to catch up"),
         async || {
-            let status = admin::get(&mirror, "/status")
+            let here = ends(tour, region, "durable_end")
                 .await
                 .map_err(|e| e.to_string())?;
-            let flows = status["flows"].as_array().cloned().unwrap_or_default();
-            let behind: u64 = flows
-                .iter()
-                .map(|f| f["lag_records"].as_u64().unwrap_or(u64::MAX / 2))
-                .sum();
-            let partitions: usize = flows
-                .iter()
-                .map(|f| f["partitions"].as_array().map_or(0, Vec::len))
-                .sum();
-            if partitions > 0 && behind == 0 {
-                Ok(())
-            } else {
-                Err(format!(
-                    "{behind} records behind in {partitions} partitions"
-                ))
+            let behind = |at: &(&(String, i64), &i64)| here.get(at.0).is_none_or(|end| end < at.1);
+            match wanted.iter().find(behind) {
+                None => Ok(()),
+                Some(((topic, partition), end)) => {
+                    let reached = here.get(&(topic.clone(), *partition)).copied().unwrap_or(0);
+                    Err(format!("{topic}-{partition} is at {reached} of {end}"))
+                }
             }
         },
     )
     .await
+}
+
+/// An end offset of every partition on the broker of `region`.
+async fn ends(
+    tour: &Tour<'_>,
+    region: &RegionName,
+    which: &str,
+) -> Result<BTreeMap<(String, i64), i64>, TourError> {
+    let status = admin::get(&admin_of(tour, Role::Broker, region)?, "/status").await?;
+    let end = |p: &Value| {
+        let topic = p["topic"].as_str()?.to_owned();
+        Some(((topic, p["partition"].as_i64()?), p[which].as_i64()?))
+    };
+    Ok(status["partitions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(end)
+        .collect())
 }
 
 /// Batches compared and how many differ, by the audit of the mirror into `region`.
