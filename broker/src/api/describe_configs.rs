@@ -62,98 +62,100 @@ fn result(
     }
 }
 
+type Configs = Vec<DescribeConfigsResourceResult>;
+
 fn describe(
     broker: &Broker,
     resource: &DescribeConfigsResource,
     synonyms: bool,
-) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
+) -> Result<Configs, (ErrorCode, String)> {
     let wanted = |name: &str| {
-        resource
-            .configuration_keys
-            .as_ref()
-            .is_none_or(|keys| keys.iter().any(|k| k == name))
+        let keys = resource.configuration_keys.as_ref();
+        keys.is_none_or(|keys| keys.iter().any(|k| k == name))
     };
-    match resource.resource_type {
-        TOPIC => {
-            let catalog = broker.catalog();
-            let topic = catalog.topic(&resource.resource_name).ok_or_else(|| {
-                (
-                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                    "there is no such topic".to_owned(),
-                )
-            })?;
-            let entries = ENTRIES.iter().filter(|entry| wanted(entry.name));
-            Ok(entries
-                .map(|entry| {
-                    config(
-                        entry.name,
-                        topic
-                            .configs
-                            .get(entry.name)
-                            .map_or(entry.default, String::as_str),
-                        entry.kind,
-                        source(topic.configs.contains_key(entry.name)),
-                        synonyms,
-                    )
-                })
-                .collect())
+    let name = resource.resource_name.as_str();
+    let mut configs = match resource.resource_type {
+        TOPIC => of_topic(broker, name, synonyms)?,
+        BROKER if name.is_empty() || name == broker.node.0.to_string() => {
+            of_broker(broker, synonyms)
         }
-        BROKER
-            if resource.resource_name.is_empty()
-                || resource.resource_name == broker.node.0.to_string() =>
-        {
-            let options = &broker.options;
-            let all = [
-                (
-                    "auto.create.topics.enable",
-                    options.auto_create_topics.to_string(),
-                    Kind::Boolean,
-                ),
-                ("broker.id", options.node_id.to_string(), Kind::Int),
-                ("broker.rack", options.region.to_string(), Kind::String),
-                ("default.replication.factor", "1".to_owned(), Kind::Int),
-                (
-                    "fetch.max.bytes",
-                    options.limits.fetch_bytes.0.to_string(),
-                    Kind::Int,
-                ),
-                ("log.cleanup.policy", "delete".to_owned(), Kind::List),
-                ("message.max.bytes", "1048588".to_owned(), Kind::Int),
-                (
-                    "num.partitions",
-                    options.default_partitions.to_string(),
-                    Kind::Int,
-                ),
-                ("offsets.topic.num.partitions", "50".to_owned(), Kind::Int),
-                (
-                    "offsets.topic.replication.factor",
-                    "1".to_owned(),
-                    Kind::Int,
-                ),
-                (
-                    "socket.request.max.bytes",
-                    options.limits.request_bytes.0.to_string(),
-                    Kind::Int,
-                ),
-            ];
-            Ok(all
-                .iter()
-                .filter(|(name, ..)| wanted(name))
-                .map(|(name, value, kind)| DescribeConfigsResourceResult {
-                    read_only: true,
-                    ..config(name, value, *kind, SOURCE_STATIC_BROKER, synonyms)
-                })
-                .collect())
+        BROKER => {
+            return Err((
+                ErrorCode::INVALID_REQUEST,
+                "ask that broker itself".to_owned(),
+            ));
         }
-        BROKER => Err((
-            ErrorCode::INVALID_REQUEST,
-            "ask that broker itself".to_owned(),
-        )),
-        other => Err((
-            ErrorCode::INVALID_REQUEST,
-            format!("resource type {other} has no configs here"),
-        )),
-    }
+        other => {
+            let why = format!("resource type {other} has no configs here");
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+    };
+    configs.retain(|config| wanted(&config.name));
+    Ok(configs)
+}
+
+fn of_topic(broker: &Broker, name: &str, synonyms: bool) -> Result<Configs, (ErrorCode, String)> {
+    let catalog = broker.catalog();
+    let topic = catalog.topic(name).ok_or_else(|| {
+        let why = "there is no such topic".to_owned();
+        (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+    })?;
+    let described = ENTRIES.iter().map(|entry| {
+        let set = topic.configs.get(entry.name);
+        let value = set.map_or(entry.default, String::as_str);
+        config(
+            entry.name,
+            value,
+            entry.kind,
+            source(set.is_some()),
+            synonyms,
+        )
+    });
+    Ok(described.collect())
+}
+
+fn of_broker(broker: &Broker, synonyms: bool) -> Configs {
+    let options = &broker.options;
+    let all = [
+        (
+            "auto.create.topics.enable",
+            options.auto_create_topics.to_string(),
+            Kind::Boolean,
+        ),
+        ("broker.id", options.node_id.to_string(), Kind::Int),
+        ("broker.rack", options.region.to_string(), Kind::String),
+        ("default.replication.factor", "1".to_owned(), Kind::Int),
+        (
+            "fetch.max.bytes",
+            options.limits.fetch_bytes.0.to_string(),
+            Kind::Int,
+        ),
+        ("log.cleanup.policy", "delete".to_owned(), Kind::List),
+        ("message.max.bytes", "1048588".to_owned(), Kind::Int),
+        (
+            "num.partitions",
+            options.default_partitions.to_string(),
+            Kind::Int,
+        ),
+        ("offsets.topic.num.partitions", "50".to_owned(), Kind::Int),
+        (
+            "offsets.topic.replication.factor",
+            "1".to_owned(),
+            Kind::Int,
+        ),
+        (
+            "socket.request.max.bytes",
+            options.limits.request_bytes.0.to_string(),
+            Kind::Int,
+        ),
+    ];
+    let described = all
+        .iter()
+        .map(|(name, value, kind)| DescribeConfigsResourceResult {
+            read_only: true,
+            ..config(name, value, *kind, SOURCE_STATIC_BROKER, synonyms)
+        });
+    described.collect()
 }
 
 fn config(

@@ -193,3 +193,49 @@ async fn a_lost_home_returns_as_a_follower_and_its_orphan_tail_is_saved_and_coun
     east.stop().await;
     west.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_while_a_switchover_runs_is_missing_afterwards() {
+    let fleet = Fleet::start().await;
+    let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
+    let mut client = Client::connect(east.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let carried = mirror(&fleet, &east, &west).await;
+    client.produce_ok("t", 0, batch(&["first"])).await;
+    until_end(&west, "t", 1).await;
+    let brokers = [east.handle.kafka, west.handle.kafka];
+    let writing = async {
+        let mut acked = Vec::new();
+        let mut clients = [
+            Client::connect(brokers[0]).await,
+            Client::connect(brokers[1]).await,
+        ];
+        let mut at = 0;
+        for n in 0..400 {
+            let value = format!("v{n}");
+            eventually("an ack", async || {
+                let answer = clients[at].produce("t", 0, batch(&[&value])).await;
+                if answer.error_code.is_none() {
+                    return Some(());
+                }
+                at = 1 - at;
+                None
+            })
+            .await;
+            acked.push(value);
+        }
+        acked
+    };
+    let moving = apply(&fleet, WEST, MoveMode::Switchover, AcceptLoss::None);
+    let (acked, _) = tokio::join!(writing, moving);
+    drop(carried);
+    let mut reader = Client::connect(west.handle.kafka).await;
+    let found = reader.consume("t", 0, 0).await;
+    let missing: Vec<_> = acked
+        .iter()
+        .filter(|value| !found.contains(value))
+        .collect();
+    assert_eq!(missing, [""; 0], "acknowledged and missing");
+    east.stop().await;
+    west.stop().await;
+}
