@@ -28,7 +28,7 @@ pub struct Credit {
     promised: BTreeMap<NodeId, i64>,
 }
 
-/// A source sent records it had no credit for.
+/// A source sends on although it has no credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overdrawn;
 
@@ -82,13 +82,20 @@ impl Credit {
         }
     }
 
-    /// Records came from `source`. One frame may end beyond the credit; none may begin there.
+    /// Records came from `source`. A source may end beyond its credit, by a batch larger than what was
+    /// left or by reads it had begun before: that is taken from the pool. Only one that goes on without
+    /// measure has overdrawn.
     pub fn received(&mut self, source: NodeId, bytes: usize) -> Result<(), Overdrawn> {
+        let open = self.open();
         let promised = self.promised.get_mut(&source).ok_or(Overdrawn)?;
-        if bytes > 0 && *promised <= 0 {
+        if bytes > 0 && open <= self.budget.saturating_neg() {
             return Err(Overdrawn);
         }
-        *promised = promised.saturating_sub(size(bytes));
+        let covered = size(bytes).min(*promised);
+        *promised -= covered;
+        self.pool = self
+            .pool
+            .saturating_sub(size(bytes).saturating_sub(covered));
         Ok(())
     }
 
@@ -198,14 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_credit_is_a_fault() {
+    fn what_goes_beyond_the_credit_is_taken_from_the_pool_and_has_an_end() {
         let mut credit = Credit::new(100);
         credit.join(A);
-        assert_eq!(credit.received(A, 1), Err(Overdrawn));
-        assert_eq!(credit.received(A, 0), Ok(()));
         credit.granted(10);
         credit.deal();
         assert_eq!(credit.received(A, 15), Ok(()));
+        assert_eq!(credit.open(), -5);
+        assert_eq!(credit.received(A, 95), Ok(()));
         assert_eq!(credit.received(A, 1), Err(Overdrawn));
+        assert_eq!(credit.received(A, 0), Ok(()));
+        credit.granted(120);
+        assert_eq!(credit.deal(), [(A, 20)]);
     }
 }

@@ -150,13 +150,13 @@ impl Flow {
                 continue;
             };
             match partition.state {
-                State::Fenced if changed => resync = true,
+                State::Fenced { .. } if changed => resync = true,
                 State::Stopped(_) if epoch_changed => {
                     partition.state = State::Unasked;
                     partition.setbacks = 0;
                     resync = true;
                 }
-                State::Fenced | State::Stopped(_) => {}
+                State::Fenced { .. } | State::Stopped(_) => {}
                 State::Waiting { .. } => self.drive(at),
                 State::Truncating { .. } | State::TruncateAgain { .. } if !epoch_changed => {}
                 _ if changed => self.drive(at),
@@ -309,6 +309,13 @@ impl Flow {
                 }
                 _ => self.drive(at),
             }
+        }
+        let unfenced = |(at, p): (&TopicPartition, &Partition)| {
+            let due = matches!(p.state, State::Fenced { at_ms } if at_ms <= now_ms);
+            due && self.places.get(*at).is_some_and(|place| !place.fenced)
+        };
+        if self.sink_up && self.partitions.iter().any(unfenced) {
+            self.reopen_sink(Duration::ZERO);
         }
         self.cut_silent();
     }

@@ -1,6 +1,6 @@
 //! One partition of a flow: where its copy stands, from whom it is fed, and why not.
 
-use whimbrel_fleet::{EpochStart, Lineage, NodeId};
+use whimbrel_fleet::{EpochStart, Lineage, NodeId, RegionEpoch};
 use whimbrel_wire::{BatchHeader, batch::HEADER_LEN};
 
 use super::{anomaly::Anomaly, lag::Progress};
@@ -30,8 +30,11 @@ pub enum State {
     Waiting {
         at_ms: u64,
     },
-    /// Refused as fenced: goes on when the view changes or the target asks again.
-    Fenced,
+    /// Refused as fenced: goes on when the view changes or the target asks again, or at `at_ms` where the
+    /// view shows no fence (any more).
+    Fenced {
+        at_ms: u64,
+    },
     Stopped(Anomaly),
 }
 
@@ -44,7 +47,7 @@ impl State {
             Self::Streaming => "streaming",
             Self::Truncating { .. } | Self::TruncateAgain { .. } => "truncating",
             Self::Waiting { .. } => "waiting",
-            Self::Fenced => "fenced",
+            Self::Fenced { .. } => "fenced",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -57,6 +60,8 @@ pub struct Partition {
     pub lineage: Option<Lineage>,
     /// The source that was told to send.
     pub source: Option<NodeId>,
+    /// Region epoch of the frames of the present subscription; `None` until one came.
+    pub fed_epoch: Option<RegionEpoch>,
     /// Where the present subscription began.
     pub subscribed_end: i64,
     pub progress: Progress,
@@ -81,6 +86,7 @@ impl Partition {
             state: State::Unasked,
             lineage: None,
             source: None,
+            fed_epoch: None,
             subscribed_end: 0,
             progress: Progress::new(boot_ms),
             setbacks: 0,

@@ -15,6 +15,8 @@ use crate::replica::{
 const MAX_SETBACKS: u32 = 8;
 /// The orphan tail waits for the bucket.
 const ORPHAN_RETRY_MS: u64 = 2_000;
+/// Source and sink may hear of a new epoch one after the other, and the mirror before both.
+const FENCED_RETRY_MS: u64 = 1_000;
 /// A full disk rarely empties sooner.
 const DISK_FULL_PAUSE: Duration = Duration::from_secs(5);
 /// Long enough that a sink which keeps refusing one partition does not keep the others from moving.
@@ -94,7 +96,10 @@ impl Flow {
     fn refused_in_work(&mut self, at: TopicPartition, reason: RefuseReason) {
         tracing::warn!(partition = %at, ?reason, "the sink refused");
         match reason {
-            RefuseReason::Fenced => self.rest(at, State::Fenced),
+            RefuseReason::Fenced => {
+                let at_ms = self.now_ms.saturating_add(FENCED_RETRY_MS);
+                self.rest(at, State::Fenced { at_ms });
+            }
             RefuseReason::UnknownPartition => self.rest(at, State::Unasked),
             RefuseReason::Damaged => {
                 let end = self

@@ -1,5 +1,7 @@
 //! The flow's side towards sources: who is needed, what they send.
 
+use std::time::Duration;
+
 use whimbrel_fleet::{Lineage, NodeId, TopicPartition};
 use whimbrel_rpc::replica::{Batches, FromSource, StopReason, ToSink, ToSource};
 
@@ -70,6 +72,7 @@ impl Flow {
         partition.source = Some(node);
         partition.state = State::Streaming;
         partition.subscribed_end = lineage.end_offset;
+        partition.fed_epoch = None;
         let end_offset = partition.progress.target_end();
         self.send(node, ToSource::Subscribe { at, lineage });
         self.send(node, ToSource::Durable { at, end_offset });
@@ -217,6 +220,14 @@ impl Flow {
         let Some(partition) = self.partitions.get_mut(&at) else {
             return;
         };
+        let fed_epoch = *partition.fed_epoch.get_or_insert(batches.region_epoch);
+        if fed_epoch != batches.region_epoch {
+            // Frames of the old epoch may have been refused on their way: what follows must not close over
+            // that, so the sink names its positions afresh.
+            self.credit.dropped(bytes);
+            self.reopen_sink(Duration::ZERO);
+            return;
+        }
         match partition.extend(&batches.records) {
             Ok(end_offset) => {
                 partition.progress.forwarded(&batches, end_offset, now_ms);

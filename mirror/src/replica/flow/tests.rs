@@ -3,7 +3,8 @@
 mod world;
 
 use proptest::prelude::*;
-use whimbrel_rpc::replica::{RefuseReason, StopReason};
+use whimbrel_fleet::RegionEpoch;
+use whimbrel_rpc::replica::{Batches, RefuseReason, StopReason};
 
 use super::*;
 use crate::replica::anomaly::AnomalyKind;
@@ -78,8 +79,8 @@ fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
     assert_eq!(world.sink[1], world.home[1]);
 }
 
-#[test]
-fn a_fenced_partition_goes_on_with_the_next_view_and_from_where_the_sink_stands() {
+/// A stream that has brought some frames, which the sink has not looked at yet.
+fn under_way() -> World {
     let mut world = World::new(vec![full(5)], vec![Log::default()]);
     world.step(Step::Connect);
     for _ in 0..2 {
@@ -90,16 +91,40 @@ fn a_fenced_partition_goes_on_with_the_next_view_and_from_where_the_sink_stands(
         world.step(Step::Serve(0));
         world.step(Step::Deliver(0));
     }
+    assert!(!world.to_sink.is_empty());
+    world
+}
+
+#[test]
+fn a_fenced_partition_waits_for_the_view_or_a_while_and_goes_on_from_where_the_sink_stands() {
+    for view_changes in [true, false] {
+        let mut world = under_way();
+        world.to_sink.clear();
+        let reason = RefuseReason::Fenced;
+        world.event(Event::FromSink(FromSink::Refused { at: at(0), reason }));
+        assert_eq!(world.flow.status(0)[0].state, "fenced");
+        assert_eq!(world.sink[0], Log::default());
+        if view_changes {
+            let next = view(2, &world.leaders.clone(), "east", 2);
+            world.event(Event::View(&next));
+        }
+        world.settle();
+        assert_eq!(world.sink[0], world.home[0]);
+    }
+}
+
+#[test]
+fn frames_of_a_new_region_epoch_never_close_over_refused_ones_of_the_old() {
+    let mut world = under_way();
+    // The sink refuses these without a word having come back yet.
     world.to_sink.clear();
-    world.event(Event::FromSink(FromSink::Refused {
-        at: at(0),
-        reason: RefuseReason::Fenced,
-    }));
-    world.settle();
-    assert_eq!(world.flow.status(0)[0].state, "fenced");
-    assert_eq!(world.sink[0], Log::default());
-    let next = view(2, &world.leaders.clone(), "east", 2);
-    world.event(Event::View(&next));
+    let next = Batches {
+        region_epoch: RegionEpoch(2),
+        records: batch(15, 1, 1),
+        ..world.frame(at(0))
+    };
+    world.event(Event::FromSource(SOURCES[0], FromSource::Batches(next)));
+    assert!(world.to_sink.is_empty());
     world.settle();
     assert_eq!(world.sink[0], world.home[0]);
 }

@@ -206,6 +206,30 @@ impl World {
         }
     }
 
+    /// What a source says of a partition when it has nothing to send.
+    pub(super) fn frame(&self, at: TopicPartition) -> Batches {
+        Self::frame_of(&self.home, at)
+    }
+
+    fn frame_of(home: &[Log], at: TopicPartition) -> Batches {
+        let end_offset = home[usize::try_from(at.partition).unwrap()]
+            .lineage
+            .end_offset;
+        Batches {
+            at,
+            region_epoch: RegionEpoch(1),
+            leader_epoch: 1,
+            log_start: 0,
+            log_end: end_offset,
+            log_bytes: 0,
+            high_watermark: end_offset,
+            last_stable_offset: end_offset,
+            source_clock_ms: 0,
+            next_append_time_ms: -1,
+            records: Bytes::new(),
+        }
+    }
+
     pub(super) fn serve(&mut self, node: NodeId) {
         let Some(Some(stream)) = self.streams.get_mut(&node) else {
             return;
@@ -251,19 +275,9 @@ impl World {
             }
             stream.credit -= i64::try_from(records.len()).unwrap();
             stream.subscribed.insert(at, end);
-            stream.to_flow.push_back(FromSource::Batches(Batches {
-                at,
-                region_epoch: RegionEpoch(1),
-                leader_epoch: 1,
-                log_start: 0,
-                log_end: log.lineage.end_offset,
-                log_bytes: 0,
-                high_watermark: log.lineage.end_offset,
-                last_stable_offset: log.lineage.end_offset,
-                source_clock_ms: 0,
-                next_append_time_ms: -1,
-                records: records.freeze(),
-            }));
+            let mut frame = Self::frame_of(&self.home, at);
+            frame.records = records.freeze();
+            stream.to_flow.push_back(FromSource::Batches(frame));
         }
     }
 
