@@ -4,7 +4,7 @@
 //! at the start. One partition's trouble is answered for that partition; others go on.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -30,9 +30,12 @@ struct Stream {
     tx: Box<dyn FrameTx<FromSink>>,
     /// Partitions the mirror was told to fill.
     taken: BTreeSet<TopicPartition>,
-    /// Appended and not yet fsynced: (end offset, bytes of credit to give back).
-    unsynced: HashMap<TopicPartition, (i64, u64)>,
+    /// Appended and not yet fsynced, in order: (end offset, bytes of credit to give back).
+    unsynced: HashMap<TopicPartition, VecDeque<(i64, u64)>>,
     truncations: FuturesUnordered<BoxFuture<'static, FromSink>>,
+    /// Refused, and not named to the mirror again since: frames that were under way behind the refused one
+    /// would leave a gap that looks like one of compaction.
+    refused: BTreeSet<TopicPartition>,
 }
 
 pub async fn serve(
@@ -48,6 +51,7 @@ pub async fn serve(
         taken: BTreeSet::new(),
         unsynced: HashMap::new(),
         truncations: FuturesUnordered::new(),
+        refused: BTreeSet::new(),
     };
     let (mut rounds, mut applied) = (broker.flusher.rounds(), broker.applied());
     stream
@@ -94,6 +98,9 @@ impl Stream {
             .filter(|p| !self.taken.contains(&p.at))
             .map(|p| position(p))
             .collect();
+        for named in &new {
+            self.refused.remove(&named.at);
+        }
         self.taken = set;
         if !gone.is_empty() {
             self.send(FromSink::Gone(gone)).await?;
@@ -108,15 +115,19 @@ impl Stream {
         let catalog = self.broker.catalog();
         let mut synced = Vec::new();
         let mut credit = 0_u64;
-        self.unsynced.retain(|at, (end, bytes)| {
+        self.unsynced.retain(|at, waiting| {
             let durable_end = catalog.local(*at).map(|p| p.log.offsets().durable_end);
+            let before = waiting.len();
             // A partition that is gone holds no bytes back.
-            if durable_end.is_some_and(|durable| durable < *end) {
-                return true;
+            while let Some((_, bytes)) =
+                waiting.pop_front_if(|(end, _)| durable_end.is_none_or(|durable| *end <= durable))
+            {
+                credit = credit.saturating_add(bytes);
             }
-            credit = credit.saturating_add(*bytes);
-            synced.extend(durable_end.map(|end_offset| (*at, end_offset)));
-            false
+            if waiting.len() < before {
+                synced.extend(durable_end.map(|end_offset| (*at, end_offset)));
+            }
+            !waiting.is_empty()
         });
         for (at, end_offset) in synced {
             self.send(FromSink::Durable { at, end_offset }).await?;
@@ -131,16 +142,19 @@ impl Stream {
         match frame {
             ToSink::Batches(batches) => {
                 let (at, bytes) = (batches.at, batches.records.len() as u64);
+                if bytes > 0 && self.refused.contains(&at) {
+                    return self.send(FromSink::Credit { bytes }).await;
+                }
                 match self.append(batches) {
                     Ok(Some(end)) => {
-                        let unsynced = self.unsynced.entry(at).or_insert((end, 0));
-                        *unsynced = (end, unsynced.1.saturating_add(bytes));
+                        self.unsynced.entry(at).or_default().push_back((end, bytes));
                         Ok(())
                     }
                     Ok(None) => Ok(()),
                     Err(reason) => {
                         tracing::debug!(%at, ?reason, "replica batches refused");
                         if bytes > 0 {
+                            self.refused.insert(at);
                             self.send(FromSink::Credit { bytes }).await?;
                         }
                         self.send(FromSink::Refused { at, reason }).await
@@ -210,10 +224,13 @@ impl Stream {
 
     /// Answers a truncation; the mirror subscribes again from the position it is told.
     async fn truncated(&mut self, answer: FromSink) -> Result<(), StreamError> {
-        if let FromSink::Truncated { at, .. } = &answer
-            && let Some((_, bytes)) = self.unsynced.remove(at)
-        {
-            self.send(FromSink::Credit { bytes }).await?;
+        if let FromSink::Truncated { at, .. } = &answer {
+            self.refused.remove(at);
+            let waiting = self.unsynced.remove(at).unwrap_or_default();
+            let bytes = waiting.iter().map(|(_, bytes)| bytes).sum();
+            if bytes > 0 {
+                self.send(FromSink::Credit { bytes }).await?;
+            }
         }
         self.send(answer).await
     }
