@@ -50,10 +50,11 @@ async fn truncate(
     let catalog = broker.catalog();
     let partition = Arc::clone(catalog.local(at).ok_or(RefuseReason::UnknownPartition)?);
     let group = catalog.group_of(at).ok_or(RefuseReason::UnknownPartition)?;
-    // Only the home of the newest epoch known here may have anything cut.
+    // Only the home of the newest epoch known here may have anything cut. A planned move's fence does not
+    // hinder it: a region that takes a group back may still be getting rid of its tail.
     if region_epoch != group.epoch
-        || group.fence.is_some()
         || partition.role() != (Role::Follower { region_epoch })
+        || partition.is_sealed()
     {
         return Err(RefuseReason::Fenced);
     }
