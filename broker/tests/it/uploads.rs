@@ -11,6 +11,10 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story from the upload to the cold read"
+)]
 async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon() {
     let fleet = Fleet::start().await;
     let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
