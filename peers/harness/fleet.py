@@ -5,10 +5,11 @@ import os
 import shlex
 import signal
 import subprocess
+import urllib.request
 from pathlib import Path
 
 from . import cache
-from .process import Child, free_base, listening
+from .process import Child, free_base
 from .waiting import wait_for
 
 # What `whimbrel dev` takes from its base: ten ports for each of east, west and the witness.
@@ -36,13 +37,13 @@ class Fleet:
         # An old description would point at processes that are gone.
         (self.data / "dev.json").unlink(missing_ok=True)
         self.child = Child("whimbrel dev", command, self.folder / "dev.log", env=self.env)
-        self.child.wait_until(self._answers, "dev.json is there and both regions listen", 90)
+        self.child.wait_until(self._answers, "dev.json is there and every process ready", 90)
         return self
 
     def _answers(self) -> bool:
         if not (self.data / "dev.json").exists():
             return False
-        return all(listening(int(address.rsplit(":", 1)[1])) for region in ("east", "west") for address in self.brokers(region))
+        return all(_ready(process["admin"]) for process in self.description()["processes"])
 
     def description(self) -> dict:
         return json.loads((self.data / "dev.json").read_text())
@@ -69,8 +70,8 @@ class Fleet:
             raise AssertionError(f"{shlex.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def move(self, verb: str, group: str, to: str) -> tuple[str, str]:
-        """Plans a move and applies it with the very command the plan ends with. Returns what both printed."""
+    def move(self, verb: str, group: str, to: str) -> list[str]:
+        """Plans a move and applies it with the very command the plan ends with. Returns that command."""
         plan = self.verb(verb, "plan", group, "--to", to)
         last = plan.strip().splitlines()[-1]
         if not last.startswith(APPLY):
@@ -79,7 +80,8 @@ class Fleet:
         command[0] = str(cache.whimbrel())
         if "--fleet" not in command:
             command += ["--fleet", str(self.data)]
-        return plan, self._run(command, True, 120)
+        self._run(command, True, 120)
+        return command
 
     def kill_region(self, region: str) -> list[int]:
         """SIGKILL to every process of the region at once. Returns their pids."""
@@ -94,13 +96,20 @@ class Fleet:
         for process in self.processes(region):
             name = f"{process['role']}-{region}"
             self.restarted.append(Child(name, process["command"], self.folder / f"{name}.log", env=self.env))
-        wait_for(lambda: all(listening(int(address.rsplit(":", 1)[1])) for address in self.brokers(region)), f"{region} to listen again", 60)
+        wait_for(lambda: all(_ready(process["admin"]) for process in self.processes(region)), f"{region} to be ready again", 60)
 
     def stop(self) -> None:
         for child in self.restarted:
             child.stop()
         if self.child:
             self.child.stop(30)
+
+
+def _ready(admin: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"http://{admin}/readyz", timeout=2).status == 200
+    except OSError:
+        return False
 
 
 def _runs(pid: int) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .fleet import Fleet
 from .kafka import Kafka
+from .stores import Minio
 
 
 class KafkaTarget:
@@ -43,13 +44,17 @@ class WhimbrelTarget:
     """Our fleet, at home in east."""
 
     name = "whimbrel"
-    # Every topic is tiered.
+    # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = True):
-        self.fleet = Fleet(folder)
+    def __init__(self, folder: Path, tiered: bool = False):
+        self.minio = Minio(folder / "minio") if tiered else None
+        bucket = self.minio.bucket("whimbrel") if self.minio else None
+        self.fleet = Fleet(folder, bucket=bucket, env=Minio.credentials() if self.minio else None)
 
     def start(self) -> "WhimbrelTarget":
+        if self.minio:
+            self.minio.start()
         self.fleet.start()
         return self
 
@@ -65,12 +70,16 @@ class WhimbrelTarget:
             raise AssertionError(f"expected one folder of {topic}-{partition} in east, found {found}")
         return folders[0]
 
-    def fail_over(self) -> None:
+    def fail_over(self) -> int:
+        """Loses east and moves to west; returns how many acknowledged records may be lost, as the plan said before the move."""
         self.fleet.kill_region("east")
-        self.fleet.move("failover", "default", "west")
+        command = self.fleet.move("failover", "default", "west")
+        return int(command[command.index("--accept-loss") + 1])
 
     def stop(self) -> None:
         self.fleet.stop()
+        if self.minio:
+            self.minio.stop()
 
 
 def make(name: str, folder: Path, **options):

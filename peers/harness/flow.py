@@ -1,0 +1,43 @@
+"""A translated flow of our mirror between two clusters somebody else runs: `whimbrel start mirror -c FILE` with one `[[mirror.flow]]`."""
+
+from pathlib import Path
+
+from . import cache
+from .process import Child, free_port
+
+CONFIG = """\
+# Without controllers this mirror only runs its flow.
+[mirror]
+region = "between"
+admin-listen = "127.0.0.1:{admin}"
+
+[[mirror.flow]]
+name = "over-and-back"
+source = {{ bootstrap = "{source}" }}
+target = {{ bootstrap = "{target}" }}
+topics = ["{topic}"]
+groups = ["{group}"]
+group-interval = "200ms"
+topic-interval = "1s"
+replication-factor = 1
+"""
+
+
+class Flow:
+    """Runs while the `with` block does."""
+
+    def __init__(self, folder: Path, source: str, target: str, topic: str, group: str):
+        self.folder = Path(folder)
+        text = CONFIG.format(admin=free_port(), source=source, target=target, topic=topic, group=group)
+        self.config = self.folder / "flow.toml"
+        self.config.write_text(text)
+        self.child: Child | None = None
+
+    def __enter__(self) -> "Flow":
+        self.child = Child("mirror", [cache.whimbrel(), "start", "mirror", "-c", self.config], self.folder / "mirror.log")
+        return self
+
+    def __exit__(self, *_) -> None:
+        running = self.child.alive()
+        code = self.child.stop()
+        assert running and code == 0, f"the mirror ended with {code}\n{self.child.tail()}"
