@@ -104,12 +104,6 @@ fn describe(error: &toml::de::Error, text: &str) -> Problem {
         .map(|span| place::line_and_column(text, span.start));
     let (code, fix) = if message.contains("unknown field") {
         ("WB-003", nearest(&message))
-    } else if message.contains("missing field")
-        || message.contains("invalid")
-        || message.contains("unit")
-        || message.contains("host:port")
-    {
-        ("WB-004", None)
     } else if place::parses(text) {
         ("WB-004", None)
     } else {

@@ -39,7 +39,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         Self {
             exit,
             code: None,
@@ -48,7 +48,7 @@ impl Refusal {
         .into()
     }
 
-    pub fn with_code(exit: Exit, code: &'static str, message: impl Into<String>) -> anyhow::Error {
+    pub fn coded(exit: Exit, code: &'static str, message: impl Into<String>) -> anyhow::Error {
         Self {
             exit,
             code: Some(code),

@@ -108,7 +108,7 @@ struct Workspace {
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
-        .unwrap()
+        .expect("every crate lies in a folder of the workspace")
         .to_owned()
 }
 

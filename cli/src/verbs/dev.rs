@@ -57,7 +57,7 @@ fn set_bucket(layout: &mut Layout, text: &str) -> anyhow::Result<()> {
             .values_mut()
             .for_each(|url| text.clone_into(url)),
         None => {
-            return Err(Refusal::new(
+            return Err(Refusal::error(
                 Exit::Usage,
                 format!("--bucket {text}: write URL or REGION=URL with a region of east, west"),
             ));
@@ -82,7 +82,7 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
             data_dir.display(),
             pid.trim()
         );
-        return Err(Refusal::with_code(Exit::Failed, "WB-008", message));
+        return Err(Refusal::coded(Exit::Failed, "WB-008", message));
     }
     file.set_len(0)?;
     file.rewind()?;
@@ -165,7 +165,7 @@ async fn together(layout: &Layout, specs: &[ProcessSpec], tasks: &Tasks) -> anyh
             Ok(handles) => handles,
             Err(error) => {
                 tasks.stop(GRACE).await;
-                return Err(Refusal::with_code(
+                return Err(Refusal::coded(
                     Exit::Failed,
                     error.code(),
                     error.to_string(),
@@ -180,7 +180,11 @@ async fn together(layout: &Layout, specs: &[ProcessSpec], tasks: &Tasks) -> anyh
             },
         )?;
         shutdown.wait().await;
-        drop(handles);
+        let stopped = finish(layout, tasks).await;
+        for started in handles {
+            started.close().await;
+        }
+        return stopped;
     }
     finish(layout, tasks).await
 }
@@ -214,7 +218,7 @@ async fn finish(layout: &Layout, tasks: &Tasks) -> anyhow::Result<Exit> {
         ));
     }
     match tasks.failure() {
-        Some(failure) => Err(Refusal::new(Exit::Failed, failure)),
+        Some(failure) => Err(Refusal::error(Exit::Failed, failure)),
         None => {
             output::note(&format!(
                 "stopped; data is kept in {}",

@@ -12,7 +12,7 @@ use crate::{
 pub fn run(code: &str, format: Format) -> anyhow::Result<Exit> {
     let wanted = code.to_ascii_uppercase();
     let Some(page) = codes::all().into_iter().find(|c| c.code == wanted) else {
-        return Err(Refusal::new(
+        return Err(Refusal::error(
             Exit::Usage,
             format!("`{code}` is not a code of this program; codes look like WB-014"),
         ));

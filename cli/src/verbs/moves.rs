@@ -60,7 +60,7 @@ async fn run(
         });
     };
     if !plan.refused.is_empty() {
-        return Err(Refusal::new(
+        return Err(Refusal::error(
             Exit::Refused,
             format!("nothing was changed: {}", plan.refused.join("; ")),
         ));
@@ -74,7 +74,7 @@ async fn run(
     };
     let applied = controller.apply_move(&request).await.map_err(refusal)?;
     let report = wait(&controller, &request, &applied).await?;
-    output::print(at.format, &report, |r| report_text(r))?;
+    output::print(at.format, &report, report_text)?;
     match &report.outcome {
         MoveOutcome::Done => Ok(Exit::Ok),
         MoveOutcome::Aborted { .. } => Ok(Exit::Refused),
@@ -87,11 +87,11 @@ fn refusal(error: ControlError) -> anyhow::Error {
         ControlError::Refused { code, message } => {
             let known = crate::codes::all().into_iter().find(|c| c.code == code);
             match known {
-                Some(known) => Refusal::with_code(Exit::Refused, known.code, message.clone()),
-                None => Refusal::new(Exit::Refused, error.to_string()),
+                Some(known) => Refusal::coded(Exit::Refused, known.code, message.clone()),
+                None => Refusal::error(Exit::Refused, error.to_string()),
             }
         }
-        ControlError::Aborted { message } => Refusal::new(Exit::Refused, message.clone()),
+        ControlError::Aborted { message } => Refusal::error(Exit::Refused, message.clone()),
         _ => error.into(),
     }
 }
@@ -101,7 +101,7 @@ fn accepted(text: Option<&str>) -> anyhow::Result<AcceptLoss> {
         None => Ok(AcceptLoss::None),
         Some("unknown") => Ok(AcceptLoss::Unknown),
         Some(number) => number.parse().map(AcceptLoss::Records).map_err(|_| {
-            Refusal::new(
+            Refusal::error(
                 Exit::Usage,
                 format!("--accept-loss {number}: write a number of records, or unknown"),
             )
@@ -135,7 +135,7 @@ async fn wait(
                 _ => return Ok(report),
             }
         } else if Duration::from_millis(clock.boot_ms().saturating_sub(begun)) > PATIENCE {
-            return Err(Refusal::new(
+            return Err(Refusal::error(
                 Exit::TimedOut,
                 "the controller gave no report of the move; look at it with `status`",
             ));

@@ -37,17 +37,18 @@ async fn serve(config: &ProcessConfig, tasks: &Tasks) -> anyhow::Result<Exit> {
     let started = shutdown
         .unless(embedded::start(config, tasks, &Clock::system()))
         .await;
+    let mut running = None;
     let outcome = match started {
         // A signal came before it was up: nothing was served.
         None => Ok(Exit::Ok),
-        Some(Err(error)) => Err(Refusal::with_code(
+        Some(Err(error)) => Err(Refusal::coded(
             Exit::Failed,
             error.code(),
             error.to_string(),
         )),
         Some(Ok(handles)) => {
             shutdown.wait().await;
-            drop(handles);
+            running = Some(handles);
             Ok(Exit::Ok)
         }
     };
@@ -57,8 +58,11 @@ async fn serve(config: &ProcessConfig, tasks: &Tasks) -> anyhow::Result<Exit> {
             GRACE.as_secs()
         ));
     }
+    if let Some(handles) = running {
+        handles.close().await;
+    }
     match tasks.failure() {
-        Some(failure) => Err(Refusal::new(Exit::Failed, failure)),
+        Some(failure) => Err(Refusal::error(Exit::Failed, failure)),
         None => outcome,
     }
 }
@@ -102,7 +106,7 @@ fn only(role: Role, config: ProcessConfig) -> anyhow::Result<ProcessConfig> {
     if there {
         Ok(one)
     } else {
-        Err(Refusal::with_code(
+        Err(Refusal::coded(
             Exit::BadConfig,
             "WB-006",
             format!("the file has no table [{name}]"),

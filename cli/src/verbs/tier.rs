@@ -90,7 +90,7 @@ async fn verify(
         .ok()
         .filter(|p| *p > 0.0 && *p <= 100.0)
         .ok_or_else(|| {
-            Refusal::new(
+            Refusal::error(
                 Exit::Usage,
                 format!(
                     "--sample {sample}: write a percentage above 0 and up to 100, for example 5%"

@@ -57,7 +57,7 @@ async fn create(
     topic.replication_factor = i16::try_from(replication_factor)?;
     for config in configs {
         let (key, value) = config.split_once('=').ok_or_else(|| {
-            Refusal::new(Exit::Usage, format!("--config {config}: write NAME=VALUE"))
+            Refusal::error(Exit::Usage, format!("--config {config}: write NAME=VALUE"))
         })?;
         topic.configs.insert(key.to_owned(), value.to_owned());
     }
@@ -71,7 +71,7 @@ async fn create(
             Ok(Exit::Ok)
         }
         Err(ControlError::Kafka { message, .. }) => {
-            Err(Refusal::new(Exit::Refused, format!("{name}: {message}")))
+            Err(Refusal::error(Exit::Refused, format!("{name}: {message}")))
         }
         Err(error) => Err(error.into()),
     }
@@ -105,7 +105,7 @@ async fn describe(at: &At, name: &str) -> anyhow::Result<Exit> {
     let topic: &FleetTopic = view
         .topics
         .get(name)
-        .ok_or_else(|| Refusal::new(Exit::Failed, format!("topic {name} does not exist")))?;
+        .ok_or_else(|| Refusal::error(Exit::Failed, format!("topic {name} does not exist")))?;
     output::print(at.format, topic, |topic| {
         let configs: Vec<String> = topic
             .configs

@@ -24,7 +24,7 @@ pub async fn run(args: Tour, format: Format) -> anyhow::Result<Exit> {
     let repeat = usize::try_from(args.repeat)?;
     let lines = input
         .lines(repeat)
-        .map_err(|e| Refusal::new(Exit::Usage, e.to_string()))?;
+        .map_err(|e| Refusal::error(Exit::Usage, e.to_string()))?;
     let data_dir = data_dir(args.keep.as_deref())?;
     let tasks = Tasks::new(Shutdown::new());
     let listener = tasks.clone();
@@ -65,7 +65,7 @@ fn example() -> anyhow::Result<PathBuf> {
     }
     let found = places.iter().find(|p| p.exists()).cloned();
     found.ok_or_else(|| {
-        Refusal::new(
+        Refusal::error(
             Exit::Usage,
             format!("{EXAMPLE} is not here; name a file with --input FILE"),
         )
@@ -81,7 +81,7 @@ fn data_dir(keep: Option<&Path>) -> anyhow::Result<PathBuf> {
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some())
     {
-        return Err(Refusal::new(
+        return Err(Refusal::error(
             Exit::Usage,
             format!(
                 "{} is not empty; the tour needs a folder of its own",

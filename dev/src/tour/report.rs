@@ -100,9 +100,16 @@ fn row<T: std::fmt::Display>(
 }
 
 fn promises(f: &Facts) -> Vec<Promise> {
-    let lost_and_bound = f.records_lost.zip(f.records_lost_bound);
-    let rpo = f.rpo_actual_ms.zip(f.rpo_reported_ms);
-    vec![
+    let mut rows = copies(f).to_vec();
+    rows.extend(loss(f));
+    rows.extend(clients(f));
+    rows.extend(return_home(f));
+    rows
+}
+
+/// What is true while nothing fails.
+fn copies(f: &Facts) -> [Promise; 3] {
+    [
         row(
             "the mirror is byte-equal",
             f.mirror_differences,
@@ -121,6 +128,14 @@ fn promises(f: &Facts) -> Vec<Promise> {
             &format!("of {} cold records differ", f.cold_records.unwrap_or(0)),
             |m| *m == 0 && f.cold_records > Some(0),
         ),
+    ]
+}
+
+/// What a region's death cost, against what was said beforehand.
+fn loss(f: &Facts) -> [Promise; 2] {
+    let lost_and_bound = f.records_lost.zip(f.records_lost_bound);
+    let rpo = f.rpo_actual_ms.zip(f.rpo_reported_ms);
+    [
         row(
             "loss stays within the bound stated before",
             lost_and_bound.map(|(lost, bound)| format!("{lost} of at most {bound} records lost")),
@@ -133,6 +148,12 @@ fn promises(f: &Facts) -> Vec<Promise> {
             "",
             |_| rpo.is_some_and(|(actual, reported)| actual <= reported),
         ),
+    ]
+}
+
+/// What stock clients saw of it.
+fn clients(f: &Facts) -> [Promise; 3] {
+    [
         row(
             "the same producer carries on",
             f.rto_ms,
@@ -151,6 +172,12 @@ fn promises(f: &Facts) -> Vec<Promise> {
             "records off",
             |e| *e == 0,
         ),
+    ]
+}
+
+/// The way back.
+fn return_home(f: &Facts) -> [Promise; 4] {
+    [
         row(
             "the returned region is fenced",
             f.old_home_fenced,

@@ -21,6 +21,10 @@ impl Backoff {
     }
 
     /// How long to wait now; doubles up to the maximum, with 20 % of jitter.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends and is asked for, not iterated"
+    )]
     pub fn next(&mut self) -> Duration {
         let now = self.next;
         self.next = (now * 2).min(self.max);

@@ -88,7 +88,7 @@ pub async fn produce(at: &At, name: &str, partition: Option<i32>) -> anyhow::Res
     producer.flush(PATIENCE)?;
     let acked = deliveries.0.load(std::sync::atomic::Ordering::SeqCst);
     if let Some(error) = deliveries.1.get() {
-        return Err(Refusal::new(
+        return Err(Refusal::error(
             Exit::Partial,
             format!("{acked} of {sent} records acknowledged; first refusal: {error}"),
         ));
@@ -155,7 +155,7 @@ fn ends(bootstrap: &str, wanted: &Wanted) -> anyhow::Result<BTreeMap<i32, (i64, 
         .iter()
         .find(|t| t.name() == wanted.name && t.error().is_none());
     let topic = topic.ok_or_else(|| {
-        Refusal::new(
+        Refusal::error(
             Exit::Failed,
             format!("topic {} does not exist", wanted.name),
         )
@@ -173,7 +173,7 @@ fn ends(bootstrap: &str, wanted: &Wanted) -> anyhow::Result<BTreeMap<i32, (i64, 
         );
     }
     match wanted.partition {
-        Some(partition) if found.is_empty() => Err(Refusal::new(
+        Some(partition) if found.is_empty() => Err(Refusal::error(
             Exit::Failed,
             format!("{} has no partition {partition}", wanted.name),
         )),

@@ -64,7 +64,7 @@ impl Situation {
             returned: Vec::new(),
         };
         fleet.wait("whimbrel status");
-        fleet.done("whimbrel topic create runbook --config segment.bytes=65536 --config local.retention.bytes=65536");
+        fleet.done("whimbrel topic create runbook --config segment.bytes=65536");
         fleet.wait("echo before | whimbrel topic produce runbook");
         fleet.done("seq 1 20000 | whimbrel topic produce runbook");
         fleet
