@@ -173,6 +173,7 @@ impl Flow {
     /// The view no longer has it flow into this region.
     fn forget(&mut self, at: TopicPartition) {
         self.leave_source(at);
+        self.settle(at);
         // A lineage that the sink named may be ahead of our view: it is kept until the sink takes it back.
         let asked = self
             .partitions
@@ -245,6 +246,7 @@ impl Flow {
 
     fn gone(&mut self, at: TopicPartition) {
         self.leave_source(at);
+        self.settle(at);
         if let Some(partition) = self.partitions.get_mut(&at) {
             partition.lineage = None;
             partition.state = State::Unasked;
@@ -270,6 +272,15 @@ impl Flow {
         self.credit.synced(settled);
         if let Some(source) = partition.source {
             self.send(source, ToSource::Durable { at, end_offset });
+        }
+    }
+
+    /// No answer is awaited any more for what was passed on.
+    fn settle(&mut self, at: TopicPartition) {
+        if let Some(partition) = self.partitions.get_mut(&at) {
+            let end_offset = partition.progress.target_end();
+            let settled = partition.progress.at(end_offset, None);
+            self.credit.synced(settled);
         }
     }
 

@@ -15,8 +15,9 @@ use whimbrel_wire::Record;
 use super::{error::FlowError, headers};
 
 /// Taking the transactional id over, which ends a predecessor's transaction.
-const INIT: Duration = Duration::from_secs(60);
-const END: Duration = Duration::from_secs(60);
+const INIT: Duration = Duration::from_secs(15);
+/// These block a thread, which a process that ends has to wait for: no longer than this.
+const END: Duration = Duration::from_secs(15);
 /// Everything of a transaction acknowledged. The broker ends a transaction after 60 s by itself.
 const DELIVERY: Duration = Duration::from_secs(50);
 const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);

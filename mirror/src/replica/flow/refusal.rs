@@ -127,8 +127,6 @@ impl Flow {
         };
         partition.state = state;
         partition.lineage = None;
-        let end_offset = partition.progress.target_end();
-        let settled = partition.progress.at(end_offset, None);
-        self.credit.synced(settled);
+        self.settle(at);
     }
 }

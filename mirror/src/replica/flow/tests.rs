@@ -130,6 +130,19 @@ fn frames_of_a_new_region_epoch_never_close_over_refused_ones_of_the_old() {
 }
 
 #[test]
+fn what_was_under_way_to_a_partition_that_moved_away_is_not_waited_for() {
+    let mut world = under_way();
+    assert!(world.flow.credit.unsynced() > 0);
+    let home = view(2, &[SINK], "west", 2);
+    world.event(Event::View(&home));
+    assert_eq!(world.flow.credit.unsynced(), 0);
+
+    let mut world = under_way();
+    world.event(Event::FromSink(FromSink::Gone(vec![at(0)])));
+    assert_eq!(world.flow.credit.unsynced(), 0);
+}
+
+#[test]
 fn an_orphan_tail_that_cannot_be_stored_is_kept_and_asked_for_again() {
     let mut copy = full(1);
     copy.append(&batch(3, 2, 2)).unwrap();
