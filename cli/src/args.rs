@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+/// Where `whimbrel dev` keeps a fleet unless told otherwise.
+pub const DEFAULT_FLEET: &str = "./whimbrel-dev";
+
 /// Kafka-protocol brokers that outlive a region and keep years of history on object storage.
 #[derive(Debug, Parser)]
 #[command(
@@ -28,7 +31,7 @@ pub struct Args {
     #[arg(
         long,
         global = true,
-        default_value = "./whimbrel-dev",
+        default_value = DEFAULT_FLEET,
         env = "WHIMBREL_FLEET"
     )]
     pub fleet: String,

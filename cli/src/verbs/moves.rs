@@ -8,7 +8,7 @@ use whimbrel_runtime::Clock;
 
 use super::fleet::At;
 use crate::{
-    args::{Format, Move, MoveArgs},
+    args::{DEFAULT_FLEET, Move, MoveArgs},
     exit::{Exit, Refusal},
     output,
 };
@@ -52,7 +52,7 @@ async fn run(
     let request = MoveRequest::new(what.group.as_str().into(), what.to.as_str().into(), mode);
     let plan = controller.plan_move(&request).await.map_err(refusal)?;
     let Some((given, accept_loss, declare_lost, true)) = apply else {
-        show_plan(at.format, name, &what, &plan)?;
+        show_plan(at, name, &what, &plan)?;
         return Ok(if plan.refused.is_empty() {
             Exit::Ok
         } else {
@@ -153,8 +153,8 @@ fn bound_text(bound: &LossBound) -> String {
     }
 }
 
-fn show_plan(format: Format, name: &str, what: &MoveArgs, plan: &MovePlan) -> anyhow::Result<()> {
-    output::print(format, plan, |plan| {
+fn show_plan(at: &At, name: &str, what: &MoveArgs, plan: &MovePlan) -> anyhow::Result<()> {
+    output::print(at.format, plan, |plan| {
         let mut text = format!(
             "{} of group {}: {} -> {}\n  {} topics, {} partitions become writable in {}, one controller commit (epoch {})\n",
             plan.mode,
@@ -197,8 +197,14 @@ fn show_plan(format: Format, name: &str, what: &MoveArgs, plan: &MovePlan) -> an
             (MoveMode::Switchover, _) => " --planned".to_owned(),
             (MoveMode::Failback, _) => String::new(),
         };
+        // The command must find this fleet wherever it is pasted.
+        let fleet = if at.fleet == DEFAULT_FLEET {
+            String::new()
+        } else {
+            format!(" --fleet {}", at.fleet)
+        };
         text.push_str(&format!(
-            "NOTHING CHANGED. Apply with: whimbrel {name} apply {} --to {}{flags} --plan {} --yes",
+            "NOTHING CHANGED. Apply with: whimbrel {name} apply {} --to {}{flags} --plan {}{fleet} --yes",
             what.group, what.to, plan.hash
         ));
         text
