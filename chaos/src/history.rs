@@ -67,6 +67,9 @@ pub struct Promotion {
     /// When it was asked for, and when it was answered as done.
     pub asked_ns: u64,
     pub done_ns: u64,
+    /// Until when the old home may have served reads of its own lineage: it had not heard of the move. A lease
+    /// guards what is acknowledged, not what is read.
+    pub heard_ns: u64,
     /// Records that may be lost, as stated before; `None` where no bound was known and that was accepted.
     pub bound: Option<u64>,
     /// Where each partition went on. Partitions that are not named lost nothing.
@@ -167,6 +170,14 @@ impl Recorder {
 
     pub fn promotion(&self, promotion: Promotion) {
         self.shared.lock().history.promotions.push(promotion);
+    }
+
+    /// By now every broker has heard of every move.
+    pub fn heard(&self) {
+        let now_ns = self.now_ns();
+        for promotion in &mut self.shared.lock().history.promotions {
+            promotion.heard_ns = promotion.heard_ns.max(now_ns);
+        }
     }
 
     pub fn lease_end(&self, end: LeaseEnd) {

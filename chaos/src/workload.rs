@@ -33,6 +33,8 @@ impl Target {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.bootstrap)
+            // The default of a minute is how long a client would wait on a path that swallows everything.
+            .set("socket.timeout.ms", "10000")
             .set("log_level", "0");
         config
     }

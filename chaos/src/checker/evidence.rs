@@ -76,12 +76,15 @@ impl<'a> Evidence<'a> {
     }
 
     /// The lineage of a record that was seen: `None` is the one that is read at the end. Around the moment of
-    /// a move the clock cannot tell old from new; the final log can.
+    /// a move, and until the old home has heard of it, the clock cannot tell old from new; the final log can.
     pub fn lineage(&self, key: &Key, offset: i64, value: Value, at_ns: u64) -> Option<usize> {
         if self.is_at(key, offset, value) {
             None
         } else {
-            self.cut_off_by(key, offset, at_ns).map(|(index, _)| index)
+            let promotions = &self.history.promotions;
+            promotions
+                .iter()
+                .position(|p| at_ns <= p.heard_ns && p.cut(key).is_some_and(|cut| offset >= cut))
         }
     }
 

@@ -55,6 +55,7 @@ fn clean() -> History {
         to: "west".to_owned(),
         asked_ns: 500,
         done_ns: 900,
+        heard_ns: 900,
         bound: Some(3),
         offsets: vec![(key(), 8)],
     });
@@ -183,6 +184,25 @@ fn a_reader_that_goes_back_below_the_promotion_offset_is_flagged() {
 }
 
 #[test]
+fn a_home_that_has_not_heard_of_the_move_may_be_read() {
+    // The lost records are read a second time, by another reader, after the move.
+    let plant = |h: &mut History| {
+        for (value, offset) in [(9, 8), (10, 9)] {
+            h.polls.push(Poll {
+                process: "other".to_owned(),
+                ..poll(value, offset, 950)
+            });
+        }
+    };
+    assert_eq!(found(plant), ["inconsistent-offset"]);
+    let heard = |h: &mut History| {
+        plant(h);
+        h.promotions[0].heard_ns = 960;
+    };
+    assert_eq!(found(heard), [""; 0]);
+}
+
+#[test]
 fn a_reader_that_passes_over_a_record_is_flagged() {
     assert_eq!(found(|h| h.polls.retain(|p| p.value != 13)), ["poll-skip"]);
     // The first record of the new lineage, right after the move.
@@ -251,6 +271,7 @@ fn a_region_that_became_home_again_may_acknowledge() {
             to: "east".to_owned(),
             asked_ns: 1_400,
             done_ns: 1_600,
+            heard_ns: 1_600,
             bound: Some(0),
             offsets: vec![],
         });

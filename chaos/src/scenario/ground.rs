@@ -278,6 +278,7 @@ impl Ground {
             to: report.plan.to.to_string(),
             asked_ns,
             done_ns: self.recorder.now_ns(),
+            heard_ns: self.recorder.now_ns(),
             bound: Some(bound),
             offsets: offsets
                 .map(|p| (self.target.key(p.at.partition), p.promotion.offset))

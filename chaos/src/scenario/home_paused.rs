@@ -64,6 +64,7 @@ pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
 
     ground.acked_since(done_ns, 300).await?;
     ground.followed(&east(), 0).await?;
+    ground.recorder.heard();
     writer.stop().await?;
     reader.stop().await?;
     ground.read_back().await?;

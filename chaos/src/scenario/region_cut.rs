@@ -1,5 +1,5 @@
-//! The home region, with the controller's leader in it, is cut off from the others while clients still reach
-//! it. The group moves; then the path heals.
+//! The home region, with the controller's leader in it, is cut off from everything else, but not from a client
+//! of its own, which goes on writing to it. The group moves; then the path heals.
 
 use std::time::Duration;
 
@@ -26,8 +26,9 @@ const RATE: u32 = 1_000;
 
 pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> {
     let (layout, mut specs) = ground::layout(setup, None)?;
-    part(&mut specs, links).await?;
-    let ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
+    let elsewhere = part(&mut specs, links).await?;
+    let mut ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
+    ground.target.bootstrap = format!("{elsewhere},{}", ground.layout.kafka(1));
     lead_from_east(&ground).await?;
     let writer = Writer::start(
         &ground.target,
@@ -55,6 +56,7 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
     });
 
     ground.caught_up(&east()).await?;
+    ground.recorder.heard();
     let refused = stubborn.stop().await?;
     writer.stop().await?;
     reader.stop().await?;
@@ -77,8 +79,9 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
     Ok(report)
 }
 
-/// Puts a link into every path between east and the rest: to voters, and for the replica stream.
-async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<(), ScenarioError> {
+/// Puts a link into every path between east and the rest: to voters, for the replica stream, and for clients
+/// that stand elsewhere. Answers how those reach east's broker.
+async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<HostPort, ScenarioError> {
     let sites: Vec<RegionName> = regions().into_iter().chain(["witness".into()]).collect();
     let crosses = |from: &RegionName, to: &RegionName| (*from == east()) != (*to == east());
     let voters: Vec<HostPort> = specs
@@ -100,6 +103,7 @@ async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<(), ScenarioEr
         }
         paths.push(reached);
     }
+    let mut elsewhere = None;
     for spec in specs {
         let Some(path) = sites
             .iter()
@@ -124,6 +128,10 @@ async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<(), ScenarioEr
                 )
                 .await?;
             broker.advertise_replica = Some(link);
+            if spec.region == east() {
+                broker.advertise = Some(links.open("clients-of-east", &broker.listen).await?);
+                elsewhere.clone_from(&broker.advertise);
+            }
         }
         if let Some(tiering) = &mut spec.config.tiering {
             tiering.controllers.clone_from(path);
@@ -132,7 +140,7 @@ async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<(), ScenarioEr
             mirror.controllers.clone_from(path);
         }
     }
-    Ok(())
+    elsewhere.ok_or_else(|| ScenarioError::Wrong("east has no broker".to_owned()))
 }
 
 /// The controller's leader stands in the region that will be cut off: other leaders are paused until it does.
