@@ -83,7 +83,9 @@ fn from_source(error: &anyhow::Error) -> Exit {
         {
             return Exit::Unreachable;
         }
-        if let Some(FleetError::NoController(..) | FleetError::NotFound(_)) = cause.downcast_ref() {
+        if let Some(FleetError::NoController(..) | FleetError::NotFound(_) | FleetError::Admin(_)) =
+            cause.downcast_ref()
+        {
             return Exit::Unreachable;
         }
         if let Some(ControlError::Unreachable { .. }) = cause.downcast_ref() {

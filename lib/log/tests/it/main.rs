@@ -9,6 +9,7 @@
 mod basics;
 mod concurrency;
 mod disk;
+mod freeing;
 mod model;
 mod recovery;
 mod support;
