@@ -17,7 +17,9 @@ pub(super) struct Evidence<'a> {
 pub(super) struct Step<'a> {
     pub before: &'a Poll,
     pub after: &'a Poll,
-    /// The lowest offset that may follow `before`.
+    /// The lowest offset that `after` may have.
+    pub lowest: i64,
+    /// Where reading goes on: whatever is there from here on must have been given.
     pub resume: i64,
     /// `after` belongs to a lineage that ended.
     pub orphan: bool,
@@ -88,6 +90,17 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    /// Where a move went on that may have ended the lineage of `before` by the time of `after`. A record that was
+    /// written again at the same offset looks as if it had never been cut off.
+    fn cut_between(&self, before: &Poll, after: &Poll) -> Option<i64> {
+        let moves = self.history.promotions.iter();
+        moves
+            .filter(|p| before.at_ns <= p.heard_ns && after.at_ns >= p.asked_ns)
+            .filter_map(|p| p.cut(&before.key))
+            .filter(|cut| before.offset >= *cut)
+            .min()
+    }
+
     /// What every consumer was given, step by step and partition by partition.
     pub fn steps(&self) -> Vec<Step<'a>> {
         let mut last: HashMap<(&str, &Key), &Poll> = HashMap::new();
@@ -97,16 +110,17 @@ impl<'a> Evidence<'a> {
                 let ended = self.lineage(&before.key, before.offset, before.value, before.at_ns);
                 let orphan = self.lineage(&after.key, after.offset, after.value, after.at_ns);
                 let next = before.offset.saturating_add(1);
-                let cut = ended
-                    .and_then(|index| self.history.promotions.get(index))
-                    .and_then(|p| p.cut(&before.key));
-                let resume = match cut {
-                    Some(cut) if ended != orphan => cut.min(next),
-                    _ => next,
+                let cut = self.cut_between(before, after);
+                let resume = if ended != orphan {
+                    cut.map_or(next, |cut| cut.min(next))
+                } else {
+                    next
                 };
+                let lowest = cut.map_or(next, |cut| cut.min(next));
                 steps.push(Step {
                     before,
                     after,
+                    lowest,
                     resume,
                     orphan: orphan.is_some(),
                 });

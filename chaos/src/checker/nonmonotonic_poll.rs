@@ -7,7 +7,7 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<String> {
     evidence
         .steps()
         .into_iter()
-        .filter(|step| step.after.offset < step.resume)
+        .filter(|step| step.after.offset < step.lowest)
         .map(|s| {
             let (process, key) = (&s.after.process, &s.after.key);
             format!(

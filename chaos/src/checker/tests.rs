@@ -184,6 +184,24 @@ fn a_reader_that_goes_back_below_the_promotion_offset_is_flagged() {
 }
 
 #[test]
+fn a_reader_may_go_back_over_a_record_that_was_written_again_at_its_offset() {
+    let plant = |h: &mut History| {
+        // 9 was not acknowledged by the old home, and its retry came to stand where it had stood.
+        h.sends.retain(|s| s.value != 9 && s.value != 11);
+        h.sends.push(send(9, 8, 90));
+        h.polls.retain(|p| p.value != 11 && p.value != 10);
+        h.polls.insert(9, poll(9, 8, 1_005));
+        h.final_read.retain(|r| r.value != 11);
+        h.final_read.push(Final {
+            key: key(),
+            offset: 8,
+            value: 9,
+        });
+    };
+    assert_eq!(found(plant), [""; 0]);
+}
+
+#[test]
 fn a_home_that_has_not_heard_of_the_move_may_be_read() {
     // The lost records are read a second time, by another reader, after the move.
     let plant = |h: &mut History| {

@@ -286,12 +286,36 @@ impl Ground {
         });
     }
 
+    /// The broker of `region` has heard that it is not the home: until then it may still be read, and whoever
+    /// reads there may read what is no longer so.
+    pub(super) async fn follows(&self, region: &RegionName) -> Result<(), ScenarioError> {
+        until(&self.clock, &format!("{region} to follow"), async || {
+            let status = self
+                .status(Role::Broker, region)
+                .await
+                .map_err(|e| e.to_string())?;
+            let partitions = status["partitions"].as_array().into_iter().flatten();
+            let roles: Vec<&Value> = partitions
+                .filter(|p| p["topic"] == TOPIC)
+                .map(|p| &p["role"])
+                .collect();
+            let followers = roles.iter().filter(|role| **role == "follower").count();
+            if followers == PARTITIONS.unsigned_abs() as usize {
+                Ok(())
+            } else {
+                Err(format!("{roles:?}"))
+            }
+        })
+        .await
+    }
+
     /// The old home is back as a follower, its orphan tail is saved, and it holds what the new home holds.
     pub(super) async fn followed(
         &self,
         region: &RegionName,
         orphans: u64,
     ) -> Result<u64, ScenarioError> {
+        self.follows(region).await?;
         self.caught_up(region).await?;
         until(
             &self.clock,

@@ -34,6 +34,7 @@ pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
 
     let restarted = ground.children.restart(&east())?;
     ground.children.ready(Duration::from_secs(60)).await?;
+    ground.follows(&east()).await?;
     let written = writer.stop().await?;
     reader.stop().await?;
     ground.read_back().await?;

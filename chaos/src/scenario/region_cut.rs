@@ -55,7 +55,7 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
         until_ns: ground.recorder.now_ns(),
     });
 
-    ground.caught_up(&east()).await?;
+    ground.follows(&east()).await?;
     ground.recorder.heard();
     let refused = stubborn.stop().await?;
     writer.stop().await?;
