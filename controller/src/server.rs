@@ -37,6 +37,14 @@ impl Server {
         Arc::clone(&self.mover.state.borrow())
     }
 
+    /// Until the first commit the fleet has no regions to belong to: nobody leads it yet.
+    fn check_set_up(&self) -> Result<(), Status> {
+        if self.state().view.regions.is_empty() {
+            return Err(Status::failed_precondition("the fleet is being set up"));
+        }
+        Ok(())
+    }
+
     fn check_fleet(&self, fleet_id: &str) -> Result<(), Status> {
         if fleet_id.is_empty() || *fleet_id == *self.fleet_id {
             return Ok(());
@@ -81,6 +89,7 @@ impl controller_server::Controller for Server {
     ) -> Result<Response<proto::RegisterReply>, Status> {
         let request = request.into_inner();
         self.check_fleet(&request.fleet_id)?;
+        self.check_set_up()?;
         let node = requests::node(&request.node)?;
         let (version, _) = self.propose(Command::RegisterNode { node }).await?;
         Ok(Response::new(proto::RegisterReply {
@@ -95,6 +104,7 @@ impl controller_server::Controller for Server {
     ) -> Result<Response<proto::RegisterDaemonReply>, Status> {
         let request = request.into_inner();
         self.check_fleet(&request.fleet_id)?;
+        self.check_set_up()?;
         let daemon = requests::daemon(&request.daemon)?;
         self.propose(Command::RegisterDaemon { daemon }).await?;
         Ok(Response::new(proto::RegisterDaemonReply {

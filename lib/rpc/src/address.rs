@@ -22,7 +22,10 @@ pub fn uuid_bytes(id: Uuid) -> bytes::Bytes {
 
 impl From<TopicPartition> for node::PartitionId {
     fn from(at: TopicPartition) -> Self {
-        Self { topic_id: uuid_bytes(at.topic_id), partition: at.partition }
+        Self {
+            topic_id: uuid_bytes(at.topic_id),
+            partition: at.partition,
+        }
     }
 }
 

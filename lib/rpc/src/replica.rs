@@ -16,7 +16,10 @@ use bytes::Bytes;
 use uuid::Uuid;
 use whimbrel_fleet::{Lineage, RegionEpoch, RegionName, TopicPartition};
 
-pub use connection::{Accepted, FrameRx, FrameTx, Sink, SinkServer, Source, SourceServer, StreamError, accept, connect_sink, connect_source};
+pub use connection::{
+    Accepted, FrameRx, FrameTx, Sink, SinkServer, Source, SourceServer, StreamError, accept,
+    connect_sink, connect_source,
+};
 
 /// The largest frame: one batch may be 1 MiB by default and a topic may raise it; 64 MiB is far above
 /// what `max.message.bytes` allows here and far below what would hurt.
@@ -46,12 +49,22 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToSource {
     /// Start sending at the lineage's end, or say where the two logs part.
-    Subscribe { at: TopicPartition, lineage: Lineage },
-    Unsubscribe { at: TopicPartition },
+    Subscribe {
+        at: TopicPartition,
+        lineage: Lineage,
+    },
+    Unsubscribe {
+        at: TopicPartition,
+    },
     /// So many more bytes of records may be sent.
-    Credit { bytes: u64 },
+    Credit {
+        bytes: u64,
+    },
     /// The follower's region holds everything below `end_offset` fsynced.
-    Durable { at: TopicPartition, end_offset: i64 },
+    Durable {
+        at: TopicPartition,
+        end_offset: i64,
+    },
 }
 
 /// Where a source's partition stands. Also sent without records, at least once a second, so that lag in
@@ -84,7 +97,9 @@ pub enum StopReason {
     NotLeader,
     UnknownPartition,
     /// The follower's end lies below the source's log start: retention overtook it.
-    Trimmed { log_start: i64 },
+    Trimmed {
+        log_start: i64,
+    },
     /// The records cannot be read here (damaged or cold and unreachable).
     Unreadable,
 }
@@ -94,8 +109,15 @@ pub enum StopReason {
 pub enum FromSource {
     Batches(Batches),
     /// The follower must truncate to this point, then subscribe again.
-    Diverged { at: TopicPartition, epoch: i32, offset: i64 },
-    Stopped { at: TopicPartition, reason: StopReason },
+    Diverged {
+        at: TopicPartition,
+        epoch: i32,
+        offset: i64,
+    },
+    Stopped {
+        at: TopicPartition,
+        reason: StopReason,
+    },
 }
 
 /// Mirror to sink.
@@ -103,7 +125,12 @@ pub enum FromSource {
 pub enum ToSink {
     Batches(Batches),
     /// Export what lies at or above the point, make that durable, then truncate.
-    Truncate { at: TopicPartition, region_epoch: RegionEpoch, epoch: i32, offset: i64 },
+    Truncate {
+        at: TopicPartition,
+        region_epoch: RegionEpoch,
+        epoch: i32,
+        offset: i64,
+    },
 }
 
 /// Why a sink refused a partition's batches. Others go on.
@@ -137,8 +164,20 @@ pub enum FromSink {
     Positions(Vec<SinkPosition>),
     /// Partitions that this broker no longer takes (it became their home, or they were deleted).
     Gone(Vec<TopicPartition>),
-    Durable { at: TopicPartition, end_offset: i64 },
-    Credit { bytes: u64 },
-    Truncated { at: TopicPartition, lineage: Lineage, orphan_records: u64 },
-    Refused { at: TopicPartition, reason: RefuseReason },
+    Durable {
+        at: TopicPartition,
+        end_offset: i64,
+    },
+    Credit {
+        bytes: u64,
+    },
+    Truncated {
+        at: TopicPartition,
+        lineage: Lineage,
+        orphan_records: u64,
+    },
+    Refused {
+        at: TopicPartition,
+        reason: RefuseReason,
+    },
 }

@@ -15,7 +15,8 @@ const SECONDS: [f64; 14] = [
 /// Logs to stderr, as text or as JSON lines; `WHIMBREL_LOG` filters (default `info`). A second call in
 /// one process changes nothing.
 pub fn init(json: bool) {
-    let filter = EnvFilter::try_from_env("WHIMBREL_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=warn"));
+    let filter = EnvFilter::try_from_env("WHIMBREL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

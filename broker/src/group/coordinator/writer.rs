@@ -47,7 +47,7 @@ pub(super) async fn run(
                 }
             }
             Err(error) => {
-                tracing::warn!(partition = shard.partition(), epoch = shard.epoch(), %error, "groups are not loaded yet");
+                tracing::debug!(partition = shard.partition(), epoch = shard.epoch(), %error, "groups are not loaded yet");
                 shutdown.unless(clock.sleep(backoff.next())).await;
             }
         }

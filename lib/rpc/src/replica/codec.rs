@@ -10,11 +10,17 @@
 //!
 //! Decoding checks every count against the bytes that are left before it allocates.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use uuid::Uuid;
-use whimbrel_fleet::{EpochStart, Lineage, RegionEpoch, TopicPartition};
+mod fields;
 
-use super::{Batches, FromSink, FromSource, Hello, Purpose, RefuseReason, SinkPosition, StopReason, ToSink, ToSource};
+use bytes::{BufMut, Bytes, BytesMut};
+use whimbrel_fleet::RegionEpoch;
+
+use fields::{Reader, put_at, put_batches, put_count, put_lineage, put_string};
+
+use super::{
+    Batches, FromSink, FromSource, Hello, Purpose, RefuseReason, SinkPosition, StopReason, ToSink,
+    ToSource,
+};
 
 /// Magic and version of the stream, first bytes of a [`Hello`].
 const MAGIC: u32 = 0x5742_5231; // "WBR1"
@@ -45,130 +51,6 @@ pub trait Frame: Sized + Send + Sync + 'static {
     fn decode(frame: Bytes) -> Result<Self, FrameError>;
 }
 
-struct Reader(Bytes);
-
-impl Reader {
-    fn need(&self, what: &'static str, bytes: usize) -> Result<(), FrameError> {
-        let left = self.0.remaining();
-        if left < bytes { Err(FrameError::Short { what, missing: bytes - left }) } else { Ok(()) }
-    }
-
-    fn u8(&mut self, what: &'static str) -> Result<u8, FrameError> {
-        self.need(what, 1)?;
-        Ok(self.0.get_u8())
-    }
-
-    fn u32(&mut self, what: &'static str) -> Result<u32, FrameError> {
-        self.need(what, 4)?;
-        Ok(self.0.get_u32())
-    }
-
-    fn i32(&mut self, what: &'static str) -> Result<i32, FrameError> {
-        self.need(what, 4)?;
-        Ok(self.0.get_i32())
-    }
-
-    fn u64(&mut self, what: &'static str) -> Result<u64, FrameError> {
-        self.need(what, 8)?;
-        Ok(self.0.get_u64())
-    }
-
-    fn i64(&mut self, what: &'static str) -> Result<i64, FrameError> {
-        self.need(what, 8)?;
-        Ok(self.0.get_i64())
-    }
-
-    fn uuid(&mut self, what: &'static str) -> Result<Uuid, FrameError> {
-        self.need(what, 16)?;
-        Ok(Uuid::from_u128(self.0.get_u128()))
-    }
-
-    fn string(&mut self, what: &'static str) -> Result<String, FrameError> {
-        self.need(what, 2)?;
-        let len = usize::from(self.0.get_u16());
-        self.need(what, len)?;
-        String::from_utf8(self.0.split_to(len).to_vec()).map_err(|_| FrameError::NotUtf8)
-    }
-
-    /// A count of elements of at least `min_bytes` each.
-    fn count(&mut self, what: &'static str, min_bytes: usize) -> Result<usize, FrameError> {
-        let count = self.u32(what)? as usize;
-        self.need(what, count.saturating_mul(min_bytes))?;
-        Ok(count)
-    }
-
-    fn at(&mut self) -> Result<TopicPartition, FrameError> {
-        Ok(TopicPartition::new(self.uuid("topic id")?, self.i32("partition")?))
-    }
-
-    fn lineage(&mut self) -> Result<Lineage, FrameError> {
-        let count = self.count("lineage", 12)?;
-        let mut epochs = Vec::with_capacity(count);
-        for _ in 0..count {
-            epochs.push(EpochStart { epoch: self.i32("epoch")?, start_offset: self.i64("epoch start")? });
-        }
-        Ok(Lineage { epochs, end_offset: self.i64("lineage end")? })
-    }
-
-    fn batches(&mut self) -> Result<Batches, FrameError> {
-        Ok(Batches {
-            at: self.at()?,
-            region_epoch: RegionEpoch(self.u32("region epoch")?),
-            leader_epoch: self.i32("leader epoch")?,
-            log_start: self.i64("log start")?,
-            log_end: self.i64("log end")?,
-            log_bytes: self.u64("log bytes")?,
-            high_watermark: self.i64("high watermark")?,
-            last_stable_offset: self.i64("last stable offset")?,
-            source_clock_ms: self.i64("source clock")?,
-            next_append_time_ms: self.i64("next append time")?,
-            records: std::mem::take(&mut self.0),
-        })
-    }
-
-    fn end<T>(self, value: T) -> Result<T, FrameError> {
-        if self.0.is_empty() { Ok(value) } else { Err(FrameError::Trailing(self.0.len())) }
-    }
-}
-
-fn put_at(out: &mut BytesMut, at: TopicPartition) {
-    out.put_u128(at.topic_id.as_u128());
-    out.put_i32(at.partition);
-}
-
-fn put_string(out: &mut BytesMut, text: &str) {
-    // Region names and fleet ids are at most 63 bytes; longer ones cannot be configured.
-    let bytes = &text.as_bytes()[..text.len().min(usize::from(u16::MAX))];
-    out.put_u16(u16::try_from(bytes.len()).unwrap_or(u16::MAX));
-    out.put_slice(bytes);
-}
-
-fn put_count(out: &mut BytesMut, count: usize) {
-    out.put_u32(u32::try_from(count).unwrap_or(u32::MAX));
-}
-
-fn put_lineage(out: &mut BytesMut, lineage: &Lineage) {
-    put_count(out, lineage.epochs.len());
-    for e in &lineage.epochs {
-        out.put_i32(e.epoch);
-        out.put_i64(e.start_offset);
-    }
-    out.put_i64(lineage.end_offset);
-}
-
-fn put_batches(out: &mut BytesMut, b: &Batches) {
-    put_at(out, b.at);
-    out.put_u32(b.region_epoch.0);
-    out.put_i32(b.leader_epoch);
-    out.put_i64(b.log_start);
-    out.put_i64(b.log_end);
-    out.put_u64(b.log_bytes);
-    out.put_i64(b.high_watermark);
-    out.put_i64(b.last_stable_offset);
-    out.put_i64(b.source_clock_ms);
-    out.put_i64(b.next_append_time_ms);
-}
-
 impl Frame for Hello {
     fn encode(&self, out: &mut BytesMut) {
         out.put_u8(0);
@@ -190,14 +72,27 @@ impl Frame for Hello {
         }
         let magic = r.u32("magic")?;
         if magic != MAGIC {
-            return Err(FrameError::Value { what: "magic", value: u64::from(magic) });
+            return Err(FrameError::Value {
+                what: "magic",
+                value: u64::from(magic),
+            });
         }
         let purpose = match r.u8("purpose")? {
             1 => Purpose::Pull,
             2 => Purpose::Push,
-            other => return Err(FrameError::Value { what: "purpose", value: u64::from(other) }),
+            other => {
+                return Err(FrameError::Value {
+                    what: "purpose",
+                    value: u64::from(other),
+                });
+            }
         };
-        let hello = Self { purpose, fleet_id: r.string("fleet id")?, region: r.string("region")?.into(), incarnation: r.uuid("incarnation")? };
+        let hello = Self {
+            purpose,
+            fleet_id: r.string("fleet id")?,
+            region: r.string("region")?.into(),
+            incarnation: r.uuid("incarnation")?,
+        };
         r.end(hello)
     }
 }
@@ -229,10 +124,18 @@ impl Frame for ToSource {
     fn decode(frame: Bytes) -> Result<Self, FrameError> {
         let mut r = Reader(frame);
         let value = match r.u8("kind")? {
-            1 => Self::Subscribe { at: r.at()?, lineage: r.lineage()? },
+            1 => Self::Subscribe {
+                at: r.at()?,
+                lineage: r.lineage()?,
+            },
             2 => Self::Unsubscribe { at: r.at()? },
-            3 => Self::Credit { bytes: r.u64("credit")? },
-            4 => Self::Durable { at: r.at()?, end_offset: r.i64("end offset")? },
+            3 => Self::Credit {
+                bytes: r.u64("credit")?,
+            },
+            4 => Self::Durable {
+                at: r.at()?,
+                end_offset: r.i64("end offset")?,
+            },
             other => return Err(FrameError::Kind(other)),
         };
         r.end(value)
@@ -278,7 +181,11 @@ impl Frame for FromSource {
         let mut r = Reader(frame);
         let value = match r.u8("kind")? {
             1 => Self::Batches(r.batches()?),
-            2 => Self::Diverged { at: r.at()?, epoch: r.i32("epoch")?, offset: r.i64("offset")? },
+            2 => Self::Diverged {
+                at: r.at()?,
+                epoch: r.i32("epoch")?,
+                offset: r.i64("offset")?,
+            },
             3 => {
                 let (at, code, log_start) = (r.at()?, r.u8("reason")?, r.i64("log start")?);
                 let reason = match code {
@@ -286,7 +193,12 @@ impl Frame for FromSource {
                     2 => StopReason::UnknownPartition,
                     3 => StopReason::Trimmed { log_start },
                     4 => StopReason::Unreadable,
-                    other => return Err(FrameError::Value { what: "stop reason", value: u64::from(other) }),
+                    other => {
+                        return Err(FrameError::Value {
+                            what: "stop reason",
+                            value: u64::from(other),
+                        });
+                    }
                 };
                 Self::Stopped { at, reason }
             }
@@ -303,7 +215,12 @@ impl Frame for ToSink {
                 out.put_u8(1);
                 put_batches(out, b);
             }
-            Self::Truncate { at, region_epoch, epoch, offset } => {
+            Self::Truncate {
+                at,
+                region_epoch,
+                epoch,
+                offset,
+            } => {
                 out.put_u8(2);
                 put_at(out, *at);
                 out.put_u32(region_epoch.0);
@@ -374,7 +291,11 @@ impl Frame for FromSink {
                 out.put_u8(4);
                 out.put_u64(*bytes);
             }
-            Self::Truncated { at, lineage, orphan_records } => {
+            Self::Truncated {
+                at,
+                lineage,
+                orphan_records,
+            } => {
                 out.put_u8(5);
                 put_at(out, *at);
                 put_lineage(out, lineage);
@@ -383,7 +304,10 @@ impl Frame for FromSink {
             Self::Refused { at, reason } => {
                 out.put_u8(6);
                 put_at(out, *at);
-                let code = REFUSALS.iter().position(|r| r == reason).and_then(|i| u8::try_from(i).ok());
+                let code = REFUSALS
+                    .iter()
+                    .position(|r| r == reason)
+                    .and_then(|i| u8::try_from(i).ok());
                 out.put_u8(code.unwrap_or(u8::MAX));
             }
         }
@@ -396,7 +320,11 @@ impl Frame for FromSink {
                 let count = r.count("positions", 40)?;
                 let mut positions = Vec::with_capacity(count);
                 for _ in 0..count {
-                    positions.push(SinkPosition { at: r.at()?, lineage: r.lineage()?, log_bytes: r.u64("log bytes")? });
+                    positions.push(SinkPosition {
+                        at: r.at()?,
+                        lineage: r.lineage()?,
+                        log_bytes: r.u64("log bytes")?,
+                    });
                 }
                 Self::Positions(positions)
             }
@@ -408,13 +336,25 @@ impl Frame for FromSink {
                 }
                 Self::Gone(partitions)
             }
-            3 => Self::Durable { at: r.at()?, end_offset: r.i64("end offset")? },
-            4 => Self::Credit { bytes: r.u64("credit")? },
-            5 => Self::Truncated { at: r.at()?, lineage: r.lineage()?, orphan_records: r.u64("orphan records")? },
+            3 => Self::Durable {
+                at: r.at()?,
+                end_offset: r.i64("end offset")?,
+            },
+            4 => Self::Credit {
+                bytes: r.u64("credit")?,
+            },
+            5 => Self::Truncated {
+                at: r.at()?,
+                lineage: r.lineage()?,
+                orphan_records: r.u64("orphan records")?,
+            },
             6 => {
                 let at = r.at()?;
                 let code = r.u8("reason")?;
-                let reason = *REFUSALS.get(usize::from(code)).ok_or(FrameError::Value { what: "refusal", value: u64::from(code) })?;
+                let reason = *REFUSALS.get(usize::from(code)).ok_or(FrameError::Value {
+                    what: "refusal",
+                    value: u64::from(code),
+                })?;
                 Self::Refused { at, reason }
             }
             other => return Err(FrameError::Kind(other)),

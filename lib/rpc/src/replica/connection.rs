@@ -116,20 +116,30 @@ impl<T: Frame> FrameRx<T> for Rx<T> {
     }
 }
 
-async fn write_frame<W: AsyncWrite + Unpin, T: Frame>(stream: &mut W, head: &mut BytesMut, frame: &T) -> Result<(), StreamError> {
+async fn write_frame<W: AsyncWrite + Unpin, T: Frame>(
+    stream: &mut W,
+    head: &mut BytesMut,
+    frame: &T,
+) -> Result<(), StreamError> {
     head.clear();
     head.put_u32(0);
     frame.encode(head);
     let payload = frame.payload().cloned().unwrap_or_default();
     let length = head.len() - 4 + payload.len();
-    let prefix = u32::try_from(length).ok().filter(|_| length <= MAX_FRAME_BYTES).ok_or(StreamError::TooLong(length))?;
+    let prefix = u32::try_from(length)
+        .ok()
+        .filter(|_| length <= MAX_FRAME_BYTES)
+        .ok_or(StreamError::TooLong(length))?;
     head[..4].copy_from_slice(&prefix.to_be_bytes());
     let mut chain = Buf::chain(&head[..], &payload[..]);
     stream.write_all_buf(&mut chain).await?;
     Ok(())
 }
 
-async fn read_frame<R: AsyncRead + Unpin, T: Frame>(stream: &mut R, buffer: &mut BytesMut) -> Result<Option<T>, StreamError> {
+async fn read_frame<R: AsyncRead + Unpin, T: Frame>(
+    stream: &mut R,
+    buffer: &mut BytesMut,
+) -> Result<Option<T>, StreamError> {
     loop {
         if let Some(frame) = take_frame(buffer)? {
             return Ok(Some(T::decode(frame)?));
@@ -137,13 +147,19 @@ async fn read_frame<R: AsyncRead + Unpin, T: Frame>(stream: &mut R, buffer: &mut
         // Grows with what was received, not with what a length field declares.
         buffer.reserve(READ_BUFFER_BYTES);
         if stream.read_buf(buffer).await? == 0 {
-            return if buffer.is_empty() { Ok(None) } else { Err(StreamError::Io(io::ErrorKind::UnexpectedEof.into())) };
+            return if buffer.is_empty() {
+                Ok(None)
+            } else {
+                Err(StreamError::Io(io::ErrorKind::UnexpectedEof.into()))
+            };
         }
     }
 }
 
 fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, StreamError> {
-    let Some(prefix) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let Some(prefix) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = u32::from_be_bytes(*prefix) as usize;
     if length > MAX_FRAME_BYTES {
         return Err(StreamError::TooLong(length));
@@ -155,10 +171,21 @@ fn take_frame(buffer: &mut BytesMut) -> Result<Option<Bytes>, StreamError> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-fn halves<O: Frame, I: Frame>(stream: TcpStream, buffer: BytesMut) -> (Box<dyn FrameTx<O>>, Box<dyn FrameRx<I>>) {
+fn halves<O: Frame, I: Frame>(
+    stream: TcpStream,
+    buffer: BytesMut,
+) -> (Box<dyn FrameTx<O>>, Box<dyn FrameRx<I>>) {
     let (read, write) = stream.into_split();
-    let tx = Tx { stream: write, head: BytesMut::with_capacity(256), frame: PhantomData };
-    let rx = Rx { stream: read, buffer, frame: PhantomData };
+    let tx = Tx {
+        stream: write,
+        head: BytesMut::with_capacity(256),
+        frame: PhantomData,
+    };
+    let rx = Rx {
+        stream: read,
+        buffer,
+        frame: PhantomData,
+    };
     (Box::new(tx), Box::new(rx))
 }
 
@@ -192,9 +219,14 @@ pub enum Accepted {
 pub async fn accept(mut stream: TcpStream, fleet_id: &str) -> Result<Accepted, StreamError> {
     stream.set_nodelay(true)?;
     let mut buffer = BytesMut::new();
-    let hello: Hello = read_frame(&mut stream, &mut buffer).await?.ok_or(StreamError::Closed)?;
+    let hello: Hello = read_frame(&mut stream, &mut buffer)
+        .await?
+        .ok_or(StreamError::Closed)?;
     if hello.fleet_id != fleet_id {
-        return Err(StreamError::Refused(format!("the peer belongs to fleet {}, this is {fleet_id}", hello.fleet_id)));
+        return Err(StreamError::Refused(format!(
+            "the peer belongs to fleet {}, this is {fleet_id}",
+            hello.fleet_id
+        )));
     }
     Ok(match hello.purpose {
         Purpose::Pull => {

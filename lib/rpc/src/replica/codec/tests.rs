@@ -1,34 +1,56 @@
 use proptest::prelude::*;
 
-use super::*;
+use uuid::Uuid;
+use whimbrel_fleet::{EpochStart, Lineage, TopicPartition};
+
+use super::{super::Batches, *};
 
 fn at() -> impl Strategy<Value = TopicPartition> {
-    (any::<u128>(), any::<i32>()).prop_map(|(id, partition)| TopicPartition::new(Uuid::from_u128(id), partition))
+    (any::<u128>(), any::<i32>())
+        .prop_map(|(id, partition)| TopicPartition::new(Uuid::from_u128(id), partition))
 }
 
 fn lineage() -> impl Strategy<Value = Lineage> {
-    (prop::collection::vec((any::<i32>(), any::<i64>()), 0..5), any::<i64>()).prop_map(|(epochs, end_offset)| Lineage {
-        epochs: epochs.into_iter().map(|(epoch, start_offset)| EpochStart { epoch, start_offset }).collect(),
-        end_offset,
-    })
+    (
+        prop::collection::vec((any::<i32>(), any::<i64>()), 0..5),
+        any::<i64>(),
+    )
+        .prop_map(|(epochs, end_offset)| Lineage {
+            epochs: epochs
+                .into_iter()
+                .map(|(epoch, start_offset)| EpochStart {
+                    epoch,
+                    start_offset,
+                })
+                .collect(),
+            end_offset,
+        })
 }
 
 fn batches() -> impl Strategy<Value = Batches> {
-    (at(), any::<u32>(), any::<i32>(), any::<[i64; 7]>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..64)).prop_map(
-        |(at, region_epoch, leader_epoch, n, log_bytes, records)| Batches {
-            at,
-            region_epoch: RegionEpoch(region_epoch),
-            leader_epoch,
-            log_start: n[0],
-            log_end: n[1],
-            log_bytes,
-            high_watermark: n[2],
-            last_stable_offset: n[3],
-            source_clock_ms: n[4],
-            next_append_time_ms: n[5],
-            records: records.into(),
-        },
+    (
+        at(),
+        any::<u32>(),
+        any::<i32>(),
+        any::<[i64; 7]>(),
+        any::<u64>(),
+        prop::collection::vec(any::<u8>(), 0..64),
     )
+        .prop_map(
+            |(at, region_epoch, leader_epoch, n, log_bytes, records)| Batches {
+                at,
+                region_epoch: RegionEpoch(region_epoch),
+                leader_epoch,
+                log_start: n[0],
+                log_end: n[1],
+                log_bytes,
+                high_watermark: n[2],
+                last_stable_offset: n[3],
+                source_clock_ms: n[4],
+                next_append_time_ms: n[5],
+                records: records.into(),
+            },
+        )
 }
 
 fn round_trip<F: Frame + PartialEq + std::fmt::Debug>(frame: &F) {
@@ -41,7 +63,10 @@ fn round_trip<F: Frame + PartialEq + std::fmt::Debug>(frame: &F) {
     assert_eq!(&F::decode(bytes.clone()).unwrap(), frame);
     if frame.payload().is_none() {
         for cut in 0..bytes.len() {
-            assert!(F::decode(bytes.slice(..cut)).is_err(), "cut at {cut} was accepted");
+            assert!(
+                F::decode(bytes.slice(..cut)).is_err(),
+                "cut at {cut} was accepted"
+            );
         }
     }
 }
@@ -82,7 +107,13 @@ fn a_count_larger_than_the_frame_is_refused_before_it_is_believed() {
     let mut out = BytesMut::new();
     out.put_u8(1);
     out.put_u32(u32::MAX);
-    assert!(matches!(FromSink::decode(out.freeze()), Err(FrameError::Short { what: "positions", .. })));
+    assert!(matches!(
+        FromSink::decode(out.freeze()),
+        Err(FrameError::Short {
+            what: "positions",
+            ..
+        })
+    ));
 }
 
 #[test]
