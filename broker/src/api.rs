@@ -143,12 +143,12 @@ async fn begin_produce(
         let acks = pending.acks;
         let response = pending.finish(&broker, version).await;
         if acks != 0 {
-            return Ok(Some(encode_response_frame(
-                correlation_id,
-                ApiKey::Produce,
-                version,
-                &response,
-            )));
+            let frame = encode_response_frame(correlation_id, ApiKey::Produce, version, &response);
+            return if produce::is_stranded(&broker, &response, version) {
+                Err(Closed::Unleased(frame))
+            } else {
+                Ok(Some(frame))
+            };
         }
         // Closing is the only way to tell (KIP-less, but what Kafka does).
         if produce::has_errors(&response) {

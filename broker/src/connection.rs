@@ -43,6 +43,9 @@ pub enum Closed {
     Idle,
     #[error("a produce request without acks failed")]
     Unacked,
+    /// Carries the answer, which is written before the connection is closed.
+    #[error("a home without a lease sends its producers elsewhere")]
+    Unleased(Vec<Bytes>),
 }
 
 impl Closed {
@@ -58,6 +61,7 @@ impl Closed {
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
             Self::Unacked => "unacked",
+            Self::Unleased(_) => "unleased",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The replica flow: the same bytes at the same offsets in every region.
 //!
-//! [`flow`] decides, [`sink`] does the IO for one broker of our region, [`region`] keeps one of those per
+//! [`flow`] decides, `sink` does the IO for one broker of our region, `region` keeps one of those per
 //! broker.
 
 mod anomaly;

@@ -14,17 +14,34 @@ pub async fn answers(
     mut stream: OwnedWriteHalf,
     mut queued: mpsc::Receiver<Queued>,
 ) -> Result<(), Closed> {
-    let (clock, write_time) = (broker.clock.clone(), broker.options.limits.write_time.0);
     while let Some(next) = queued.recv().await {
-        let Some(chunks) = next.answer.await? else {
-            continue;
-        };
-        let mut chunks = Chunks::new(chunks);
-        clock
-            .within(write_time, stream.write_all_buf(&mut chunks))
-            .await
-            .ok_or(Closed::SlowReader)??;
+        match next.answer.await {
+            Ok(None) => {}
+            Ok(Some(chunks)) => write(broker, &mut stream, chunks).await?,
+            Err(Closed::Unleased(chunks)) => {
+                write(broker, &mut stream, chunks).await?;
+                return Err(Closed::Unleased(Vec::new()));
+            }
+            Err(closed) => return Err(closed),
+        }
     }
+    Ok(())
+}
+
+async fn write(
+    broker: &Broker,
+    stream: &mut OwnedWriteHalf,
+    chunks: Vec<Bytes>,
+) -> Result<(), Closed> {
+    let mut chunks = Chunks::new(chunks);
+    broker
+        .clock
+        .within(
+            broker.options.limits.write_time.0,
+            stream.write_all_buf(&mut chunks),
+        )
+        .await
+        .ok_or(Closed::SlowReader)??;
     Ok(())
 }
 

@@ -16,7 +16,7 @@ pub struct Fleet {
     pub clock: Clock,
     pub controller: HostPort,
     pub client: ControllerClient,
-    _tasks: Tasks,
+    controller_tasks: Tasks,
 }
 
 pub struct Broker {
@@ -62,7 +62,7 @@ impl Fleet {
             clock,
             controller,
             client,
-            _tasks: tasks,
+            controller_tasks: tasks,
         }
     }
 
@@ -105,6 +105,11 @@ impl Fleet {
             .await;
         }
         broker
+    }
+
+    /// As if this side were cut off from the controller: nothing renews a lease any more.
+    pub async fn lose_controller(&self) {
+        self.controller_tasks.stop(Duration::from_secs(10)).await;
     }
 
     pub fn view(&self) -> std::sync::Arc<View> {

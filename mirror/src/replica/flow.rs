@@ -3,7 +3,7 @@
 //! Invariants:
 //! * A frame of a partition is passed on only while the partition is subscribed at the source it came
 //!   from, and only as the continuation of what was passed on before: order per partition is kept.
-//! * Sources are promised no more than the sink granted (see [`Credit`]).
+//! * Sources are promised no more than the sink granted (see `Credit`).
 //! * Progress is the sink's log: after a cut, everything starts from the positions the sink names.
 //! * Who is the source follows the fleet view alone. Where our region is home, nothing flows in.
 //! * A partition that cannot go on is stopped with its exact range; the others do not notice.

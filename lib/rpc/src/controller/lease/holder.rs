@@ -161,6 +161,14 @@ impl LeaseHolder {
         })
     }
 
+    /// True when this broker was home in `epoch` and its lease ran out, without a word of a move.
+    pub fn lapsed(&self, group: &GroupName, epoch: RegionEpoch) -> bool {
+        self.slot(group).is_some_and(|slot| {
+            let tenure = slot.tenure.lock();
+            tenure.epoch() == epoch && tenure.lapsed_at(self.inner.clock.boot_ns())
+        })
+    }
+
     /// True while an answer may be given that brings the acknowledged position to `position`. Nothing
     /// above a covered position may leave for another region either: the loss bound subtracts what is
     /// durable there, which must not count what was never reserved.

@@ -234,6 +234,11 @@ impl Tenure {
         }
     }
 
+    /// True when a lease was held in this epoch and is over.
+    pub fn lapsed_at(&self, now_ns: u64) -> bool {
+        self.lease.until_ns > 0 && !self.lease.valid_at(now_ns)
+    }
+
     pub fn valid_at(&self, now_ns: u64) -> bool {
         self.lease.valid_at(now_ns)
     }
