@@ -66,6 +66,9 @@ pub struct Limits {
     pub replica_credit: Size,
     /// How long writes are parked while a group moves away as planned.
     pub park_time: Span,
+    /// How long an empty consumer group waits for more members before its first assignment: Kafka's
+    /// `group.initial.rebalance.delay.ms`.
+    pub group_initial_rebalance_delay: Span,
 }
 
 impl Default for Limits {
@@ -82,6 +85,7 @@ impl Default for Limits {
             fetch_bytes: Size::mib(55),
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
+            group_initial_rebalance_delay: Span::secs(3),
         }
     }
 }

@@ -240,8 +240,12 @@ async fn serve(
         .scrape(status::scrape(&broker));
     let admin = admin.serve(&admin_listen, &broker.tasks).await?;
     let seam = Arc::new(Seam(Arc::downgrade(&broker)));
+    let mut group_options = GroupOptions::default();
+    let delay = broker.options.limits.group_initial_rebalance_delay.0;
+    group_options.rules.initial_rebalance_delay_ms =
+        i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
     let group = Coordinator::start(
-        GroupOptions::default(),
+        group_options,
         Block::default(),
         Arc::clone(&seam) as _,
         seam as _,

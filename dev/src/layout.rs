@@ -261,6 +261,11 @@ impl Layout {
             ("rpc-listen", self.at(index, 2).to_string().into()),
             ("controllers", self.controllers_value()),
             ("tiering", self.at(index, 4).to_string().into()),
+            // Who tries a group here has few members and does not want to wait for more.
+            (
+                "limits",
+                Value::Table(table([("group-initial-rebalance-delay", "200ms".into())])),
+            ),
         ])
     }
 
