@@ -264,7 +264,7 @@ impl Layout {
             // Who tries a group here has few members and does not want to wait for more.
             (
                 "limits",
-                Value::Table(table([("group-initial-rebalance-delay", "200ms".into())])),
+                Value::Table(table([("group-initial-rebalance-delay", "0ms".into())])),
             ),
         ])
     }
