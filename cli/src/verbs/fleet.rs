@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use whimbrel_dev::{Fleet, FleetError};
-use whimbrel_fleet::{HostPort, View};
+use whimbrel_fleet::View;
 use whimbrel_rpc::controller::ControllerClient;
 use whimbrel_runtime::{Clock, Tasks};
 
@@ -37,9 +37,4 @@ impl At {
         anyhow::ensure!(!brokers.is_empty(), "the fleet has no broker");
         Ok(brokers.join(","))
     }
-}
-
-/// Admin endpoints with what they belong to, for verbs that ask each.
-pub fn labelled(region: &impl ToString, admin: &HostPort) -> (String, HostPort) {
-    (region.to_string(), admin.clone())
 }

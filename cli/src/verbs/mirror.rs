@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use whimbrel_dev::{admin, fleet::daemons};
 use whimbrel_fleet::Role;
 
-use super::fleet::{At, labelled};
+use super::fleet::At;
 use crate::{args::Mirror, exit::Exit, output};
 
 pub async fn run(verb: Mirror, at: &At) -> anyhow::Result<Exit> {
     let view = at.view().await?;
     let mirrors: Vec<_> = daemons(&view, Role::Mirror, None)
-        .map(|d| labelled(&d.region, &d.admin))
+        .map(|d| (d.region.to_string(), d.admin.clone()))
         .collect();
     anyhow::ensure!(!mirrors.is_empty(), "no mirror is registered");
     match verb {

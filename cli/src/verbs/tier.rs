@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use whimbrel_dev::{admin, fleet::daemons};
 use whimbrel_fleet::{RegionName, Role};
 
-use super::fleet::{At, labelled};
+use super::fleet::At;
 use crate::{
     args::Tier,
     exit::{Exit, Refusal},
@@ -20,7 +20,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Status => None,
     };
     let all: Vec<_> = daemons(&view, Role::Tiering, region.as_ref())
-        .map(|d| labelled(&d.region, &d.admin))
+        .map(|d| (d.region.to_string(), d.admin.clone()))
         .collect();
     anyhow::ensure!(!all.is_empty(), "no tiering daemon is registered");
     match verb {
