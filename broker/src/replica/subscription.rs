@@ -42,24 +42,24 @@ impl Subscription {
     pub fn begin(partition: Arc<Partition>, theirs: &Lineage) -> Result<Self, Box<FromSource>> {
         let at = partition.at;
         let offsets = partition.log.offsets();
-        let empty = theirs.epochs.is_empty();
-        if !empty {
-            let common = lineage(&partition, offsets.durable_end).common(theirs);
-            if common.offset < theirs.end_offset && common.offset >= offsets.log_start {
+        let ours = lineage(&partition, offsets.durable_end);
+        if !theirs.epochs.is_empty() {
+            let common = ours.common(theirs);
+            if common.offset < theirs.end_offset && is_foreign(&ours, theirs, offsets.log_start) {
                 return Err(Box::new(FromSource::Diverged {
                     at,
                     epoch: common.epoch,
                     offset: common.offset,
                 }));
             }
-        }
-        if !empty && theirs.end_offset < offsets.log_start {
-            return Err(Box::new(FromSource::Stopped {
-                at,
-                reason: StopReason::Trimmed {
-                    log_start: offsets.log_start,
-                },
-            }));
+            if theirs.end_offset < offsets.log_start {
+                return Err(Box::new(FromSource::Stopped {
+                    at,
+                    reason: StopReason::Trimmed {
+                        log_start: offsets.log_start,
+                    },
+                }));
+            }
         }
         // An empty follower has nothing to lose below our log start.
         let next = theirs.end_offset.max(offsets.log_start);
@@ -150,5 +150,48 @@ impl Subscription {
             },
             records,
         }))
+    }
+}
+
+/// Whether a log that ends above the last point it has in common with ours must have been written by
+/// another leader. Our lineage begins at our log start, so what lies wholly below that may have been ours
+/// once; it is foreign all the same where it carries a newer epoch than the oldest record we have.
+fn is_foreign(ours: &Lineage, theirs: &Lineage, log_start: i64) -> bool {
+    let oldest = ours.epochs.first().map_or(i32::MAX, |e| e.epoch);
+    theirs.end_offset > log_start || theirs.last_epoch() > oldest
+}
+
+#[cfg(test)]
+mod tests {
+    use whimbrel_fleet::EpochStart;
+
+    use super::*;
+
+    fn lineage(epochs: &[(i32, i64)], end_offset: i64) -> Lineage {
+        let epochs = epochs.iter().map(|&(epoch, start_offset)| EpochStart {
+            epoch,
+            start_offset,
+        });
+        Lineage {
+            epochs: epochs.collect(),
+            end_offset,
+        }
+    }
+
+    #[test]
+    fn a_tail_is_foreign_also_where_ours_was_trimmed_past_its_beginning() {
+        let ours = lineage(&[(5, 1_000)], 1_500);
+        assert!(
+            is_foreign(&ours, &lineage(&[(3, 0)], 1_200), 1_000),
+            "it ends above our log start and shares nothing"
+        );
+        assert!(
+            !is_foreign(&ours, &lineage(&[(3, 0)], 1_000), 1_000),
+            "it may be what was trimmed"
+        );
+        assert!(
+            is_foreign(&ours, &lineage(&[(3, 0), (6, 700)], 900), 1_000),
+            "an epoch newer than our oldest record cannot stand below it"
+        );
     }
 }

@@ -11,7 +11,7 @@ use whimbrel_wire::{
     BatchBuilder, Batches, Budget, Decoder, ErrorCode, Message, RequestHeader,
     frame::{decode_response_header, encode_request_frame},
     messages::{
-        Request, create_topics,
+        Request, create_topics, delete_records,
         fetch::{self, FetchPartition, FetchTopic},
         list_offsets, metadata,
         produce::{self, PartitionProduceData, PartitionProduceResponse, TopicProduceData},
@@ -184,6 +184,27 @@ impl Client {
             .remove(0)
             .partitions
             .remove(0)
+    }
+
+    pub async fn delete_records(
+        &mut self,
+        topic: &str,
+        partition_index: i32,
+        offset: i64,
+    ) -> ErrorCode {
+        let partitions = vec![delete_records::DeleteRecordsPartition {
+            partition_index,
+            offset,
+        }];
+        let topics = vec![delete_records::DeleteRecordsTopic {
+            name: topic.into(),
+            partitions,
+        }];
+        let request = delete_records::Request {
+            topics,
+            timeout_ms: 10_000,
+        };
+        self.call(2, request).await.topics[0].partitions[0].error_code
     }
 
     pub async fn metadata(&mut self, topic: &str) -> metadata::Response {

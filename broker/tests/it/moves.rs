@@ -195,6 +195,66 @@ async fn a_lost_home_returns_as_a_follower_and_its_orphan_tail_is_saved_and_coun
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tail_is_saved_and_replaced_also_when_the_new_home_has_trimmed_the_point_where_they_part()
+{
+    let fleet = Fleet::start().await;
+    let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
+    let mut client = Client::connect(east.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let carried = mirror(&fleet, &east, &west).await;
+    for n in 0..10 {
+        client
+            .produce_ok("t", 0, batch(&[&format!("kept {n}")]))
+            .await;
+    }
+    until_end(&west, "t", 10).await;
+    drop(carried);
+    for n in 10..20 {
+        client
+            .produce_ok("t", 0, batch(&[&format!("lost {n}")]))
+            .await;
+    }
+    east.kill().await;
+    apply(&fleet, WEST, MoveMode::Failover, AcceptLoss::Unknown).await;
+    let mut moved = Client::connect(west.handle.kafka).await;
+    for n in 10..16 {
+        moved
+            .produce_ok("t", 0, batch(&[&format!("new {n}")]))
+            .await;
+    }
+    assert_eq!(moved.delete_records("t", 0, 14).await, ErrorCode::NONE);
+    let east = fleet.broker(1, EAST).await;
+    eventually("a follower", async || {
+        east.partition("t", 0)
+            .await
+            .filter(|p| p["role"] == "follower" && p["durable_end"] == 20)
+    })
+    .await;
+    let back = mirror(&fleet, &west, &east).await;
+    let orphan = eventually("the orphan tail", async || {
+        east.status().await["orphans"].as_array()?.first().cloned()
+    })
+    .await;
+    assert!(orphan["from_offset"].as_i64().unwrap() <= 10, "{orphan}");
+    assert_eq!(orphan["to_offset"], 20, "{orphan}");
+    until_end(&east, "t", 16).await;
+    let mut reader = Client::connect(west.handle.kafka).await;
+    assert_eq!(reader.consume("t", 0, 14).await, ["new 14", "new 15"]);
+    eventually("both the same", async || {
+        let mut ends = Vec::new();
+        for broker in [&east, &west] {
+            let placed = broker.partition("t", 0).await?;
+            ends.push((placed["log_start"].clone(), placed["durable_end"].clone()));
+        }
+        (ends[0] == ends[1]).then_some(())
+    })
+    .await;
+    drop(back);
+    east.stop().await;
+    west.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_while_a_switchover_runs_is_missing_afterwards() {
     let fleet = Fleet::start().await;
     let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
