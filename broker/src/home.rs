@@ -37,10 +37,50 @@ impl Home {
 
     /// The led partitions changed: begins again from what `measure` finds in their logs. It runs under the
     /// lock that [`Self::add`] takes after the append, so a racing append is counted, perhaps twice, never
-    /// left out.
-    pub fn rebase(&self, measure: impl FnOnce() -> Position) -> Position {
+    /// left out. `tell` runs under it too: what a racing append brings the group to is told after it, and
+    /// is not undone by the older sum.
+    pub fn rebase(
+        &self,
+        measure: impl FnOnce() -> Position,
+        tell: impl FnOnce(Position),
+    ) -> Position {
         let mut sum = self.sum.lock();
         *sum = measure();
+        tell(*sum);
         *sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn an_append_during_a_rebase_is_told_after_it() {
+        let home = Home::new(GroupName::default_group());
+        let (told, heard) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let at = Position {
+                records: 10,
+                bytes: 100,
+            };
+            home.rebase(
+                || at,
+                |position| {
+                    let (home, teller) = (Arc::clone(&home), told.clone());
+                    let (begun, begins) = mpsc::channel();
+                    scope.spawn(move || {
+                        begun.send(()).unwrap();
+                        let _ = teller.send(home.add(5, 50));
+                    });
+                    begins.recv().unwrap();
+                    let _ = told.send(position);
+                },
+            );
+        });
+        let told: Vec<u64> = heard.try_iter().map(|p: Position| p.records).collect();
+        assert_eq!(told, [10, 15]);
     }
 }

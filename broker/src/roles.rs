@@ -280,7 +280,6 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         .filter(of_group)
         .filter(|p| p.leads().is_some() || rising.contains(&p.at))
         .collect();
-    let position = home.rebase(|| sum(&leading));
     if group.fence.is_none()
         && view
             .nodes
@@ -291,7 +290,8 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
             .lease
             .hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
     }
-    broker.lease.rebase_position(&group.name, position);
+    let tell = |position| broker.lease.rebase_position(&group.name, position);
+    let position = home.rebase(|| sum(&leading), tell);
     for partition in leading.iter().filter(|p| !rising.contains(&p.at)) {
         partition.restamp(position, &group.sync_set);
     }

@@ -1,13 +1,13 @@
 //! The smallest mirror: carries frames from one source broker to one sink broker.
 
-use std::net::SocketAddr;
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use whimbrel_fleet::{HostPort, RegionEpoch};
 use whimbrel_rpc::replica::{
-    FromSink, FromSource, Hello, Purpose, Sink, Source, ToSink, ToSource, connect_sink,
+    FromSink, FromSource, Hello, Purpose, Sink, Source, StopReason, ToSink, ToSource, connect_sink,
     connect_source,
 };
-use whimbrel_runtime::{Shutdown, Tasks, random};
+use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 
 /// Ends when it is dropped.
 pub struct Mirror {
@@ -50,13 +50,18 @@ impl Mirror {
 }
 
 async fn carry(mut source: Source, mut sink: Sink, region_epoch: RegionEpoch) -> Option<()> {
+    let mut lineages = HashMap::new();
     loop {
         tokio::select! {
             frame = sink.rx.recv() => match frame.ok()?? {
                 FromSink::Positions(positions) => for p in positions {
+                    lineages.insert(p.at, p.lineage.clone());
                     source.tx.send(ToSource::Subscribe { at: p.at, lineage: p.lineage }).await.ok()?;
                 },
-                FromSink::Truncated { at, lineage, .. } => source.tx.send(ToSource::Subscribe { at, lineage }).await.ok()?,
+                FromSink::Truncated { at, lineage, .. } => {
+                    lineages.insert(at, lineage.clone());
+                    source.tx.send(ToSource::Subscribe { at, lineage }).await.ok()?;
+                }
                 FromSink::Credit { bytes } => source.tx.send(ToSource::Credit { bytes }).await.ok()?,
                 FromSink::Durable { at, end_offset } => source.tx.send(ToSource::Durable { at, end_offset }).await.ok()?,
                 FromSink::Gone(_) | FromSink::Refused { .. } => {}
@@ -64,6 +69,12 @@ async fn carry(mut source: Source, mut sink: Sink, region_epoch: RegionEpoch) ->
             frame = source.rx.recv() => match frame.ok()?? {
                 FromSource::Batches(batches) => sink.tx.send(ToSink::Batches(batches)).await.ok()?,
                 FromSource::Diverged { at, epoch, offset } => sink.tx.send(ToSink::Truncate { at, region_epoch, epoch, offset }).await.ok()?,
+                // The source hears of a topic or a move later than the sink: asked again.
+                FromSource::Stopped { at, reason: StopReason::NotLeader | StopReason::UnknownPartition } => {
+                    Clock::system().sleep(Duration::from_millis(20)).await;
+                    let lineage = lineages.get(&at)?.clone();
+                    source.tx.send(ToSource::Subscribe { at, lineage }).await.ok()?;
+                }
                 FromSource::Stopped { .. } => {}
             },
         }
