@@ -3,6 +3,7 @@
 //! One file per API. Produce does its first half (the append) when it is read, so that many requests
 //! share a group commit; all others run when their turn to be answered comes.
 
+pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
 pub mod create_topics;
@@ -16,6 +17,7 @@ pub mod describe_log_dirs;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
@@ -72,9 +74,11 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
     ApiKey::DescribeConfigs,
+    ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
 ];
 
@@ -212,6 +216,10 @@ fn lazy(
             answer!(request => offset_for_leader_epoch::handle(&broker, request))
         }
         ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
+        ApiKey::AlterConfigs => answer!(request => alter_configs::handle(&broker, request).await),
+        ApiKey::IncrementalAlterConfigs => {
+            answer!(request => incremental_alter_configs::handle(&broker, request).await)
+        }
         ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
         ApiKey::CreatePartitions => {
             answer!(request => create_partitions::handle(&broker, request).await)

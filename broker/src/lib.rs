@@ -11,6 +11,7 @@
 
 pub mod api;
 mod broker;
+mod broker_config;
 mod catalog;
 pub mod codes;
 mod cold;

@@ -142,8 +142,25 @@ pub enum Topic {
         configs: Vec<String>,
     },
     List,
+    /// Partitions, and the configs that the topic has of its own.
     Describe {
         name: String,
+        /// All configs, with defaults and what each does. JSON always has them.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Change configs; all of it or nothing.
+    Alter {
+        name: String,
+        /// NAME=VALUE, may be repeated.
+        #[arg(long)]
+        set: Vec<String>,
+        /// NAME: back to its default; may be repeated.
+        #[arg(long)]
+        unset: Vec<String>,
+        /// Say whether it would be taken; changes nothing.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// One line of stdin is one record.
     Produce {

@@ -3,6 +3,7 @@
 //! Everything but `Watch` is the leader's; other voters answer FAILED_PRECONDITION with its address.
 
 mod answer;
+mod configs;
 mod moves;
 mod requests;
 mod watch;
@@ -129,6 +130,9 @@ impl controller_server::Controller for Server {
         let request = request.into_inner();
         let validate_only = request.validate_only;
         let topic = requests::topic(request)?;
+        if let Err(refusal) = configs::check(&topic) {
+            return Ok(answer::topic(self.state().view.version, refusal));
+        }
         if validate_only {
             let state = self.confirm().await?;
             let outcome = state.check_create(&topic).map_or_else(
@@ -175,6 +179,14 @@ impl controller_server::Controller for Server {
         let (version, outcome) = self
             .propose(Command::CreatePartitions { name, total })
             .await?;
+        Ok(answer::topic(version, outcome))
+    }
+
+    async fn alter_topic_configs(
+        &self,
+        request: Request<proto::AlterTopicConfigsRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let (version, outcome) = self.alter_configs(&request.into_inner()).await?;
         Ok(answer::topic(version, outcome))
     }
 

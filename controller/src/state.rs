@@ -88,6 +88,11 @@ impl State {
             Command::CreateTopic(topic) => self.create_topic(topic),
             Command::DeleteTopic { name } => self.delete_topic(&name),
             Command::CreatePartitions { name, total } => self.create_partitions(&name, total),
+            Command::AlterTopicConfigs {
+                topic_id,
+                before,
+                after,
+            } => self.alter_topic_configs(topic_id, &before, after),
             Command::AllocateProducerIds => self.allocate_producer_ids(),
             Command::SetFence(fence) => self.set_fence(*fence),
             Command::Move {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use whimbrel_fleet::naming::is_valid_topic;
+use whimbrel_fleet::{naming::is_valid_topic, topic_config::ENTRIES};
 use whimbrel_rpc::controller::{ControlError, NewTopic};
 use whimbrel_wire::{
     ErrorCode,
@@ -15,7 +15,7 @@ use whimbrel_wire::{
     },
 };
 
-use crate::{broker::Broker, topic_config};
+use crate::broker::Broker;
 
 /// Most partitions of one topic: the fleet is sized for a million in all.
 const MOST_PARTITIONS: i32 = 100_000;
@@ -109,10 +109,8 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
     for config in topic.configs {
         // Null means the default.
         let Some(value) = config.value else { continue };
-        if let Some(why) = topic_config::refuse(&config.name, &value) {
-            return Err(refused(name, ErrorCode::INVALID_CONFIG, why));
-        }
-        configs.insert(config.name, value);
+        // Judged by the controller, with all others' ways to create a topic.
+        configs.insert(config.name, value.trim().to_owned());
     }
     Ok(NewTopic {
         configs,
@@ -131,7 +129,7 @@ async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTo
     match broker.controller.create_topic(new).await {
         Ok(created) => {
             *newest = created.version.max(*newest);
-            let configs = topic_config::ENTRIES.iter().map(|entry| {
+            let configs = ENTRIES.iter().map(|entry| {
                 let set = configs.get(entry.name);
                 CreatableTopicConfigs {
                     name: entry.name.to_owned(),

@@ -1,7 +1,12 @@
-//! DescribeConfigs: all configs of a topic with their defaults; a few of a broker.
+//! DescribeConfigs: all configs of a topic with their defaults, and what a broker runs with.
 
 use std::sync::Arc;
 
+use whimbrel_fleet::{
+    Topic,
+    naming::is_valid_topic,
+    topic_config::{ENTRIES, Entry},
+};
 use whimbrel_wire::{
     ErrorCode,
     messages::describe_configs::{
@@ -10,13 +15,9 @@ use whimbrel_wire::{
     },
 };
 
-use crate::{
-    broker::Broker,
-    topic_config::{ENTRIES, Kind},
-};
+use super::alter_configs::resource;
+use crate::{broker::Broker, broker_config};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
@@ -26,13 +27,23 @@ pub fn source(set: bool) -> i8 {
     if set { SOURCE_TOPIC } else { SOURCE_DEFAULT }
 }
 
+/// What is told besides names and values.
+#[derive(Clone, Copy)]
+struct Details {
+    synonyms: bool,
+    documentation: bool,
+}
+
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Response {
-    let synonyms = request.include_synonyms;
+    let details = Details {
+        synonyms: request.include_synonyms,
+        documentation: request.include_documentation,
+    };
     let results =
         request
             .resources
             .into_iter()
-            .map(|resource| match describe(broker, &resource, synonyms) {
+            .map(|resource| match describe(broker, &resource, details) {
                 Ok(configs) => result(resource, ErrorCode::NONE, None, configs),
                 Err((code, why)) => result(resource, code, Some(why), Vec::new()),
             });
@@ -46,18 +57,13 @@ fn result(
     resource: DescribeConfigsResource,
     error_code: ErrorCode,
     error_message: Option<String>,
-    configs: Vec<DescribeConfigsResourceResult>,
+    configs: Configs,
 ) -> DescribeConfigsResult {
-    let DescribeConfigsResource {
-        resource_type,
-        resource_name,
-        ..
-    } = resource;
     DescribeConfigsResult {
         error_code,
         error_message,
-        resource_type,
-        resource_name,
+        resource_type: resource.resource_type,
+        resource_name: resource.resource_name,
         configs,
     }
 }
@@ -67,116 +73,106 @@ type Configs = Vec<DescribeConfigsResourceResult>;
 fn describe(
     broker: &Broker,
     resource: &DescribeConfigsResource,
-    synonyms: bool,
+    details: Details,
 ) -> Result<Configs, (ErrorCode, String)> {
-    let wanted = |name: &str| {
+    let wanted = |config: &DescribeConfigsResourceResult| {
         let keys = resource.configuration_keys.as_ref();
-        keys.is_none_or(|keys| keys.iter().any(|k| k == name))
+        keys.is_none_or(|keys| keys.is_empty() || keys.contains(&config.name))
     };
     let name = resource.resource_name.as_str();
     let mut configs = match resource.resource_type {
-        TOPIC => of_topic(broker, name, synonyms)?,
-        BROKER if name.is_empty() || name == broker.node.0.to_string() => {
-            of_broker(broker, synonyms)
-        }
-        BROKER => {
-            return Err((
-                ErrorCode::INVALID_REQUEST,
-                "ask that broker itself".to_owned(),
-            ));
+        resource::TOPIC => of_topic(broker, name, details)?,
+        // The defaults of all brokers that can be changed: there are none.
+        resource::BROKER if name.is_empty() => Vec::new(),
+        resource::BROKER if name == broker.node.0.to_string() => of_broker(broker, details),
+        resource::BROKER => {
+            let why = format!("this is broker {}, not {name:.40}", broker.node);
+            return Err((ErrorCode::INVALID_REQUEST, why));
         }
         other => {
             let why = format!("resource type {other} has no configs here");
             return Err((ErrorCode::INVALID_REQUEST, why));
         }
     };
-    configs.retain(|config| wanted(&config.name));
+    configs.retain(wanted);
     Ok(configs)
 }
 
-fn of_topic(broker: &Broker, name: &str, synonyms: bool) -> Result<Configs, (ErrorCode, String)> {
+fn of_topic(broker: &Broker, name: &str, details: Details) -> Result<Configs, (ErrorCode, String)> {
+    let refuse = |code, why: &str| Err((code, why.to_owned()));
+    if !is_valid_topic(name) {
+        return refuse(
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            "no topic can have this name",
+        );
+    }
     let catalog = broker.catalog();
-    let topic = catalog.topic(name).ok_or_else(|| {
-        let why = "there is no such topic".to_owned();
-        (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
-    })?;
-    let described = ENTRIES.iter().map(|entry| {
-        let set = topic.configs.get(entry.name);
-        let value = set.map_or(entry.default, String::as_str);
-        config(
-            entry.name,
-            value,
-            entry.kind,
-            source(set.is_some()),
-            synonyms,
-        )
-    });
-    Ok(described.collect())
-}
-
-fn of_broker(broker: &Broker, synonyms: bool) -> Configs {
-    let options = &broker.options;
-    let all = [
-        (
-            "auto.create.topics.enable",
-            options.auto_create_topics.to_string(),
-            Kind::Boolean,
-        ),
-        ("broker.id", options.node_id.to_string(), Kind::Int),
-        ("broker.rack", options.region.to_string(), Kind::String),
-        ("default.replication.factor", "1".to_owned(), Kind::Int),
-        (
-            "fetch.max.bytes",
-            options.limits.fetch_bytes.0.to_string(),
-            Kind::Int,
-        ),
-        ("log.cleanup.policy", "delete".to_owned(), Kind::List),
-        ("message.max.bytes", "1048588".to_owned(), Kind::Int),
-        (
-            "num.partitions",
-            options.default_partitions.to_string(),
-            Kind::Int,
-        ),
-        ("offsets.topic.num.partitions", "50".to_owned(), Kind::Int),
-        (
-            "offsets.topic.replication.factor",
-            "1".to_owned(),
-            Kind::Int,
-        ),
-        (
-            "socket.request.max.bytes",
-            options.limits.request_bytes.0.to_string(),
-            Kind::Int,
-        ),
-    ];
-    let described = all
-        .iter()
-        .map(|(name, value, kind)| DescribeConfigsResourceResult {
-            read_only: true,
-            ..config(name, value, *kind, SOURCE_STATIC_BROKER, synonyms)
-        });
-    described.collect()
-}
-
-fn config(
-    name: &str,
-    value: &str,
-    kind: Kind,
-    config_source: i8,
-    synonyms: bool,
-) -> DescribeConfigsResourceResult {
-    let synonym = DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        source: config_source,
+    let Some(topic) = catalog.topic(name) else {
+        return refuse(
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            "there is no such topic",
+        );
     };
-    DescribeConfigsResourceResult {
+    Ok(ENTRIES
+        .iter()
+        .map(|entry| topic_config(topic, entry, details))
+        .collect())
+}
+
+fn topic_config(topic: &Topic, entry: &Entry, details: Details) -> DescribeConfigsResourceResult {
+    let set = topic.configs.get(entry.name);
+    let synonym = |name: &str, value: &str, set: bool| DescribeConfigsSynonym {
         name: name.to_owned(),
         value: Some(value.to_owned()),
-        config_source,
-        synonyms: if synonyms { vec![synonym] } else { Vec::new() },
-        config_type: kind as i8,
-        documentation: None,
+        source: source(set),
+    };
+    let own = set.map(|value| synonym(entry.name, value, true));
+    let default = entry
+        .broker_name
+        .map(|name| synonym(name, entry.default, false));
+    DescribeConfigsResourceResult {
+        name: entry.name.to_owned(),
+        value: Some(set.map_or(entry.default, String::as_str).to_owned()),
+        config_source: source(set.is_some()),
+        synonyms: if details.synonyms {
+            own.into_iter().chain(default).collect()
+        } else {
+            Vec::new()
+        },
+        config_type: entry.kind as i8,
+        documentation: details.documentation.then(|| entry.doc.to_owned()),
         ..DescribeConfigsResourceResult::default()
     }
+}
+
+fn of_broker(broker: &Broker, details: Details) -> Configs {
+    let described = broker_config::all(&broker.options)
+        .into_iter()
+        .map(|config| {
+            let config_source = if config.set {
+                SOURCE_STATIC_BROKER
+            } else {
+                SOURCE_DEFAULT
+            };
+            let synonym = DescribeConfigsSynonym {
+                name: config.name.to_owned(),
+                value: Some(config.value.clone()),
+                source: config_source,
+            };
+            DescribeConfigsResourceResult {
+                name: config.name.to_owned(),
+                value: Some(config.value),
+                read_only: true,
+                config_source,
+                synonyms: if details.synonyms {
+                    vec![synonym]
+                } else {
+                    Vec::new()
+                },
+                config_type: config.kind as i8,
+                documentation: details.documentation.then(|| config.doc.to_owned()),
+                ..DescribeConfigsResourceResult::default()
+            }
+        });
+    described.collect()
 }

@@ -1,5 +1,6 @@
 //! `topic`: create, list and describe through the controller; produce and consume as a Kafka client.
 
+mod configs;
 mod records;
 
 use serde_json::json;
@@ -22,7 +23,13 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
             configs,
         } => create(at, name, partitions, replication_factor, &configs).await,
         Topic::List => list(at).await,
-        Topic::Describe { name } => describe(at, &name).await,
+        Topic::Describe { name, all } => describe(at, &name, all).await,
+        Topic::Alter {
+            name,
+            set,
+            unset,
+            dry_run,
+        } => configs::alter(at, name, &set, unset, dry_run).await,
         Topic::Produce { name, partition } => records::produce(at, &name, partition).await,
         Topic::Consume {
             name,
@@ -51,15 +58,13 @@ async fn create(
     name: String,
     partitions: i32,
     replication_factor: i32,
-    configs: &[String],
+    given: &[String],
 ) -> anyhow::Result<Exit> {
     let mut topic = NewTopic::new(name.clone(), partitions);
     topic.replication_factor = i16::try_from(replication_factor)?;
-    for config in configs {
-        let (key, value) = config.split_once('=').ok_or_else(|| {
-            Refusal::error(Exit::Usage, format!("--config {config}: write NAME=VALUE"))
-        })?;
-        topic.configs.insert(key.to_owned(), value.to_owned());
+    for config in given {
+        let (key, value) = configs::pair("--config", config)?;
+        topic.configs.insert(key, value);
     }
     match at.controller().await?.create_topic(topic).await {
         Ok(created) => {
@@ -100,18 +105,24 @@ async fn list(at: &At) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn describe(at: &At, name: &str) -> anyhow::Result<Exit> {
+async fn describe(at: &At, name: &str, all: bool) -> anyhow::Result<Exit> {
     let view = at.view().await?;
     let topic: &FleetTopic = view
         .topics
         .get(name)
         .ok_or_else(|| Refusal::error(Exit::Failed, format!("topic {name} does not exist")))?;
-    output::print(at.format, topic, |topic| {
-        let configs: Vec<String> = topic
+    let described = configs::Described::new(topic);
+    output::print(at.format, &described, |described| {
+        let own: Vec<String> = topic
             .configs
             .iter()
             .map(|(k, v)| format!("{k}={v}"))
             .collect();
+        let configs = if all {
+            format!("\n{}\n", described.table())
+        } else {
+            format!("configs: {}\n", own.join(" "))
+        };
         let rows = topic.partitions.iter().enumerate().map(|(index, p)| {
             let replicas: Vec<String> = p
                 .replicas
@@ -135,10 +146,9 @@ async fn describe(at: &At, name: &str) -> anyhow::Result<Exit> {
             ]
         });
         format!(
-            "{} ({})\nconfigs: {}\n\n{}",
+            "{} ({})\n{configs}\n{}",
             topic.name,
             topic.id,
-            configs.join(" "),
             output::table(["PARTITION", "LEADER", "EPOCH", "REPLICAS"], rows)
         )
     })?;

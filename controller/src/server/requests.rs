@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use tonic::Status;
-use whimbrel_fleet::{Clamp, Daemon, MoveMode, Node, naming};
+use whimbrel_fleet::{Clamp, Daemon, MoveMode, Node, naming, topic_config::Change};
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
 
 use super::answer;
@@ -10,6 +10,8 @@ use crate::{codes, state::NewTopic};
 
 /// Longest description of a process.
 const ENTITY_BYTES: usize = 16 << 10;
+/// Longest list of config changes: sixty-four of the longest.
+const CHANGES_BYTES: usize = 512 << 10;
 
 fn entity<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Status> {
     if json.len() > ENTITY_BYTES {
@@ -36,6 +38,16 @@ pub(super) fn daemon(json: &[u8]) -> Result<Daemon, Status> {
 
 pub(super) fn clamps(json: &[u8]) -> Result<Vec<Clamp>, Status> {
     parse("list of clamps", json)
+}
+
+pub(super) fn config_changes(json: &[u8]) -> Result<Vec<Change>, Status> {
+    if json.len() > CHANGES_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "changes of {} bytes",
+            json.len()
+        )));
+    }
+    parse("list of config changes", json)
 }
 
 pub(super) fn topic(request: proto::CreateTopicRequest) -> Result<NewTopic, Status> {

@@ -34,6 +34,12 @@ pub enum Command {
         name: String,
         total: i32,
     },
+    /// The topic's configs, if they still are `before`. Values were judged when this was proposed.
+    AlterTopicConfigs {
+        topic_id: TopicId,
+        before: BTreeMap<String, String>,
+        after: BTreeMap<String, String>,
+    },
     AllocateProducerIds,
     SetFence(Box<SetFence>),
     Move {
@@ -113,6 +119,7 @@ impl std::fmt::Display for Command {
             Self::CreateTopic(topic) => write!(f, "create topic {}", topic.name),
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
             Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
+            Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
             Self::AllocateProducerIds => f.write_str("allocate producer ids"),
             Self::SetFence(set) => write!(f, "fence {} at {}", set.group, set.fence.epoch),
             Self::Move { group, epoch, .. } => write!(f, "move {group} at {epoch}"),

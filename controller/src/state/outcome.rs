@@ -38,6 +38,8 @@ pub enum Outcome {
         error_code: i16,
         message: String,
     },
+    /// What the command was made for has changed meanwhile: look again. Nothing changed.
+    Stale,
     /// Refused with an operator code; nothing changed.
     Refused {
         code: String,

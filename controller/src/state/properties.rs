@@ -28,6 +28,10 @@ fn promoted() -> impl Strategy<Value = Vec<Promoted>> {
     prop::collection::vec(one, 0..4)
 }
 
+fn config() -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop::collection::btree_map("retention.ms", "[12]", 0..2)
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let group = GroupName::default_group;
     prop_oneof![
@@ -36,6 +40,7 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (1_u128..6, 1_u128..6, 0_i32..4).prop_map(|(name, id, partitions)| tests::topic(&format!("t{name}"), id, partitions)),
         2 => (1_u128..6).prop_map(|name| Command::DeleteTopic { name: format!("t{name}") }),
         2 => (1_u128..6, 0_i32..6).prop_map(|(name, total)| Command::CreatePartitions { name: format!("t{name}"), total }),
+        2 => (1_u128..6, config(), config()).prop_map(|(id, before, after)| Command::AlterTopicConfigs { topic_id: TopicId::from_u128(id), before, after }),
         2 => Just(Command::AllocateProducerIds),
         4 => (region(), 1_u32..8, any::<bool>()).prop_map(|(to, epoch, lost)| tests::fence_at(to, epoch, lost)),
         3 => (1_u32..8, promoted()).prop_map(|(epoch, promoted)| tests::move_at(epoch, promoted)),

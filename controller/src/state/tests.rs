@@ -389,3 +389,39 @@ fn producer_ids_are_never_given_twice() {
         }
     );
 }
+
+#[test]
+fn configs_change_only_from_what_they_were() {
+    let mut state = fleet();
+    state.apply(4, topic("a", 1, 1));
+    let configs = |value: &str| BTreeMap::from([("retention.ms".to_owned(), value.to_owned())]);
+    let alter = |before: BTreeMap<String, String>, after: BTreeMap<String, String>| {
+        Command::AlterTopicConfigs {
+            topic_id: TopicId::from_u128(1),
+            before,
+            after,
+        }
+    };
+    let first = alter(state.view.topics["a"].configs.clone(), configs("1"));
+    let done = Outcome::Topic {
+        topic_id: TopicId::from_u128(1),
+    };
+    let applied = state.apply(5, first.clone());
+    assert_eq!((applied.version, &applied.outcome), (5, &done));
+    assert_eq!(state.view.topics["a"].configs, configs("1"));
+    // Repeated, it changes nothing and is no failure.
+    let again = state.apply(6, first);
+    assert_eq!((again.version, again.outcome), (5, done));
+    let late = state.apply(7, alter(BTreeMap::new(), configs("2")));
+    assert_eq!((late.version, late.outcome), (5, Outcome::Stale));
+    assert_eq!(state.view.topics["a"].configs, configs("1"));
+    let gone = Command::AlterTopicConfigs {
+        topic_id: TopicId::from_u128(9),
+        before: BTreeMap::new(),
+        after: configs("1"),
+    };
+    assert!(matches!(
+        state.apply(8, gone).outcome,
+        Outcome::Kafka { error_code: 3, .. }
+    ));
+}

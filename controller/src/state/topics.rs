@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use whimbrel_fleet::{FailoverGroup, GroupName, Topic, naming};
+use whimbrel_fleet::{FailoverGroup, GroupName, Topic, TopicId, naming};
 
 use super::{Change, NewTopic, Outcome, State, assign, kafka};
 
@@ -131,6 +131,33 @@ impl State {
                 Change::shown(Outcome::Topic { topic_id })
             }
         }
+    }
+
+    /// Only bounds are checked here, as when the topic was created: a log must replay the same under any
+    /// table of configs.
+    pub(super) fn alter_topic_configs(
+        &mut self,
+        topic_id: TopicId,
+        before: &BTreeMap<String, String>,
+        after: BTreeMap<String, String>,
+    ) -> Change {
+        let Some(topic) = self.view.topics.values_mut().find(|t| t.id == topic_id) else {
+            return Change::hidden(Outcome::kafka(
+                kafka::UNKNOWN_TOPIC_OR_PARTITION,
+                "the topic is gone",
+            ));
+        };
+        if topic.configs == after {
+            return Change::hidden(Outcome::Topic { topic_id });
+        }
+        if topic.configs != *before {
+            return Change::hidden(Outcome::Stale);
+        }
+        if let Err(refusal) = check_configs(&after) {
+            return Change::hidden(refusal);
+        }
+        topic.configs = after;
+        Change::shown(Outcome::Topic { topic_id })
     }
 
     /// Everything that could be refused, without growing.

@@ -10,6 +10,7 @@ pub mod lease;
 pub mod lineage;
 pub mod moves;
 pub mod naming;
+pub mod topic_config;
 pub mod view;
 
 pub use ceiling::{Ceiling, LossBound, Position};

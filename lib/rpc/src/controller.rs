@@ -18,6 +18,6 @@ pub use error::{CODE_KEY, ControlError, LEADER_KEY};
 pub use lease::{LeaseHolder, LeaseIdentity, Tenure};
 pub use messages::{
     FleetStatus, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock,
-    RaftStatus, Registered, Seal, TopicChanged,
+    RaftStatus, Registered, Seal, TopicChanged, TopicConfigChange,
 };
 pub use registration::{Registration, SUPERSEDED};

@@ -13,7 +13,7 @@ use super::{
     error::ControlError,
     messages::{
         FleetStatus, MoveRequest, NewTopic, PositionReport, ProducerIdBlock, Registered,
-        TopicChanged, id_or_nil,
+        TopicChanged, TopicConfigChange, id_or_nil,
     },
     registration::{self, Registration},
     watch as watching,
@@ -173,6 +173,27 @@ impl ControllerClient {
                     validate_only,
                 };
                 async move { c.create_partitions(request).await }
+            });
+        changed(reply.await?)
+    }
+
+    /// A repeated change comes out the same.
+    pub async fn alter_topic_configs(
+        &self,
+        change: TopicConfigChange,
+    ) -> Result<TopicChanged, ControlError> {
+        let request = proto::AlterTopicConfigsRequest {
+            name: change.name,
+            changes: json("alter_topic_configs", &change.changes)?,
+            replace: change.replace,
+            validate_only: change.validate_only,
+        };
+        let reply = self
+            .inner
+            .calls
+            .leader("alter_topic_configs", Again::Repeat, |mut c| {
+                let request = request.clone();
+                async move { c.alter_topic_configs(request).await }
             });
         changed(reply.await?)
     }

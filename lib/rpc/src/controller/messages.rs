@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use whimbrel_fleet::{
     AcceptLoss, GroupName, Incarnation, MoveMode, NodeId, RegionEpoch, RegionName, TopicId,
-    TopicPartition, View,
+    TopicPartition, View, topic_config::Change,
 };
 use whimbrel_runtime::random;
 
@@ -42,6 +42,17 @@ impl NewTopic {
             validate_only: false,
         }
     }
+}
+
+/// A change of one topic's configs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfigChange {
+    pub name: String,
+    pub changes: Vec<Change>,
+    /// Configs that are not named lose their values.
+    pub replace: bool,
+    /// Everything is checked, nothing is changed.
+    pub validate_only: bool,
 }
 
 /// A change of topics that took effect.

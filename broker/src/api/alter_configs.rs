@@ -1,0 +1,155 @@
+//! AlterConfigs, and what IncrementalAlterConfigs shares with it: decided by the controller.
+//!
+//! Only topics have configs that can be changed: a broker's are its file's.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use whimbrel_fleet::{naming::is_valid_topic, topic_config::Change};
+use whimbrel_rpc::controller::TopicConfigChange;
+use whimbrel_wire::{
+    ErrorCode,
+    messages::alter_configs::{
+        AlterConfigsResource, AlterConfigsResourceResponse, Request, Response,
+    },
+};
+
+use super::create_topics::code_of;
+use crate::broker::Broker;
+
+/// Longest wait for the change to be in force here.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Kafka's numbers of resource types.
+pub mod resource {
+    pub const TOPIC: i8 = 2;
+    pub const BROKER: i8 = 4;
+}
+
+/// One resource's changes, or why there can be none.
+#[derive(Debug)]
+pub struct Wanted {
+    pub kind: i8,
+    pub name: String,
+    pub changes: Result<Vec<Change>, (ErrorCode, String)>,
+}
+
+/// What came of a resource's changes, in the order asked for.
+pub type Outcome = (i8, String, Result<(), (ErrorCode, String)>);
+
+pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+    let wanted = request.resources.into_iter().map(wanted).collect();
+    let outcomes = alter(broker, wanted, true, request.validate_only).await;
+    let responses = outcomes.into_iter().map(|(resource_type, name, outcome)| {
+        let (error_code, error_message) = told(outcome);
+        AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type,
+            resource_name: name,
+        }
+    });
+    Response {
+        responses: responses.collect(),
+        ..Response::default()
+    }
+}
+
+fn wanted(resource: AlterConfigsResource) -> Wanted {
+    let changes = resource.configs.into_iter().map(|config| {
+        let value = config.value.ok_or_else(|| no_value(&config.name))?;
+        Ok(Change::set(config.name, value))
+    });
+    Wanted {
+        kind: resource.resource_type,
+        name: resource.resource_name,
+        changes: changes.collect(),
+    }
+}
+
+/// A value that is needed and is null.
+pub fn no_value(name: &str) -> (ErrorCode, String) {
+    let why = format!("no value for {name:.128}");
+    (ErrorCode::INVALID_REQUEST, why)
+}
+
+/// Code and message as an answer has them.
+pub fn told(outcome: Result<(), (ErrorCode, String)>) -> (ErrorCode, Option<String>) {
+    match outcome {
+        Ok(()) => (ErrorCode::NONE, None),
+        Err((code, why)) => (code, Some(why)),
+    }
+}
+
+/// Changes the resources one after another; what one is refused does not keep back the others.
+pub async fn alter(
+    broker: &Broker,
+    all: Vec<Wanted>,
+    replace: bool,
+    validate_only: bool,
+) -> Vec<Outcome> {
+    let (mut seen, mut twice) = (HashSet::new(), HashSet::new());
+    for wanted in &all {
+        let resource = (wanted.kind, wanted.name.clone());
+        if !seen.insert(resource.clone()) {
+            twice.insert(resource);
+        }
+    }
+    let (mut outcomes, mut newest) = (Vec::with_capacity(all.len()), 0);
+    for Wanted {
+        kind,
+        name,
+        changes,
+    } in all
+    {
+        let done = if twice.contains(&(kind, name.clone())) {
+            Err((ErrorCode::INVALID_REQUEST, "named twice".to_owned()))
+        } else {
+            one(broker, kind, &name, changes, replace, validate_only).await
+        };
+        let done = done.map(|version| newest = version.max(newest));
+        outcomes.push((kind, name, done));
+    }
+    if newest > 0 && !validate_only {
+        broker.until_applied(newest, LONGEST_WAIT).await;
+    }
+    outcomes
+}
+
+async fn one(
+    broker: &Broker,
+    kind: i8,
+    name: &str,
+    changes: Result<Vec<Change>, (ErrorCode, String)>,
+    replace: bool,
+    validate_only: bool,
+) -> Result<u64, (ErrorCode, String)> {
+    let refuse = |code, why: &str| Err((code, why.to_owned()));
+    match kind {
+        resource::TOPIC if !is_valid_topic(name) => {
+            return refuse(
+                ErrorCode::INVALID_TOPIC_EXCEPTION,
+                "no topic can have this name",
+            );
+        }
+        resource::TOPIC => {}
+        resource::BROKER => {
+            return refuse(
+                ErrorCode::INVALID_REQUEST,
+                "a broker's configs are read from its file when it starts",
+            );
+        }
+        other => {
+            let why = format!("resource type {other} has no configs here");
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+    }
+    let change = TopicConfigChange {
+        name: name.to_owned(),
+        changes: changes?,
+        replace,
+        validate_only,
+    };
+    let done = broker.controller.alter_topic_configs(change).await;
+    done.map(|done| done.version)
+        .map_err(|error| code_of(&error))
+}

@@ -1,0 +1,75 @@
+//! Changes of topic configs: judged here by the fleet's table, committed only if nobody changed them meanwhile.
+
+use tonic::Status;
+use whimbrel_fleet::{
+    Topic,
+    topic_config::{self, Change},
+};
+use whimbrel_rpc::proto::controller as proto;
+
+use super::{Server, requests};
+use crate::state::{Command, NewTopic, Outcome, kafka};
+
+/// Configs of one change: more than the table has make no sense.
+const MAX_CHANGES: usize = 64;
+/// How often a change is made anew because another one came first.
+const TRIES: usize = 8;
+
+/// Configs that a topic is to begin with.
+pub(super) fn check(topic: &NewTopic) -> Result<(), Outcome> {
+    topic_config::check_all(&topic.configs)
+        .map_err(|refusal| Outcome::kafka(kafka::INVALID_CONFIG, refusal.0))
+}
+
+impl Server {
+    /// The view's version that shows the change, and what it came to.
+    pub(super) async fn alter_configs(
+        &self,
+        request: &proto::AlterTopicConfigsRequest,
+    ) -> Result<(u64, Outcome), Status> {
+        let changes = requests::config_changes(&request.changes)?;
+        for _ in 0..TRIES {
+            let state = self.confirm().await?;
+            let version = state.view.version;
+            let Some(topic) = state.view.topics.get(&request.name) else {
+                let why = format!("there is no topic {}", request.name);
+                return Ok((
+                    version,
+                    Outcome::kafka(kafka::UNKNOWN_TOPIC_OR_PARTITION, why),
+                ));
+            };
+            let command = match alter(topic, &changes, request.replace) {
+                Ok(command) => command,
+                Err(refusal) => return Ok((version, refusal)),
+            };
+            if request.validate_only {
+                return Ok((version, Outcome::Topic { topic_id: topic.id }));
+            }
+            match self.propose(command).await? {
+                (_, Outcome::Stale) => {}
+                done => return Ok(done),
+            }
+        }
+        let why = format!("others change the configs of {} all the time", request.name);
+        Ok((
+            self.state().view.version,
+            Outcome::kafka(kafka::UNKNOWN_SERVER_ERROR, why),
+        ))
+    }
+}
+
+fn alter(topic: &Topic, changes: &[Change], replace: bool) -> Result<Command, Outcome> {
+    if changes.len() > MAX_CHANGES {
+        return Err(Outcome::kafka(
+            kafka::INVALID_CONFIG,
+            format!("more than {MAX_CHANGES} configs"),
+        ));
+    }
+    let after = topic_config::changed(&topic.configs, changes, replace)
+        .map_err(|refusal| Outcome::kafka(kafka::INVALID_CONFIG, refusal.0))?;
+    Ok(Command::AlterTopicConfigs {
+        topic_id: topic.id,
+        before: topic.configs.clone(),
+        after,
+    })
+}
