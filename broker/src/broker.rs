@@ -10,9 +10,9 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
-    catalog::Catalog, cold::Cold, connection, coordination::Coordination, flusher::Flusher,
-    home::Home, meters::Meters, options::Options, orphans::Orphans, producer_ids::ProducerIds,
-    uploads::Uploads,
+    catalog::Catalog, cold::Cold, connection, coordination::Coordination, fetch_sessions::Sessions,
+    flusher::Flusher, home::Home, meters::Meters, options::Options, orphans::Orphans,
+    producer_ids::ProducerIds, uploads::Uploads,
 };
 
 pub struct Broker {
@@ -32,6 +32,7 @@ pub struct Broker {
     pub uploads: Uploads,
     pub producer_ids: ProducerIds,
     pub coordination: Coordination,
+    pub fetch_sessions: Sessions,
     catalog: RwLock<Arc<Catalog>>,
     /// Version of the view that the catalog shows; ticks whenever the catalog was replaced.
     applied: watch::Sender<u64>,
@@ -93,6 +94,7 @@ impl Broker {
             uploads: Uploads::new(&options.data_dir),
             producer_ids: ProducerIds::default(),
             coordination: Coordination::default(),
+            fetch_sessions: Sessions::new(options.limits.fetch_sessions(), clock.clone()),
             catalog: RwLock::default(),
             applied: watch::Sender::new(0),
             homes: Mutex::default(),

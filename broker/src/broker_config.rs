@@ -2,7 +2,10 @@
 //!
 //! Kafka's defaults for topics (`log.*`) stand here with the values that topics without their own have.
 
-use whimbrel_fleet::topic_config::{self, Kind};
+use whimbrel_fleet::{
+    HostPort,
+    topic_config::{self, Kind},
+};
 
 use crate::options::Options;
 
@@ -48,10 +51,23 @@ pub fn all(options: &Options) -> Vec<Config> {
 type Own = (&'static str, Kind, String, &'static str);
 
 fn own(options: &Options) -> Vec<Own> {
-    let limits = &options.limits;
-    let listener = |at: &whimbrel_fleet::HostPort| format!("PLAINTEXT://{at}");
+    let mut all = Vec::from(identity(options));
+    all.extend(bounds(options));
+    all
+}
+
+/// Who it is, where it listens, and what it gives to topics that do not say.
+fn identity(options: &Options) -> [Own; 11] {
+    let listener = |at: &HostPort| format!("PLAINTEXT://{at}");
     let advertised = options.advertise.as_ref().unwrap_or(&options.listen);
-    vec![
+    let id = options.node_id.to_string();
+    let created = options.auto_create_topics.to_string();
+    let region = options.region.to_string();
+    let folder = options.data_dir.display().to_string();
+    let partitions = options.default_partitions.to_string();
+    let one = "1".to_owned();
+    let offsets = "50".to_owned();
+    [
         (
             "advertised.listeners",
             Kind::List,
@@ -61,44 +77,21 @@ fn own(options: &Options) -> Vec<Own> {
         (
             "auto.create.topics.enable",
             Kind::Boolean,
-            options.auto_create_topics.to_string(),
-            "Whether a producer's first look for a topic creates it.",
+            created,
+            "Whether a look for a topic that is not there creates it.",
         ),
-        (
-            "broker.id",
-            Kind::Int,
-            options.node_id.to_string(),
-            "Fleet-wide unique.",
-        ),
+        ("broker.id", Kind::Int, id.clone(), "Fleet-wide unique."),
         (
             "broker.rack",
             Kind::String,
-            options.region.to_string(),
+            region,
             "The region this broker stands in.",
-        ),
-        (
-            "connections.max.idle.ms",
-            Kind::Long,
-            millis(limits.idle_time.0),
-            "A connection without requests is closed after so long.",
         ),
         (
             "default.replication.factor",
             Kind::Int,
-            "1".to_owned(),
-            "Copies inside each region of a topic that asks for no number.",
-        ),
-        (
-            "fetch.max.bytes",
-            Kind::Int,
-            limits.fetch_bytes.0.to_string(),
-            "Largest fetch answer.",
-        ),
-        (
-            "group.initial.rebalance.delay.ms",
-            Kind::Int,
-            millis(limits.group_initial_rebalance_delay.0),
-            "How long an empty group waits for more members before its first assignment.",
+            one,
+            "Copies inside each region of a topic that does not say.",
         ),
         (
             "listeners",
@@ -107,51 +100,78 @@ fn own(options: &Options) -> Vec<Own> {
             "Where this broker listens for clients.",
         ),
         (
-            "log.dirs",
+            "log.dir",
             Kind::String,
-            options.data_dir.display().to_string(),
-            "The one data directory.",
+            folder.clone(),
+            "The data directory.",
         ),
-        (
-            "max.connections",
-            Kind::Int,
-            limits.connections.to_string(),
-            "Connections in all.",
-        ),
-        (
-            "max.connections.per.ip",
-            Kind::Int,
-            limits.connections_per_ip.to_string(),
-            "Connections from one address.",
-        ),
-        (
-            "node.id",
-            Kind::Int,
-            options.node_id.to_string(),
-            "Fleet-wide unique.",
-        ),
+        ("log.dirs", Kind::String, folder, "The data directory."),
+        ("node.id", Kind::Int, id, "Fleet-wide unique."),
         (
             "num.partitions",
             Kind::Int,
-            options.default_partitions.to_string(),
-            "Partitions of a topic that asks for no number.",
+            partitions,
+            "Partitions of a topic that does not say.",
         ),
         (
             "offsets.topic.num.partitions",
             Kind::Int,
-            "50".to_owned(),
-            "Partitions that keep the positions of consumer groups.",
+            offsets,
+            "Partitions that keep the positions of groups.",
+        ),
+    ]
+}
+
+/// What clients can make it hold.
+fn bounds(options: &Options) -> [Own; 8] {
+    let limits = &options.limits;
+    let idle = millis(limits.idle_time.0);
+    let rebalance = millis(limits.group_initial_rebalance_delay.0);
+    let fetch = limits.fetch_bytes.0.to_string();
+    let memory = limits.request_memory.0.to_string();
+    let request = limits.request_bytes.0.to_string();
+    let (all, per_ip) = (
+        limits.connections.to_string(),
+        limits.connections_per_ip.to_string(),
+    );
+    let sessions = limits.fetch_sessions.to_string();
+    [
+        (
+            "connections.max.idle.ms",
+            Kind::Long,
+            idle,
+            "A connection without requests is closed then.",
+        ),
+        ("fetch.max.bytes", Kind::Int, fetch, "Largest fetch answer."),
+        (
+            "group.initial.rebalance.delay.ms",
+            Kind::Int,
+            rebalance,
+            "How long an empty group waits for more members.",
+        ),
+        ("max.connections", Kind::Int, all, "Connections in all."),
+        (
+            "max.connections.per.ip",
+            Kind::Int,
+            per_ip,
+            "Connections from one address.",
+        ),
+        (
+            "max.incremental.fetch.session.cache.slots",
+            Kind::Int,
+            sessions,
+            "Fetch sessions in all.",
         ),
         (
             "queued.max.request.bytes",
             Kind::Long,
-            limits.request_memory.0.to_string(),
-            "What requests of all connections may hold together.",
+            memory,
+            "What all requests may hold together.",
         ),
         (
             "socket.request.max.bytes",
             Kind::Int,
-            limits.request_bytes.0.to_string(),
+            request,
             "Longest request.",
         ),
     ]

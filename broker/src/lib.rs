@@ -18,6 +18,7 @@ mod cold;
 mod connection;
 mod coordination;
 mod fence;
+mod fetch_sessions;
 mod flusher;
 mod following;
 pub mod group;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, RegionName};
 use whimbrel_runtime::unit::{Size, Span};
 
+use crate::fetch_sessions::Bounds;
+
 /// Every default has its reason beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -62,6 +64,10 @@ pub struct Limits {
     pub write_time: Span,
     /// Largest fetch answer: Kafka's `fetch.max.bytes` of the broker.
     pub fetch_bytes: Size,
+    /// Fetch sessions in all: Kafka's `max.incremental.fetch.session.cache.slots`.
+    pub fetch_sessions: usize,
+    /// What all fetch sessions remember together: about 250,000 partitions.
+    pub fetch_session_memory: Size,
     /// Credit granted to a mirror: what may be on its way, not yet fsynced.
     pub replica_credit: Size,
     /// How long writes are parked while a group moves away as planned.
@@ -83,9 +89,20 @@ impl Default for Limits {
             idle_time: Span::secs(600),
             write_time: Span::secs(30),
             fetch_bytes: Size::mib(55),
+            fetch_sessions: 1_000,
+            fetch_session_memory: Size::mib(96),
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn fetch_sessions(&self) -> Bounds {
+        Bounds {
+            slots: self.fetch_sessions,
+            bytes: usize::try_from(self.fetch_session_memory.0).unwrap_or(usize::MAX),
         }
     }
 }

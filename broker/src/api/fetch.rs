@@ -1,7 +1,7 @@
 //! Fetch: whole batches up to the high watermark (or last stable offset), parked until there is enough.
 //!
-//! Sessions are answered with id 0: every request stands alone. A partition below its local log start is
-//! read through the tiering daemon, and neither waits for nor delays the others: what the bucket does not
+//! Sessions (KIP-227) say what is asked for and what of it is answered; in between every request is read the
+//! same. A partition below its local log start is read through the tiering daemon, and neither waits for nor delays the others: what the bucket does not
 //! have ready in time comes back empty, and the next fetch finds it in the daemon's cache.
 
 mod plan;
@@ -16,13 +16,18 @@ use whimbrel_wire::{
     messages::fetch::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, Request, Response},
 };
 
-use self::{
-    plan::{Plan, Wanted},
-    read::Part,
-};
+use self::{plan::Plan, read::Part};
 use super::refusal;
-use crate::{broker::Broker, catalog::Catalog, cold::ColdRead, waiters::Waiter};
+use crate::{
+    broker::Broker,
+    catalog::Catalog,
+    cold::ColdRead,
+    fetch_sessions::{Changes, Claim, Context, Wanted},
+    waiters::Waiter,
+};
 
+/// First version with sessions.
+const SESSIONS: i16 = 7;
 /// First version that names topics by id.
 const BY_ID: i16 = 13;
 /// First version that tells where the leader is.
@@ -34,13 +39,10 @@ const COLD_AGAIN: Duration = Duration::from_millis(50);
 /// Clients ask for at most this; longer parking only pins connections.
 const LONGEST_WAIT_MS: i32 = 300_000;
 
-pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+pub async fn handle(broker: &Arc<Broker>, mut request: Request, version: i16) -> Response {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         // Replicas use the replica stream; whoever asks so here is a client with a false name (CVE-2018-1288).
-        return Response {
-            error_code: ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
-            ..Response::default()
-        };
+        return refused(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
     }
     let most = i32::try_from(broker.options.limits.fetch_bytes.0).unwrap_or(i32::MAX);
     let max_bytes = usize::try_from(request.max_bytes.clamp(0, most)).unwrap_or(0);
@@ -51,40 +53,67 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
         u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0),
     );
     let deadline = Deadline::after(&broker.clock, wait);
-    let plan = Plan::new(request, version);
+    let claim = Claim {
+        id: request.session_id,
+        epoch: if version < SESSIONS {
+            -1
+        } else {
+            request.session_epoch
+        },
+        by_id: version >= BY_ID,
+    };
+    let topics = std::mem::take(&mut request.topics);
+    let opened = broker
+        .fetch_sessions
+        .open(claim, topics, &request.forgotten_topics_data);
+    let (context, wanted) = match opened {
+        Ok(opened) => opened,
+        Err(error) => return refused(error),
+    };
+    let plan = Plan::new(&request, wanted, max_bytes, version);
+    let waiter = Waiter::default();
+    let mut parts = plan.read(&broker.catalog(), &waiter);
     loop {
-        let catalog = broker.catalog();
-        let waiter = Waiter::default();
-        // Parked before reading: what comes between reading and waiting wakes.
-        plan.park(&catalog, &waiter);
-        let mut parts = plan.read(&catalog, max_bytes);
         let hot: usize = parts.iter().map(Part::len).sum();
-        let woken = fetch_cold(
-            broker,
-            &mut parts,
-            hot,
-            deadline.left(&broker.clock).min(COLD_WAIT),
-            &waiter,
-        )
-        .await;
+        let cold_wait = deadline.left(&broker.clock).min(COLD_WAIT);
+        let woken = fetch_cold(broker, &mut parts, hot, cold_wait, &waiter).await;
         let bytes: usize = parts.iter().map(Part::len).sum();
         let due = bytes >= min_bytes && bytes > 0 || parts.iter().any(Part::is_news);
         if due || min_bytes == 0 || deadline.left(&broker.clock).is_zero() {
-            return answer(broker, &plan, parts, version);
+            return close(broker, &context, &plan, parts);
         }
-        if woken {
-            continue;
+        if !woken {
+            // Nothing wakes when the bucket's answer has come: ask again soon.
+            let longest = if parts.iter().any(|p| p.cold().is_some()) {
+                COLD_AGAIN
+            } else {
+                wait
+            };
+            broker
+                .clock
+                .within(deadline.left(&broker.clock).min(longest), waiter.notified())
+                .await;
         }
-        // Nothing wakes when the bucket's answer has come: ask again soon.
-        let longest = if parts.iter().any(|p| p.cold().is_some()) {
-            COLD_AGAIN
-        } else {
-            wait
-        };
-        broker
-            .clock
-            .within(deadline.left(&broker.clock).min(longest), waiter.notified())
-            .await;
+        plan.read_again(&broker.catalog(), &waiter, waiter.take(), &mut parts);
+    }
+}
+
+fn refused(error_code: ErrorCode) -> Response {
+    Response {
+        error_code,
+        ..Response::default()
+    }
+}
+
+/// The answer, with what its session has to say.
+fn close(broker: &Broker, context: &Context, plan: &Plan, parts: Vec<Part>) -> Response {
+    let told: Vec<_> = parts.iter().map(Part::told).collect();
+    match broker.fetch_sessions.close(context, &plan.wanted, &told) {
+        Ok((session_id, changes)) => Response {
+            session_id,
+            ..answer(broker, plan, parts, &changes)
+        },
+        Err(error) => refused(error),
     }
 }
 
@@ -164,16 +193,19 @@ async fn fetch_cold(
     woken
 }
 
-fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, version: i16) -> Response {
-    let catalog = broker.catalog();
+fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, changes: &Changes) -> Response {
+    let (catalog, version) = (broker.catalog(), plan.version);
     let mut response = Response::default();
-    for (wanted, part) in plan.wanted.iter().zip(parts) {
+    for (number, (wanted, part)) in plan.wanted.iter().zip(parts).enumerate() {
+        if !changes.has(number) {
+            continue;
+        }
         let starts_topic = response
             .responses
             .last()
-            .is_none_or(|t| t.topic != wanted.topic || t.topic_id != wanted.topic_id);
+            .is_none_or(|t| *t.topic != *wanted.topic || t.topic_id != wanted.topic_id);
         if starts_topic {
-            let (topic, topic_id) = (wanted.topic.clone(), wanted.topic_id);
+            let (topic, topic_id) = (wanted.topic.to_string(), wanted.topic_id);
             response.responses.push(FetchableTopicResponse {
                 topic,
                 topic_id,

@@ -9,4 +9,5 @@ mod fleet;
 mod mirror;
 mod moves;
 mod produce_fetch;
+mod sessions;
 mod uploads;

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-use whimbrel_wire::{
-    ErrorCode,
-    messages::fetch::{FetchPartition, Request},
-};
+use whimbrel_wire::{ErrorCode, messages::fetch::Request};
 
 use super::{BY_ID, read::Part};
 use crate::{
     api::refusal,
     catalog::Catalog,
+    fetch_sessions::Wanted,
     partition::{Partition, Role},
     waiters::Waiter,
 };
@@ -19,68 +16,78 @@ use crate::{
 /// First version whose answer has a place for leader and epoch.
 pub const EPOCHS_IN_ANSWER: i16 = 12;
 
-/// One partition of a fetch.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    pub topic: String,
-    pub topic_id: Uuid,
-    pub partition: i32,
-    pub current_leader_epoch: i32,
-    pub last_fetched_epoch: i32,
-    pub offset: i64,
-    pub max_bytes: usize,
-}
-
 #[derive(Debug)]
 pub struct Plan {
     pub wanted: Vec<Wanted>,
     pub version: i16,
     pub committed_only: bool,
+    max_bytes: usize,
     /// The client names where it stands, so it may read from the replica of that region (KIP-392).
     in_rack: bool,
 }
 
 impl Plan {
-    pub fn new(request: Request, version: i16) -> Self {
-        let mut wanted = Vec::new();
-        for topic in request.topics {
-            for partition in topic.partitions {
-                wanted.push(Wanted::new(topic.topic.clone(), topic.topic_id, &partition));
-            }
-        }
+    pub fn new(request: &Request, wanted: Vec<Wanted>, max_bytes: usize, version: i16) -> Self {
         Self {
             wanted,
             version,
             committed_only: request.isolation_level == 1,
+            max_bytes,
             in_rack: !request.rack_id.is_empty(),
         }
     }
 
-    /// Asks to be woken by anything new in the partitions that are read here.
-    pub fn park(&self, catalog: &Catalog, waiter: &Waiter) {
-        for wanted in &self.wanted {
-            if let Ok(partition) = self.find(catalog, wanted) {
-                partition.waiters.park(waiter);
-            }
-        }
-    }
-
-    /// Reads what is local, in the order asked for. The first partition with data gets at least one batch,
-    /// however large; the others what is left of `max_bytes`.
-    pub fn read(&self, catalog: &Catalog, max_bytes: usize) -> Vec<Part> {
-        let mut left = max_bytes;
-        let mut first = true;
-        let mut parts = Vec::with_capacity(self.wanted.len());
-        for wanted in &self.wanted {
-            let part = match self.find(catalog, wanted) {
-                Ok(partition) => Part::read(partition, wanted, self, left, first),
-                Err(error) => Part::error(wanted.partition, error),
-            };
-            left = left.saturating_sub(part.len());
-            first &= part.len() == 0;
+    /// Reads what is local, in the order asked for, and asks to be woken by anything new. The first partition
+    /// with data gets at least one batch, however large; the others what is left of `max_bytes`.
+    pub fn read(&self, catalog: &Catalog, waiter: &Waiter) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::with_capacity(self.wanted.len());
+        let mut bytes = 0;
+        for (number, wanted) in self.wanted.iter().enumerate() {
+            let part = self.part(catalog, wanted, number, bytes, waiter);
+            bytes += part.len();
             parts.push(part);
         }
         parts
+    }
+
+    /// Reads again what a wake named.
+    pub fn read_again(
+        &self,
+        catalog: &Catalog,
+        waiter: &Waiter,
+        woken: Vec<usize>,
+        parts: &mut [Part],
+    ) {
+        let mut bytes: usize = parts.iter().map(Part::len).sum();
+        for number in woken {
+            let (Some(wanted), Some(part)) = (self.wanted.get(number), parts.get_mut(number))
+            else {
+                continue;
+            };
+            bytes -= part.len();
+            *part = self.part(catalog, wanted, number, bytes, waiter);
+            bytes += part.len();
+        }
+    }
+
+    /// `bytes` are in the answer already.
+    fn part(
+        &self,
+        catalog: &Catalog,
+        wanted: &Wanted,
+        number: usize,
+        bytes: usize,
+        waiter: &Waiter,
+    ) -> Part {
+        match self.find(catalog, wanted) {
+            Ok(partition) => {
+                // Parked before reading: what comes between reading and waiting wakes.
+                partition.waiters.park(waiter, number);
+                let left = self.max_bytes.saturating_sub(bytes);
+                Part::read(partition, wanted, self, left, bytes == 0)
+            }
+            Err(error) => Part::error(wanted.partition, error),
+        }
     }
 
     fn find<'a>(
@@ -105,19 +112,5 @@ impl Plan {
         };
         refusal::fence(wanted.current_leader_epoch, epoch)?;
         Ok(partition)
-    }
-}
-
-impl Wanted {
-    fn new(topic: String, topic_id: Uuid, partition: &FetchPartition) -> Self {
-        Self {
-            topic,
-            topic_id,
-            partition: partition.partition,
-            current_leader_epoch: partition.current_leader_epoch,
-            last_fetched_epoch: partition.last_fetched_epoch,
-            offset: partition.fetch_offset,
-            max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
-        }
     }
 }

@@ -9,8 +9,11 @@ use whimbrel_wire::{
     messages::fetch::{AbortedTransaction, EpochEndOffset, PartitionData},
 };
 
-use super::plan::{Plan, Wanted};
-use crate::partition::Partition;
+use super::plan::Plan;
+use crate::{
+    fetch_sessions::{Told, Wanted},
+    partition::Partition,
+};
 
 /// First version in which zstd batches may be sent (KIP-110).
 const ZSTD: i16 = 10;
@@ -132,8 +135,23 @@ impl Part {
         self.data.error_code.is_error() || self.data.diverging_epoch.epoch >= 0
     }
 
+    /// What is still to be read from the bucket.
     pub fn cold(&self) -> Option<&Cold> {
-        self.cold.as_ref()
+        self.cold
+            .as_ref()
+            .filter(|_| self.len() == 0 && !self.data.error_code.is_error())
+    }
+
+    /// What a session remembers of it.
+    pub fn told(&self) -> Told {
+        Told {
+            high_watermark: self.data.high_watermark,
+            last_stable_offset: self.data.last_stable_offset,
+            log_start: self.data.log_start_offset,
+            has_records: self.len() > 0,
+            is_news: self.is_news() || self.data.preferred_read_replica >= 0,
+            is_error: self.data.error_code.is_error(),
+        }
     }
 
     pub fn fail(&mut self, error_code: ErrorCode) {
