@@ -1,35 +1,54 @@
 //! Reads below the local log start, through this node's tiering daemon.
 //!
-//! The daemon answers ranges of immutable cache files; their bytes are read and checked here. It never
-//! makes a fetch wait longer than it was told: what is not there yet comes back as `Pending`.
+//! The daemon answers ranges of immutable files; their bytes are read and checked here, and asked for once
+//! more in doubt when they are not what was promised. It never makes a fetch wait longer than it was told:
+//! what is not there yet comes back as `Pending`. Consumers that read on are read ahead of ([`ahead`]).
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod ahead;
+mod buffers;
+mod ranges;
 
-use bytes::{Bytes, BytesMut};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tonic::transport::{Channel, Endpoint};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_log::EpochStart;
 use whimbrel_rpc::proto::node::{
-    self, OrphanReply, OrphanRequest, Range, ReadRequest, TimestampRequest, TruncateReply,
+    self, OrphanReply, OrphanRequest, ReadRequest, TimestampRequest, TruncateReply,
     TruncateRequest, read_reply::Outcome, tiering_client::TieringClient,
 };
 use whimbrel_runtime::{Clock, Tasks};
 use whimbrel_wire::ErrorCode;
+
+use self::{
+    ahead::{Ahead, Found, Load},
+    buffers::Buffers,
+};
 
 /// Longest answer taken; whole batches within a fetch's limit.
 const MESSAGE_BYTES: usize = 64 << 20;
 /// For the way to the daemon and back, above the wait it is told.
 const SLACK: Duration = Duration::from_millis(250);
 
+/// How long a window that is read ahead waits for the bucket; its consumer asks by itself after that.
+const LOAD_WAIT: Duration = Duration::from_secs(10);
+/// Files being read at once. A disk that hangs holds so many threads and no more.
+const READS: usize = 16;
+
 #[derive(Debug)]
 pub struct Cold {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     client: Option<TieringClient<Channel>>,
     data_dir: PathBuf,
+    ahead: Ahead,
+    buffers: Arc<Buffers>,
+    reads: Arc<Semaphore>,
     tasks: Tasks,
     clock: Clock,
 }
@@ -58,20 +77,27 @@ impl Cold {
                     .max_decoding_message_size(MESSAGE_BYTES),
             )
         });
-        Self {
+        let inner = Inner {
             client,
             data_dir,
+            ahead: Ahead::default(),
+            buffers: Arc::default(),
+            reads: Arc::new(Semaphore::new(READS)),
             tasks,
             clock,
+        };
+        Self {
+            inner: Arc::new(inner),
         }
     }
 
     pub fn is_configured(&self) -> bool {
-        self.client.is_some()
+        self.inner.client.is_some()
     }
 
     fn client(&self) -> Result<TieringClient<Channel>, tonic::Status> {
-        self.client
+        self.inner
+            .client
             .clone()
             .ok_or_else(|| tonic::Status::unavailable("no tiering daemon is configured"))
     }
@@ -85,57 +111,82 @@ impl Cold {
         wait: Duration,
         lineage: &[EpochStart],
     ) -> ColdRead {
-        let Ok(mut client) = self.client() else {
-            return ColdRead::Failed(ErrorCode::OFFSET_OUT_OF_RANGE);
-        };
-        let request = ReadRequest {
-            at: Some(at.into()),
-            offset,
-            max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
-            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-            lineage: lineage
-                .iter()
-                .map(|e| node::EpochStart {
-                    epoch: e.epoch,
-                    start_offset: e.start_offset,
-                })
-                .collect(),
-            inline: false,
-        };
-        // An unreachable daemon is as a slow bucket: the consumer waits, and goes on when it is back.
-        let reply = match self.clock.within(wait + SLACK, client.read(request)).await {
-            Some(Ok(reply)) => reply.into_inner(),
-            Some(Err(error)) => {
-                tracing::debug!(%at, offset, %error, "cold read failed");
-                return ColdRead::Pending;
-            }
-            None => return ColdRead::Pending,
-        };
-        match reply.outcome() {
-            Outcome::Pending => ColdRead::Pending,
-            Outcome::NotTiered => ColdRead::Failed(ErrorCode::OFFSET_OUT_OF_RANGE),
-            Outcome::Damaged => {
-                tracing::error!(%at, offset, detail = reply.detail, "tiered data is damaged");
-                ColdRead::Failed(ErrorCode::KAFKA_STORAGE_ERROR)
-            }
-            Outcome::Ranges => {
-                let (data_dir, next_offset) = (self.data_dir.clone(), reply.next_offset);
-                let read = self
-                    .tasks
-                    .blocking(move || read_ranges(&data_dir, &reply.ranges, MESSAGE_BYTES))
-                    .await;
-                match read {
-                    Ok(records) => ColdRead::Records {
-                        records,
-                        next_offset,
-                    },
-                    Err(error) => {
-                        tracing::warn!(%at, offset, %error, "a cache file cannot be read; asking again");
-                        ColdRead::Pending
-                    }
+        let inner = &self.inner;
+        let found = match self.take(at, offset, max_bytes, lineage) {
+            Found::Loading(mut flight) => {
+                let landed = inner
+                    .clock
+                    .within(wait, flight.wait_for(Option::is_some))
+                    .await
+                    .is_some();
+                if !landed {
+                    return ColdRead::Pending;
                 }
+                self.take(at, offset, max_bytes, lineage)
             }
+            found => found,
+        };
+        let sequential = match found {
+            Found::Records {
+                records,
+                next_offset,
+            } => {
+                return ColdRead::Records {
+                    records,
+                    next_offset,
+                };
+            }
+            Found::Loading(_) => return ColdRead::Pending,
+            Found::Sequential => true,
+            Found::Stranger => false,
+        };
+        let read = inner.ask(at, offset, max_bytes, wait, lineage).await;
+        match &read {
+            ColdRead::Records { next_offset, .. } => {
+                let now_ns = inner.clock.boot_ns();
+                let load = inner
+                    .ahead
+                    .served(at, *next_offset, lineage, sequential, now_ns);
+                self.start(at, lineage, load);
+            }
+            // It will ask again, and is sequential still.
+            ColdRead::Pending if sequential => {
+                let now_ns = inner.clock.boot_ns();
+                let load = inner.ahead.served(at, offset, lineage, false, now_ns);
+                self.start(at, lineage, load);
+            }
+            _ => {}
         }
+        read
+    }
+
+    fn take(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        max_bytes: usize,
+        lineage: &[EpochStart],
+    ) -> Found {
+        let now_ns = self.inner.clock.boot_ns();
+        let (found, load) = self
+            .inner
+            .ahead
+            .take((at, offset), lineage, max_bytes, now_ns);
+        self.start(at, lineage, load);
+        found
+    }
+
+    /// Reads a window in the background.
+    fn start(&self, at: TopicPartition, lineage: &[EpochStart], load: Option<Load>) {
+        let Some(load) = load else { return };
+        let (inner, lineage) = (Arc::clone(&self.inner), lineage.to_vec());
+        self.inner.tasks.spawn_ok("cold read ahead", async move {
+            let offset = load.offset;
+            let read = inner
+                .ask(at, offset, ahead::WINDOW, LOAD_WAIT, &lineage)
+                .await;
+            load.finish(read);
+        });
     }
 
     /// First record at or after a timestamp in the bucket: (offset, timestamp, leader epoch).
@@ -179,83 +230,84 @@ impl Cold {
     }
 }
 
-fn read_ranges(data_dir: &Path, ranges: &[Range], most: usize) -> std::io::Result<Bytes> {
-    let bad = |why: String| std::io::Error::new(std::io::ErrorKind::InvalidData, why);
-    let total = ranges
-        .iter()
-        .try_fold(0_u64, |sum, r| sum.checked_add(r.length))
-        .and_then(|t| usize::try_from(t).ok());
-    let total = total
-        .filter(|t| *t <= most)
-        .ok_or_else(|| bad("ranges are longer than was asked for".to_owned()))?;
-    if let [range] = ranges
-        && !range.inline.is_empty()
-    {
-        return check(range, &range.inline)
-            .map(|()| range.inline.clone())
-            .map_err(bad);
-    }
-    let mut all = BytesMut::zeroed(total);
-    let mut at = 0;
-    for range in ranges {
-        let length = usize::try_from(range.length).map_err(|e| bad(e.to_string()))?;
-        let part = &mut all[at..at + length];
-        if range.inline.is_empty() {
-            // `join` takes an absolute path as it is: the daemon's cache may stand elsewhere.
-            File::open(data_dir.join(&range.path))?.read_exact_at(part, range.position)?;
-        } else if range.inline.len() == length {
-            part.copy_from_slice(&range.inline);
-        } else {
-            return Err(bad(format!(
-                "a range of {length} bytes came with {}",
-                range.inline.len()
-            )));
+impl Inner {
+    /// Asks the daemon and reads what it names.
+    async fn ask(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        max_bytes: usize,
+        wait: Duration,
+        lineage: &[EpochStart],
+    ) -> ColdRead {
+        let Some(mut client) = self.client.clone() else {
+            return ColdRead::Failed(ErrorCode::OFFSET_OUT_OF_RANGE);
+        };
+        let mut request = ReadRequest {
+            at: Some(at.into()),
+            offset,
+            max_bytes: u32::try_from(max_bytes).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+            lineage: lineage
+                .iter()
+                .map(|e| node::EpochStart {
+                    epoch: e.epoch,
+                    start_offset: e.start_offset,
+                })
+                .collect(),
+            inline: false,
+            doubt: false,
+        };
+        loop {
+            // An unreachable daemon is as a slow bucket: the consumer waits, and goes on when it is back.
+            let asked = client.read(request.clone());
+            let reply = match self.clock.within(wait + SLACK, asked).await {
+                Some(Ok(reply)) => reply.into_inner(),
+                Some(Err(error)) => {
+                    tracing::debug!(%at, offset, %error, "cold read failed");
+                    return ColdRead::Pending;
+                }
+                None => return ColdRead::Pending,
+            };
+            match reply.outcome() {
+                Outcome::Pending => return ColdRead::Pending,
+                Outcome::NotTiered => return ColdRead::Failed(ErrorCode::OFFSET_OUT_OF_RANGE),
+                Outcome::Damaged => {
+                    tracing::error!(%at, offset, detail = reply.detail, "tiered data is damaged");
+                    return ColdRead::Failed(ErrorCode::KAFKA_STORAGE_ERROR);
+                }
+                Outcome::Ranges => {}
+            }
+            match self.read_ranges(reply.ranges).await {
+                Ok(records) => {
+                    return ColdRead::Records {
+                        records,
+                        next_offset: reply.next_offset,
+                    };
+                }
+                // Deleted or evicted since, or damaged: the daemon looks.
+                Err(error) if !request.doubt => {
+                    tracing::info!(%at, offset, %error, "a tiered range cannot be read; asking again");
+                    request.doubt = true;
+                }
+                Err(error) => {
+                    tracing::warn!(%at, offset, %error, "a tiered range cannot be read");
+                    return ColdRead::Pending;
+                }
+            }
         }
-        check(range, part).map_err(bad)?;
-        at += length;
     }
-    Ok(all.freeze())
-}
 
-fn check(range: &Range, bytes: &[u8]) -> Result<(), String> {
-    let found = crc32c::crc32c(bytes);
-    if found == range.crc32c {
-        Ok(())
-    } else {
-        Err(format!(
-            "{} at {}: CRC is {found:08x}, {:08x} was promised",
-            range.path, range.position, range.crc32c
-        ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_in_order_and_checked() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("c"), b"0123456789").unwrap();
-        let range = |position: u64, bytes: &[u8]| Range {
-            path: "c".into(),
-            position,
-            length: bytes.len() as u64,
-            crc32c: crc32c::crc32c(bytes),
-            inline: Bytes::new(),
-        };
-        let ranges = [range(7, b"789"), range(0, b"01")];
-        assert_eq!(read_ranges(dir.path(), &ranges, 100).unwrap(), "78901");
-        let wrong = Range {
-            crc32c: 1,
-            ..range(0, b"01")
-        };
-        assert!(read_ranges(dir.path(), &[wrong], 100).is_err());
-        assert!(read_ranges(dir.path(), &[range(9, b"9x")], 100).is_err());
-        let huge = Range {
-            length: u64::MAX,
-            ..range(0, b"01")
-        };
-        assert!(read_ranges(dir.path(), &[huge], 100).is_err());
+    async fn read_ranges(&self, named: Vec<node::Range>) -> std::io::Result<Bytes> {
+        // Never closed.
+        let turn = Arc::clone(&self.reads).acquire_owned().await;
+        let (data_dir, buffers) = (self.data_dir.clone(), Arc::clone(&self.buffers));
+        self.tasks
+            .blocking(move || {
+                let read = ranges::read(&data_dir, &named, MESSAGE_BYTES, &buffers);
+                drop(turn);
+                read
+            })
+            .await
     }
 }

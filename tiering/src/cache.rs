@@ -11,7 +11,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -61,6 +62,8 @@ pub struct Cache {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
+    /// Held while a block is written and pushed.
+    writing: Mutex<()>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -137,6 +140,7 @@ impl Cache {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
+            writing: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         };
@@ -176,6 +180,11 @@ impl Cache {
         })
     }
 
+    /// Whether the block is here, without counting as a use.
+    pub fn holds(&self, id: &BlockId) -> bool {
+        self.state.lock().blocks.contains_key(id)
+    }
+
     /// The block was compared with its object.
     pub fn trust(&self, id: &BlockId) {
         if let Some(block) = self.state.lock().blocks.get_mut(id) {
@@ -196,21 +205,28 @@ impl Cache {
             )));
         }
         let temporary = self.dir.join(format!(".tmp-{}", random::uuid()));
-        let written =
-            fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, self.path(id)));
-        if written.is_err() {
-            let _ = fs::remove_file(&temporary);
-            self.state.lock().bytes -= length;
-            return written;
+        let _turn = self.writing.lock();
+        let written = write_new(&temporary, bytes)
+            .and_then(|file| fs::rename(&temporary, self.path(id)).map(|()| file));
+        let file = match written {
+            Ok(file) => file,
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                self.state.lock().bytes -= length;
+                return Err(error);
+            }
+        };
+        {
+            let mut state = self.state.lock();
+            if state.blocks.contains_key(id) {
+                // Somebody else was faster; the file is one and the same.
+                state.bytes -= length;
+            } else {
+                state.add(id.clone(), length, true);
+            }
         }
-        let mut state = self.state.lock();
-        if state.blocks.contains_key(id) {
-            // Somebody else was faster; the file is one and the same.
-            state.bytes -= length;
-        } else {
-            state.add(id.clone(), length, true);
-        }
-        Ok(())
+        // Readers have it already. A disk that cannot keep it tells whoever reads it later.
+        file.sync_data()
     }
 
     /// Removes a block that was found damaged.
@@ -254,6 +270,11 @@ impl Cache {
     fn path(&self, id: &BlockId) -> PathBuf {
         self.dir.join(id.file_name())
     }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes).map(|()| file)
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
-//! Cold reads: from an offset to ranges of whole batches in cache files.
+//! Cold reads: from an offset to ranges of whole batches in files that do not change.
 //!
 //! One fetch uses one view of the root. What it answers lies below the entry's visible end and below the
-//! point where the reader's lineage and the bucket's part. Every byte that is answered was compared with
-//! the object's block table, once, when it came from the store or when a file of an earlier run was first
-//! used; the CRC of an answered range is combined from that table.
+//! point where the reader's lineage and the bucket's part. An answer names the blocks that its bytes lie in
+//! with their checksums from the object's table, and whoever reads the bytes compares them: what came from
+//! a store, what an earlier run has cached and what lies in a folder are treated alike. A reader that finds
+//! another checksum, or no file, asks again in doubt, and then the bytes are looked at here.
+//!
+//! A consumer that reads on where it stopped costs no look at the data at all: where it stopped is
+//! remembered, and the next answer ends where the object's index says that a batch begins.
 
 mod blocks;
+mod direct;
 mod flights;
 mod objects;
 mod scan;
@@ -30,8 +35,12 @@ use crate::{
 
 /// A range that would be shorter than this takes the next block along.
 const SHORT: u64 = 512 << 10;
-/// Blocks fetched ahead of a consumer that reads on where it stopped.
-const AHEAD: u32 = 4;
+/// Blocks fetched ahead of a consumer that reads on where it stopped: at first, and at most for one that
+/// had to wait again and again.
+const AHEAD: u32 = 2;
+const MOST_AHEAD: u32 = 12;
+/// What the kernel is told to read ahead of a consumer of a folder, so that a disk is never idle.
+const WILL_NEED: u64 = 32 << 20;
 /// Readers whose position is remembered.
 const REMEMBERED: usize = 4_096;
 
@@ -41,7 +50,23 @@ pub struct Range {
     pub path: std::path::PathBuf,
     pub position: u64,
     pub length: u64,
-    pub crc32c: u32,
+    /// From the beginning of the first block to `position`.
+    pub before: u64,
+    /// From the end of the range to the end of the last block.
+    pub after: u64,
+    /// CRC32C of every block that the range touches.
+    pub crcs: Vec<u32>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub at: TopicPartition,
+    pub offset: i64,
+    /// About so many bytes; at least one batch.
+    pub max_bytes: u64,
+    /// An earlier answer's bytes were not what was promised.
+    pub doubt: bool,
 }
 
 /// What a read came to.
@@ -89,7 +114,20 @@ pub struct Reader {
     pub blocks: Blocks,
     pub objects: Objects,
     pub damage: Damage,
-    positions: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
+    spots: Arc<Mutex<BTreeMap<TopicPartition, Spot>>>,
+}
+
+/// Where the last read of a partition ended.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    offset: i64,
+    /// Base offset of the object that holds it, and the position there.
+    base: i64,
+    position: u64,
+    /// Blocks that are worth having ahead of this consumer.
+    ahead: u32,
+    /// Up to where in the object the kernel was told.
+    needed: u64,
 }
 
 /// A read's place: one object, and where the answer begins in it.
@@ -117,23 +155,17 @@ impl Reader {
             blocks,
             objects,
             damage,
-            positions: Arc::default(),
+            spots: Arc::default(),
         }
     }
 
-    /// Whole batches from `offset` on, about `max_bytes` of them, at least one.
-    pub async fn read(
-        &self,
-        at: TopicPartition,
-        offset: i64,
-        max_bytes: u64,
-        lineage: &[EpochStart],
-    ) -> Result<Answer, ReadError> {
-        let place = match self.place(at, offset, lineage) {
+    /// Whole batches from the one that holds the offset on.
+    pub async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
+        let place = match self.place(wish.at, wish.offset, lineage) {
             Ok(place) => place,
             Err(why) => return Ok(Answer::NotTiered(why)),
         };
-        let read = self.read_object(&place, offset, max_bytes).await;
+        let read = self.read_object(&place, wish).await;
         match read {
             Err(ReadError::Damaged { key, reason }) => {
                 if self.still_named(&place, &key) {
@@ -202,12 +234,7 @@ impl Reader {
         self.keys.data(&entry.name(place.shard, place.at))
     }
 
-    async fn read_object(
-        &self,
-        place: &Place,
-        offset: i64,
-        max_bytes: u64,
-    ) -> Result<Answer, ReadError> {
+    async fn read_object(&self, place: &Place, wish: Wish) -> Result<Answer, ReadError> {
         let key = self.key(place, &place.entry);
         let object = self.objects.open(&key, &place.entry).await?;
         let scan = scan::Scan {
@@ -216,53 +243,111 @@ impl Reader {
             object: &object,
             entry: &place.entry,
         };
-        self.read_ahead(place, &key, scan.near(offset), offset);
+        let spot = self.spot(place, wish.offset);
+        let near = spot.map_or_else(|| scan.near(wish.offset), |s| s.position);
+        let mut ahead = spot.map_or(0, |s| s.ahead);
+        if self.blocks.is_remote(&key) {
+            if ahead > 0 && !self.blocks.holds(&key, near) {
+                // It is faster than what was fetched for it.
+                ahead = (ahead * 2).min(MOST_AHEAD);
+            }
+            self.fetch_ahead(place, &key, near, ahead);
+        }
+        let start = spot.map(|s| s.position);
         let span = scan
-            .span(offset, max_bytes.max(1), place.visible_end)
+            .span(wish.offset, start, wish.max_bytes.max(1), place.visible_end)
             .await?;
         let Some(span) = span else {
-            return Ok(Answer::NotTiered(format!("no batch holds {offset}")));
+            return Ok(Answer::NotTiered(format!("no batch holds {}", wish.offset)));
         };
         let ranges = self
             .blocks
-            .ranges(&key, &object, span.from, span.to)
+            .ranges(&key, &object, span.from..span.to, wish.doubt)
             .await?;
-        self.remember(place.at, span.next_offset);
+        let needed = match spot {
+            Some(spot) if !self.blocks.is_remote(&key) => {
+                self.will_need(place, &key, spot, span.to)
+            }
+            _ => span.to,
+        };
+        let spot = Spot {
+            offset: span.next_offset,
+            base: place.entry.base,
+            position: span.to,
+            ahead: ahead.max(AHEAD),
+            needed,
+        };
+        self.remember(place.at, spot);
         Ok(Answer::Ranges {
             ranges,
             next_offset: span.next_offset,
         })
     }
 
+    /// Where the batch with this offset begins, if a read has ended there or the object begins with it.
+    fn spot(&self, place: &Place, offset: i64) -> Option<Spot> {
+        let last = self
+            .spots
+            .lock()
+            .get(&place.at)
+            .copied()
+            .filter(|s| s.offset == offset);
+        if offset == place.entry.base {
+            let ahead = last.map_or(AHEAD, |s| s.ahead);
+            return Some(Spot {
+                offset,
+                base: offset,
+                position: 0,
+                ahead,
+                needed: 0,
+            });
+        }
+        last.filter(|s| s.base == place.entry.base)
+    }
+
     /// Starts fetching what a sequential consumer will ask for next.
-    fn read_ahead(&self, place: &Place, key: &Key, position: u64, offset: i64) {
+    fn fetch_ahead(&self, place: &Place, key: &Key, position: u64, ahead: u32) {
         let first = u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
-        let sequential =
-            offset == place.entry.base || self.positions.lock().get(&place.at) == Some(&offset);
-        let ahead = if sequential { AHEAD } else { 0 };
         let blocks = u32::try_from(place.entry.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
-        for number in first..blocks.min(first.saturating_add(ahead + 1)) {
+        let end = first.saturating_add(ahead).saturating_add(1);
+        for number in first..blocks.min(end) {
             self.blocks
                 .start_fetch(key, &self.objects, &place.entry, number);
         }
-        let beyond = first.saturating_add(ahead + 1).saturating_sub(blocks);
-        if let Some(next) = place.next.filter(|_| beyond > 0 && ahead > 0) {
+        let beyond = end.saturating_sub(blocks).min(ahead);
+        if let Some(next) = place.next.filter(|_| beyond > 0) {
             let key = self.key(place, &next);
-            for number in 0..beyond
-                .min(AHEAD)
-                .min(u32::try_from(next.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX))
-            {
+            let blocks = u32::try_from(next.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+            for number in 0..beyond.min(blocks) {
                 self.blocks.start_fetch(&key, &self.objects, &next, number);
             }
         }
     }
 
-    fn remember(&self, at: TopicPartition, next_offset: i64) {
-        let mut positions = self.positions.lock();
-        if positions.len() >= REMEMBERED && !positions.contains_key(&at) {
-            positions.clear();
+    /// The same for a folder: the kernel reads ahead. Up to where it was told.
+    fn will_need(&self, place: &Place, key: &Key, spot: Spot, from: u64) -> u64 {
+        if spot.needed >= from.saturating_add(WILL_NEED / 2) {
+            return spot.needed;
         }
-        positions.insert(at, next_offset);
+        let (data, end) = (place.entry.data_bytes, from.saturating_add(WILL_NEED));
+        let begin = spot.needed.max(from);
+        if begin < data {
+            self.blocks.will_need(key, begin..end.min(data));
+            if let Some(next) = place.next.filter(|_| end > data) {
+                let key = self.key(place, &next);
+                self.blocks
+                    .will_need(&key, 0..(end - data).min(next.data_bytes));
+            }
+        }
+        end
+    }
+
+    fn remember(&self, at: TopicPartition, spot: Spot) {
+        let mut spots = self.spots.lock();
+        if spots.len() >= REMEMBERED && !spots.contains_key(&at) {
+            spots.clear();
+        }
+        spots.insert(at, spot);
     }
 
     /// The tiered part of a partition, if there is one.

@@ -1,18 +1,20 @@
 //! node.proto's `Tiering`, for the broker beside us. Translates; decides nothing.
 
-use std::{io, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
+use whimbrel_fleet::EpochStart;
 use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_server::Tiering};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
     broker::{lineage_from, partition_from},
     committer::{CommitError, Committer, Edit, Outcome as Edited},
+    format::BLOCK_BYTES,
     orphan::{OrphanError, Orphans},
-    reader::{Answer, Range, ReadError, Reader},
+    reader::{Answer, Range, ReadError, Reader, Wish},
 };
 
 /// What can be asked for once the bucket was opened and the shards are ours.
@@ -45,22 +47,70 @@ impl Service {
             .ok_or_else(|| Status::unavailable("the bucket is not open yet"))
     }
 
-    async fn inline(&self, ranges: Vec<Range>) -> io::Result<Vec<node::Range>> {
+    async fn answer(
+        &self,
+        reader: &Reader,
+        mut wish: Wish,
+        lineage: &[EpochStart],
+        inline: bool,
+    ) -> Result<node::ReadReply, ReadError> {
+        loop {
+            let (ranges, next_offset) = match reader.read(wish, lineage).await? {
+                Answer::NotTiered(why) => return Ok(reply(Outcome::NotTiered, why)),
+                Answer::Ranges {
+                    ranges,
+                    next_offset,
+                } => (ranges, next_offset),
+            };
+            let ranges = if inline {
+                self.inline(ranges).await
+            } else {
+                Ok(ranges.iter().map(answer).collect())
+            };
+            match ranges {
+                Ok(ranges) => {
+                    return Ok(node::ReadReply {
+                        ranges,
+                        next_offset,
+                        ..reply(Outcome::Ranges, "")
+                    });
+                }
+                Err(reason) if wish.doubt => return Err(ReadError::Cache(reason)),
+                Err(_) => wish.doubt = true,
+            }
+        }
+    }
+
+    /// The bytes themselves, compared here because the caller gets no blocks to compare.
+    async fn inline(&self, ranges: Vec<Range>) -> Result<Vec<node::Range>, String> {
         self.tasks
-            .blocking(move || {
-                let read = |range: Range| {
-                    let mut bytes = vec![0; usize::try_from(range.length).unwrap_or(0)];
-                    std::fs::File::open(&range.path)?.read_exact_at(&mut bytes, range.position)?;
-                    Ok(node::Range {
-                        inline: Bytes::from(bytes),
-                        path: String::new(),
-                        ..answer(&range)
-                    })
-                };
-                ranges.into_iter().map(read).collect()
-            })
+            .blocking(move || ranges.iter().map(read_inline).collect())
             .await
     }
+}
+
+fn read_inline(range: &Range) -> Result<node::Range, String> {
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let mut bytes = BytesMut::zeroed(size(range.before + range.length + range.after));
+    std::fs::File::open(&range.path)
+        .and_then(|file| file.read_exact_at(&mut bytes, range.position - range.before))
+        .map_err(|e| format!("{}: {e}", range.path.display()))?;
+    let same = bytes
+        .chunks(size(BLOCK_BYTES))
+        .map(crc32c::crc32c)
+        .eq(range.crcs.iter().copied());
+    if !same {
+        return Err(format!("{}: another checksum", range.path.display()));
+    }
+    let inline = bytes
+        .freeze()
+        .slice(size(range.before)..size(range.before + range.length));
+    Ok(node::Range {
+        length: range.length,
+        crc32c: crc32c::crc32c(&inline),
+        inline,
+        ..node::Range::default()
+    })
 }
 
 fn answer(range: &Range) -> node::Range {
@@ -68,8 +118,11 @@ fn answer(range: &Range) -> node::Range {
         path: range.path.display().to_string(),
         position: range.position,
         length: range.length,
-        crc32c: range.crc32c,
-        inline: Bytes::new(),
+        block_crcs: range.crcs.clone(),
+        block_bytes: u32::try_from(BLOCK_BYTES).unwrap_or(0),
+        before: range.before,
+        after: range.after,
+        ..node::Range::default()
     }
 }
 
@@ -114,34 +167,16 @@ impl Tiering for Service {
         let max_bytes =
             u64::from(request.max_bytes).min(if request.inline { MAX_INLINE } else { MAX_READ });
         let wait = Duration::from_millis(request.wait_ms.into()).max(MIN_WAIT);
-        let read = self
-            .clock
-            .within(
-                wait,
-                served.reader.read(at, request.offset, max_bytes, &lineage),
-            )
-            .await;
-        Ok(Response::new(match read {
+        let wish = Wish {
+            at,
+            offset: request.offset,
+            max_bytes,
+            doubt: request.doubt,
+        };
+        let read = self.answer(&served.reader, wish, &lineage, request.inline);
+        Ok(Response::new(match self.clock.within(wait, read).await {
             None => reply(Outcome::Pending, ""),
-            Some(Ok(Answer::NotTiered(why))) => reply(Outcome::NotTiered, why),
-            Some(Ok(Answer::Ranges {
-                ranges,
-                next_offset,
-            })) => {
-                let ranges = if request.inline {
-                    self.inline(ranges)
-                        .await
-                        .map_err(|e| Status::unavailable(e.to_string()))?
-                } else {
-                    ranges.iter().map(answer).collect()
-                };
-                node::ReadReply {
-                    outcome: Outcome::Ranges.into(),
-                    ranges,
-                    next_offset,
-                    detail: String::new(),
-                }
-            }
+            Some(Ok(reply)) => reply,
             Some(Err(e @ ReadError::Damaged { .. })) => reply(Outcome::Damaged, e),
             Some(Err(e)) => return Err(read_status(&e)),
         }))

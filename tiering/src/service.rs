@@ -132,8 +132,20 @@ impl Service {
     /// is waited for in the background. The daemon ends with `tasks`.
     pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
         let location = checked(&options)?;
+        let store = open_store(location, &options).await?;
+        Self::start_on(store, options, tasks, clock).await
+    }
+
+    /// The same on a store that is open already; `options.bucket` is only its name.
+    pub async fn start_on(
+        store: Arc<dyn store::Store>,
+        options: Options,
+        tasks: Tasks,
+        clock: Clock,
+    ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
-        let store = open_store(location, &options, &clock).await?;
+        let limited = Limited::new(store, clock.clone(), options.request_timeout.0);
+        let store: Arc<dyn store::Store> = Arc::new(limited);
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
         let cache = Arc::new(cache.map_err(|source| StartError::Cache {
             dir: options.cache_dir.display().to_string(),
@@ -188,7 +200,6 @@ impl Service {
 async fn open_store(
     location: Location,
     options: &Options,
-    clock: &Clock,
 ) -> Result<Arc<dyn store::Store>, StartError> {
     let opened = tokio::task::spawn_blocking(move || store::open(&location)).await;
     let opened = opened.unwrap_or_else(|e| {
@@ -198,15 +209,10 @@ async fn open_store(
             reason: e.to_string(),
         })
     });
-    let opened = opened.map_err(|source| StartError::Bucket {
+    opened.map_err(|source| StartError::Bucket {
         bucket: options.bucket.clone(),
         source,
-    })?;
-    Ok(Arc::new(Limited::new(
-        opened,
-        clock.clone(),
-        options.request_timeout.0,
-    )))
+    })
 }
 
 fn status(

@@ -15,7 +15,7 @@ mod probe;
 mod s3;
 mod source;
 
-use std::{fmt::Debug, ops::Range, sync::Arc};
+use std::{fmt::Debug, ops::Range, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -90,6 +90,12 @@ pub trait Store: Send + Sync + Debug {
     /// Streams an object whose key was never used before. Returns the store's CRC64NVME of what it holds,
     /// where it computed one itself; `None` asks the caller to read the object back.
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError>;
+
+    /// Where the object is a local file that others may open: its bytes never change under that name, and a
+    /// deletion leaves them to whoever has it open. `None` for every store that is not a folder.
+    fn local(&self, _key: &Key) -> Option<PathBuf> {
+        None
+    }
 
     /// A second, independent object with the same bytes, made inside the store where it can.
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;

@@ -1,4 +1,4 @@
-//! Whimbrel and Kafka 4.2 side by side, one after the other on the same machine in the same run, driven by librdkafka's own load generator.
+//! Whimbrel and Kafka 4.2 side by side, one after the other (cold reads: in turns) on the same machine in the same run, driven by librdkafka's own load generator.
 //!
 //! Three columns: Kafka as it comes (acknowledges before the disk has it), Kafka with `flush.messages=1`, and Whimbrel (fsync before ack). The
 //! ratio compares the last two, which promise the same. A cell that could not be measured says so; nothing is estimated.
@@ -41,6 +41,9 @@ pub struct Options {
     /// Data of the systems under test; removed afterwards. It must be on the disk that is to be measured.
     #[arg(long, default_value = "target/bench")]
     data: PathBuf,
+    /// How often each system is read from, in turns, where turns are taken.
+    #[arg(long, default_value_t = 3)]
+    turns: usize,
     /// A word about this run, kept in the history.
     #[arg(long, default_value = "")]
     note: String,
@@ -84,7 +87,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             continue;
         }
         if wants(Scenario::Throughput) {
-            record(kind, "throughput", throughput::run(kind, &load, &mut table));
+            record(
+                &format!("{kind:?} throughput"),
+                throughput::run(kind, &load, &mut table),
+            );
         }
         // With fsync or without is no question when reading: one Kafka column is enough.
         if kind == SystemKind::KafkaFsync {
@@ -92,14 +98,18 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         }
         if wants(Scenario::Mirror) {
             record(
-                kind,
-                "mirror",
+                &format!("{kind:?} mirror"),
                 mirror_catch_up::run(kind, &load, &mut table),
             );
         }
-        if wants(Scenario::Cold) {
-            record(kind, "cold", cold_read::run(kind, &load, &mut table));
-        }
+    }
+    if wants(Scenario::Cold) {
+        let kinds: Vec<_> = [SystemKind::Kafka, SystemKind::Whimbrel]
+            .into_iter()
+            .filter(|kind| options.systems.is_empty() || options.systems.contains(kind))
+            .collect();
+        let outcome = cold_read::run(&kinds, options.turns, &load, &mut table);
+        record("cold read", outcome);
     }
     table.print();
     history::write(options, &table)
@@ -110,9 +120,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     clippy::print_stderr,
     reason = "progress of a program that runs for minutes"
 )]
-fn record(kind: SystemKind, scenario: &str, outcome: anyhow::Result<()>) {
+fn record(scenario: &str, outcome: anyhow::Result<()>) {
     match outcome {
-        Ok(()) => eprintln!("bench: {kind:?} {scenario}: done"),
-        Err(error) => eprintln!("bench: {kind:?} {scenario}: {error:#}"),
+        Ok(()) => eprintln!("bench: {scenario}: done"),
+        Err(error) => eprintln!("bench: {scenario}: {error:#}"),
     }
 }

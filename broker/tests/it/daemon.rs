@@ -160,7 +160,7 @@ impl Tiering for Server {
             position: skip as u64,
             length: (all.len() - skip) as u64,
             crc32c: crc32c::crc32c(&all[skip..]),
-            inline: Bytes::new(),
+            ..Range::default()
         };
         Ok(Response::new(ReadReply {
             outcome: Outcome::Ranges.into(),

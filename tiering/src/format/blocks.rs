@@ -6,6 +6,8 @@
 //! ```
 //! Encoding 0 is plain; key id and nonce are reserved for encrypted blocks and must be zero.
 
+use std::ops::Range;
+
 use super::{FieldError, Fields, FormatError, Put};
 
 /// Small enough that a short read does not check much more than it takes, large enough that the table of a
@@ -64,6 +66,26 @@ impl BlockTable {
     /// The CRC32C of block `n`.
     pub fn crc(&self, n: u64) -> Option<u32> {
         self.crcs.get(usize::try_from(n).ok()?).copied()
+    }
+
+    /// The whole blocks that `span` touches.
+    pub fn cover(&self, span: &Range<u64>) -> Range<u64> {
+        let end = span
+            .end
+            .div_ceil(BLOCK_BYTES)
+            .saturating_mul(BLOCK_BYTES)
+            .min(self.length);
+        span.start / BLOCK_BYTES * BLOCK_BYTES..end
+    }
+
+    /// The CRC32Cs of the blocks that `cover` is made of.
+    pub fn crcs(&self, cover: &Range<u64>) -> &[u32] {
+        let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let (from, to) = (
+            index(cover.start / BLOCK_BYTES),
+            index(cover.end.div_ceil(BLOCK_BYTES)),
+        );
+        self.crcs.get(from..to).unwrap_or_default()
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -144,6 +166,12 @@ mod tests {
         assert_eq!((table(7_001), whole.crcs.len()), (whole.clone(), 3));
         assert_eq!(BlockTable::decode(&whole.encode(), 600_000).unwrap(), whole);
         whole.check(BLOCK_BYTES, &body[256 << 10..]).unwrap();
+        assert_eq!(whole.cover(&(1..2)), 0..BLOCK_BYTES);
+        let last = whole.cover(&(BLOCK_BYTES..599_999));
+        assert_eq!(
+            (last.clone(), whole.crcs(&last).len()),
+            (BLOCK_BYTES..600_000, 2)
+        );
         let mut bent = body[256 << 10..].to_vec();
         bent[300_000] ^= 1;
         assert!(whole.check(BLOCK_BYTES, &bent).is_err());

@@ -1,16 +1,17 @@
-//! Blocks of objects: fetched once, checked, cached, and cut into ranges.
+//! Blocks of objects: fetched once, checked, cached, and cut into ranges. Objects of a folder are ranges as
+//! they are.
 
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{fs::File, io, ops::Range as Span, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use metrics::counter;
 use tokio::sync::Semaphore;
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
-use super::{Flights, Objects, Range, ReadError, flights::landed};
+use super::{Flights, Objects, Range, ReadError, SHORT, direct, flights::landed};
 use crate::{
     cache::{BlockId, Cache, Cached},
-    format::{BLOCK_BYTES, Key, Opened},
+    format::{BLOCK_BYTES, BlockTable, Key, Opened},
     metrics as names,
     root::Entry,
     store::Store,
@@ -19,7 +20,7 @@ use crate::{
 /// Size and alignment of a GET and of a cache file.
 pub const BLOCK: u64 = 8 << 20;
 /// Blocks on their way at once, 8 MiB of memory each.
-const FETCHES: usize = 6;
+const FETCHES: usize = 8;
 const ATTEMPTS: u32 = 5;
 
 type Outcome = Result<(), ReadError>;
@@ -42,7 +43,7 @@ fn id(key: &Key, number: u32) -> BlockId {
 }
 
 /// The bytes of a block: up to the end of the CRC block in which the data ends, so that all of it can be checked.
-fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> std::ops::Range<u64> {
+fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> Span<u64> {
     let from = u64::from(number) * BLOCK;
     let data_end = data_bytes
         .div_ceil(BLOCK_BYTES)
@@ -181,7 +182,7 @@ impl Blocks {
         key: &Key,
         object: &Arc<Opened>,
         block: &BlockId,
-        range: std::ops::Range<u64>,
+        range: Span<u64>,
     ) -> Outcome {
         let from = range.start;
         let bytes = match self.store.get_range(key, range).await {
@@ -210,59 +211,73 @@ impl Blocks {
         self.tasks.blocking(kept).await
     }
 
-    /// The object's bytes `[from, to)` as ranges of cache files, with their CRCs.
+    /// Where the object's bytes `span` are, with the checksums of the blocks that hold them. In `doubt` they
+    /// are looked at first, and come from the cache also where the object is a local file: the one who asks
+    /// may see another part of the filesystem than we do.
     pub async fn ranges(
         &self,
         key: &Key,
         object: &Arc<Opened>,
-        from: u64,
-        to: u64,
+        span: Span<u64>,
+        doubt: bool,
     ) -> Result<Vec<Range>, ReadError> {
+        if let Some(path) = self.store.local(key).filter(|_| !doubt) {
+            return Ok(vec![range(path, 0, &object.blocks, span)]);
+        }
         let mut ranges = Vec::new();
-        let mut at = from;
-        while at < to {
+        let mut at = span.start;
+        while at < span.end {
             let number = u32::try_from(at / BLOCK).unwrap_or(u32::MAX);
-            let end = to.min((u64::from(number) + 1) * BLOCK);
-            ranges.push(self.range(key, object, number, at..end).await?);
+            let base = u64::from(number) * BLOCK;
+            let end = span.end.min(base + BLOCK);
+            let block = id(key, number);
+            if doubt && let Some(cached) = self.cache.get(&block) {
+                self.check(key, object, &block, &cached).await;
+            }
+            let cached = self.get(key, object, number).await?;
+            ranges.push(range(cached.path, base, &object.blocks, at..end));
             at = end;
         }
         Ok(ranges)
     }
 
-    async fn range(
-        &self,
-        key: &Key,
-        object: &Arc<Opened>,
-        number: u32,
-        span: std::ops::Range<u64>,
-    ) -> Result<Range, ReadError> {
-        loop {
-            let cached = self.get(key, object, number).await?;
-            let (object_, path, span_) = (Arc::clone(object), cached.path.clone(), span.clone());
-            let base = u64::from(number) * BLOCK;
-            match self
-                .tasks
-                .blocking(move || crc_of(&object_, &path, base, span_))
-                .await
-            {
-                Ok(crc32c) => {
-                    return Ok(Range {
-                        path: cached.path,
-                        position: span.start - base,
-                        length: span.end - span.start,
-                        crc32c,
-                    });
-                }
-                // Evicted between the look and the read.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.cache.forget(&id(key, number))
-                }
-                Err(e) => return Err(ReadError::Cache(e.to_string())),
-            }
+    /// How far a range that begins at `from` may go so that nobody waits for more than one block.
+    pub fn reach(&self, key: &Key, from: u64, want: u64) -> u64 {
+        if self.store.local(key).is_some() {
+            return want;
         }
+        let mut end = (from / BLOCK + 1) * BLOCK;
+        if end - from < SHORT {
+            end += BLOCK;
+        }
+        while end < want && self.holds(key, end) {
+            end += BLOCK;
+        }
+        want.min(end)
     }
 
-    /// Up to `want` bytes at `position`, at least one unless it is the end of the data.
+    /// Whether the block with this position is cached.
+    pub fn holds(&self, key: &Key, position: u64) -> bool {
+        u32::try_from(position / BLOCK).is_ok_and(|number| self.cache.holds(&id(key, number)))
+    }
+
+    /// True where blocks are fetched from afar, one by one.
+    pub fn is_remote(&self, key: &Key) -> bool {
+        self.store.local(key).is_none()
+    }
+
+    /// Tells the kernel that these bytes of a local object are next.
+    pub fn will_need(&self, key: &Key, span: Span<u64>) {
+        let Some(path) = self.store.local(key) else {
+            return;
+        };
+        let tasks = self.tasks.clone();
+        self.tasks.spawn_ok("read ahead", async move {
+            tasks.blocking(move || direct::will_need(&path, span)).await;
+        });
+    }
+
+    /// At least one checked byte at `position` unless it is the end of the data; about `want` of them.
     pub async fn read(
         &self,
         key: &Key,
@@ -271,9 +286,19 @@ impl Blocks {
         want: u64,
     ) -> Result<Bytes, ReadError> {
         let data = object.slice().map_or(0, |slice| slice.length);
+        let end = position.saturating_add(want).min(data);
+        if let Some(path) = self.store.local(key) {
+            let (key, object) = (key.clone(), Arc::clone(object));
+            // The whole block is read for its checksum, so all of it is handed on.
+            let span = position..object.blocks.cover(&(position..end)).end.min(data);
+            return self
+                .tasks
+                .blocking(move || direct::read(&path, &key, &object, &span))
+                .await;
+        }
         let number = u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
         let base = u64::from(number) * BLOCK;
-        let end = position.saturating_add(want).min(data).min(base + BLOCK);
+        let end = end.min(base + BLOCK);
         loop {
             let cached = self.get(key, object, number).await?;
             let (path, length) = (
@@ -288,8 +313,9 @@ impl Blocks {
             });
             match read.await {
                 Ok(bytes) => return Ok(bytes),
+                // Evicted between the look and the read.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.cache.forget(&id(key, number))
+                    self.cache.forget(&id(key, number));
                 }
                 Err(e) => return Err(ReadError::Cache(e.to_string())),
             }
@@ -297,31 +323,15 @@ impl Blocks {
     }
 }
 
-/// CRC32C of `[span)` of the object: whole CRC blocks from the table, the rest from the file that begins
-/// at `base`.
-fn crc_of(
-    object: &Opened,
-    path: &std::path::Path,
-    base: u64,
-    span: std::ops::Range<u64>,
-) -> io::Result<u32> {
-    let file = File::open(path)?;
-    let (mut crc, mut at) = (0, span.start);
-    while at < span.end {
-        let block = at / BLOCK_BYTES;
-        let end = span.end.min((block + 1) * BLOCK_BYTES);
-        let length = usize::try_from(end - at).unwrap_or(0);
-        let whole = at.is_multiple_of(BLOCK_BYTES) && length as u64 == BLOCK_BYTES;
-        let piece = match object.blocks.crc(block).filter(|_| whole) {
-            Some(crc) => crc,
-            None => {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, at - base)?;
-                crc32c::crc32c(&bytes)
-            }
-        };
-        crc = crc32c::crc32c_combine(crc, piece, length);
-        at = end;
+/// The object's bytes `span` in a file that begins at the object's `base`, a block boundary.
+fn range(path: std::path::PathBuf, base: u64, table: &BlockTable, span: Span<u64>) -> Range {
+    let cover = table.cover(&span);
+    Range {
+        path,
+        position: span.start - base,
+        length: span.end - span.start,
+        before: span.start - cover.start,
+        after: cover.end.saturating_sub(span.end),
+        crcs: table.crcs(&cover).to_vec(),
     }
-    Ok(crc)
 }

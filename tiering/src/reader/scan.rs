@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use whimbrel_wire::{BatchHeader, batch::HEADER_LEN};
 
-use super::{BLOCK, Blocks, ReadError, SHORT};
+use super::{Blocks, ReadError};
 use crate::{
     format::{INDEX_INTERVAL, Key, Opened},
     root::Entry,
@@ -56,31 +56,25 @@ impl<'a> Scan<'a> {
     }
 
     /// The batch that holds `offset` and as many more as `max_bytes` and the blocks at hand allow, all of
-    /// them below `visible_end`.
+    /// them below `visible_end`. `start` is where that batch begins, if an earlier read has ended there.
     pub async fn span(
         &self,
         offset: i64,
+        start: Option<u64>,
         max_bytes: u64,
         visible_end: i64,
     ) -> Result<Option<Span>, ReadError> {
-        let mut walk = self.walk(self.near(offset));
-        let first = loop {
-            match walk.next().await? {
-                Some(header) if header.last_offset() < offset => walk.skip(&header),
-                Some(header) if header.next_offset() <= visible_end => break header,
-                _ => return Ok(None),
-            }
-        };
+        let mut walk = self.walk(start.unwrap_or_else(|| self.near(offset)));
+        // All of the object may be seen, and where the batch begins is known: nothing need be read.
+        let blind = start.is_some() && visible_end >= self.entry.object_end;
+        if !blind && !walk.find(offset, visible_end).await? {
+            return Ok(None);
+        }
         let from = walk.position;
         let data_end = self.data_end(visible_end).await?;
-        // Not far beyond the block that is there already: the first bytes leave early.
-        let block_end = (from / BLOCK + 1) * BLOCK;
-        let near_end = if block_end - from < SHORT {
-            block_end + BLOCK
-        } else {
-            block_end
-        };
-        let want = from.saturating_add(max_bytes).min(near_end);
+        let want = self
+            .blocks
+            .reach(self.key, from, from.saturating_add(max_bytes));
         if want >= data_end {
             return Ok(Some(Span {
                 from,
@@ -101,6 +95,9 @@ impl<'a> Scan<'a> {
                 next_offset: self.entry.base.saturating_add(relative.into()),
             }));
         }
+        let Some(first) = walk.next().await? else {
+            return Ok(None);
+        };
         let mut span = Span {
             from,
             to: from + first.size() as u64,
@@ -147,6 +144,17 @@ impl Walk<'_> {
         let header =
             BatchHeader::parse(&bytes).map_err(|e| ReadError::damaged(self.scan.key, e))?;
         Ok(Some(header))
+    }
+
+    /// Goes on to the batch that holds `offset`; false when none does below `visible_end`.
+    async fn find(&mut self, offset: i64, visible_end: i64) -> Result<bool, ReadError> {
+        while let Some(header) = self.next().await? {
+            if header.last_offset() >= offset {
+                return Ok(header.next_offset() <= visible_end);
+            }
+            self.skip(&header);
+        }
+        Ok(false)
     }
 
     pub fn skip(&mut self, header: &BatchHeader) {

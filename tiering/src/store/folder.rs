@@ -50,8 +50,10 @@ impl Folder {
         if !meta.is_dir() {
             return Err(refuse("not a folder".to_owned()));
         }
+        // Paths below it are told to another process, which has a working directory of its own.
+        let root = root.canonicalize().map_err(|e| refuse(e.to_string()))?;
         Ok(Self {
-            root: Arc::new(root.to_owned()),
+            root: Arc::new(root),
         })
     }
 
@@ -406,6 +408,10 @@ impl Store for Folder {
         .await?;
         // What was written is not what is on the disk until it was read from there.
         Ok(None)
+    }
+
+    fn local(&self, key: &Key) -> Option<PathBuf> {
+        Some(self.path(key))
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //! Every request waits for one of a fixed number of places, ends at its deadline and is counted by kind and
 //! outcome. A request that timed out may still take effect: its caller reads again.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -144,6 +144,10 @@ impl Store for Limited {
             self.store.put_file(key, source),
         )
         .await
+    }
+
+    fn local(&self, key: &Key) -> Option<PathBuf> {
+        self.store.local(key)
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {

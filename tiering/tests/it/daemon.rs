@@ -1,6 +1,6 @@
 //! The whole daemon on a folder: upload, cold reads, timestamps, truncation, orphans, restart, refusals.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::FileExt, path::Path, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::TestRunner};
 use whimbrel_rpc::proto::node::{self, read_reply::Outcome};
@@ -18,12 +18,16 @@ fn shapes() -> impl Strategy<Value = Vec<Vec<(usize, usize)>>> {
     proptest::collection::vec(proptest::collection::vec(batch, 1..40), 1..4)
 }
 
-async fn equal(shape: &[Vec<(usize, usize)>], reads: &[(u16, u32)]) {
+async fn equal(shape: &[Vec<(usize, usize)>], reads: &[(u16, u32)], remote: bool) {
     let world = World::new();
     let log = Log::write(&world.path("data"), 0, shape);
     let end = log.end();
     let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, shape)]);
-    let mut running = world.start(&broker).await;
+    let mut running = if remote {
+        world.start_on(Arc::new(world.remote()), &broker).await
+    } else {
+        world.start(&broker).await
+    };
     until("uploaded", || broker.verified(0) == end).await;
     assert_eq!(running.read_all(&log, 0, 1 << 20).await, log.bytes_from(0));
     for (offset, max) in reads {
@@ -49,14 +53,17 @@ fn a_cold_read_is_what_the_log_was() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let reads = proptest::collection::vec((any::<u16>(), 1_u32..3_000_000), 1..20);
     let mut runner = TestRunner::new(ProptestConfig {
-        cases: 8,
+        cases: 12,
         ..ProptestConfig::default()
     });
     runner
-        .run(&(shapes(), reads), |(shape, reads)| {
-            runtime.block_on(equal(&shape, &reads));
-            Ok(())
-        })
+        .run(
+            &(shapes(), reads, any::<bool>()),
+            |(shape, reads, remote)| {
+                runtime.block_on(equal(&shape, &reads, remote));
+                Ok(())
+            },
+        )
         .unwrap();
 }
 
@@ -66,7 +73,7 @@ async fn blocks_are_cached_checked_and_fetched_again() {
     let shape = vec![vec![(4, 100_000); 30], vec![(4, 100_000); 30]];
     let log = Log::write(&world.path("data"), 0, &shape);
     let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
-    let mut running = world.start(&broker).await;
+    let mut running = world.start_on(Arc::new(world.remote()), &broker).await;
     until("uploaded", || broker.verified(0) == log.end()).await;
     until("released", || broker.pinned() == 0).await;
     assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
@@ -82,8 +89,41 @@ async fn blocks_are_cached_checked_and_fetched_again() {
         bytes[70_000] ^= 1;
         std::fs::write(&path, bytes).unwrap();
     }
-    let mut running = world.start(&broker).await;
+    let mut running = world.start_on(Arc::new(world.remote()), &broker).await;
     assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
+    // A block that goes while the daemon runs is missed by whoever was sent to it, and fetched again.
+    for path in blocks() {
+        std::fs::remove_file(path).unwrap();
+    }
+    assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_a_folder_are_read_in_place_and_outlive_their_deletion_for_who_reads_them() {
+    let world = World::new();
+    let shape = vec![vec![(4, 100_000); 30]];
+    let log = Log::write(&world.path("data"), 0, &shape);
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let mut running = world.start(&broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    let (bytes, reply) = running.read(0, 0, 8 << 20, false).await;
+    assert!(log.bytes_from(0).starts_with(&bytes));
+    let object = find(&world.path("bucket/v1/east/data"));
+    assert_eq!(
+        Path::new(&reply.ranges[0].path),
+        object.canonicalize().unwrap()
+    );
+    assert_eq!(std::fs::read_dir(world.path("cache")).unwrap().count(), 0);
+    let open = std::fs::File::open(&object).unwrap();
+    std::fs::remove_file(&object).unwrap();
+    let mut still = vec![0; bytes.len()];
+    open.read_exact_at(&mut still, reply.ranges[0].position)
+        .unwrap();
+    assert!(still == bytes);
+    // The root still names it: whoever comes later is told that it is damage.
+    let (_, reply) = running.read(0, 0, 8 << 20, false).await;
+    assert_eq!(reply.outcome(), Outcome::Damaged);
     running.stop().await;
 }
 
@@ -197,6 +237,7 @@ async fn timestamps_and_lineages_are_looked_up() {
         wait_ms: 9_000,
         lineage: vec![start(1, 0), start(9, 1_000)],
         inline: false,
+        doubt: false,
     };
     assert_eq!(
         running.ask(foreign.clone()).await.outcome(),

@@ -21,6 +21,8 @@ use whimbrel_tiering::{
 /// What goes wrong.
 #[derive(Clone, Debug)]
 pub enum Plan {
+    /// Nothing; but the store is a remote one.
+    Nothing,
     /// One request in four fails by the seed: before, after, late, short or with wrong bytes.
     Seeded(Arc<Mutex<u64>>),
     /// The process dies at write number `at`, before or after the store did it: nothing answers from then on.
@@ -59,6 +61,7 @@ impl<S: Store> Fault<S> {
 
     async fn fate(&self, write: bool) -> Fate {
         match &self.plan {
+            Plan::Nothing => Fate::Work,
             Plan::Seeded(state) => {
                 let drawn = {
                     let mut state = state.lock();

@@ -18,6 +18,8 @@ struct Run<'a> {
     commit: String,
     cpus: usize,
     cpu_model: String,
+    /// Of the last minute before the end: the run's own and whatever else the machine did.
+    load_average: f64,
     megabytes: u64,
     note: &'a str,
     rows: &'a [Row],
@@ -39,11 +41,17 @@ pub fn write(options: &Options, table: &Table) -> anyhow::Result<()> {
         .lines()
         .find_map(|line| line.strip_prefix("model name"))
         .unwrap_or_default();
+    let loadavg = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let run = Run {
         unix_s,
         commit: commit.trim().to_owned(),
         cpus: std::thread::available_parallelism()?.get(),
         cpu_model: model.trim_start_matches([' ', '\t', ':']).to_owned(),
+        load_average: loadavg
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0.0),
         megabytes: options.megabytes,
         note: &options.note,
         rows: table.rows(),

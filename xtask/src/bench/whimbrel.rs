@@ -135,6 +135,11 @@ impl Whimbrel {
         Ok(self.process(role, region)?.pid)
     }
 
+    /// Every process of the fleet that runs under its own id.
+    pub fn pids(&self) -> Vec<u32> {
+        self.description.processes.iter().map(|p| p.pid).collect()
+    }
+
     /// Bytes and number of the segments a region's broker holds of a topic's partition 0.
     pub fn local_segments(&self, region: &str, topic: &str) -> anyhow::Result<(u64, usize)> {
         segments(&self.folder.join(region), &format!("{topic}-0"))

@@ -26,6 +26,26 @@ pub struct Plan {
     in_rack: bool,
 }
 
+/// Bytes of an answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    bytes: usize,
+    /// Kept free for what the bucket is asked for.
+    kept: usize,
+}
+
+impl Taken {
+    fn add(&mut self, part: &Part) {
+        self.bytes += part.len();
+        self.kept += part.cold().map_or(0, |cold| cold.max_bytes);
+    }
+
+    fn remove(&mut self, part: &Part) {
+        self.bytes -= part.len();
+        self.kept -= part.cold().map_or(0, |cold| cold.max_bytes);
+    }
+}
+
 impl Plan {
     pub fn new(request: &Request, wanted: Vec<Wanted>, max_bytes: usize, version: i16) -> Self {
         Self {
@@ -38,13 +58,15 @@ impl Plan {
     }
 
     /// Reads what is local, in the order asked for, and asks to be woken by anything new. The first partition
-    /// with data gets at least one batch, however large; the others what is left of `max_bytes`.
+    /// with data gets at least one batch, however large; the others what is left of `max_bytes`. What is to
+    /// come from the bucket keeps its place in that order, but no more than half of the answer where others
+    /// are asked for too: a bucket that is away must not keep them from it.
     pub fn read(&self, catalog: &Catalog, waiter: &Waiter) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::with_capacity(self.wanted.len());
-        let mut bytes = 0;
+        let mut taken = Taken::default();
         for (number, wanted) in self.wanted.iter().enumerate() {
-            let part = self.part(catalog, wanted, number, bytes, waiter);
-            bytes += part.len();
+            let part = self.part(catalog, wanted, number, taken, waiter);
+            taken.add(&part);
             parts.push(part);
         }
         parts
@@ -58,33 +80,41 @@ impl Plan {
         woken: Vec<usize>,
         parts: &mut [Part],
     ) {
-        let mut bytes: usize = parts.iter().map(Part::len).sum();
+        let mut taken = Taken::default();
+        parts.iter().for_each(|part| taken.add(part));
         for number in woken {
             let (Some(wanted), Some(part)) = (self.wanted.get(number), parts.get_mut(number))
             else {
                 continue;
             };
-            bytes -= part.len();
-            *part = self.part(catalog, wanted, number, bytes, waiter);
-            bytes += part.len();
+            taken.remove(part);
+            *part = self.part(catalog, wanted, number, taken, waiter);
+            taken.add(part);
         }
     }
 
-    /// `bytes` are in the answer already.
+    /// `taken` is in the answer already.
     fn part(
         &self,
         catalog: &Catalog,
         wanted: &Wanted,
         number: usize,
-        bytes: usize,
+        taken: Taken,
         waiter: &Waiter,
     ) -> Part {
         match self.find(catalog, wanted) {
             Ok(partition) => {
                 // Parked before reading: what comes between reading and waiting wakes.
                 partition.waiters.park(waiter, number);
-                let left = self.max_bytes.saturating_sub(bytes);
-                Part::read(partition, wanted, self, left, bytes == 0)
+                let left = self.max_bytes.saturating_sub(taken.bytes + taken.kept);
+                let mut part = Part::read(partition, wanted, self, left, taken.bytes == 0);
+                let most = if self.wanted.len() > 1 {
+                    self.max_bytes / 2
+                } else {
+                    self.max_bytes
+                };
+                part.limit_cold(most.saturating_sub(taken.kept), taken.kept == 0);
+                part
             }
             Err(error) => Part::error(wanted.partition, error),
         }

@@ -154,6 +154,16 @@ impl Part {
         }
     }
 
+    /// Limits what is read from the bucket to `most` bytes, and leaves it out where nothing is left.
+    pub fn limit_cold(&mut self, most: usize, at_least_one: bool) {
+        if most == 0 && !at_least_one {
+            self.cold = None;
+        }
+        if let Some(cold) = &mut self.cold {
+            cold.max_bytes = cold.max_bytes.min(most);
+        }
+    }
+
     pub fn fail(&mut self, error_code: ErrorCode) {
         self.data.error_code = error_code;
         self.data.records = Some(Bytes::new());
