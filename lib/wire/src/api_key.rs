@@ -99,7 +99,7 @@ api_keys! {
     AddPartitionsToTxn = 24, 0..=5, flexible 3;
     AddOffsetsToTxn = 25, 0..=4, flexible 3;
     EndTxn = 26, 0..=5, flexible 3;
-    WriteTxnMarkers = 27, 1..=1, flexible 1;
+    WriteTxnMarkers = 27, 1..=2, flexible 1;
     TxnOffsetCommit = 28, 0..=5, flexible 3;
     DescribeConfigs = 32, 1..=4, flexible 4;
     AlterConfigs = 33, 0..=2, flexible 2;
@@ -109,6 +109,9 @@ api_keys! {
     DeleteGroups = 42, 0..=2, flexible 2;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
     DescribeCluster = 60, 0..=2, flexible 0;
+    DescribeProducers = 61, 0..=0, flexible 0;
+    DescribeTransactions = 65, 0..=0, flexible 0;
+    ListTransactions = 66, 0..=2, flexible 0;
 }
 
 impl ApiKey {

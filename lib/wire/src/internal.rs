@@ -1,4 +1,4 @@
-//! Keys and values of `__consumer_offsets`.
+//! Keys and values of `__consumer_offsets` and `__transaction_state`.
 //!
 //! Each is an `i16` version followed by a message of that version; the version of a *key* says which kind it is (0 and
 //! 1 a position, 2 a classic group; 3 and above belong to KIP-848 and are not read here). The schemas are those in
@@ -6,6 +6,7 @@
 
 mod group_metadata;
 mod offset_commit;
+mod transaction_log;
 
 use bytes::{BufMut, Bytes};
 
@@ -16,6 +17,7 @@ use crate::value::{Context, Value};
 
 pub use group_metadata::{GroupMetadataKey, GroupMetadataValue, MemberMetadata};
 pub use offset_commit::{OffsetCommitKey, OffsetCommitValue};
+pub use transaction_log::{PartitionsSchema, TransactionLogKey, TransactionLogValue};
 
 /// A key or value with its version in front.
 pub trait Versioned: Message {
@@ -56,6 +58,14 @@ impl Versioned for GroupMetadataKey {
 
 impl Versioned for GroupMetadataValue {
     const WRITTEN_VERSION: i16 = 3;
+}
+
+impl Versioned for TransactionLogKey {
+    const WRITTEN_VERSION: i16 = 0;
+}
+
+impl Versioned for TransactionLogValue {
+    const WRITTEN_VERSION: i16 = 1;
 }
 
 /// What a record of `__consumer_offsets` is about.

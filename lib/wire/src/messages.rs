@@ -84,4 +84,7 @@ apis! {
     delete_groups: DeleteGroups;
     incremental_alter_configs: IncrementalAlterConfigs;
     describe_cluster: DescribeCluster;
+    describe_producers: DescribeProducers;
+    describe_transactions: DescribeTransactions;
+    list_transactions: ListTransactions;
 }

@@ -1,4 +1,6 @@
 //! WriteTxnMarkers, key 27: end transactions in partitions.
+//!
+//! Version 2 says by which rules the producer's epoch is to be judged (KIP-890).
 
 use crate::error_code::ErrorCode;
 use crate::message::message;
@@ -7,7 +9,7 @@ message! {
     flexible 1;
 
     /// Markers to write.
-    pub struct Request versions 1-1 {
+    pub struct Request versions 1-2 {
         markers: Vec<WritableTxnMarker>, 1+;
     }
 
@@ -18,6 +20,7 @@ message! {
         transaction_result: bool, 1+;
         topics: Vec<WritableTxnMarkerTopic>, 1+;
         coordinator_epoch: i32, 1+;
+        transaction_version: i8, 2+;
     }
 
     /// An element of `topics` in [`WritableTxnMarker`].
@@ -27,7 +30,7 @@ message! {
     }
 
     /// Outcome for each partition.
-    pub struct Response versions 1-1 {
+    pub struct Response versions 1-2 {
         markers: Vec<WritableTxnMarkerResult>, 1+;
     }
 

@@ -159,10 +159,15 @@ pub fn all() -> Vec<Case> {
         delete_groups DeleteGroupsRequest DeleteGroupsResponse;
         incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
         describe_cluster DescribeClusterRequest DescribeClusterResponse;
+        describe_producers DescribeProducersRequest DescribeProducersResponse;
+        describe_transactions DescribeTransactionsRequest DescribeTransactionsResponse;
+        list_transactions ListTransactionsRequest ListTransactionsResponse;
     };
     cases.push(case::<internal::OffsetCommitKey>("OffsetCommitKey"));
     cases.push(case::<internal::OffsetCommitValue>("OffsetCommitValue"));
     cases.push(case::<internal::GroupMetadataKey>("GroupMetadataKey"));
     cases.push(case::<internal::GroupMetadataValue>("GroupMetadataValue"));
+    cases.push(case::<internal::TransactionLogKey>("TransactionLogKey"));
+    cases.push(case::<internal::TransactionLogValue>("TransactionLogValue"));
     cases
 }
