@@ -107,6 +107,10 @@ impl ProducerState {
                 found: header.producer_epoch,
             });
         }
+        if found < 0 {
+            // A coordinator's batch: it has no sequence, and nobody sends it again by himself.
+            return Ok(Verdict::Append);
+        }
         if order == Ordering::Equal {
             let same = |b: &&BatchMark| {
                 b.first_sequence == found && b.last_sequence == header.last_sequence()

@@ -293,6 +293,28 @@ fn transactions_hold_the_stable_offset_until_their_marker_is_below_the_high_wate
     );
 }
 
+/// A coordinator writes without sequences: positions of a group as part of a transaction.
+#[test]
+fn batches_without_a_sequence_are_no_duplicates_and_fence_like_others() {
+    let mut producers = Producers::default();
+    for offset in 0..3 {
+        let header = transactional(4, offset, -1);
+        assert!(matches!(
+            producers.check(&header, None, None),
+            Ok(Verdict::Append)
+        ));
+        producers.note(&header, None);
+    }
+    assert_eq!(
+        producers.get(PID).unwrap().current_txn_first_offset,
+        Some(0)
+    );
+    let older = producers
+        .check(&transactional(3, 3, -1), None, None)
+        .unwrap_err();
+    assert_eq!(older.error_code(), ErrorCode::INVALID_PRODUCER_EPOCH);
+}
+
 #[test]
 fn idle_producers_are_forgotten_unless_their_transaction_is_open() {
     let mut producers = Producers::default();
