@@ -3,6 +3,8 @@
 //! One file per API. Produce does its first half (the append) when it is read, so that many requests
 //! share a group commit; all others run when their turn to be answered comes.
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod create_partitions;
@@ -14,6 +16,9 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -23,6 +28,7 @@ pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
 pub mod offset_fetch;
@@ -30,12 +36,14 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod refusal;
 pub mod sync_group;
+pub mod txn_offset_commit;
+pub mod write_txn_markers;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use whimbrel_wire::{
-    ApiKey, Budget, Decoder, Message, RequestHeader,
+    ApiKey, Budget, Decoder, ErrorCode, Message, RequestHeader,
     frame::{decode_request_header, encode_response_frame},
     messages,
 };
@@ -73,6 +81,11 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DeleteRecords,
     ApiKey::InitProducerId,
     ApiKey::OffsetForLeaderEpoch,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::AddOffsetsToTxn,
+    ApiKey::EndTxn,
+    ApiKey::WriteTxnMarkers,
+    ApiKey::TxnOffsetCommit,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
@@ -80,7 +93,19 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::DescribeCluster,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
 ];
+
+/// Old clients know a fenced producer only by its epoch.
+fn fenced(error: ErrorCode, knows: bool) -> ErrorCode {
+    if error == ErrorCode::PRODUCER_FENCED && !knows {
+        ErrorCode::INVALID_PRODUCER_EPOCH
+    } else {
+        error
+    }
+}
 
 /// Decodes a request's frame and begins to handle it.
 pub(crate) async fn begin(
@@ -167,32 +192,36 @@ async fn begin_produce(
     })
 }
 
+/// Decodes a request now and answers it when its turn comes.
+macro_rules! answer_to {
+    ($header:ident, $input:ident, $request:ident => $response:expr) => {{
+        let $request = decode(&$header, $input)?;
+        let (version, correlation_id, key) =
+            ($header.api_version, $header.correlation_id, $header.api_key);
+        Box::pin(async move {
+            Ok(Some(encode_response_frame(
+                correlation_id,
+                key,
+                version,
+                &$response,
+            )))
+        })
+    }};
+}
+
 /// Requests that are handled when their turn comes.
-#[expect(
-    clippy::too_many_lines,
-    reason = "a table: one arm for each API, without branches of its own"
-)]
 fn lazy(
     broker: &Arc<Broker>,
     peer: &Peer,
     header: RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, correlation_id, key) =
-        (header.api_version, header.correlation_id, header.api_key);
+    let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
-        ($request:ident => $response:expr) => {{
-            let $request = decode(&header, input)?;
-            Box::pin(async move {
-                Ok(Some(encode_response_frame(
-                    correlation_id,
-                    key,
-                    version,
-                    &$response,
-                )))
-            })
-        }};
+        ($request:ident => $response:expr) => {
+            answer_to!(header, input, $request => $response)
+        };
     }
     macro_rules! group {
         (|$coordinator:ident, $request:ident| $response:expr) => {
@@ -214,7 +243,7 @@ fn lazy(
         ApiKey::DeleteTopics => answer!(request => delete_topics::handle(&broker, request).await),
         ApiKey::DeleteRecords => answer!(request => delete_records::handle(&broker, request).await),
         ApiKey::InitProducerId => {
-            answer!(request => init_producer_id::handle(&broker, request).await)
+            answer!(request => init_producer_id::handle(&broker, request, version).await)
         }
         ApiKey::OffsetForLeaderEpoch => {
             answer!(request => offset_for_leader_epoch::handle(&broker, request))
@@ -247,8 +276,65 @@ fn lazy(
         ApiKey::DescribeGroups => group!(|c, request| describe_groups::handle(c, request, version)),
         ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
         ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
-        // ApiVersions, and nothing else that is offered.
-        _ => answer!(request => api_versions::handle(&request)),
+        ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
+        _ => return transactional(&broker, &header, input),
+    };
+    Ok(answer)
+}
+
+/// The same for what transactions are made of.
+fn transactional(
+    broker: &Arc<Broker>,
+    header: &RequestHeader,
+    input: &mut Decoder,
+) -> Result<Answer, Closed> {
+    let (version, key) = (header.api_version, header.api_key);
+    let broker = Arc::clone(broker);
+    macro_rules! answer {
+        ($request:ident => $response:expr) => {
+            answer_to!(header, input, $request => $response)
+        };
+    }
+    macro_rules! coordinator {
+        ($which:ident, |$coordinator:ident, $request:ident| $response:expr) => {
+            answer!($request => {
+                let Some($coordinator) = broker.coordination.$which() else {
+                    return Err(Closed::NotOffered { api: key.name(), version });
+                };
+                $response
+            })
+        };
+    }
+    let answer: Answer = match key {
+        ApiKey::AddPartitionsToTxn => {
+            answer!(request => add_partitions_to_txn::handle(&broker, request, version).await)
+        }
+        ApiKey::AddOffsetsToTxn => {
+            answer!(request => add_offsets_to_txn::handle(&broker, request, version).await)
+        }
+        ApiKey::EndTxn => answer!(request => end_txn::handle(&broker, request, version).await),
+        ApiKey::TxnOffsetCommit => coordinator!(coordinator, |c, request| {
+            txn_offset_commit::handle(&broker, c, request, version).await
+        }),
+        ApiKey::WriteTxnMarkers => {
+            answer!(request => write_txn_markers::handle(&broker, request).await)
+        }
+        ApiKey::DescribeProducers => {
+            answer!(request => describe_producers::handle(&broker, request))
+        }
+        ApiKey::DescribeTransactions => coordinator!(transactions, |c, request| {
+            describe_transactions::handle(c, request)
+        }),
+        ApiKey::ListTransactions => {
+            let now_ms = broker.clock.wall_ms();
+            coordinator!(transactions, |c, request| {
+                list_transactions::handle(c, request, now_ms)
+            })
+        }
+        _ => {
+            let api = key.name();
+            return Err(Closed::NotOffered { api, version });
+        }
     };
     Ok(answer)
 }

@@ -1,4 +1,4 @@
-//! Joins the group coordinator to the partitions of `__consumer_offsets` led here, and holds data
+//! Joins the coordinators to the partitions of `__consumer_offsets` and `__transaction_state` led here, and holds data
 //! partitions shut after a lossy move until group positions are clamped.
 
 use std::{
@@ -9,7 +9,8 @@ use std::{
 
 use parking_lot::Mutex;
 use whimbrel_fleet::{
-    Clamp, FailoverGroup, GroupName, Move, RegionEpoch, naming::CONSUMER_OFFSETS,
+    Clamp, FailoverGroup, GroupName, Move, RegionEpoch,
+    naming::{CONSUMER_OFFSETS, TRANSACTION_STATE},
 };
 use whimbrel_runtime::Backoff;
 
@@ -17,28 +18,53 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     group::{Clamped, Coordinator, Limit, Limits},
+    txn,
 };
 
 #[derive(Debug, Default)]
 pub struct Coordination {
     coordinator: OnceLock<Arc<Coordinator>>,
+    transactions: OnceLock<Arc<txn::Coordinator>>,
     /// The newest region epoch of each group that began with a lossy move, and whether its clamps are done.
     clamps: Mutex<BTreeMap<GroupName, (RegionEpoch, bool)>>,
 }
 
 impl Coordination {
     /// Once, before any view is followed.
-    pub fn set(&self, coordinator: Arc<Coordinator>) {
+    pub fn set(&self, coordinator: Arc<Coordinator>, transactions: Arc<txn::Coordinator>) {
         let _ = self.coordinator.set(coordinator);
+        let _ = self.transactions.set(transactions);
     }
 
     pub fn coordinator(&self) -> Option<&Arc<Coordinator>> {
         self.coordinator.get()
     }
 
-    pub fn resign(&self, partition: i32) {
-        if let Some(coordinator) = self.coordinator.get() {
-            coordinator.resign(partition);
+    pub fn transactions(&self) -> Option<&Arc<txn::Coordinator>> {
+        self.transactions.get()
+    }
+
+    /// A partition of `topic` is no longer led here.
+    pub fn resign(&self, topic: &str, partition: i32) {
+        match topic {
+            CONSUMER_OFFSETS => {
+                if let Some(coordinator) = self.coordinator.get() {
+                    coordinator.resign(partition);
+                }
+            }
+            TRANSACTION_STATE => {
+                if let Some(transactions) = self.transactions.get() {
+                    transactions.resign(partition);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// This partition of `__transaction_state` is led from now on, in this leader epoch.
+    pub fn lead_transactions(&self, partition: i32, leader_epoch: i32) {
+        if let Some(transactions) = self.transactions.get() {
+            transactions.lead(partition, leader_epoch);
         }
     }
 

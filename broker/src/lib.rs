@@ -4,6 +4,7 @@
 //! * [`connection`], [`listener`], [`api`] - clients: frames in, answers out.
 //! * [`partition`], [`home`], [`flusher`] - from an append to the ack: fsync, ceiling, lease.
 //! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us.
+//! * [`group`], [`txn`], [`state_log`] - the coordinators, and the logs that they keep their state in.
 //! * [`replica`] - streams between our own brokers; [`orphans`] - what a returned home had too much.
 //! * [`uploads`], [`cold`], [`housekeeping`] - tiering, retention.
 //!
@@ -36,8 +37,10 @@ mod reports;
 mod roles;
 mod segment_scan;
 mod service;
+mod state_log;
 mod status;
 mod topic_config;
+pub mod txn;
 mod uploads;
 mod waiters;
 

@@ -75,6 +75,8 @@ pub struct Limits {
     /// How long an empty consumer group waits for more members before its first assignment: Kafka's
     /// `group.initial.rebalance.delay.ms`.
     pub group_initial_rebalance_delay: Span,
+    /// The longest timeout a transactional producer may ask for: Kafka's `transaction.max.timeout.ms`.
+    pub transaction_max_timeout: Span,
 }
 
 impl Default for Limits {
@@ -94,6 +96,7 @@ impl Default for Limits {
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
+            transaction_max_timeout: Span::secs(15 * 60),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod append;
 mod role;
+mod transactions;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,7 +30,7 @@ use whimbrel_wire::ErrorCode;
 pub use append::InFlight;
 pub use role::{Role, Terms};
 
-use crate::{following::Following, home::Home, waiters::Waiters};
+use crate::{following::Following, home::Home, txn::Admissions, waiters::Waiters};
 
 #[derive(Debug)]
 pub struct Partition {
@@ -65,6 +66,7 @@ struct State {
     draining: bool,
     /// No replica's batch comes in: an unplanned move takes the group away from its home.
     sealed: bool,
+    admissions: Admissions,
 }
 
 /// What [`Partition::advance`] left behind.
@@ -100,6 +102,7 @@ impl Partition {
                 lossy_promotion: None,
                 draining: false,
                 sealed: false,
+                admissions: Admissions::default(),
             }),
             high_watermark: AtomicI64::new(high_watermark),
             stream_end: AtomicI64::new(high_watermark),

@@ -203,9 +203,10 @@ fn demote(
             }
             continue;
         }
-        if matches!(role, Role::Leader(_)) && topic.name == whimbrel_fleet::naming::CONSUMER_OFFSETS
-        {
-            broker.coordination.resign(partition.at.partition);
+        if matches!(role, Role::Leader(_)) {
+            broker
+                .coordination
+                .resign(&topic.name, partition.at.partition);
         }
         if home_here {
             partition.resign();
@@ -326,6 +327,10 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         broker.flusher.list(partition);
         if is_offsets {
             offsets.push((partition.at.partition, rise.leader_epoch));
+        } else if partition.log.topic() == whimbrel_fleet::naming::TRANSACTION_STATE {
+            broker
+                .coordination
+                .lead_transactions(partition.at.partition, rise.leader_epoch);
         }
     }
     broker.coordination.lead(broker, group, offsets, lossy);

@@ -6,7 +6,11 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
-use whimbrel_fleet::{HostPort, Node, NodeId};
+use whimbrel_fleet::{
+    HostPort, Node, NodeId,
+    naming::{CONSUMER_OFFSETS, TRANSACTION_STATE},
+    view::OffsetsBlock,
+};
 use whimbrel_log::{Disk, DiskOptions, Log, OpenError};
 use whimbrel_rpc::controller::{ControllerClient, LeaseHolder, LeaseIdentity, Registration};
 use whimbrel_runtime::{
@@ -21,7 +25,9 @@ use crate::{
     housekeeping, listener,
     offsets_log::Seam,
     options::Options,
-    replica, reports, roles, status, uploads,
+    replica, reports, roles,
+    state_log::Led,
+    status, txn, uploads,
 };
 
 /// Why a broker did not start.
@@ -239,20 +245,7 @@ async fn serve(
         .status(status::status(&broker))
         .scrape(status::scrape(&broker));
     let admin = admin.serve(&admin_listen, &broker.tasks).await?;
-    let seam = Arc::new(Seam(Arc::downgrade(&broker)));
-    let mut group_options = GroupOptions::default();
-    let delay = broker.options.limits.group_initial_rebalance_delay.0;
-    group_options.rules.initial_rebalance_delay_ms =
-        i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
-    let group = Coordinator::start(
-        group_options,
-        Block::default(),
-        Arc::clone(&seam) as _,
-        seam as _,
-        broker.clock.clone(),
-        broker.tasks.clone(),
-    );
-    broker.coordination.set(group);
+    start_coordinators(&broker);
     let reachable = |bound: SocketAddr, configured: &HostPort| {
         HostPort::new(configured.host.clone(), bound.port())
     };
@@ -289,6 +282,41 @@ async fn serve(
         advertised,
         broker,
     })
+}
+
+/// They lead nothing until the first view is applied.
+fn start_coordinators(broker: &Arc<Broker>) {
+    let led = |topic| {
+        let broker = Arc::downgrade(broker);
+        Arc::new(Led { broker, topic })
+    };
+    let mut group_options = GroupOptions::default();
+    let delay = broker.options.limits.group_initial_rebalance_delay.0;
+    group_options.rules.initial_rebalance_delay_ms =
+        i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+    let group = Coordinator::start(
+        group_options,
+        Block::default(),
+        led(CONSUMER_OFFSETS) as _,
+        Arc::new(Seam(Arc::downgrade(broker))) as _,
+        broker.clock.clone(),
+        broker.tasks.clone(),
+    );
+    let transactions = txn::Coordinator::start(
+        txn::Options {
+            max_timeout_ms: i32::try_from(
+                broker.options.limits.transaction_max_timeout.0.as_millis(),
+            )
+            .unwrap_or(i32::MAX),
+            ..txn::Options::default()
+        },
+        OffsetsBlock::default(),
+        led(TRANSACTION_STATE) as _,
+        Arc::new(txn::markers::Fleet(Arc::downgrade(broker))) as _,
+        broker.clock.clone(),
+        broker.tasks.clone(),
+    );
+    broker.coordination.set(group, transactions);
 }
 
 fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<Arc<Log>>) {

@@ -1,17 +1,25 @@
 //! ApiVersions: what this listener offers.
 //!
-//! No finalized features are listed: `transaction.version` and `group.version` would promise KIP-890 and
-//! KIP-848.
+//! `transaction.version` 2 is finalized: clients that know KIP-890 get a new epoch with every transaction.
+//! `group.version` would promise KIP-848.
 
 use whimbrel_wire::{
     ApiKey, ErrorCode,
-    messages::api_versions::{ApiVersion, Request, Response},
+    messages::api_versions::{
+        ApiVersion, FinalizedFeatureKey, Request, Response, SupportedFeatureKey,
+    },
     supported_apis,
 };
 
 use super::OFFERED;
+use crate::txn::machine::BUMPS_EPOCH;
 
-pub fn handle(request: &Request) -> Response {
+/// The feature of KIP-890.
+const TRANSACTION_VERSION: &str = "transaction.version";
+/// Clients of earlier versions do not understand features that may be off.
+const OPTIONAL_FEATURES: i16 = 4;
+
+pub fn handle(request: &Request, version: i16) -> Response {
     // Version 3 on carries a name; Kafka refuses what is not one (KIP-511).
     let named = [
         &request.client_software_name,
@@ -25,6 +33,21 @@ pub fn handle(request: &Request) -> Response {
     Response {
         error_code,
         api_keys: offered(|_| true),
+        supported_features: if version >= OPTIONAL_FEATURES {
+            vec![SupportedFeatureKey {
+                name: TRANSACTION_VERSION.to_owned(),
+                min_version: 0,
+                max_version: BUMPS_EPOCH,
+            }]
+        } else {
+            Vec::new()
+        },
+        finalized_features_epoch: 0,
+        finalized_features: vec![FinalizedFeatureKey {
+            name: TRANSACTION_VERSION.to_owned(),
+            max_version_level: BUMPS_EPOCH,
+            min_version_level: BUMPS_EPOCH,
+        }],
         ..Response::default()
     }
 }
@@ -66,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_offered_api_is_listed_once_and_produce_begins_at_zero() {
-        let keys = handle(&Request::default()).api_keys;
+        let keys = handle(&Request::default(), 4).api_keys;
         assert_eq!(keys.len(), OFFERED.len());
         assert_eq!(
             keys[0],
@@ -76,6 +99,16 @@ mod tests {
                 max_version: 13
             }
         );
+    }
+
+    #[test]
+    fn a_new_epoch_with_every_transaction_is_promised() {
+        for (version, supported) in [(3, 0), (4, 1)] {
+            let answer = handle(&Request::default(), version);
+            assert_eq!(answer.supported_features.len(), supported);
+            assert_eq!(answer.finalized_features[0].name, TRANSACTION_VERSION);
+            assert_eq!(answer.finalized_features[0].max_version_level, 2);
+        }
     }
 
     #[test]

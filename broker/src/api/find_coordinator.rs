@@ -1,6 +1,6 @@
-//! FindCoordinator: which broker coordinates a group.
+//! FindCoordinator: which broker coordinates a group or a transactional id.
 //!
-//! That is the leader of the group's partition of `__consumer_offsets`. Transactions and share groups have no
+//! That is the leader of its partition of `__consumer_offsets` or `__transaction_state`. Share groups have no
 //! coordinator in this version.
 
 use whimbrel_wire::{
@@ -58,7 +58,8 @@ async fn find(
                 .offsets_leader(coordinator.partition_of(&key))
                 .await
         }
-        TRANSACTION => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+        TRANSACTION if key.is_empty() => Err(ErrorCode::INVALID_REQUEST),
+        TRANSACTION => directory.transactions_leader(&key).await,
         _ => Err(ErrorCode::INVALID_REQUEST),
     };
     match found {
@@ -104,6 +105,13 @@ mod tests {
                 Ok(endpoint)
             }
         }
+
+        async fn transactions_leader(&self, _: &str) -> Result<Endpoint, ErrorCode> {
+            Ok(Endpoint {
+                node_id: 77,
+                ..Endpoint::default()
+            })
+        }
     }
 
     #[tokio::test]
@@ -135,9 +143,9 @@ mod tests {
     #[tokio::test]
     async fn what_has_no_coordinator_here_is_an_error() {
         let fixture = Fixture::following();
-        let ask = async |key_type| {
+        let ask = async |key: &str, key_type| {
             let request = Request {
-                key: "x".into(),
+                key: key.into(),
                 key_type,
                 ..Request::default()
             };
@@ -145,7 +153,8 @@ mod tests {
                 .await
                 .error_code
         };
-        assert_eq!(ask(TRANSACTION).await, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        assert_eq!(ask(2).await, ErrorCode::INVALID_REQUEST);
+        assert_eq!(ask("x", TRANSACTION).await, ErrorCode::NONE);
+        assert_eq!(ask("", TRANSACTION).await, ErrorCode::INVALID_REQUEST);
+        assert_eq!(ask("x", 2).await, ErrorCode::INVALID_REQUEST);
     }
 }

@@ -1,7 +1,9 @@
 //! OffsetFetch: committed positions of one group, or of several.
 //!
-//! `require_stable` changes nothing: a position stands here only once it is durable, and none is part of an undecided
-//! transaction.
+//! With `require_stable` a position that a transaction has committed and not yet ended is UNSTABLE_OFFSET_COMMIT: what
+//! stands there now may be about to change.
+
+use std::collections::BTreeSet;
 
 use whimbrel_wire::{
     ErrorCode,
@@ -17,6 +19,9 @@ use crate::group::{
     offsets::{Committed, TopicPartition},
 };
 
+/// A position that is asked for; or nothing is said while its transaction is undecided.
+type Found = Vec<(TopicPartition, Result<Option<Committed>, ErrorCode>)>;
+
 /// From here on the whole answer, and not every partition, carries the group's error.
 const FIRST_VERSION_WITH_ERROR: i16 = 2;
 /// From here on several groups are asked for at once.
@@ -28,10 +33,11 @@ const FIRST_VERSION_WITH_TOPIC_ID: i16 = 10;
 #[must_use]
 pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Response {
     if version >= FIRST_VERSION_WITH_GROUPS {
+        let stable = request.require_stable;
         let groups = request
             .groups
             .into_iter()
-            .map(|group| one_of_many(coordinator, group, version));
+            .map(|group| one_of_many(coordinator, group, version, stable));
         return Response {
             groups: groups.collect(),
             ..Response::default()
@@ -50,17 +56,28 @@ pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Resp
         });
         places.collect()
     });
-    let (error, found) = match coordinator.fetch(&request.group_id, places.as_deref()) {
+    let (error, found) = match fetch(
+        coordinator,
+        &request.group_id,
+        places.as_deref(),
+        request.require_stable,
+    ) {
         Ok(found) => (ErrorCode::NONE, found),
         // Version 1 has no other place for the error than the partitions asked for.
         Err(error) if version < FIRST_VERSION_WITH_ERROR => (
             error,
-            places.into_iter().flatten().map(|at| (at, None)).collect(),
+            places
+                .into_iter()
+                .flatten()
+                .map(|at| (at, Err(error)))
+                .collect(),
         ),
         Err(error) => (error, Vec::new()),
     };
     let mut topics: Vec<OffsetFetchResponseTopic> = Vec::new();
-    for (at, committed) in found {
+    for (at, found) in found {
+        let error = found.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+        let committed = found.ok().flatten();
         let partition = OffsetFetchResponsePartition {
             partition_index: at.partition,
             committed_offset: committed.as_ref().map_or(-1, |c| c.offset),
@@ -83,15 +100,47 @@ pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Resp
     }
 }
 
+/// Committed positions; with `stable` none of those that a transaction is about to decide.
+fn fetch(
+    coordinator: &Coordinator,
+    group: &str,
+    places: Option<&[TopicPartition]>,
+    stable: bool,
+) -> Result<Found, ErrorCode> {
+    let undecided = if stable {
+        coordinator.undecided(group)?
+    } else {
+        BTreeSet::new()
+    };
+    let mut found: Found = coordinator
+        .fetch(group, places)?
+        .into_iter()
+        .map(|(at, committed)| (at, Ok(committed)))
+        .collect();
+    if places.is_none() {
+        let known: BTreeSet<_> = found.iter().map(|(at, _)| at.clone()).collect();
+        let first = undecided.difference(&known);
+        found.extend(first.map(|at| (at.clone(), Ok(None))));
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+    for (at, position) in &mut found {
+        if undecided.contains(at) {
+            *position = Err(ErrorCode::UNSTABLE_OFFSET_COMMIT);
+        }
+    }
+    Ok(found)
+}
+
 fn one_of_many(
     coordinator: &Coordinator,
     request: OffsetFetchRequestGroup,
     version: i16,
+    stable: bool,
 ) -> OffsetFetchResponseGroup {
     let by_id = version >= FIRST_VERSION_WITH_TOPIC_ID;
     let group_id = request.group_id;
     let answer = match request.topics {
-        None => all(coordinator, &group_id, by_id),
+        None => all(coordinator, &group_id, by_id, stable),
         Some(topics) => {
             let each = topics.into_iter().map(|topic| {
                 let name = if by_id {
@@ -100,9 +149,13 @@ fn one_of_many(
                     Some(topic.name.clone())
                 };
                 let partitions = match name {
-                    Some(name) => {
-                        positions(coordinator, &group_id, &name, &topic.partition_indexes)?
-                    }
+                    Some(name) => positions(
+                        coordinator,
+                        &group_id,
+                        &name,
+                        &topic.partition_indexes,
+                        stable,
+                    )?,
                     None => topic
                         .partition_indexes
                         .iter()
@@ -139,9 +192,10 @@ fn all(
     coordinator: &Coordinator,
     group: &str,
     by_id: bool,
+    stable: bool,
 ) -> Result<Vec<OffsetFetchResponseTopics>, ErrorCode> {
     let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
-    for (at, committed) in coordinator.fetch(group, None)? {
+    for (at, committed) in fetch(coordinator, group, None, stable)? {
         if topics.last().is_none_or(|topic| topic.name != at.topic) {
             let topic_id = coordinator.topics().id(&at.topic).unwrap_or_default();
             topics.push(OffsetFetchResponseTopics {
@@ -166,6 +220,7 @@ fn positions(
     group: &str,
     topic: &str,
     indexes: &[i32],
+    stable: bool,
 ) -> Result<Vec<OffsetFetchResponsePartitions>, ErrorCode> {
     let places: Vec<_> = indexes
         .iter()
@@ -174,28 +229,30 @@ fn positions(
             partition: *index,
         })
         .collect();
-    let found = coordinator.fetch(group, Some(&places))?;
+    let found = fetch(coordinator, group, Some(&places), stable)?;
     Ok(found
         .into_iter()
         .map(|(at, committed)| position(at.partition, committed))
         .collect())
 }
 
-fn position(partition_index: i32, committed: Option<Committed>) -> OffsetFetchResponsePartitions {
+fn position(
+    partition_index: i32,
+    found: Result<Option<Committed>, ErrorCode>,
+) -> OffsetFetchResponsePartitions {
+    let error_code = found.as_ref().err().copied().unwrap_or(ErrorCode::NONE);
+    let committed = found.ok().flatten();
     OffsetFetchResponsePartitions {
         partition_index,
         committed_offset: committed.as_ref().map_or(-1, |c| c.offset),
         committed_leader_epoch: committed.as_ref().map_or(-1, |c| c.leader_epoch),
         metadata: Some(metadata(committed)),
-        error_code: ErrorCode::NONE,
+        error_code,
     }
 }
 
 fn unknown_id(partition_index: i32) -> OffsetFetchResponsePartitions {
-    OffsetFetchResponsePartitions {
-        error_code: ErrorCode::UNKNOWN_TOPIC_ID,
-        ..position(partition_index, None)
-    }
+    position(partition_index, Err(ErrorCode::UNKNOWN_TOPIC_ID))
 }
 
 fn metadata(committed: Option<Committed>) -> String {

@@ -1,13 +1,13 @@
 //! Produce: append, then answer once it is durable, covered and still ours to acknowledge.
 //!
-//! acks=1 is served as acks=all. Transactional batches are refused: transactions are not offered.
+//! acks=1 is served as acks=all. Transactional batches come in as part of a transaction that its coordinator knows.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use whimbrel_fleet::Topic;
 use whimbrel_wire::{
-    Batch, ErrorCode,
+    Batch, BatchHeader, ErrorCode,
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
     codec::Limits,
     messages::produce::{
@@ -22,6 +22,10 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     partition::{InFlight, Partition},
+    txn::{
+        Admission, Producer,
+        gate::{self, Claim},
+    },
 };
 
 /// First version that names topics by id.
@@ -30,6 +34,10 @@ const BY_ID: i16 = 13;
 const ZSTD: i16 = 7;
 /// First version that tells where the leader is.
 const ENDPOINTS: i16 = 10;
+/// First version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE: i16 = 11;
+/// First version of clients that leave it to the broker to add partitions to their transactions (KIP-890).
+const ADDS: i16 = 12;
 
 /// A request whose batches are in the log.
 #[derive(Debug)]
@@ -61,8 +69,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         topics: Vec::with_capacity(request.topic_data.len()),
     };
     let refused = match request.acks {
-        -1..=1 if request.transactional_id.is_none() => None,
-        -1..=1 => Some(ErrorCode::INVALID_TXN_STATE),
+        -1..=1 => None,
         _ => Some(ErrorCode::INVALID_REQUIRED_ACKS),
     };
     let park_until = broker
@@ -70,6 +77,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         .boot_ns()
         .saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
     let mut seen = HashSet::new();
+    let transactional_id = request.transactional_id;
     for data in request.topic_data {
         let mut partitions = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
@@ -85,6 +93,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
                         &data.name,
                         data.topic_id,
                         partition,
+                        transactional_id.as_deref(),
                         version,
                         park_until,
                     )
@@ -111,6 +120,7 @@ async fn append_one(
     name: &str,
     id: Uuid,
     data: PartitionProduceData,
+    transactional_id: Option<&str>,
     version: i16,
     park_until: u64,
 ) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
@@ -131,20 +141,37 @@ async fn append_one(
         tracing::debug!(topic = topic.name, partition = data.index, %error, "batch refused");
         error.error_code()
     })?;
-    if header.is_transactional() {
-        return Err(ErrorCode::INVALID_TXN_STATE);
-    }
     if config.cleanup_policy.compact {
         check_keys(&Batch {
             header,
             bytes: records.clone(),
         })?;
     }
-    let now_ms = broker.clock.wall_ms();
-    match partition.append(&broker.lease, records.clone(), now_ms) {
+    let part = match (header.is_transactional(), transactional_id) {
+        (false, _) => None,
+        (true, Some(id)) => Some(admitted(broker, id, &header, &partition, version).await?),
+        (true, None) => return Err(ErrorCode::INVALID_TXN_STATE),
+    };
+    let append = || {
+        let now_ms = broker.clock.wall_ms();
+        match part {
+            None => partition.append(&broker.lease, records.clone(), now_ms),
+            Some((who, admission)) => partition.append_transactional(
+                &broker.lease,
+                records.clone(),
+                now_ms,
+                who,
+                admission,
+            ),
+        }
+    };
+    match append() {
         // Shut for a moment, perhaps: a planned move parks writes rather than bouncing them.
         Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) if partition.leads().is_some_and(|t| !t.open) => {}
-        appended => return listed(broker, partition, appended?),
+        appended => {
+            let appended = appended?;
+            return listed(broker, partition, appended);
+        }
     }
     let left = Duration::from_nanos(park_until.saturating_sub(broker.clock.boot_ns()));
     broker
@@ -152,8 +179,31 @@ async fn append_one(
         .within(left, partition.writable(&broker.lease))
         .await
         .unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
-    let appended = partition.append(&broker.lease, records, broker.clock.wall_ms())?;
+    let appended = append()?;
     listed(broker, partition, appended)
+}
+
+/// The producer of a transactional batch, and its admission if this is the transaction's first batch here.
+async fn admitted(
+    broker: &Arc<Broker>,
+    transactional_id: &str,
+    header: &BatchHeader,
+    partition: &Partition,
+    version: i16,
+) -> Result<(Producer, Option<Admission>), ErrorCode> {
+    // Nobody's transaction gets a partition that is led elsewhere through this broker.
+    partition.leads().ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
+    let who = Producer {
+        id: header.producer_id,
+        epoch: header.producer_epoch,
+    };
+    let claim = Claim {
+        transactional_id,
+        who,
+        adds: version >= ADDS,
+        abortable: version >= ABORTABLE,
+    };
+    Ok((who, gate::admit(broker, claim, partition).await?))
 }
 
 fn listed(

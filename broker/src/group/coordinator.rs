@@ -11,6 +11,7 @@ mod removal;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod txn;
 mod work;
 mod writer;
 

@@ -1,42 +1,11 @@
 //! What the coordinator needs from the rest of the broker.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use uuid::Uuid;
 use whimbrel_wire::ErrorCode;
 
 /// The log of `__consumer_offsets`, as far as it is led here.
-#[async_trait]
-pub trait OffsetsLog: Send + Sync + 'static {
-    /// Appends one batch (base offset and leader epoch are the log's to set) and returns its base offset once it is
-    /// durable, held by the ack set, and the lease was found valid again.
-    ///
-    /// # Errors
-    /// MESSAGE_TOO_LARGE, RECORD_LIST_TOO_LARGE and INVALID_RECORD mean that nothing was appended. After any other
-    /// the outcome is unknown and the coordinator reads the log again.
-    async fn append(&self, partition: i32, batch: Bytes) -> Result<i64, ErrorCode>;
-
-    /// Whole batches of durable records from `from` on, at least one if there is one, and the offset after them. Empty
-    /// with `from` itself if nothing durable stands there yet; what lies below the log start is skipped.
-    ///
-    /// # Errors
-    /// Kafka's code of the reason; it is tried again.
-    async fn read(
-        &self,
-        partition: i32,
-        from: i64,
-        max_bytes: usize,
-    ) -> Result<(Bytes, i64), ErrorCode>;
-
-    /// Log start offset.
-    fn start(&self, partition: i32) -> i64;
-
-    /// Log end offset, of what is not yet durable too.
-    fn end(&self, partition: i32) -> i64;
-
-    /// The leader epoch in which this broker leads the partition; none if it does not, or holds no valid lease.
-    fn led(&self, partition: i32) -> Option<i32>;
-}
+pub use crate::state_log::StateLog as OffsetsLog;
 
 /// Topics by name and id.
 pub trait Topics: Send + Sync + 'static {
@@ -67,4 +36,10 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// COORDINATOR_NOT_AVAILABLE while there is none.
     async fn offsets_leader(&self, partition: i32) -> Result<Endpoint, ErrorCode>;
+
+    /// The same for the partition of `__transaction_state` that holds a transactional id.
+    ///
+    /// # Errors
+    /// COORDINATOR_NOT_AVAILABLE while there is none.
+    async fn transactions_leader(&self, transactional_id: &str) -> Result<Endpoint, ErrorCode>;
 }

@@ -9,7 +9,7 @@ use whimbrel_log::{AppendContext, AppendError, Appended};
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-use super::{Partition, Role, Terms};
+use super::{Partition, Role, State, Terms};
 
 /// An append that is in the log and not yet acknowledged.
 #[derive(Debug)]
@@ -30,6 +30,17 @@ impl Partition {
         batch: Bytes,
         now_ms: i64,
     ) -> Result<InFlight, ErrorCode> {
+        self.append_if(lease, batch, now_ms, |_| Ok(()))
+    }
+
+    /// Appends if `check` agrees; nothing else is appended between the two.
+    pub(super) fn append_if(
+        &self,
+        lease: &LeaseHolder,
+        batch: Bytes,
+        now_ms: i64,
+        check: impl FnOnce(&mut State) -> Result<(), ErrorCode>,
+    ) -> Result<InFlight, ErrorCode> {
         let mut state = self.state.lock();
         let Role::Leader(terms) = state.role else {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
@@ -37,6 +48,7 @@ impl Partition {
         if !terms.open || !terms.held(lease, &self.home) {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         }
+        check(&mut state)?;
         let context = AppendContext {
             leader_epoch: terms.leader_epoch,
             now_ms,

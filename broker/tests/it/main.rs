@@ -10,4 +10,5 @@ mod mirror;
 mod moves;
 mod produce_fetch;
 mod sessions;
+mod transactions;
 mod uploads;

@@ -4,6 +4,7 @@ use crate::view::OffsetsBlock;
 
 /// Kafka's internal topics that we keep.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
+pub const TRANSACTION_STATE: &str = "__transaction_state";
 
 /// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
 pub fn is_valid_topic(name: &str) -> bool {
@@ -50,9 +51,10 @@ pub fn java_hash(text: &str) -> i32 {
     })
 }
 
-/// The partition of `__consumer_offsets` that holds `group`: Kafka's hash inside the failover group's block.
-pub fn offsets_partition(group: &str, block: OffsetsBlock) -> i32 {
-    let hash = java_hash(group);
+/// The partition of an internal topic that holds a consumer group or transactional id: Kafka's hash inside the
+/// failover group's block.
+pub fn state_partition(name: &str, block: OffsetsBlock) -> i32 {
+    let hash = java_hash(name);
     // Kafka's Utils.abs: the lowest number has no positive twin and counts as 0.
     let positive = if hash == i32::MIN { 0 } else { hash.abs() };
     block.start + positive % block.len.max(1)
@@ -100,9 +102,9 @@ mod tests {
     #[test]
     fn a_group_stays_inside_its_block() {
         let block = OffsetsBlock { start: 50, len: 50 };
-        assert_eq!(offsets_partition("polygenelubricants", block), 50);
+        assert_eq!(state_partition("polygenelubricants", block), 50);
         assert_eq!(
-            offsets_partition("hello", OffsetsBlock { start: 0, len: 50 }),
+            state_partition("hello", OffsetsBlock { start: 0, len: 50 }),
             99_162_322 % 50
         );
     }

@@ -100,6 +100,9 @@ pub struct FailoverGroup {
     /// Regions whose durable end an acks=all answer waits for, besides the home.
     pub sync_set: BTreeSet<RegionName>,
     pub offsets: OffsetsBlock,
+    /// Its partitions of `__transaction_state`. Fleets that are older than transactions do not name them.
+    #[serde(default)]
+    pub transactions: OffsetsBlock,
 }
 
 impl FailoverGroup {
@@ -114,6 +117,7 @@ impl FailoverGroup {
             loss_mode: LossMode::Exact,
             sync_set: BTreeSet::new(),
             offsets: OffsetsBlock::default(),
+            transactions: OffsetsBlock::default(),
         }
     }
 
@@ -202,7 +206,16 @@ impl View {
         let group = self.groups.get(&GroupName::default_group())?;
         Some((
             group,
-            naming::offsets_partition(consumer_group, group.offsets),
+            naming::state_partition(consumer_group, group.offsets),
+        ))
+    }
+
+    /// The failover group and `__transaction_state` partition of a transactional id, by the same rule.
+    pub fn transaction_partition(&self, transactional_id: &str) -> Option<(&FailoverGroup, i32)> {
+        let group = self.groups.get(&GroupName::default_group())?;
+        Some((
+            group,
+            naming::state_partition(transactional_id, group.transactions),
         ))
     }
 }
@@ -237,6 +250,17 @@ mod tests {
         assert_eq!(
             view.listed_brokers().map(|n| n.id).collect::<Vec<_>>(),
             [NodeId(2)]
+        );
+    }
+
+    #[test]
+    fn a_group_of_an_older_fleet_has_the_usual_block_of_transactions() {
+        let group = FailoverGroup::new(GroupName::default_group(), "east".into());
+        let mut older = serde_json::to_value(&group).unwrap();
+        older.as_object_mut().unwrap().remove("transactions");
+        assert_eq!(
+            serde_json::from_value::<FailoverGroup>(older).unwrap(),
+            group
         );
     }
 

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use whimbrel_wire::{
-    Batch, BatchError, Batches, ErrorCode, Record, RecordError, codec, control, record,
-};
+use whimbrel_wire::{Batch, Record, RecordError, codec, control, record};
 
 use super::super::{
     machine::GroupRecord,
@@ -13,19 +10,14 @@ use super::super::{
     records::{self, Entry, EntryError},
     store::OffsetsLog,
 };
-
-/// Bytes asked for at once.
-const READ_BYTES: usize = 1 << 20;
+use super::txn::Undecided;
+use crate::state_log::{self, ReplayError};
 
 /// Why a log could not be read; loading is tried again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
-    #[error("read at {offset}: {}", code.name())]
-    Read { offset: i64, code: ErrorCode },
-    #[error("nothing durable yet at {offset}, the log ends at {end}")]
-    NotDurable { offset: i64, end: i64 },
     #[error(transparent)]
-    Batch(#[from] BatchError),
+    Replay(#[from] ReplayError),
     #[error(transparent)]
     Records(#[from] RecordError),
     #[error(transparent)]
@@ -37,52 +29,26 @@ pub(super) enum LoadError {
 pub(super) struct Loaded {
     pub(super) groups: HashMap<String, GroupRecord>,
     pub(super) offsets: Offsets,
-    /// Records of transactions without a marker so far, by producer id.
-    undecided: HashMap<i64, Vec<Record>>,
+    /// Positions of transactions without a marker so far.
+    pub(super) undecided: Undecided,
 }
 
-/// Everything the log held when the reading began, and what came meanwhile. Only durable records count, so an end
-/// that is not durable yet is an error to try again after.
+/// Everything the log held when the reading began, and what came meanwhile.
 pub(super) async fn load(log: &dyn OffsetsLog, partition: i32) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
-    let end = log.end(partition);
-    let mut offset = log.start(partition);
-    while offset < end {
-        let (bytes, next) = log
-            .read(partition, offset, READ_BYTES)
-            .await
-            .map_err(|code| LoadError::Read { offset, code })?;
-        if next <= offset {
-            return Err(LoadError::NotDurable { offset, end });
-        }
-        loaded.take(bytes)?;
-        offset = next;
-        // A long log must not hold up the other tasks of this thread.
-        tokio::task::yield_now().await;
-    }
+    state_log::replay(log, partition, |batch| loaded.take_batch(batch)).await?;
     Ok(loaded)
 }
 
 impl Loaded {
-    fn take(&mut self, bytes: Bytes) -> Result<(), LoadError> {
-        for batch in Batches::new(bytes) {
-            self.take_batch(&batch?)?;
-        }
-        Ok(())
-    }
-
     fn take_batch(&mut self, batch: &Batch) -> Result<(), LoadError> {
-        batch.verify_crc()?;
         let header = &batch.header;
         if header.is_control() {
             let marker = control::parse_batch(batch)?;
-            let decided = self
-                .undecided
-                .remove(&header.producer_id)
-                .unwrap_or_default();
-            if marker.is_some_and(|m| m.control_type == control::ControlType::Commit) {
-                for record in decided {
-                    self.apply(&record)?;
+            let commit = marker.is_some_and(|m| m.control_type == control::ControlType::Commit);
+            for (group, at, committed) in self.undecided.take(header.producer_id) {
+                if commit {
+                    self.offsets.apply(&group, at, committed);
                 }
             }
             return Ok(());
@@ -90,13 +56,23 @@ impl Loaded {
         for found in record::records(batch, codec::Limits::default())? {
             let found = found?;
             if header.is_transactional() {
-                self.undecided
-                    .entry(header.producer_id)
-                    .or_default()
-                    .push(found);
+                self.wait(header.producer_id, &found)?;
             } else {
                 self.apply(&found)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Only positions are ever part of a transaction.
+    fn wait(&mut self, producer_id: i64, record: &Record) -> Result<(), LoadError> {
+        if let Some(Entry::Position {
+            group,
+            at,
+            committed: Some(committed),
+        }) = records::decode(record)?
+        {
+            self.undecided.add(producer_id, group, at, committed);
         }
         Ok(())
     }

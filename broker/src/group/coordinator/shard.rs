@@ -17,8 +17,10 @@ use super::{
     },
     Clamped, Commit, Committer, Options,
     load::Loaded,
+    txn::Undecided,
     work::{Reply, Then, Work},
 };
+use crate::txn::Admissions;
 
 /// A group in a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,6 +67,8 @@ pub(super) struct Contents {
     paused: bool,
     pub(super) groups: HashMap<String, Group>,
     pub(super) offsets: Offsets,
+    pub(super) undecided: Undecided,
+    pub(super) admissions: Admissions,
     joins: HashMap<Token, oneshot::Sender<JoinReply>>,
     syncs: HashMap<Token, oneshot::Sender<SyncReply>>,
     next_token: u64,
@@ -128,6 +132,7 @@ impl Shard {
         });
         state.groups = restored.collect();
         state.offsets = loaded.offsets;
+        state.undecided = loaded.undecided;
         state.active = true;
         drop(state);
         // After a second load the first report stands.
@@ -161,6 +166,10 @@ impl Shard {
         // A topic deleted while the partition is being loaded is forgotten afterwards.
         let later = matches!(work, Work::Forget { .. }) && !state.closed;
         if state.active || later {
+            if let Work::Marker { marker, .. } = &work {
+                // Whoever was admitted before it is behind it in the queue.
+                state.admissions.void(marker.producer.id);
+            }
             state.queue.push_back(work);
             drop(state);
             self.stirred.notify_one();
@@ -247,6 +256,17 @@ impl Shard {
         codes
     }
 
+    /// Whether a write can be queued now.
+    pub(super) fn check_room(&self, state: &Contents) -> Result<(), ErrorCode> {
+        if !state.active {
+            Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+        } else if state.queue.len() >= self.options.max_queued {
+            Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+        } else {
+            Ok(())
+        }
+    }
+
     pub(super) fn commit(
         &self,
         committer: &Committer,
@@ -255,12 +275,7 @@ impl Shard {
         now: Now,
     ) -> Result<oneshot::Receiver<Result<(), ErrorCode>>, ErrorCode> {
         let mut state = self.state.lock();
-        if !state.active {
-            return Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
-        }
-        if state.queue.len() >= self.options.max_queued {
-            return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        }
+        self.check_room(&state)?;
         let name = &committer.group;
         match state.groups.get_mut(name) {
             Some(group) => group.check_commit(
@@ -477,5 +492,7 @@ impl Contents {
         self.queue = kept;
         VecDeque::into_iter(refused).for_each(|work| work.refuse(error));
         self.offsets = Offsets::default();
+        self.undecided = Undecided::default();
+        self.admissions = Admissions::default();
     }
 }

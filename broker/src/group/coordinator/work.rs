@@ -7,6 +7,7 @@ use whimbrel_wire::ErrorCode;
 
 use super::super::records::Entry;
 use super::{Clamped, Limits};
+use crate::txn::{Marker, Producer};
 
 /// The answer to whoever asked for the write.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, ErrorCode>>;
@@ -18,6 +19,17 @@ pub(super) enum Work {
     Records {
         entries: Vec<Entry>,
         then: Then,
+    },
+    /// Positions that a transaction's end decides about.
+    InTransaction {
+        producer: Producer,
+        entries: Vec<Entry>,
+        reply: Reply<()>,
+    },
+    /// End a transaction.
+    Marker {
+        marker: Marker,
+        reply: Reply<()>,
     },
     /// Remove a group that has no members.
     Delete {
@@ -42,7 +54,9 @@ impl Work {
     pub(super) fn refuse(self, error: ErrorCode) {
         match self {
             Work::Records { then, .. } => then.refuse(error),
-            Work::Delete { reply, .. } => {
+            Work::Delete { reply, .. }
+            | Work::InTransaction { reply, .. }
+            | Work::Marker { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Work::Clamp { reply, .. } => {
@@ -51,6 +65,16 @@ impl Work {
             Work::Forget { .. } | Work::Sweep => {}
         }
     }
+}
+
+/// What kind of batch records go into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    Plain,
+    /// Part of a producer's transaction.
+    Transaction(Producer),
+    /// A marker, and no records.
+    Marker(Marker),
 }
 
 /// What follows once the records are durable.
@@ -82,12 +106,4 @@ impl Then {
             Then::Group { .. } | Then::Nothing => {}
         }
     }
-}
-
-/// Whether after this error it is certain that nothing was appended.
-pub(super) fn nothing_appended(error: ErrorCode) -> bool {
-    matches!(
-        error,
-        ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE | ErrorCode::INVALID_RECORD
-    )
 }

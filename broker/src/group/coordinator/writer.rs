@@ -17,8 +17,9 @@ use super::{
     load::{self, Loaded},
     now,
     shard::{Contents, Shard},
-    work::{Then, Work, nothing_appended},
+    work::{Frame, Then, Work},
 };
+use crate::state_log::nothing_appended;
 
 /// Most records a sweep removes at once.
 const SWEEP_RECORDS: usize = 1_000;
@@ -85,7 +86,7 @@ async fn begin(
         .unwrap_or_default();
     let entries = set_back(&clamped, now(clock));
     for chunk in split(entries, shard.options.max_batch_bytes) {
-        let base = append(shard, log, &chunk, now(clock))
+        let base = append(shard, log, &chunk, Frame::Plain, now(clock))
             .await
             .map_err(BeginError::Clamp)?;
         for (entry, log_offset) in chunk.into_iter().zip(base..) {
@@ -140,9 +141,9 @@ async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
             continue;
         };
         for (entries, then) in job.batches {
-            match append(shard, log, &entries, now(clock)).await {
+            match append(shard, log, &entries, job.frame, now(clock)).await {
                 Ok(base) => {
-                    shard.contents(|contents| apply(contents, entries, base));
+                    shard.contents(|contents| apply(contents, entries, job.frame, base));
                     then.into_iter()
                         .for_each(|then| succeed(shard, then, now(clock)));
                 }
@@ -167,6 +168,7 @@ async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
 
 /// Batches to be written one after the other, and what follows each.
 struct Job {
+    frame: Frame,
     batches: Vec<(Vec<Entry>, Vec<Then>)>,
 }
 
@@ -177,6 +179,22 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
         let (entries, then) = match contents.queue.pop_front()? {
             Work::Records { entries, then } => {
                 return Some(gather(contents, entries, then, max_bytes));
+            }
+            Work::InTransaction {
+                producer,
+                entries,
+                reply,
+            } => {
+                return Some(Job {
+                    frame: Frame::Transaction(producer),
+                    batches: vec![(entries, vec![Then::Answer(reply)])],
+                });
+            }
+            Work::Marker { marker, reply } => {
+                return Some(Job {
+                    frame: Frame::Marker(marker),
+                    batches: vec![(Vec::new(), vec![Then::Answer(reply)])],
+                });
             }
             Work::Delete { group, reply } => match contents.deletion(&group) {
                 Ok(entries) => (entries, Then::Answer(reply)),
@@ -207,7 +225,10 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
         if let Some((_, last)) = batches.last_mut() {
             last.push(then);
         }
-        return Some(Job { batches });
+        return Some(Job {
+            frame: Frame::Plain,
+            batches,
+        });
     }
 }
 
@@ -230,6 +251,7 @@ fn gather(contents: &mut Contents, mut entries: Vec<Entry>, then: Then, max_byte
         }
     }
     Job {
+        frame: Frame::Plain,
         batches: vec![(entries, all)],
     }
 }
@@ -280,17 +302,24 @@ async fn append(
     shard: &Shard,
     log: &dyn OffsetsLog,
     entries: &[Entry],
+    frame: Frame,
     now: Now,
 ) -> Result<i64, ErrorCode> {
-    if entries.is_empty() {
-        return Ok(-1);
-    }
-    let batch = batch(entries, now).ok_or(ErrorCode::RECORD_LIST_TOO_LARGE)?;
+    let batch = match frame {
+        Frame::Marker(marker) => marker.batch(now.wall_ms)?,
+        _ if entries.is_empty() => return Ok(-1),
+        _ => batch(entries, frame, now).ok_or(ErrorCode::RECORD_LIST_TOO_LARGE)?,
+    };
     log.append(shard.partition(), batch).await
 }
 
-fn batch(entries: &[Entry], now: Now) -> Option<Bytes> {
+fn batch(entries: &[Entry], frame: Frame, now: Now) -> Option<Bytes> {
     let mut builder = BatchBuilder::new(0);
+    if let Frame::Transaction(producer) = frame {
+        builder = builder
+            .producer(producer.id, producer.epoch, -1)
+            .transactional(true);
+    }
     for entry in entries {
         let (key, value) = records::encode(entry);
         builder
@@ -301,7 +330,11 @@ fn batch(entries: &[Entry], now: Now) -> Option<Bytes> {
 }
 
 /// The records stand in the log from `base` on.
-fn apply(contents: &mut Contents, entries: Vec<Entry>, base: i64) {
+fn apply(contents: &mut Contents, entries: Vec<Entry>, frame: Frame, base: i64) {
+    if frame != Frame::Plain {
+        contents.applied_in_transaction(frame, entries, base);
+        return;
+    }
     for (entry, log_offset) in entries.into_iter().zip(base..) {
         match entry {
             Entry::Position {

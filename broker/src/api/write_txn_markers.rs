@@ -1,0 +1,65 @@
+//! WriteTxnMarkers: ends transactions in partitions led here. From other brokers, and from operators who end one that
+//! nobody else will.
+
+use std::sync::Arc;
+
+use whimbrel_wire::messages::write_txn_markers::{
+    Request, Response, WritableTxnMarker, WritableTxnMarkerPartitionResult,
+    WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
+};
+
+use crate::{
+    broker::Broker,
+    group::offsets::TopicPartition,
+    txn::{Marker, Producer, machine::BUMPS_EPOCH, markers},
+};
+
+pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+    let all = request
+        .markers
+        .into_iter()
+        .map(|marker| one(broker, marker));
+    Response {
+        markers: futures::future::join_all(all).await,
+    }
+}
+
+async fn one(broker: &Arc<Broker>, marker: WritableTxnMarker) -> WritableTxnMarkerResult {
+    let places = marker.topics.into_iter().flat_map(|topic| {
+        let name = topic.name;
+        topic
+            .partition_indexes
+            .into_iter()
+            .map(move |partition| TopicPartition {
+                topic: name.clone(),
+                partition,
+            })
+    });
+    let ends = Marker {
+        producer: Producer {
+            id: marker.producer_id,
+            epoch: marker.producer_epoch,
+        },
+        commit: marker.transaction_result,
+        coordinator_epoch: marker.coordinator_epoch,
+        strict: i16::from(marker.transaction_version) >= BUMPS_EPOCH,
+    };
+    let mut topics: Vec<WritableTxnMarkerTopicResult> = Vec::new();
+    for (at, error_code) in markers::write(broker, ends, places).await {
+        let result = WritableTxnMarkerPartitionResult {
+            partition_index: at.partition,
+            error_code,
+        };
+        match topics.iter_mut().find(|topic| topic.name == at.topic) {
+            Some(topic) => topic.partitions.push(result),
+            None => topics.push(WritableTxnMarkerTopicResult {
+                name: at.topic,
+                partitions: vec![result],
+            }),
+        }
+    }
+    WritableTxnMarkerResult {
+        producer_id: marker.producer_id,
+        topics,
+    }
+}
