@@ -65,8 +65,15 @@ pub const CODES: &[Code] = &[
     },
     Code {
         code: "WB-111",
+
         title: "no controllers are configured",
         cause: "`controllers` is empty, so the broker can neither register nor hold a lease.",
         fix: "List the controller voters as `controllers = [\"host:port\", ...]`.",
+    },
+    Code {
+        code: "WB-112",
+        title: "the disk is nearly full",
+        cause: "The data directory's filesystem has less room than `disk-reserve`. Produce is answered with KAFKA_STORAGE_ERROR, which clients try again; reads, group offsets and retention go on.",
+        fix: "Make room: shorter retention, local retention where a bucket holds the rest, or a larger disk. Produce is taken again by itself as soon as there is room.",
     },
 ];

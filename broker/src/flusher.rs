@@ -20,6 +20,11 @@ use crate::partition::{Advanced, Partition};
 /// After a quiet moment of this length the durable points of the last round are written too.
 const IDLE: Duration = Duration::from_millis(100);
 
+/// The end of this process: nothing on the disk can be promised any more.
+#[derive(Debug, thiserror::Error)]
+#[error("WB-109: {0}")]
+pub struct Failed(#[from] SyncError);
+
 #[derive(Debug)]
 pub struct Flusher {
     disk: Arc<Disk>,
@@ -50,6 +55,11 @@ impl Flusher {
         }
     }
 
+    /// Has the next round begin, with nothing to do: it fails if the disk has.
+    pub fn nudge(&self) {
+        self.work.notify_one();
+    }
+
     /// Ticks after every round, and when ends moved otherwise.
     pub fn rounds(&self) -> watch::Receiver<u64> {
         self.rounds.subscribe()
@@ -68,7 +78,7 @@ impl Flusher {
     }
 
     /// Runs until shutdown; the last round is the disk's own at close.
-    pub async fn run(self: Arc<Self>, tasks: Tasks, clock: Clock) -> Result<(), SyncError> {
+    pub async fn run(self: Arc<Self>, tasks: Tasks, clock: Clock) -> Result<(), Failed> {
         let shutdown = tasks.shutdown();
         let mut points_due = false;
         loop {
@@ -87,7 +97,7 @@ impl Flusher {
         }
     }
 
-    async fn round(&self, tasks: &Tasks) -> Result<(), SyncError> {
+    async fn round(&self, tasks: &Tasks) -> Result<(), Failed> {
         let listed = std::mem::take(&mut *self.listed.lock());
         for partition in &listed {
             // From here on an append lists it again, for the next round.

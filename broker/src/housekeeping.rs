@@ -22,10 +22,11 @@ pub async fn run(broker: Arc<Broker>) {
     let mut round = 0_u32;
     while shutdown.unless(broker.clock.sleep(PERIOD)).await.is_some() {
         round = round.wrapping_add(1);
+        look_at_disk(&broker);
         for partition in broker.catalog().partitions() {
             keep(&broker, partition).await;
         }
-        if round.is_multiple_of(CHECKPOINT_EVERY) {
+        if round.is_multiple_of(CHECKPOINT_EVERY) || broker.disk.checkpoint_is_due() {
             let now_ms = broker.clock.wall_ms();
             for partition in broker.catalog().partitions() {
                 partition
@@ -41,6 +42,26 @@ pub async fn run(broker: Arc<Broker>) {
                 tracing::warn!(%error, "checkpoints were not written");
             }
         }
+    }
+}
+
+/// A disk that failed in the middle of nothing ends the process too; a short one is said once.
+fn look_at_disk(broker: &Broker) {
+    if broker.disk.failed().is_some() {
+        broker.flusher.nudge();
+    }
+    let before = broker.disk.is_short();
+    let free_bytes = broker.disk.free_bytes().unwrap_or(0);
+    match (before, broker.disk.is_short()) {
+        (false, true) => {
+            tracing::error!(
+                code = "WB-112",
+                free_bytes,
+                "the disk is nearly full: produce is refused"
+            );
+        }
+        (true, false) => tracing::info!(free_bytes, "the disk has room again: produce is taken"),
+        _ => {}
     }
 }
 

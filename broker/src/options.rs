@@ -39,6 +39,9 @@ pub struct Options {
     pub default_partitions: i32,
     /// Allows a bind to other than loopback although there is no TLS and no authentication.
     pub insecure_bind: bool,
+    /// Room on the data directory's filesystem that clients' records may not take, so that offsets,
+    /// checkpoints and epochs can still be written. 5 % of the filesystem, at most 1 GiB, when not set.
+    pub disk_reserve: Option<Size>,
     pub limits: Limits,
 }
 
@@ -129,6 +132,7 @@ impl Default for Options {
             auto_create_topics: true,
             default_partitions: 1,
             insecure_bind: false,
+            disk_reserve: None,
             limits: Limits::default(),
         }
     }

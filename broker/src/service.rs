@@ -150,6 +150,9 @@ impl Service {
         };
         let now_ms = clock.wall_ms();
         let (disk, logs) = tasks.blocking(move || Disk::open(disk, now_ms)).await?;
+        if let Some(reserve) = options.disk_reserve {
+            disk.set_reserve(reserve.0);
+        }
         let incarnation = random::uuid();
         let identity = LeaseIdentity {
             node: NodeId(options.node_id),

@@ -84,6 +84,7 @@ fn describe(broker: &Broker) -> Value {
         "view_version": catalog.view.version,
         "disk_failed": broker.disk.failed().map(|f| f.to_string()),
         "disk_free_bytes": broker.disk.free_bytes().ok(),
+        "disk_short": broker.disk.is_short(),
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
         "orphans": broker.orphans.reports(),
@@ -174,5 +175,7 @@ pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
         if let Ok(free) = broker.disk.free_bytes() {
             metrics::gauge!("whimbrel_disk_free_bytes", &labels).set(free as f64);
         }
+        metrics::gauge!("whimbrel_disk_short", &labels)
+            .set(f64::from(u8::from(broker.disk.is_short())));
     }
 }

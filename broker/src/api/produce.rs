@@ -130,6 +130,9 @@ async fn append_one(
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     let partition = Arc::clone(refusal::replica(&catalog, topic, data.index)?);
+    if broker.disk.is_short() {
+        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+    }
     let records = data.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let config = partition.log.config();
     let rules = ProduceRules {

@@ -128,6 +128,11 @@ impl Broker {
         self.handle.close().await;
     }
 
+    /// Why the process would end by itself.
+    pub fn failure(&self) -> Option<String> {
+        self.tasks.failure()
+    }
+
     pub async fn status(&self) -> Value {
         serde_json::from_str(&self.get("/status").await).unwrap()
     }

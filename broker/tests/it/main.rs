@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod configs;
 mod daemon;
+mod disk;
 mod fleet;
 mod mirror;
 mod moves;

@@ -13,6 +13,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::calls;
+
 #[derive(Debug)]
 pub(crate) struct Slot {
     path: PathBuf,
@@ -76,12 +78,14 @@ impl Descriptors {
             if let Some(file) = held.as_ref() {
                 return Ok(Arc::clone(file));
             }
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(create)
-                .truncate(false)
-                .open(&slot.path)?;
+            let mut options = OpenOptions::new();
+            let opened = options.read(true).write(true).open(&slot.path);
+            let file = match opened {
+                Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                    calls::open_or_create(&slot.path)?
+                }
+                other => other?,
+            };
             let file = Arc::new(file);
             *held = Some(Arc::clone(&file));
             file

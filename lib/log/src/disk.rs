@@ -4,11 +4,12 @@
 //! if one file is dirty, one `syncfs` if there are more or files were created (group commit).
 
 mod open;
+pub(crate) mod room;
 pub(crate) mod shared;
 mod sync;
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::calls;
 use crate::checkpoint::{Offsets, write_offsets};
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
@@ -24,12 +26,15 @@ use crate::error::{DiskFailed, LogError};
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, directory_name,
-    is_topic_name,
+    CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS,
+    directory_name, is_topic_name,
 };
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
 use crate::types::Health;
+
+/// A second of writing at most, so that recovery reads little more than that.
+const CHECKPOINT_DUE_BYTES: u64 = 256 << 20;
 
 /// Which directory, and whose.
 #[derive(Debug, Clone)]
@@ -71,7 +76,7 @@ impl Disk {
         let name = directory_name(topic, partition);
         let dir = self.shared.root.join(&name);
         let mut logs = self.logs.lock();
-        match fs::create_dir(&dir) {
+        match calls::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(LogError::Exists { log: name });
             }
@@ -92,7 +97,7 @@ impl Disk {
             .and_then(|()| recover(identity, Arc::clone(&self.shared), config, stored))
             .map_err(|source| {
                 // As if it had never been asked for; the next start removes what is left.
-                let _ = fs::remove_dir_all(&dir);
+                let _ = calls::remove_dir_all(&dir);
                 LogError::io(&dir, source)
             })?;
         self.shared.note_names();
@@ -121,9 +126,9 @@ impl Disk {
         let io = |source| LogError::io(log.dir(), source);
         // First the point: a log of this name and id that is created later has promised nothing yet.
         self.shared.forget_point(log.key()).map_err(io)?;
-        fs::rename(log.dir(), &gone).map_err(io)?;
-        sync_dir(&self.shared.root).map_err(io)?;
-        fs::remove_dir_all(&gone).map_err(io)
+        calls::rename(log.dir(), &gone).map_err(io)?;
+        self.shared.note(sync_dir(&self.shared.root)).map_err(io)?;
+        calls::remove_dir_all(&gone).map_err(io)
     }
 
     /// The logs, in no order.
@@ -143,14 +148,39 @@ impl Disk {
 
     /// Bytes that may still be written to the filesystem.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.shared.root_dir)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.shared.room.measure(&self.shared.root_dir)
     }
 
-    /// Writes recovery points, log starts and high watermarks. Call about once a minute: recovery after a
-    /// crash begins at the recovery points.
+    /// Keeps `bytes` of the filesystem back from what clients write, see [`Self::is_short`].
+    pub fn set_reserve(&self, bytes: u64) {
+        self.shared.room.set_reserve(bytes);
+    }
+
+    /// Whether the filesystem has less room than the reserve: what clients send is then to be refused, so
+    /// that offsets, checkpoints and epochs can still be written. As of the last sync or
+    /// [`Self::free_bytes`].
+    pub fn is_short(&self) -> bool {
+        self.shared.room.is_short()
+    }
+
+    /// Bytes of batches that [`Disk::open`] walked over: what a restart took.
+    pub fn recovered_bytes(&self) -> u64 {
+        self.shared.scanned()
+    }
+
+    /// Whether enough was synced since the last checkpoint that a restart would feel it.
+    pub fn checkpoint_is_due(&self) -> bool {
+        self.unchecked_bytes.load(Ordering::Relaxed) >= CHECKPOINT_DUE_BYTES
+    }
+
+    /// Writes producer snapshots, recovery points, log starts and high watermarks. Call when
+    /// [`Self::checkpoint_is_due`] and every few seconds: recovery after a crash begins there.
     pub fn checkpoint(&self) -> Result<(), LogError> {
         self.shared.check()?;
+        for log in self.logs() {
+            log.snapshot_if_far()
+                .map_err(|source| LogError::io(log.dir(), source))?;
+        }
         let (mut recovery, mut starts, mut marks) =
             (Offsets::new(), Offsets::new(), Offsets::new());
         for log in self.logs() {
@@ -168,7 +198,8 @@ impl Disk {
             (HIGH_WATERMARKS, marks),
         ] {
             let path = self.shared.root.join(name);
-            write_offsets(&path, &offsets).map_err(|source| LogError::io(&path, source))?;
+            let written = self.shared.note(write_offsets(&path, &offsets));
+            written.map_err(|source| LogError::io(&path, source))?;
         }
         self.unchecked_bytes.store(0, Ordering::Relaxed);
         Ok(())
@@ -191,12 +222,8 @@ impl Disk {
         self.shared.fail("closed");
         if !damaged {
             let path = self.shared.root.join(CLEAN_SHUTDOWN);
-            replace(
-                &path,
-                b"{\"version\":0,\"brokerEpoch\":-1}",
-                Durability::Now,
-            )
-            .map_err(|source| LogError::io(&path, source))?;
+            replace(&path, CLEAN_BY_US.as_bytes(), Durability::Now)
+                .map_err(|source| LogError::io(&path, source))?;
         }
         Ok(())
     }

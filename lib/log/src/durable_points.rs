@@ -7,7 +7,9 @@
 //! ```text
 //! 64 bytes header: "WBDP", u32 version = 1, zeros
 //! slots of 64 bytes: topic id 16, i32 partition, i64 durable end, i64 log start,
-//!                    u64 bytes below the first local segment, zeros, u32 CRC-32C of bytes 0..60
+//!                    u64 bytes below the first local segment, u32 CRC-32C of the topic's name
+//!                    (0 = not noted), u32 CRC-32C of `leader-epoch-checkpoint` (likewise), zeros,
+//!                    u32 CRC-32C of bytes 0..60
 //! ```
 //! A slot never crosses a sector, so that a power cut leaves the old one or the new one; one that is
 //! torn all the same fails its CRC and counts as unknown. Free slots are zeros.
@@ -15,11 +17,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::calls;
 use crate::fields::Fields;
 use crate::naming::DURABLE_POINTS;
 
@@ -36,6 +38,16 @@ pub(crate) struct Point {
     pub(crate) durable_end: i64,
     pub(crate) log_start: i64,
     pub(crate) base_bytes: u64,
+    /// See [`name_check`].
+    pub(crate) name: u32,
+    /// Of the text of `leader-epoch-checkpoint`, which has no checksum of its own.
+    pub(crate) epochs: u32,
+}
+
+/// What a slot holds of a topic's name: enough to see that `partition.metadata` names another topic id
+/// than the log of this name had.
+pub(crate) fn name_check(topic: &str) -> u32 {
+    crc32c::crc32c(topic.as_bytes())
 }
 
 pub(crate) type Key = (Uuid, i32);
@@ -47,6 +59,8 @@ fn encode(key: Key, point: Point) -> [u8; SLOT] {
     slot[20..28].copy_from_slice(&point.durable_end.to_be_bytes());
     slot[28..36].copy_from_slice(&point.log_start.to_be_bytes());
     slot[36..44].copy_from_slice(&point.base_bytes.to_be_bytes());
+    slot[44..48].copy_from_slice(&point.name.to_be_bytes());
+    slot[48..52].copy_from_slice(&point.epochs.to_be_bytes());
     let crc = crc32c::crc32c(&slot[..CRC_AT]);
     slot[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
     slot
@@ -58,6 +72,8 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
     let durable_end = fields.i64()?;
     let log_start = fields.i64()?;
     let base_bytes = u64::from_be_bytes(fields.take()?);
+    let name = fields.u32()?;
+    let epochs = fields.u32()?;
     let crc = u32::from_be_bytes(*slot.get(CRC_AT..)?.first_chunk()?);
     let good = crc == crc32c::crc32c(&slot[..CRC_AT]) && durable_end >= 0 && log_start >= 0;
     good.then_some((
@@ -66,6 +82,8 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
             durable_end,
             log_start,
             base_bytes,
+            name,
+            epochs,
         },
     ))
 }
@@ -93,6 +111,7 @@ pub(crate) fn read(root: &Path) -> io::Result<Option<HashMap<Key, Point>>> {
 #[derive(Debug)]
 pub(crate) struct DurablePoints {
     file: File,
+    path: PathBuf,
     image: Vec<u8>,
     slots: HashMap<Key, usize>,
     free: Vec<usize>,
@@ -118,6 +137,7 @@ impl DurablePoints {
         let file = OpenOptions::new().write(true).open(&path)?;
         Ok(DurablePoints {
             file,
+            path,
             image,
             slots,
             free: Vec::new(),
@@ -157,15 +177,15 @@ impl DurablePoints {
             while changed.next_if_eq(&end).is_some() {
                 end += 1;
             }
-            self.file
-                .write_all_at(&self.image[first * SLOT..end * SLOT], (first * SLOT) as u64)?;
+            let (from, to) = (first * SLOT, end * SLOT);
+            calls::write_at(&self.file, &self.path, &self.image[from..to], from as u64)?;
         }
         self.changed.clear();
         Ok(())
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        calls::sync_data(&self.file, &self.path)
     }
 }
 
@@ -178,6 +198,8 @@ mod tests {
             durable_end,
             log_start: 1,
             base_bytes: 2,
+            name: 3,
+            epochs: 4,
         }
     }
 

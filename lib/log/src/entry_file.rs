@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::calls;
 use crate::descriptors::{Descriptors, Slot};
 
 /// Waiting bytes that are worth a write.
@@ -91,7 +92,7 @@ impl<const N: usize> EntryFile<N> {
         }
         let file = descriptors.create(&self.slot)?;
         let end = self.flushed * N as u64;
-        file.write_all_at(&self.waiting, end)?;
+        calls::write_at(&file, self.slot.path(), &self.waiting, end)?;
         self.flushed += (self.waiting.len() / N) as u64;
         self.waiting.clear();
         Ok(())
@@ -100,9 +101,8 @@ impl<const N: usize> EntryFile<N> {
     /// `flush`, and the file exists and ends with the last entry.
     pub(crate) fn finish(&mut self, descriptors: &Descriptors) -> io::Result<()> {
         self.flush(descriptors)?;
-        descriptors
-            .create(&self.slot)?
-            .set_len(self.flushed * N as u64)?;
+        let file = descriptors.create(&self.slot)?;
+        calls::set_length(&file, self.slot.path(), self.flushed * N as u64)?;
         // Rarely needed again; the descriptor is worth more to a log.
         self.slot.close();
         Ok(())
@@ -166,12 +166,13 @@ impl<const N: usize> EntryFile<N> {
         use std::os::unix::fs::MetadataExt;
         let path = self.slot.path();
         match std::fs::metadata(path) {
-            Ok(meta) if meta.nlink() > 1 => {}
+            Ok(meta) if meta.nlink() > 1 => {
+                let copy = path.with_extension(crate::naming::CUT);
+                calls::copy(path, &copy, meta.len())?;
+                calls::rename(&copy, path)?;
+            }
             _ => return Ok(()),
         }
-        let copy = path.with_extension(crate::naming::CUT);
-        std::fs::copy(path, &copy)?;
-        std::fs::rename(&copy, path)?;
         self.slot.close();
         Ok(())
     }
@@ -187,7 +188,8 @@ impl<const N: usize> EntryFile<N> {
         }
         self.waiting.clear();
         self.flushed = entries;
-        descriptors.open(&self.slot)?.set_len(entries * N as u64)
+        let file = descriptors.open(&self.slot)?;
+        calls::set_length(&file, self.slot.path(), entries * N as u64)
     }
 }
 

@@ -4,6 +4,8 @@
 //! records disappears when the next one begins at the same offset, as in Kafka
 //! (`LeaderEpochFileCache.assign`).
 
+use std::ops::Range;
+
 /// An epoch and the offset of its first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EpochStart {
@@ -89,6 +91,14 @@ impl Epochs {
     pub(crate) fn at(&self, offset: i64) -> Option<i32> {
         let below = self.entries.partition_point(|e| e.start_offset <= offset);
         Some(self.entries[below.checked_sub(1)?].epoch)
+    }
+
+    /// The epoch that owns `offset` and all offsets it owns, if it is known.
+    pub(crate) fn owner(&self, offset: i64) -> Option<(Range<i64>, i32)> {
+        let next = self.entries.partition_point(|e| e.start_offset <= offset);
+        let own = self.entries[next.checked_sub(1)?];
+        let end = self.entries.get(next).map_or(i64::MAX, |e| e.start_offset);
+        Some((own.start_offset..end, own.epoch))
     }
 
     /// See [`EpochEnd`]. A log that has an epoch never answers -1: an epoch above all known ones

@@ -13,6 +13,7 @@
 //! What is not here: clocks (time comes in), tasks (the broker's flusher calls), the high watermark's
 //! rules, and compaction.
 
+pub mod calls;
 mod checkpoint;
 mod config;
 mod descriptors;

@@ -13,6 +13,7 @@ pub(crate) mod recover;
 mod replay;
 mod retain;
 mod roll;
+mod sound;
 mod swap;
 mod time;
 mod truncate;
@@ -40,6 +41,10 @@ pub(crate) struct Writer {
     pub(crate) producers: Producers,
     /// Highest timestamp of the active segment's first batch; `segment.ms` counts from it.
     pub(crate) first_timestamp_ms: Option<i64>,
+    /// Bytes of the log at the newest producer snapshot.
+    pub(crate) snapshot_bytes: u64,
+    /// The newest snapshot, if it stands inside a segment.
+    pub(crate) inner_snapshot: Option<i64>,
 }
 
 /// What readers see.
@@ -61,6 +66,10 @@ pub(crate) struct State {
     pub(crate) health: Health,
     /// The stored durable end of a damaged log, which must not be forgotten.
     pub(crate) promised_end: i64,
+    /// See [`crate::durable_points::name_check`].
+    pub(crate) name: u32,
+    /// CRC-32C of the stored lineage.
+    pub(crate) epochs_check: u32,
 }
 
 impl State {
@@ -80,6 +89,8 @@ impl State {
             durable_end,
             log_start: self.log_start,
             base_bytes: self.base_bytes,
+            name: self.name,
+            epochs: self.epochs_check,
         }
     }
 }
@@ -293,10 +304,8 @@ impl Log {
 
     /// Puts the log on the list of the next sync.
     fn mark_dirty(&self, file: Option<&Arc<std::fs::File>>) {
-        if !self.dirty.swap(true, Ordering::AcqRel)
-            && let Some(me) = self.me.upgrade()
-        {
-            self.shared.add_dirty(me, file);
+        if !self.dirty.swap(true, Ordering::AcqRel) {
+            self.shared.add_dirty(Weak::clone(&self.me), file);
         }
     }
 

@@ -7,6 +7,8 @@ pub(crate) const LOG: &str = "log";
 pub(crate) const INDEX: &str = "index";
 pub(crate) const TIME_INDEX: &str = "timeindex";
 pub(crate) const TXN_INDEX: &str = "txnindex";
+/// Ours: checksums of the entries of `.txnindex`.
+pub(crate) const TXN_CHECK: &str = "txncheck";
 pub(crate) const SNAPSHOT: &str = "snapshot";
 /// Ours: append times of a segment.
 pub(crate) const APPEND_TIME: &str = "appendtime";
@@ -24,6 +26,8 @@ pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
+/// What it says when we wrote it; Kafka writes its broker's epoch.
+pub(crate) const CLEAN_BY_US: &str = "{\"version\":0,\"brokerEpoch\":-1}";
 /// Ours: how far each log is known to be durable.
 pub(crate) const DURABLE_POINTS: &str = "durable-points";
 /// Ours: what a repair set aside.

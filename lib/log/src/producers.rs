@@ -90,6 +90,29 @@ impl Producers {
         self.jumps = tried.jumps;
     }
 
+    /// The abort that a control batch would complete, see [`Self::note`].
+    pub(crate) fn abort_of(
+        &self,
+        header: &BatchHeader,
+        marker: Option<&Marker>,
+    ) -> Option<AbortedTxn> {
+        let abort = marker.is_some_and(|m| m.control_type == ControlType::Abort);
+        let producer_id = header.producer_id;
+        let first_offset = self
+            .entries
+            .get(&producer_id)
+            .filter(|_| abort && header.is_idempotent() && header.is_control())?
+            .current_txn_first_offset?;
+        let last_offset = header.last_offset();
+        let open = self.ongoing.keys().find(|first| **first != first_offset);
+        Some(AbortedTxn {
+            producer_id,
+            first_offset,
+            last_offset,
+            last_stable_offset: open.copied().unwrap_or(last_offset.saturating_add(1)),
+        })
+    }
+
     /// Notes a batch that is in the log, wherever it came from. Returns the abort it completes.
     pub(crate) fn note(
         &mut self,

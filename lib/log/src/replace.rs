@@ -1,9 +1,11 @@
 //! Replacing a small file so that a crash leaves the old one or the new one, never a mixture:
 //! temporary file, fsync, rename, fsync of the directory.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::calls;
+pub(crate) use crate::calls::sync_dir;
 
 /// Whether the replacement has to be durable when the call returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,13 +20,13 @@ pub(crate) enum Durability {
 /// Writes `contents` under `path` through `<path>.tmp`.
 pub(crate) fn replace(path: &Path, contents: &[u8], durability: Durability) -> io::Result<()> {
     let temporary = temporary(path);
-    let mut file = File::create(&temporary)?;
-    file.write_all(contents)?;
+    let file = calls::create(&temporary)?;
+    calls::write_at(&file, &temporary, contents, 0)?;
     if durability == Durability::Now {
-        file.sync_all()?;
+        calls::sync_all(&file, &temporary)?;
     }
     drop(file);
-    fs::rename(&temporary, path)?;
+    calls::rename(&temporary, path)?;
     if durability == Durability::Now
         && let Some(dir) = path.parent()
     {
@@ -39,14 +41,9 @@ fn temporary(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// fsync of a directory: makes created, renamed and removed names durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
 /// Removes a file; one that is not there is as good as removed.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match calls::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -9,16 +9,16 @@ pub(crate) mod scan;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use whimbrel_wire::batch::BatchHeader;
 
+use crate::calls;
 use crate::descriptors::{Descriptors, Slot};
-use crate::naming::{APPEND_TIME, CUT, INDEX, LOG, TIME_INDEX, TXN_INDEX, file_path};
+use crate::naming::{APPEND_TIME, CUT, INDEX, LOG, TIME_INDEX, TXN_CHECK, TXN_INDEX, file_path};
 use crate::replace::{remove_if_there, sync_dir};
 use indexes::Indexes;
 use scan::{Scanner, Step};
@@ -48,6 +48,8 @@ pub(crate) struct SegmentFile {
     end: AtomicI64,
     indexes: Mutex<Indexes>,
     hints: Mutex<Hints>,
+    /// The highest timestamp is known to be right.
+    times_checked: AtomicBool,
 }
 
 impl SegmentFile {
@@ -60,6 +62,7 @@ impl SegmentFile {
             end: AtomicI64::new(end),
             indexes: Mutex::new(Indexes::new(dir, base)),
             hints: Mutex::new(Hints::default()),
+            times_checked: AtomicBool::new(false),
         }
     }
 
@@ -69,11 +72,13 @@ impl SegmentFile {
         base: i64,
         descriptors: &Descriptors,
     ) -> io::Result<SegmentFile> {
-        for suffix in [INDEX, TIME_INDEX, TXN_INDEX, APPEND_TIME] {
+        for suffix in [INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME] {
             remove_if_there(&file_path(dir, base, suffix))?;
         }
         let segment = SegmentFile::new(dir, base, 0, base);
-        descriptors.create(&segment.log)?.set_len(0)?;
+        segment.times_checked.store(true, Ordering::Release);
+        let file = descriptors.create(&segment.log)?;
+        calls::set_length(&file, segment.path(), 0)?;
         // Kafka wants both index files beside every segment.
         let mut indexes = segment.indexes.lock();
         indexes.finish(descriptors)?;
@@ -137,9 +142,9 @@ impl SegmentFile {
     ) -> io::Result<Arc<File>> {
         let file = self.open(descriptors)?;
         let start = self.size();
-        if let Err(error) = write_all_vectored_at(&file, parts, start) {
+        if let Err(error) = calls::write_vectored_at(&file, self.path(), parts, start) {
             // Should this fail too, the next append overwrites the rest, and recovery cuts it off.
-            let _ = file.set_len(start);
+            let _ = calls::set_length(&file, self.path(), start);
             return Err(error);
         }
         Ok(file)
@@ -166,14 +171,16 @@ impl SegmentFile {
             indexes.note_append(last.last_offset(), bytes, now_ms, descriptors);
         }
         drop(indexes);
+        // The end first: who sees the batch knows an end behind it.
+        self.set_end(last.next_offset());
         self.size
             .store(position + last.size() as u64, Ordering::Release);
-        self.set_end(last.next_offset());
     }
 
-    /// A position at or before the batch that holds `offset`, without reading the log.
+    /// A position at or before the batch that holds `offset`.
     pub(crate) fn near(&self, offset: i64, descriptors: &Descriptors) -> io::Result<u64> {
-        self.indexes.lock().floor(offset, descriptors)
+        let file = self.open(descriptors)?;
+        self.start_of_scan(offset, &file, self.size(), descriptors)
     }
 
     /// Where a read of `offset` begins, if an earlier read stopped there. A truncation at the same moment
@@ -207,8 +214,8 @@ impl SegmentFile {
         descriptors: &Descriptors,
     ) -> io::Result<Result<Option<Located>, Step>> {
         let size = self.size();
-        let start = self.near(offset, descriptors)?;
         let file = self.open(descriptors)?;
+        let start = self.start_of_scan(offset, &file, size, descriptors)?;
         let mut scanner = Scanner::new(&file, start, size, self.base);
         loop {
             match scanner.step(|_| false)? {
@@ -222,13 +229,72 @@ impl SegmentFile {
         }
     }
 
+    /// Where the index says that a search for `offset` may begin, if the log agrees. The index has no
+    /// checksum: an entry that is not about the batch it points at would make a reader miss records.
+    fn start_of_scan(
+        &self,
+        offset: i64,
+        file: &File,
+        size: u64,
+        descriptors: &Descriptors,
+    ) -> io::Result<u64> {
+        let Some((last_offset, position)) = self.indexes.lock().floor(offset, descriptors)? else {
+            return Ok(0);
+        };
+        let step = Scanner::new(file, position, size, self.base).step(|_| false)?;
+        let right =
+            matches!(step, Step::Batch { header, .. } if header.last_offset() == last_offset);
+        Ok(if right { position } else { 0 })
+    }
+
     /// An offset below which no record is as late as `timestamp_ms`.
     pub(crate) fn near_time(
         &self,
         timestamp_ms: i64,
         descriptors: &Descriptors,
     ) -> io::Result<i64> {
-        self.indexes.lock().floor_time(timestamp_ms, descriptors)
+        let entry = self.indexes.lock().floor_time(timestamp_ms, descriptors)?;
+        match entry {
+            Some(entry) if self.is_time_of(entry, descriptors)? => Ok(entry.1),
+            _ => Ok(self.base),
+        }
+    }
+
+    /// Whether the batch that ends at an entry's offset has its timestamp.
+    fn is_time_of(&self, entry: (i64, i64), descriptors: &Descriptors) -> io::Result<bool> {
+        let located = self.locate(entry.1, descriptors)?;
+        Ok(matches!(located, Ok(Some(at))
+            if at.header.max_timestamp == entry.0 && at.header.last_offset() == entry.1))
+    }
+
+    /// Highest timestamp, -1 for none, as the log has it: the index of a segment that was not written by
+    /// this process is looked at once.
+    pub(crate) fn sure_max_timestamp_ms(&self, descriptors: &Descriptors) -> io::Result<i64> {
+        let newest = self.indexes.lock().newest_time();
+        if self.times_checked.load(Ordering::Acquire)
+            || (newest.0 >= 0 && self.is_time_of(newest, descriptors)?)
+        {
+            self.times_checked.store(true, Ordering::Release);
+            return Ok(newest.0);
+        }
+        let file = self.open(descriptors)?;
+        let mut scanner = Scanner::new(&file, 0, self.size(), self.base);
+        let mut found = (-1, -1);
+        loop {
+            match scanner.step(|_| true)? {
+                Step::Batch { header, .. } if header.max_timestamp > found.0 => {
+                    found = (header.max_timestamp, header.last_offset());
+                }
+                Step::Batch { .. } => {}
+                Step::End => break,
+                Step::Bad { why, .. } => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
+            }
+        }
+        self.indexes.lock().set_newest_time(found);
+        self.times_checked.store(true, Ordering::Release);
+        Ok(found.0)
     }
 
     pub(crate) fn append_time_of(
@@ -288,17 +354,14 @@ impl SegmentFile {
         let file = self.open(descriptors)?;
         if file.metadata()?.nlink() > 1 {
             let copy = file_path(&self.dir, self.base, CUT);
-            let mut into = File::create(&copy)?;
-            let mut from = File::open(self.path())?;
-            io::copy(&mut io::Read::take(&mut from, position), &mut into)?;
-            into.sync_all()?;
-            std::fs::rename(&copy, self.path())?;
+            calls::copy(self.path(), &copy, position)?;
+            calls::rename(&copy, self.path())?;
             sync_dir(&self.dir)?;
             self.log.close();
             self.indexes.lock().unshare()?;
         } else {
-            file.set_len(position)?;
-            file.sync_all()?;
+            calls::set_length(&file, self.path(), position)?;
+            calls::sync_all(&file, self.path())?;
         }
         self.size.store(position, Ordering::Release);
         self.set_end(end);
@@ -311,35 +374,9 @@ impl SegmentFile {
 
     /// Removes all files of the segment, the log first: indexes without a log are swept at the next start.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        for suffix in [LOG, INDEX, TIME_INDEX, TXN_INDEX, APPEND_TIME] {
+        for suffix in [LOG, INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME] {
             remove_if_there(&file_path(&self.dir, self.base, suffix))?;
         }
         Ok(())
     }
-}
-
-fn write_all_vectored_at(
-    file: &File,
-    mut parts: &mut [IoSlice<'_>],
-    mut at: u64,
-) -> io::Result<()> {
-    // Linux takes 1024 parts in one call.
-    const MOST_PARTS: usize = 1024;
-    if let [one] = parts {
-        return file.write_all_at(one, at);
-    }
-    IoSlice::advance_slices(&mut parts, 0);
-    while !parts.is_empty() {
-        let count = parts.len().min(MOST_PARTS);
-        match rustix::io::pwritev(file, &parts[..count], at) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero)),
-            Ok(written) => {
-                at += written as u64;
-                IoSlice::advance_slices(&mut parts, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -4,15 +4,23 @@
 //! i16 version = 0, i64 producer id, i64 first offset, i64 last offset, i64 last stable offset
 //! ```
 //! The file does not exist until the first abort. Entries are in the order of their markers.
+//!
+//! The format has no checksum, and a wrong entry would hand aborted records to readers as committed ones.
+//! So `.txncheck`, ours, holds a CRC-32C of each entry; entries without one, as Kafka and a crash between
+//! the two writes leave them, are taken as they are.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::calls;
 use crate::fields::Fields;
+use crate::naming::TXN_CHECK;
+use crate::replace::{Durability, remove_if_there, replace};
 use crate::types::AbortedTxn;
 
 const ENTRY: usize = 34;
+const CHECK: usize = 4;
 /// Two million aborts in one segment; more cannot be in 2 GiB of batches.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -50,26 +58,52 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<AbortedTxn>> {
             "transaction index is too long",
         ));
     }
-    Ok(std::fs::read(path)?
-        .chunks_exact(ENTRY)
-        .map_while(decode)
-        .collect())
+    let bytes = std::fs::read(path)?;
+    let checks = read_checks(path)?;
+    let mut entries = Vec::with_capacity(bytes.len() / ENTRY);
+    for (at, entry) in bytes.chunks_exact(ENTRY).enumerate() {
+        let check = checks.get(at * CHECK..).and_then(<[u8]>::first_chunk);
+        if check.is_some_and(|check| u32::from_be_bytes(*check) != crc32c::crc32c(entry)) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("entry {at} of {} is damaged", path.display()),
+            ));
+        }
+        match decode(entry) {
+            Some(txn) => entries.push(txn),
+            None => break,
+        }
+    }
+    Ok(entries)
+}
+
+fn read_checks(path: &Path) -> io::Result<Vec<u8>> {
+    match std::fs::read(path.with_extension(TXN_CHECK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other,
+    }
+}
+
+fn check(entry: &[u8]) -> [u8; CHECK] {
+    crc32c::crc32c(entry).to_be_bytes()
 }
 
 pub(crate) fn append(path: &Path, txn: &AbortedTxn) -> io::Result<()> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)?
-        .write_all(&encode(txn))
+    let entry = encode(txn);
+    // Checks stand at their entry's place: where Kafka wrote the first entries there is none for these.
+    let entries = std::fs::metadata(path).map_or(0, |meta| meta.len()) / ENTRY as u64;
+    let checks = path.with_extension(TXN_CHECK);
+    let checked = std::fs::metadata(&checks).map_or(0, |meta| meta.len()) / CHECK as u64;
+    calls::append(path, &entry)?;
+    if checked == entries {
+        calls::append(&checks, &check(&entry))?;
+    }
+    Ok(())
 }
 
 /// Keeps the transactions whose markers lie below `end`.
 pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
-    let all = match read(path) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
-        other => other?,
-    };
+    let all = read(path)?;
     let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
     let kept: Vec<u8> = all
         .iter()
@@ -79,10 +113,37 @@ pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
     if kept.len() as u64 == length {
         return Ok(());
     }
-    if kept.is_empty() {
-        return crate::replace::remove_if_there(path);
+    if std::fs::metadata(path)?.nlink() > 1 {
+        return write(path, &kept);
     }
-    crate::replace::replace(path, &kept, crate::replace::Durability::NextSync)
+    // In place: this must work on a full disk.
+    let checks = path.with_extension(TXN_CHECK);
+    let checked = (kept.len() / ENTRY * CHECK) as u64;
+    if std::fs::metadata(&checks).is_ok_and(|meta| meta.len() > checked) {
+        calls::set_length(&calls::open(&checks)?, &checks, checked)?;
+    }
+    if kept.is_empty() {
+        return remove_if_there(path);
+    }
+    calls::set_length(&calls::open(path)?, path, kept.len() as u64)
+}
+
+/// Puts entries in the place of those that are there.
+pub(crate) fn write_all(path: &Path, entries: &[AbortedTxn]) -> io::Result<()> {
+    let kept: Vec<u8> = entries.iter().flat_map(encode).collect();
+    write(path, &kept)
+}
+
+fn write(path: &Path, entries: &[u8]) -> io::Result<()> {
+    let checks = path.with_extension(TXN_CHECK);
+    // Without checks first: between the two steps they would be about other entries.
+    remove_if_there(&checks)?;
+    if entries.is_empty() {
+        return remove_if_there(path);
+    }
+    replace(path, entries, Durability::NextSync)?;
+    let all: Vec<u8> = entries.chunks_exact(ENTRY).flat_map(check).collect();
+    replace(&checks, &all, Durability::NextSync)
 }
 
 #[cfg(test)]
@@ -105,6 +166,14 @@ mod tests {
         }
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 4 * 34);
         assert_eq!(read(&path).unwrap(), [txn(0), txn(1), txn(2), txn(3)]);
+        let good = std::fs::read(&path).unwrap();
+        for byte in 0..good.len() {
+            let mut bad = good.clone();
+            bad[byte] ^= 4;
+            std::fs::write(&path, &bad).unwrap();
+            assert!(read(&path).is_err(), "byte {byte}");
+        }
+        std::fs::write(&path, &good).unwrap();
         truncate(&path, 7).unwrap();
         assert_eq!(read(&path).unwrap(), [txn(0), txn(1)]);
         truncate(&path, 0).unwrap();

@@ -10,19 +10,20 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::checkpoint::{Offsets, read_offsets};
+use crate::calls;
+use crate::checkpoint::{Offsets, read_offsets, read_text};
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
 use crate::disk::{Disk, DiskOptions};
-use crate::durable_points::{self, DurablePoints, Key, Point};
+use crate::durable_points::{self, DurablePoints, Key, Point, name_check};
 use crate::error::OpenError;
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG, LOG_STARTS, RECOVERY_POINTS,
-    parse_directory_name, parse_file_name,
+    CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG, LOG_STARTS,
+    RECOVERY_POINTS, parse_directory_name, parse_file_name,
 };
-use crate::replace::sync_dir;
+use crate::replace::{Durability, sync_dir};
 use crate::{meta_properties, partition_metadata};
 
 /// Logs opened at once: mostly waiting for the disk.
@@ -31,6 +32,7 @@ const OPENERS: usize = 8;
 /// What the root's files say.
 struct Known {
     clean: bool,
+    clean_by_us: bool,
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
@@ -40,19 +42,41 @@ struct Known {
 impl Known {
     fn read(root: &Path) -> io::Result<Known> {
         let marker = root.join(CLEAN_SHUTDOWN);
-        let clean = marker.exists();
+        let text = read_text(&marker)?;
+        let clean = text.is_some();
         if clean {
             // Before anything else: a crash from here on is one.
-            fs::remove_file(&marker)?;
+            calls::remove_file(&marker)?;
             sync_dir(root)?;
         }
         Ok(Known {
             clean,
+            clean_by_us: text.as_deref() == Some(CLEAN_BY_US),
             recovery_points: read_offsets(&root.join(RECOVERY_POINTS))?,
             log_starts: read_offsets(&root.join(LOG_STARTS))?,
             high_watermarks: read_offsets(&root.join(HIGH_WATERMARKS))?,
             points: durable_points::read(root)?,
         })
+    }
+
+    /// `partition.metadata` has no checksum: a log whose topic id has no point, while another id has one
+    /// under its name, keeps the id it had. A log of an unknown id would be taken for a deleted topic's.
+    fn correct(&self, identity: &mut Identity) -> io::Result<()> {
+        let Some(points) = &self.points else {
+            return Ok(());
+        };
+        let (name, partition) = (name_check(&identity.topic), identity.partition);
+        if points.contains_key(&(identity.topic_id, partition)) {
+            return Ok(());
+        }
+        let mut same = points
+            .iter()
+            .filter(|((_, at), point)| *at == partition && point.name == name);
+        if let (Some(((topic_id, _), _)), None) = (same.next(), same.next()) {
+            identity.topic_id = *topic_id;
+            partition_metadata::write(&identity.dir, *topic_id, Durability::NextSync)?;
+        }
+        Ok(())
     }
 
     fn of(&self, identity: &Identity) -> Stored {
@@ -68,6 +92,7 @@ impl Known {
                 .and_then(|points| points.get(&key).copied()),
             ours: self.points.is_some(),
             clean: self.clean,
+            clean_by_us: self.clean_by_us,
         }
     }
 }
@@ -81,7 +106,7 @@ impl Disk {
     ) -> Result<(Arc<Disk>, Vec<Arc<Log>>), OpenError> {
         let root = options.root;
         let io = |source| OpenError::io(&root, source);
-        fs::create_dir_all(&root).map_err(io)?;
+        calls::create_dir_all(&root).map_err(io)?;
         let lock = lock(&root)?;
         meta_properties::claim(&root, &options.cluster_id, options.node_id)?;
         let root_dir = File::open(&root).map_err(io)?;
@@ -90,7 +115,7 @@ impl Disk {
         shared.note_time(now_ms);
         let logs = open_all(&root, &shared, &known)?;
         // What recovery found may be in the page cache only.
-        rustix::fs::syncfs(&shared.root_dir).map_err(|error| io(error.into()))?;
+        calls::sync_disk(&shared.root_dir, &root).map_err(io)?;
         drop(shared.take_dirty());
         let points = logs
             .iter()
@@ -132,7 +157,12 @@ fn lock(root: &Path) -> Result<File, OpenError> {
 }
 
 fn open_all(root: &Path, shared: &Arc<Shared>, known: &Known) -> Result<Vec<Arc<Log>>, OpenError> {
-    let identities = find(root).map_err(|source| OpenError::io(root, source))?;
+    let mut identities = find(root).map_err(|source| OpenError::io(root, source))?;
+    for identity in &mut identities {
+        known
+            .correct(identity)
+            .map_err(|source| OpenError::io(&identity.dir, source))?;
+    }
     let next = AtomicUsize::new(0);
     let opened = Mutex::new(Vec::with_capacity(identities.len()));
     std::thread::scope(|scope| {
@@ -172,7 +202,7 @@ fn find(root: &Path) -> io::Result<Vec<Identity>> {
         let Some(name) = name.to_str() else { continue };
         let dir: PathBuf = entry.path();
         if name.ends_with(DELETED_DIR) {
-            fs::remove_dir_all(&dir)?;
+            calls::remove_dir_all(&dir)?;
             continue;
         }
         let Some((topic, partition)) = parse_directory_name(name) else {
@@ -182,7 +212,7 @@ fn find(root: &Path) -> io::Result<Vec<Identity>> {
             Some(id) => id,
             // Its creation did not get to its end.
             None if is_unborn(&dir)? => {
-                fs::remove_dir_all(&dir)?;
+                calls::remove_dir_all(&dir)?;
                 continue;
             }
             None => uuid::Uuid::nil(),

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
+use crate::calls;
 use crate::descriptors::Descriptors;
+use crate::disk::room::Room;
 use crate::durable_points::{DurablePoints, Key, Point};
 use crate::error::DiskFailed;
 use crate::log::Log;
@@ -17,7 +19,7 @@ use crate::log::Log;
 /// What the next sync has to cover.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
-    pub(crate) logs: Vec<Arc<Log>>,
+    pub(crate) logs: Vec<Weak<Log>>,
     /// The file the first log wrote to, for the case that it is the only one.
     pub(crate) file: Option<Arc<File>>,
     /// Files were created, renamed or removed: fdatasync of one file is not enough.
@@ -33,8 +35,11 @@ pub(crate) struct Shared {
     failed: OnceLock<DiskFailed>,
     dirty: Mutex<Dirty>,
     points: Mutex<Option<DurablePoints>>,
+    pub(crate) room: Room,
     /// Newest time an append carried; this crate has no clock.
     now_ms: AtomicI64,
+    /// Bytes of batches that opening looked at.
+    scanned: AtomicU64,
 }
 
 impl Shared {
@@ -46,7 +51,9 @@ impl Shared {
             failed: OnceLock::new(),
             dirty: Mutex::new(Dirty::default()),
             points: Mutex::new(None),
+            room: Room::default(),
             now_ms: AtomicI64::new(0),
+            scanned: AtomicU64::new(0),
         }
     }
 
@@ -59,6 +66,16 @@ impl Shared {
 
     pub(crate) fn failed(&self) -> Option<DiskFailed> {
         self.failed.get().cloned()
+    }
+
+    /// A sync that failed ends the disk, wherever it was: see [`crate::calls`].
+    pub(crate) fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result
+            && calls::is_failed_sync(error)
+        {
+            self.fail(&error.to_string());
+        }
+        result
     }
 
     /// The first failure stays.
@@ -79,7 +96,15 @@ impl Shared {
         self.now_ms.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn add_dirty(&self, log: Arc<Log>, file: Option<&Arc<File>>) {
+    pub(crate) fn note_scanned(&self, bytes: u64) {
+        self.scanned.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn scanned(&self) -> u64 {
+        self.scanned.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_dirty(&self, log: Weak<Log>, file: Option<&Arc<File>>) {
         let mut dirty = self.dirty.lock();
         if dirty.logs.is_empty() {
             dirty.file = file.map(Arc::clone);
@@ -119,7 +144,7 @@ impl Shared {
             points.write()?;
             points.sync()
         });
-        stored.unwrap_or(Ok(()))
+        self.note(stored.unwrap_or(Ok(())))
     }
 
     /// Stores a point that may be lower than the one before; durable on return.
@@ -129,6 +154,6 @@ impl Shared {
             points.write()?;
             points.sync()
         });
-        stored.unwrap_or(Ok(()))
+        self.note(stored.unwrap_or(Ok(())))
     }
 }

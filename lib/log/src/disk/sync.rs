@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::calls;
 use crate::disk::Disk;
 use crate::error::{LogError, SyncError};
 use crate::log::Log;
@@ -21,12 +22,14 @@ impl Disk {
         let _one = self.round.lock();
         self.shared.check()?;
         let mut dirty = self.shared.take_dirty();
+        let listed = dirty.logs.len();
         let covered: Vec<_> = dirty
             .logs
             .drain(..)
+            .filter_map(|log| log.upgrade())
             .map(|log| (log.take_progress(), log))
             .collect();
-        if covered.is_empty() && !dirty.names {
+        if listed == 0 && !dirty.names {
             return Ok(SyncRound {
                 rounds: self.rounds.load(Ordering::Relaxed),
                 files: 0,
@@ -36,11 +39,11 @@ impl Disk {
         // A segment may have been rolled between taking the list and looking at the log: then the log's
         // end lies in a file that is not on the list.
         let names = dirty.names || self.shared.has_names();
-        let result = match (&dirty.file, covered.len()) {
-            (Some(file), 1) if !names && !points => file.sync_data(),
-            _ => rustix::fs::syncfs(&self.shared.root_dir).map_err(Into::into),
+        let result = match (&dirty.file, listed) {
+            (Some(file), 1) if !names && !points => calls::sync_data(file, &self.shared.root),
+            _ => calls::sync_disk(&self.shared.root_dir, &self.shared.root),
         };
-        result.map_err(|error| self.shared.fail(&format!("sync: {error}")))?;
+        result.map_err(|error| self.shared.fail(&error.to_string()))?;
         let mut bytes = 0;
         for (progress, log) in &covered {
             let before = log.durable_bytes();
@@ -52,6 +55,8 @@ impl Disk {
                     .with_points(|points| points.set(log.key(), point));
             }
         }
+        // Only a number that is not as new as it could be if it fails.
+        let _ = self.free_bytes();
         let rounds = self.rounds.fetch_add(1, Ordering::Relaxed) + 1;
         if self.unchecked_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes
             >= CHECKPOINT_EVERY_BYTES

@@ -19,7 +19,7 @@ use crate::error::AppendError;
 use crate::log::{Log, Writer};
 use crate::producers::entry::Verdict;
 use crate::replace::Durability;
-use crate::types::{AppendContext, Appended};
+use crate::types::{AbortedTxn, AppendContext, Appended};
 
 /// Bytes before and including the leader epoch.
 const PREFIX: usize = 16;
@@ -150,9 +150,13 @@ impl Log {
         while let Some(first) = rest.first() {
             let mut size = first.header.size() as u64;
             let base = first.header.base_offset;
+            let alone = first.marker.is_some();
             let fits = rest[1..].iter().take_while(|next| {
                 size = size.saturating_add(next.header.size() as u64);
-                size <= segment_bytes && next.header.last_offset() - base <= MOST_OFFSETS
+                size <= segment_bytes
+                    && next.header.last_offset() - base <= MOST_OFFSETS
+                    && !alone
+                    && next.marker.is_none()
             });
             let (run, behind) = rest.split_at(1 + fits.count());
             bytes += self.write(&mut writer, run, now_ms)?;
@@ -208,8 +212,18 @@ impl Log {
             placed.push((batch.header, position));
             position += batch.header.size() as u64;
         }
-        let written = segment.write(&mut parts, &self.shared.descriptors);
-        let file = written.map_err(|error| self.append_failed(&error))?;
+        // Aborts first: no reader may see a marker whose abort is not in the index.
+        let aborts = aborts_of(writer, ready);
+        let written = self
+            .note_aborted(&segment, &aborts)
+            .and_then(|()| segment.write(&mut parts, &self.shared.descriptors));
+        let file = match written {
+            Ok(file) => file,
+            Err(error) => {
+                self.forget_aborted(&segment, &aborts);
+                return Err(self.append_failed(&error));
+            }
+        };
         let bytes = position - segment.size();
         if writer.first_timestamp_ms.is_none() {
             writer.first_timestamp_ms = ready.first().map(|first| first.header.max_timestamp);
@@ -217,9 +231,7 @@ impl Log {
         let interval = self.config().index_interval_bytes;
         segment.note(&placed, interval, Some(now_ms), &self.shared.descriptors);
         for batch in ready {
-            if let Some(aborted) = writer.producers.note(&batch.header, batch.marker.as_ref()) {
-                self.note_aborted(&segment, &aborted);
-            }
+            writer.producers.note(&batch.header, batch.marker.as_ref());
         }
         self.publish(epochs, last.header.next_offset(), bytes, now_ms, &file);
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
@@ -307,10 +319,7 @@ impl Log {
         if self.is_deleted() {
             return AppendError::Deleted { log: self.name() };
         }
-        if matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if crate::calls::is_full(error) {
             return AppendError::DiskFull {
                 root: self.shared.root.clone(),
             };
@@ -328,6 +337,23 @@ fn parse(bytes: Bytes) -> Result<Vec<Batch>, AppendError> {
         Err(AppendError::Empty)
     } else {
         Ok(parsed)
+    }
+}
+
+/// The transactions that `ready` aborts.
+fn aborts_of(writer: &Writer, ready: &[Ready]) -> Vec<AbortedTxn> {
+    match ready {
+        [one] => {
+            let abort = writer.producers.abort_of(&one.header, one.marker.as_ref());
+            abort.into_iter().collect()
+        }
+        all if all.iter().all(|batch| batch.marker.is_none()) => Vec::new(),
+        all => {
+            let mut ahead = writer.producers.clone();
+            all.iter()
+                .filter_map(|batch| ahead.note(&batch.header, batch.marker.as_ref()))
+                .collect()
+        }
     }
 }
 

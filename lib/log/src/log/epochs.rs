@@ -57,7 +57,9 @@ impl Log {
     /// Writes `leader-epoch-checkpoint`.
     pub(crate) fn store_epochs(&self, epochs: &Epochs, durability: Durability) -> io::Result<()> {
         let text = encode_epochs(epochs.entries());
-        replace(&self.dir().join(EPOCHS), text.as_bytes(), durability)?;
+        let stored = replace(&self.dir().join(EPOCHS), text.as_bytes(), durability);
+        self.shared.note(stored)?;
+        self.state.write().epochs_check = crc32c::crc32c(text.as_bytes());
         if durability == Durability::NextSync {
             self.shared.note_names();
         }

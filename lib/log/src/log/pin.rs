@@ -1,9 +1,9 @@
 //! Pins: hard links to a segment's files, which outlive truncation, retention and deletion.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::calls;
 use crate::error::LogError;
 use crate::log::{Log, describe};
 use crate::naming::{
@@ -51,7 +51,7 @@ impl Log {
 
     fn link(&self, base: i64, suffix: &str, dest_dir: &Path) -> Result<Option<PathBuf>, LogError> {
         let dest = dest_dir.join(file_name(base, suffix));
-        match fs::hard_link(file_path(self.dir(), base, suffix), &dest) {
+        match calls::hard_link(&file_path(self.dir(), base, suffix), &dest) {
             Ok(()) => Ok(Some(dest)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(LogError::io(&dest, source)),

@@ -10,6 +10,7 @@ use whimbrel_wire::batch::{BatchHeader, HEADER_LEN};
 
 use crate::error::ReadError;
 use crate::log::Log;
+use crate::log::sound::Stretch;
 use crate::naming::{TXN_INDEX, file_path};
 use crate::segment::SegmentFile;
 use crate::segment::scan::Step;
@@ -165,6 +166,13 @@ impl Log {
         };
         let first = self.header(segment, &bytes, position)?;
         if first.next_offset() > wish.upto {
+            let stretch = Stretch {
+                segment,
+                bytes: &bytes,
+                position,
+            };
+            // Where the offset is a damaged one, there is more to say than that nothing is there yet.
+            self.check_follower(stretch, (first.size(), first.next_offset()))?;
             return Ok(Found::Slice(Slice {
                 records: Bytes::new(),
                 next_offset: wish.from,
@@ -182,7 +190,12 @@ impl Log {
             }
             bytes = read_at(&file, position, first.size()).map_err(io)?;
         }
-        let (length, next_offset) = self.whole_batches(segment, &bytes, position, wish.upto)?;
+        let stretch = Stretch {
+            segment,
+            bytes: &bytes,
+            position,
+        };
+        let (length, next_offset) = self.sound_batches(stretch, wish.upto)?;
         bytes.truncate(length);
         segment.remember(next_offset, position + length as u64);
         Ok(Found::Slice(Slice {
@@ -191,30 +204,7 @@ impl Log {
         }))
     }
 
-    /// Length of the whole batches at the front of `bytes` that end below `upto`, and the offset behind them.
-    fn whole_batches(
-        &self,
-        segment: &SegmentFile,
-        bytes: &[u8],
-        position: u64,
-        upto: i64,
-    ) -> Result<(usize, i64), ReadError> {
-        let (mut length, mut next_offset) = (0, -1);
-        while bytes.len() - length >= HEADER_LEN {
-            let header = self.header(segment, &bytes[length..], position + length as u64)?;
-            if header.base_offset < next_offset {
-                return Err(self.corrupt_at(segment, position + length as u64, "offsets fall"));
-            }
-            if header.size() > bytes.len() - length || header.next_offset() > upto {
-                break;
-            }
-            length += header.size();
-            next_offset = header.next_offset();
-        }
-        Ok((length, next_offset))
-    }
-
-    fn header(
+    pub(crate) fn header(
         &self,
         segment: &SegmentFile,
         bytes: &[u8],

@@ -6,20 +6,19 @@
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
+mod lineage;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use whimbrel_wire::batch::BatchHeader;
-
-use crate::checkpoint::{decode_epochs, read_text};
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
-use crate::durable_points::Point;
-use crate::epochs::{EpochStart, Epochs};
+use crate::durable_points::{Point, name_check};
+use crate::epochs::EpochStart;
 use crate::log::{Identity, Log, State, Writer, swap};
-use crate::naming::{EPOCHS, LOG, file_path};
+use crate::naming::{LOG, file_path};
 use crate::replace::Durability;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step, batches_behind};
@@ -38,6 +37,8 @@ pub(crate) struct Stored {
     pub(crate) ours: bool,
     /// The disk was shut down in order.
     pub(crate) clean: bool,
+    /// And by us: the sidecar is as new as the logs.
+    pub(crate) clean_by_us: bool,
 }
 
 impl Stored {
@@ -67,7 +68,7 @@ struct Found {
     segments: Vec<Arc<SegmentFile>>,
     log_end: i64,
     health: Health,
-    /// Epochs that begin in what was scanned.
+    /// Where the epoch changes in what was scanned.
     epochs: Vec<EpochStart>,
 }
 
@@ -102,15 +103,8 @@ pub(crate) fn recover(
         )?));
         found.log_end = log_start;
     }
-    let promised = stored.promised();
-    if found.health == Health::Good && found.log_end < promised {
-        let why = format!(
-            "the log ends at {}, but was durable up to {promised}",
-            found.log_end
-        );
-        found.health = Health::Damaged { reason: why.into() };
-    }
-    let epochs = read_epochs(&dir, &found, log_start, &shared)?;
+    judge_end(&mut found, &stored);
+    let epochs = lineage::read(&dir, &found, log_start, &stored, &shared)?;
     let base_bytes = stored.point.map_or(0, |point| point.base_bytes);
     let local: u64 = found.segments.iter().map(|s| s.size()).sum();
     let end_bytes = base_bytes.saturating_add(local);
@@ -125,14 +119,16 @@ pub(crate) fn recover(
             .high_watermark
             .unwrap_or(0)
             .clamp(log_start.min(found.log_end), found.log_end),
-        epochs: epochs.0,
+        epochs: epochs.epochs,
+        epochs_check: epochs.check,
         generation: 0,
         health: found.health,
-        promised_end: promised,
+        promised_end: stored.promised(),
+        name: name_check(&identity.topic),
         segments: found.segments,
     };
     let log = Log::new(identity, shared, config, Writer::default(), state);
-    if epochs.1 {
+    if epochs.changed {
         let epochs = log.state.read().epochs.clone();
         log.store_epochs(&epochs, Durability::NextSync)?;
     }
@@ -140,12 +136,48 @@ pub(crate) fn recover(
     let active = log.active();
     active.close_append_gap(&log.shared.descriptors)?;
     let first_timestamp_ms = log.first_timestamp(&active)?;
-    let producers = log.replay_producers(log_end, true)?;
+    let replayed = log.replay_producers(log_end, true)?;
+    if let Some(why) = replayed.damage {
+        let mut state = log.state.write();
+        if state.health == Health::Good {
+            state.promised_end = state.promised_end.max(stored.promised());
+            state.health = Health::Damaged { reason: why.into() };
+        }
+    }
     *log.writer.lock() = Writer {
-        producers,
+        producers: replayed.producers,
         first_timestamp_ms,
+        snapshot_bytes: 0,
+        inner_snapshot: Some(replayed.snapshot).filter(|at| !bases.contains(at)),
     };
     Ok(log)
+}
+
+/// An end below what was promised, or above what a clean shutdown noted, is damage.
+fn judge_end(found: &mut Found, stored: &Stored) {
+    let (end, promised) = (found.log_end, stored.promised());
+    let closed_at = stored
+        .point
+        .filter(|_| stored.clean_by_us)
+        .map(|point| point.durable_end);
+    let why = match closed_at {
+        _ if found.health != Health::Good => return,
+        _ if end < promised => {
+            format!("the log ends at {end}, but was durable up to {promised}")
+        }
+        Some(closed) if end > closed => {
+            format!("the log ends at {end}, but was closed at {closed}")
+        }
+        _ => return,
+    };
+    if let Some(closed) = closed_at.filter(|closed| *closed < end) {
+        // The newest batch is not where it says it is; readers run into the end before it.
+        found.log_end = closed;
+        if let Some(last) = found.segments.last() {
+            last.set_end(closed);
+        }
+    }
+    found.health = Health::Damaged { reason: why.into() };
 }
 
 fn look(
@@ -212,8 +244,8 @@ struct Bad {
     position: u64,
     next: Option<u64>,
     why: String,
-    /// The disk could not be read: never taken for a torn tail.
-    unreadable: bool,
+    /// Never taken for a torn tail: the disk could not be read, or a sound batch is in the wrong place.
+    sure: bool,
 }
 
 impl Look<'_> {
@@ -230,11 +262,26 @@ impl Look<'_> {
         }
         let mut scanner = Scanner::new(&file, start, length, segment.base);
         segment.hide_from(segment.base, start);
+        let promised = self.stored.point.map_or(0, |point| point.durable_end);
+        let (mut before, mut first) = ((segment.base, start), start > 0);
         loop {
+            let now = (segment.end(), scanner.position());
             let step = scanner.step(|header| header.last_offset() >= check_from);
+            self.shared.note_scanned(scanner.position() - now.1);
             let bad = match step {
+                // What was durable ended with a batch: one that reaches over that place stands elsewhere
+                // than it says. Its offset is outside the CRC.
+                Ok(Step::Batch { position, header })
+                    if !std::mem::take(&mut first)
+                        && now.0 < promised
+                        && header.next_offset() > promised =>
+                {
+                    let why = format!("offsets {}.. after {}", header.base_offset, now.0);
+                    Bad::sure(position, why)
+                }
                 Ok(Step::Batch { position, header }) => {
-                    note_epoch(epochs, &header);
+                    lineage::note(epochs, &header);
+                    before = now;
                     if std::mem::take(&mut indexed) && start > 0 {
                         segment.resume_indexes(header.size() as u64);
                         segment.hide_from(header.next_offset(), position + header.size() as u64);
@@ -244,6 +291,14 @@ impl Look<'_> {
                     continue;
                 }
                 Ok(Step::End) => return Ok(None),
+                Ok(Step::Bad { position, why, .. })
+                    if self.overlaps(&file, position, length, now.0)? =>
+                {
+                    // Two sound batches with the same offsets: one of them is wrong about its own.
+                    segment.truncate_indexes(before.0, before.1.max(1), descriptors)?;
+                    segment.hide_from(before.0, before.1);
+                    Bad::sure(position, why)
+                }
                 Ok(Step::Bad {
                     position,
                     why,
@@ -252,17 +307,18 @@ impl Look<'_> {
                     position,
                     next,
                     why,
-                    unreadable: false,
+                    sure: false,
                 },
-                Err(error) => Bad {
-                    position: scanner.position(),
-                    next: None,
-                    why: error.to_string(),
-                    unreadable: true,
-                },
+                Err(error) => Bad::sure(scanner.position(), error.to_string()),
             };
             return Ok(Some(bad));
         }
+    }
+
+    /// Whether the batch at `position` is whole and sound but for its offset, which lies below `end`.
+    fn overlaps(&self, file: &File, position: u64, length: u64, end: i64) -> io::Result<bool> {
+        let step = Scanner::new(file, position, length, 0).step(|_| true)?;
+        Ok(matches!(step, Step::Batch { header, .. } if header.base_offset < end))
     }
 
     /// Where to begin, and whether the index is right about it. Entries behind that place are dropped.
@@ -299,6 +355,15 @@ impl Look<'_> {
 }
 
 impl Bad {
+    fn sure(position: u64, why: String) -> Bad {
+        Bad {
+            position,
+            next: None,
+            why,
+            sure: true,
+        }
+    }
+
     /// Why this is damage, `None` if it is a torn tail.
     fn judge(
         &self,
@@ -315,7 +380,7 @@ impl Bad {
             segment.base, self.position, self.why
         );
         let promised = stored.promised();
-        if self.unreadable {
+        if self.sure {
             return Ok(Some(place));
         }
         if found.log_end < promised {
@@ -344,60 +409,4 @@ impl Bad {
             None => Ok(()),
         }
     }
-}
-
-fn note_epoch(epochs: &mut Vec<EpochStart>, header: &BatchHeader) {
-    let epoch = header.partition_leader_epoch;
-    if epoch >= 0 && epochs.last().is_none_or(|last| last.epoch < epoch) {
-        epochs.push(EpochStart {
-            epoch,
-            start_offset: header.base_offset,
-        });
-    }
-}
-
-/// The lineage, and whether the file has to be written again.
-fn read_epochs(
-    dir: &Path,
-    found: &Found,
-    log_start: i64,
-    shared: &Shared,
-) -> io::Result<(Epochs, bool)> {
-    let text = match read_text(&dir.join(EPOCHS)) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
-        other => other?,
-    };
-    let entries = text.as_deref().and_then(|text| decode_epochs(text).ok());
-    let stored = entries.clone().unwrap_or_default();
-    let mut epochs = Epochs::new(stored.iter().copied());
-    if entries.is_none() {
-        for start in epochs_in(found, shared)? {
-            epochs.assign(start.epoch, start.start_offset);
-        }
-    }
-    for start in &found.epochs {
-        if epochs
-            .latest()
-            .is_none_or(|latest| latest.epoch < start.epoch)
-        {
-            epochs.assign(start.epoch, start.start_offset);
-        }
-    }
-    // An epoch that began at the log end and has no record yet stays.
-    epochs.truncate_from_end(found.log_end.saturating_add(1));
-    epochs.truncate_from_start(log_start);
-    let changed = epochs.entries() != stored;
-    Ok((epochs, changed))
-}
-
-fn epochs_in(found: &Found, shared: &Shared) -> io::Result<Vec<EpochStart>> {
-    let mut epochs = Vec::new();
-    for segment in &found.segments {
-        let file = segment.open(&shared.descriptors)?;
-        let mut scanner = Scanner::new(&file, 0, segment.size(), segment.base);
-        while let Step::Batch { header, .. } = scanner.step(|_| false)? {
-            note_epoch(&mut epochs, &header);
-        }
-    }
-    Ok(epochs)
 }

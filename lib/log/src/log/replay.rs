@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use whimbrel_wire::Batch;
 use whimbrel_wire::control::parse_batch;
@@ -14,28 +15,56 @@ use crate::replace::remove_if_there;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step};
 
+/// What a replay brought.
+pub(crate) struct Replayed {
+    /// The snapshot it is built on.
+    pub(crate) snapshot: i64,
+    pub(crate) producers: Producers,
+    /// Where it had to end early, and why.
+    pub(crate) damage: Option<String>,
+}
+
 impl Log {
     /// State of the producers at `end`. With `rebuild_aborted` the `.txnindex` files of what is replayed
-    /// are written anew, as recovery needs it.
-    pub(crate) fn replay_producers(
-        &self,
-        end: i64,
-        rebuild_aborted: bool,
-    ) -> io::Result<Producers> {
-        let (from, mut producers) = self.newest_snapshot(end)?;
+    /// are written anew, as recovery needs it, from batches whose CRC is right: a marker that was missed
+    /// would make aborted records committed ones.
+    pub(crate) fn replay_producers(&self, end: i64, rebuild_aborted: bool) -> io::Result<Replayed> {
         let segments = self.state.read().segments.clone();
+        let upto = if rebuild_aborted {
+            self.aborts_sound_below(&segments, end)?
+        } else {
+            end
+        };
+        let (from, mut producers) = self.newest_snapshot(upto)?;
+        let mut damage = None;
         for segment in segments
             .iter()
             .filter(|segment| segment.end() > from && segment.base < end)
         {
             let index = file_path(self.dir(), segment.base, TXN_INDEX);
             if rebuild_aborted {
-                crate::txn_index::truncate(&index, from)?;
+                if from <= segment.base {
+                    crate::txn_index::write_all(&index, &[])?;
+                } else {
+                    crate::txn_index::truncate(&index, from)?;
+                }
             }
             let near = segment.near(from, &self.shared.descriptors)?;
             let file = segment.open(&self.shared.descriptors)?;
             let mut scanner = Scanner::new(&file, near, segment.size(), segment.base);
-            while let Step::Batch { position, header } = scanner.step(|_| false)? {
+            loop {
+                let (position, header) = match scanner.step(|_| rebuild_aborted)? {
+                    Step::Batch { position, header } => (position, header),
+                    Step::End => break,
+                    Step::Bad { position, why, .. } => {
+                        let base = segment.base;
+                        damage.get_or_insert(format!("segment {base} byte {position}: {why}"));
+                        break;
+                    }
+                };
+                if rebuild_aborted {
+                    self.shared.note_scanned(header.size() as u64);
+                }
                 if header.base_offset < from {
                     continue;
                 }
@@ -54,7 +83,24 @@ impl Log {
                 }
             }
         }
-        Ok(producers)
+        Ok(Replayed {
+            snapshot: from,
+            producers,
+            damage,
+        })
+    }
+
+    /// Where the first segment begins whose `.txnindex` is damaged: from there on all is built again.
+    fn aborts_sound_below(&self, segments: &[Arc<SegmentFile>], end: i64) -> io::Result<i64> {
+        for segment in segments {
+            match crate::txn_index::read(&file_path(self.dir(), segment.base, TXN_INDEX)) {
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Ok(segment.base.min(end));
+                }
+                other => drop(other?),
+            }
+        }
+        Ok(end)
     }
 
     /// The newest snapshot at or below `end` that is sound; those above it or unsound are removed.

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
+use crate::calls::is_full;
 use crate::error::LogError;
 use crate::log::Log;
 use crate::naming::{RECENT, SNAPSHOT, parse_file_name};
@@ -20,24 +21,22 @@ impl Log {
     pub fn set_log_start(&self, offset: i64) -> Result<Freed, LogError> {
         let _writer = self.writer.lock();
         self.check_changeable()?;
-        let epochs = {
-            let mut state = self.state.write();
+        let mut epochs = {
+            let state = self.state.read();
             let (from, to) = (state.log_start, state.log_end);
             if offset < from || offset > to {
                 return Err(LogError::OutOfRange { offset, from, to });
             }
-            state.log_start = offset;
-            state.high_watermark = state.high_watermark.max(offset);
-            state
-                .epochs
-                .truncate_from_start(offset)
-                .then(|| state.epochs.clone())
+            state.epochs.clone()
         };
-        if let Some(epochs) = epochs {
-            let stored = self.store_epochs(&epochs, Durability::NextSync);
-            stored.map_err(|source| LogError::io(self.dir(), source))?;
+        if epochs.truncate_from_start(offset) {
+            match self.store_epochs(&epochs, Durability::NextSync) {
+                // Epochs below the start do no harm, and what goes now makes room.
+                Err(error) if is_full(&error) => {}
+                other => other.map_err(|source| LogError::io(self.dir(), source))?,
+            }
         }
-        self.drop_below(offset)
+        self.drop_below(offset, Some(offset))
     }
 
     /// Deletes the local copy of closed segments that end at or below `offset`. The caller has verified
@@ -45,12 +44,15 @@ impl Log {
     pub fn free_local_before(&self, offset: i64) -> Result<Freed, LogError> {
         let _writer = self.writer.lock();
         self.check_changeable()?;
-        self.drop_below(offset)
+        self.drop_below(offset, None)
     }
 
-    fn drop_below(&self, offset: i64) -> Result<Freed, LogError> {
-        let (dropped, point, local_log_start) = {
+    /// Drops closed segments that end at or below `offset`. The new start is stored before a file goes; if
+    /// that fails all is as it was.
+    fn drop_below(&self, offset: i64, log_start: Option<i64>) -> Result<Freed, LogError> {
+        let (dropped, point, before) = {
             let mut state = self.state.write();
+            let before = (state.log_start, state.base_bytes, state.epochs.clone());
             let closed = state.segments.len().saturating_sub(1);
             // What is not durable yet is not given up either.
             let bound = offset.min(state.durable_end);
@@ -58,16 +60,26 @@ impl Log {
             let dropped: Vec<Arc<SegmentFile>> = state.segments.drain(..count).collect();
             let bytes: u64 = dropped.iter().map(|s| s.size()).sum();
             state.base_bytes = state.base_bytes.saturating_add(bytes);
-            (dropped, state.point(), state.local_log_start())
+            if let Some(offset) = log_start {
+                state.log_start = offset;
+                state.high_watermark = state.high_watermark.max(offset);
+                state.epochs.truncate_from_start(offset);
+            }
+            (dropped, state.point(), before)
         };
+        let io = |source| LogError::io(self.dir(), source);
+        if let Err(error) = self.shared.store_point(self.key(), point) {
+            let mut state = self.state.write();
+            (state.log_start, state.base_bytes, state.epochs) = before;
+            state.segments.splice(0..0, dropped);
+            return Err(io(error));
+        }
         let bytes = dropped.iter().map(|s| s.size()).sum();
         let freed = Freed {
             segments: dropped.len(),
             bytes,
-            local_log_start,
+            local_log_start: self.state.read().local_log_start(),
         };
-        let io = |source| LogError::io(self.dir(), source);
-        self.shared.store_point(self.key(), point).map_err(io)?;
         for segment in &dropped {
             segment.remove().map_err(io)?;
         }
@@ -127,7 +139,10 @@ impl Log {
         let mut total: u64 = segments.iter().map(|s| s.size()).sum();
         let mut start = None;
         for segment in closed.iter().take_while(|s| s.end() <= durable_end) {
-            let newest_ms = segment.max_timestamp_ms();
+            // Nothing goes because of a number that is not in the log.
+            let Ok(newest_ms) = self.newest_ms(segment) else {
+                break;
+            };
             let old =
                 age_ms.is_some_and(|age| newest_ms >= 0 && now_ms.saturating_sub(newest_ms) > age);
             total = total.saturating_sub(segment.size());

@@ -11,6 +11,9 @@ use crate::replace::{Durability, remove_if_there, replace};
 use crate::segment::SegmentFile;
 use crate::types::AbortedTxn;
 
+/// A hundred busy partitions are walked in a second.
+const SNAPSHOT_EVERY_BYTES: u64 = 16 << 20;
+
 impl Log {
     /// Closes the active segment and begins a new one at the log end; false if it is empty.
     pub fn roll(&self) -> Result<bool, LogError> {
@@ -36,6 +39,7 @@ impl Log {
         state.segments.push(Arc::new(segment));
         drop(state);
         writer.first_timestamp_ms = None;
+        writer.snapshot_bytes = self.state.read().end_bytes;
         self.mark_dirty(None);
         Ok(true)
     }
@@ -48,6 +52,32 @@ impl Log {
         let log_end = self.state.read().log_end;
         self.store_producers(&writer, log_end)?;
         self.mark_dirty(None);
+        Ok(())
+    }
+
+    /// Writes a producer snapshot at the log end, and what waits of the index, if the newest one lies far
+    /// back: recovery walks all batches behind it. The one before goes, if it stands inside a segment.
+    pub(crate) fn snapshot_if_far(&self) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        let (bytes, log_end) = {
+            let state = self.state.read();
+            (state.end_bytes, state.log_end)
+        };
+        let far = bytes.saturating_sub(writer.snapshot_bytes) >= SNAPSHOT_EVERY_BYTES;
+        if !far || self.is_deleted() {
+            return Ok(());
+        }
+        self.active().flush_indexes(&self.shared.descriptors)?;
+        self.store_producers(&writer, log_end)?;
+        writer.snapshot_bytes = bytes;
+        if let Some(before) = writer
+            .inner_snapshot
+            .replace(log_end)
+            .filter(|at| *at != log_end)
+        {
+            remove_if_there(&file_path(self.dir(), before, SNAPSHOT))?;
+            remove_if_there(&file_path(self.dir(), before, RECENT))?;
+        }
         Ok(())
     }
 
@@ -71,12 +101,29 @@ impl Log {
         Ok(())
     }
 
-    /// Adds to `.txnindex`. Without the entry a read_committed reader would see aborted records, so a
-    /// failure fails the disk; the next start builds the index from the log.
-    pub(crate) fn note_aborted(&self, segment: &SegmentFile, aborted: &AbortedTxn) {
+    /// Adds to `.txnindex`, before the markers are written.
+    pub(crate) fn note_aborted(
+        &self,
+        segment: &SegmentFile,
+        aborted: &[AbortedTxn],
+    ) -> io::Result<()> {
+        if aborted.is_empty() {
+            return Ok(());
+        }
         self.shared.note_names();
         let path = file_path(self.dir(), segment.base, TXN_INDEX);
-        if let Err(error) = crate::txn_index::append(&path, aborted) {
+        aborted
+            .iter()
+            .try_for_each(|aborted| crate::txn_index::append(&path, aborted))
+    }
+
+    /// Takes back what [`Self::note_aborted`] added: the markers were not written. An entry that stays
+    /// would hide records of a transaction that goes on, so a failure fails the disk; the next start
+    /// builds the index from the log.
+    pub(crate) fn forget_aborted(&self, segment: &SegmentFile, aborted: &[AbortedTxn]) {
+        let Some(first) = aborted.first() else { return };
+        let path = file_path(self.dir(), segment.base, TXN_INDEX);
+        if let Err(error) = crate::txn_index::truncate(&path, first.last_offset) {
             self.shared.fail(&format!("{}: {error}", path.display()));
         }
     }

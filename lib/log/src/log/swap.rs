@@ -5,11 +5,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use crate::naming::{APPEND_TIME, INDEX, LOG, TIME_INDEX, TXN_INDEX, file_path, parse_file_name};
+use crate::calls;
+use crate::naming::{
+    APPEND_TIME, INDEX, LOG, TIME_INDEX, TXN_CHECK, TXN_INDEX, file_path, parse_file_name,
+};
 use crate::replace::{remove_if_there, sync_dir};
 use crate::segment::scan::{Scanner, Step};
 
-const OF_A_SEGMENT: [&str; 5] = [LOG, INDEX, TIME_INDEX, TXN_INDEX, APPEND_TIME];
+const OF_A_SEGMENT: [&str; 6] = [LOG, INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME];
 
 /// Names in the directory that begin with an offset.
 fn names(dir: &Path) -> io::Result<Vec<(i64, String)>> {
@@ -82,9 +85,9 @@ fn finish_swaps(dir: &Path) -> io::Result<()> {
             }
         }
         for suffix in OF_A_SEGMENT {
-            match fs::rename(
-                file_path(dir, *swap, &format!("{suffix}.swap")),
-                file_path(dir, *swap, suffix),
+            match calls::rename(
+                &file_path(dir, *swap, &format!("{suffix}.swap")),
+                &file_path(dir, *swap, suffix),
             ) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}

@@ -10,6 +10,7 @@ use whimbrel_wire::record::records;
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::log::read::read_batch;
+use crate::log::sound::Stretch;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step};
 use crate::types::TimestampOffset;
@@ -25,10 +26,10 @@ impl Log {
             let state = self.state.read();
             (state.segments.clone(), state.log_start)
         };
-        for segment in segments
-            .iter()
-            .filter(|s| s.max_timestamp_ms() >= timestamp_ms && s.end() > log_start)
-        {
+        for segment in segments.iter().filter(|s| s.end() > log_start) {
+            if self.newest_ms(segment)? < timestamp_ms {
+                continue;
+            }
             let found = self.search(segment, timestamp_ms, log_start)?;
             if found.is_some() {
                 return Ok(found);
@@ -40,16 +41,24 @@ impl Log {
     /// The first record of the local log that has the highest timestamp.
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
         let segments = self.state.read().segments.clone();
-        let newest = segments
-            .iter()
-            .map(|s| s.max_timestamp_ms())
-            .max()
-            .unwrap_or(-1);
+        let mut newest = -1;
+        for segment in &segments {
+            newest = newest.max(self.newest_ms(segment)?);
+        }
         if newest < 0 {
             Ok(None)
         } else {
             self.offset_for_timestamp(newest)
         }
+    }
+
+    pub(crate) fn newest_ms(&self, segment: &SegmentFile) -> Result<i64, ReadError> {
+        segment
+            .sure_max_timestamp_ms(&self.shared.descriptors)
+            .map_err(|source| ReadError::Io {
+                log: self.name(),
+                source,
+            })
     }
 
     fn search(
@@ -68,12 +77,19 @@ impl Log {
         let file = segment.open(descriptors).map_err(io)?;
         let mut scanner = Scanner::new(&file, start, segment.size(), segment.base);
         loop {
-            match scanner.step(|_| false).map_err(io)? {
+            // With CRCs: a batch is passed over because of its timestamp.
+            match scanner.step(|_| true).map_err(io)? {
                 Step::Batch { position, header } => {
                     if header.max_timestamp < timestamp_ms || header.last_offset() < log_start {
                         continue;
                     }
                     let bytes = read_batch(&file, position, &header).map_err(io)?;
+                    let stretch = Stretch {
+                        segment,
+                        bytes: &bytes,
+                        position,
+                    };
+                    self.sound_batches(stretch, i64::MAX)?;
                     let found = first_record(Batch { header, bytes }, timestamp_ms, log_start)
                         .map_err(|why| self.corrupt_at(segment, position, &why))?;
                     if found.is_some() {

@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
+use crate::calls::{self, is_full};
 use crate::error::LogError;
 use crate::log::{Log, Writer};
 use crate::naming::{LOG, QUARANTINE, RECENT, SNAPSHOT, parse_file_name};
@@ -128,10 +129,10 @@ impl Log {
 
     /// Links of the damaged segment and all behind it.
     fn keep_copies(&self, aside: &std::path::Path, first: &SegmentFile) -> io::Result<()> {
-        fs::create_dir_all(aside)?;
+        calls::create_dir_all(aside)?;
         for (base, path) in self.logs_from(first.base)? {
             let name = crate::naming::file_name(base, LOG);
-            match fs::hard_link(&path, aside.join(name)) {
+            match calls::hard_link(&path, &aside.join(name)) {
                 // An earlier repair that did not get to its end.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other?,
@@ -165,7 +166,8 @@ impl Log {
     fn truncate_at(&self, writer: &mut Writer, offset: i64) -> Result<Truncated, LogError> {
         let from = self.state.read().log_end;
         let (index, position, to) = self.place_of(offset)?;
-        let (removed, cut, point, epochs) = {
+        self.store_cut(to)?;
+        let (removed, cut, point) = {
             let mut state = self.state.write();
             let removed = state.segments.split_off(index + 1);
             let cut = Arc::clone(&state.segments[index]);
@@ -181,16 +183,11 @@ impl Log {
                 .saturating_add(below)
                 .saturating_add(position);
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
-            let epochs = state
-                .epochs
-                .truncate_from_end(to)
-                .then(|| state.epochs.clone());
-            (removed, cut, state.point(), epochs)
+            state.epochs.truncate_from_end(to);
+            (removed, cut, state.point())
         };
+        // Again: a sync that ended meanwhile noted the end as it was.
         self.in_truncation(self.shared.store_point(self.key(), point))?;
-        if let Some(epochs) = epochs {
-            self.in_truncation(self.store_epochs(&epochs, Durability::Now))?;
-        }
         self.in_truncation(self.remove_files_above(to))?;
         for segment in removed.iter().rev() {
             self.in_truncation(segment.remove())?;
@@ -198,10 +195,39 @@ impl Log {
         self.in_truncation(sync_dir(self.dir()))?;
         self.in_truncation(cut.cut(to, position, &self.shared.descriptors))?;
         writer.first_timestamp_ms = self.in_truncation(self.first_timestamp(&cut))?;
-        writer.producers = self.in_truncation(self.replay_producers(to, false))?;
+        let replayed = self.in_truncation(self.replay_producers(to, false))?;
+        let snapshot = replayed.snapshot;
+        let inner = !self
+            .state
+            .read()
+            .segments
+            .iter()
+            .any(|s| s.base == snapshot);
+        writer.producers = replayed.producers;
+        writer.inner_snapshot = inner.then_some(snapshot);
+        writer.snapshot_bytes = 0;
         self.shared.note_names();
         self.mark_dirty(None);
         Ok(Truncated { from, to })
+    }
+
+    /// Stores what is promised and the lineage as they will be: nothing was cut yet if it fails, and the
+    /// next sync raises the point again.
+    fn store_cut(&self, to: i64) -> Result<(), LogError> {
+        let (point, epochs) = {
+            let state = self.state.read();
+            let mut point = state.point();
+            point.durable_end = state.durable_end.min(to);
+            let mut epochs = state.epochs.clone();
+            (point, epochs.truncate_from_end(to).then_some(epochs))
+        };
+        let stored = self.shared.store_point(self.key(), point).and_then(|()| {
+            epochs.map_or(Ok(()), |epochs| self.store_epochs(&epochs, Durability::Now))
+        });
+        match stored {
+            Err(error) if is_full(&error) => Err(LogError::io(self.dir(), error)),
+            other => self.in_truncation(other),
+        }
     }
 
     /// Which segment ends where the log is to end, at which byte, and the exact offset.

@@ -236,17 +236,23 @@ impl Indexes {
             .map(|group| group.first_ms))
     }
 
-    /// Where to begin looking for `offset`: the start of a batch that ends at or before it, or 0.
-    pub(crate) fn floor(&self, offset: i64, descriptors: &Descriptors) -> io::Result<u64> {
+    /// Where to begin looking for `offset`: the last offset of a batch that ends at or before it, and its
+    /// position.
+    pub(crate) fn floor(
+        &self,
+        offset: i64,
+        descriptors: &Descriptors,
+    ) -> io::Result<Option<(i64, u64)>> {
         let wanted = self.relative(offset);
         let after = self
             .offsets
             .partition_point(descriptors, |entry| parse_offset(entry).0 <= wanted)?;
         let Some(at) = after.checked_sub(1) else {
-            return Ok(0);
+            return Ok(None);
         };
-        let (_, position) = parse_offset(&self.offsets.get(at, descriptors)?);
-        Ok(u64::try_from(position).unwrap_or(0))
+        let (relative, position) = parse_offset(&self.offsets.get(at, descriptors)?);
+        let last_offset = self.base.saturating_add(i64::from(relative));
+        Ok(u64::try_from(position).ok().map(|at| (last_offset, at)))
     }
 
     /// Last offset of the batch the index's newest entry points at, and where it begins.
@@ -263,20 +269,33 @@ impl Indexes {
         }))
     }
 
-    /// An offset below which no record has a timestamp as late as `timestamp_ms`.
+    /// The newest entry below `timestamp_ms`, as (timestamp, last offset of the batch that has it): no
+    /// record before that is as late as `timestamp_ms`.
     pub(crate) fn floor_time(
         &self,
         timestamp_ms: i64,
         descriptors: &Descriptors,
-    ) -> io::Result<i64> {
+    ) -> io::Result<Option<(i64, i64)>> {
         let after = self
             .times
             .partition_point(descriptors, |entry| parse_time(entry).0 < timestamp_ms)?;
         let Some(at) = after.checked_sub(1) else {
-            return Ok(self.base);
+            return Ok(None);
         };
-        let (_, relative) = parse_time(&self.times.get(at, descriptors)?);
-        Ok(self.base.saturating_add(i64::from(relative)))
+        let (timestamp_ms, relative) = parse_time(&self.times.get(at, descriptors)?);
+        Ok(Some((
+            timestamp_ms,
+            self.base.saturating_add(i64::from(relative)),
+        )))
+    }
+
+    /// Highest timestamp and the last offset of the batch that has it.
+    pub(crate) fn newest_time(&self) -> (i64, i64) {
+        (self.max_timestamp_ms, self.max_timestamp_offset)
+    }
+
+    pub(crate) fn set_newest_time(&mut self, newest: (i64, i64)) {
+        (self.max_timestamp_ms, self.max_timestamp_offset) = newest;
     }
 
     /// Drops entries about batches that begin at or behind `position` or end at or above `end`.

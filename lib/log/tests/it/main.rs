@@ -9,8 +9,12 @@
 mod basics;
 mod concurrency;
 mod disk;
+mod faults;
+mod flips;
 mod freeing;
+mod kills;
 mod model;
+mod power;
 mod recovery;
 mod support;
 mod truncation;

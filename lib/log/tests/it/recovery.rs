@@ -313,3 +313,37 @@ fn points_ride_in_a_later_sync_without_being_asked_to() {
         assert_eq!(!damaged(&crashed.open().1.health()), good, "{length}");
     }
 }
+
+#[test]
+fn a_restart_after_a_kill_walks_only_what_came_after_the_checkpoint() {
+    let f = Fixture::with(whimbrel_log::LogConfig::default());
+    let value = vec![7; 256 << 10];
+    let big = |n: i32| {
+        let mut builder = whimbrel_wire::BatchBuilder::new(0).producer(5, 0, n);
+        builder.add(i64::from(n), None, Some(&value), &[]).unwrap();
+        builder.finish().unwrap()
+    };
+    for n in 0..400 {
+        append(&f.log, big(n));
+    }
+    f.sync();
+    f.disk.checkpoint().unwrap();
+    f.disk.flush_durable_points().unwrap();
+    for n in 400..404 {
+        append(&f.log, big(n));
+    }
+    f.sync();
+    let written = f.log.bytes_appended();
+    let (disk, log) = f.crash().open();
+    assert_eq!((log.health(), log.offsets().log_end), (Health::Good, 404));
+    // A hundred MiB in all; batches behind the checkpoint, and those behind the last producer snapshot.
+    assert!(written > 100 << 20);
+    assert!(
+        disk.recovered_bytes() < 4 << 20,
+        "{}",
+        disk.recovered_bytes()
+    );
+    for n in 399..404 {
+        assert!(append(&log, big(n)).duplicate);
+    }
+}

@@ -125,6 +125,16 @@ pub fn append(log: &Log, bytes: Bytes) -> Appended {
     log.append(bytes, AppendContext::new(epoch, 5)).unwrap()
 }
 
+/// A directory in memory, where that is to be had: for tests that sync thousands of times and cut no power.
+pub fn quick_dir() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
 /// A copy of a data directory, to be damaged and opened.
 pub struct Crashed {
     pub root: PathBuf,
@@ -133,7 +143,7 @@ pub struct Crashed {
 
 impl Crashed {
     pub fn copy_of(root: &Path) -> Crashed {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = quick_dir();
         let copy = dir.path().join("data");
         copy_dir(root, &copy);
         Crashed {
@@ -143,10 +153,23 @@ impl Crashed {
     }
 
     pub fn open(&self) -> (Arc<Disk>, Arc<Log>) {
-        let (disk, mut logs) = open(&self.root).unwrap();
+        let (disk, mut logs) = self.open_all();
         assert_eq!(logs.len(), 1);
         logs[0].set_config(small_segments());
         (disk, logs.remove(0))
+    }
+
+    /// A child that another test forks holds our locks until it runs its own program.
+    fn open_all(&self) -> (Arc<Disk>, Vec<Arc<Log>>) {
+        for _ in 0..5_000 {
+            match open(&self.root) {
+                Err(OpenError::Locked { .. }) => {
+                    std::thread::park_timeout(std::time::Duration::from_millis(1));
+                }
+                other => return other.unwrap(),
+            }
+        }
+        panic!("{} stays locked", self.root.display());
     }
 
     /// File of the log's directory.

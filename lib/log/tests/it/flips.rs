@@ -1,0 +1,210 @@
+//! One bit flipped in each byte of each file of a data directory: what is served is what was written, or
+//! nothing is, and it is said why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use whimbrel_log::{AbortedTxn, AppendContext, Disk, Health, Log};
+use whimbrel_wire::control::{ControlType, Marker, MarkerBatch};
+use whimbrel_wire::{BatchBuilder, Batches};
+
+use crate::support::{Crashed, Fixture, append, fill, options, produced, small_segments};
+
+/// What a whole log says.
+struct Truth {
+    batches: BTreeMap<i64, Vec<u8>>,
+    end: i64,
+    lineage: Vec<whimbrel_log::EpochStart>,
+    aborted: Vec<AbortedTxn>,
+}
+
+fn transactional(sequence: i32) -> bytes::Bytes {
+    let builder = BatchBuilder::new(0).producer(9, 0, sequence);
+    fill(builder.transactional(true), i64::from(sequence), 2)
+}
+
+fn abort() -> bytes::Bytes {
+    let batch = MarkerBatch {
+        base_offset: 0,
+        leader_epoch: 0,
+        timestamp_ms: 50,
+        producer_id: 9,
+        producer_epoch: 0,
+        marker: Marker {
+            control_type: ControlType::Abort,
+            coordinator_epoch: 0,
+        },
+    };
+    batch.build().unwrap()
+}
+
+/// Two epochs, three segments, aborted transactions, idempotent producers.
+fn built() -> Fixture {
+    let f = Fixture::new();
+    for n in 0..8_i32 {
+        if n == 4 {
+            f.log.begin_epoch(3).unwrap();
+        }
+        append(&f.log, produced(4, 0, n * 3, 3));
+        append(&f.log, transactional(n * 2));
+        append(&f.log, abort());
+        append(&f.log, fill(BatchBuilder::new(0), i64::from(n), 4));
+        f.sync();
+    }
+    assert!(f.log.segments().len() >= 3);
+    f
+}
+
+fn truth(log: &Log) -> Truth {
+    Truth {
+        batches: all(log, 0).unwrap(),
+        end: log.offsets().log_end,
+        lineage: log.lineage(),
+        aborted: log.aborted(0, i64::MAX).unwrap(),
+    }
+}
+
+/// The batches from `from` on; `None` if a read failed on the way, which says that there is damage.
+fn all(log: &Log, from: i64) -> Option<BTreeMap<i64, Vec<u8>>> {
+    let end = log.offsets().log_end;
+    let (mut found, mut at) = (BTreeMap::new(), from);
+    while at < end {
+        let slice = log.read(at, 600, true, end).ok()?;
+        if slice.records.is_empty() {
+            break;
+        }
+        for one in Batches::new(slice.records) {
+            let one = one.unwrap();
+            found.insert(one.header.base_offset, one.bytes.to_vec());
+        }
+        at = slice.next_offset;
+    }
+    Some(found)
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Opens a copy with one bit flipped and holds what it says against the truth.
+fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
+    let good = fs::read(path).unwrap();
+    let mut bad = good.clone();
+    bad[byte] ^= 1 << bit;
+    let place = closed.root.clone();
+    let copy = Crashed::copy_of(&place);
+    let relative = path.strip_prefix(&place).unwrap();
+    fs::write(copy.root.join(relative), bad).unwrap();
+    let context = format!("{} byte {byte} bit {bit}", relative.display());
+    // A directory that is another's is not opened, and says so.
+    let Ok((_disk, logs)) = Disk::open(options(&copy.root), 1) else {
+        let name = relative.display().to_string();
+        assert!(name.contains("meta.properties"), "{context}");
+        return;
+    };
+    assert_eq!(logs.len(), 1, "{context}");
+    let log = &logs[0];
+    log.set_config(small_segments());
+    assert_eq!(log.topic_id(), crate::support::ID, "{context}");
+    let offsets = log.offsets();
+    let good = log.health() == Health::Good;
+    assert!(
+        !good || offsets.log_end == truth.end,
+        "{context}: {offsets:?}"
+    );
+    assert_eq!(offsets.log_start, 0, "{context}");
+    if good {
+        assert_eq!(log.lineage(), truth.lineage, "{context}");
+    }
+    match log.aborted(0, i64::MAX) {
+        Ok(aborted) if good => assert_eq!(aborted, truth.aborted, "{context}"),
+        _ => {}
+    }
+    // From every batch on: the same batches, up to where a read fails.
+    for from in truth.batches.keys() {
+        let end = offsets.log_end;
+        if *from >= end {
+            break;
+        }
+        match log.read(*from, 1, true, end) {
+            Ok(slice) => {
+                let read: Vec<u8> = slice.records.to_vec();
+                if !read.is_empty() {
+                    assert_eq!(read, truth.batches[from], "{context} at {from}");
+                }
+                assert!(good || slice.next_offset <= end);
+                assert!(
+                    !(good && read.is_empty()),
+                    "{context} at {from}: silently gone"
+                );
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let found = log.offset_for_timestamp(4001);
+    if let (true, Ok(found)) = (good, found) {
+        let expected = truth_of_time(truth);
+        assert_eq!(found.map(|f| f.offset), expected, "{context}: by time");
+    }
+    // Nothing goes because of a wrong timestamp.
+    assert_eq!(log.retention_start(7_000), None, "{context}");
+    if good {
+        let epoch = log.lineage().last().unwrap().epoch;
+        let more = log.append(produced(77, 0, 0, 1), AppendContext::new(epoch, 1));
+        assert_eq!(more.unwrap().base_offset, truth.end, "{context}");
+    }
+}
+
+/// Offset of the first record at or after the time that is asked for.
+fn truth_of_time(truth: &Truth) -> Option<i64> {
+    truth.batches.values().find_map(|bytes| {
+        let batch = whimbrel_wire::Batch::take(&mut bytes.clone().into()).unwrap();
+        let mut records =
+            whimbrel_wire::record::records(&batch, whimbrel_wire::codec::Limits::default())
+                .unwrap();
+        records.find_map(|record| {
+            let record = record.unwrap();
+            (record.timestamp_ms >= 4001).then_some(record.offset)
+        })
+    })
+}
+
+fn flip_all(closed: &Crashed, truth: &Truth) {
+    for path in files(&closed.root) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        // Of the records' bytes a few are as good as all; headers and other files are gone through whole.
+        let step = if name.ends_with(".log") { 13 } else { 1 };
+        for byte in (0..length).step_by(step) {
+            look(closed, &path, byte, (byte % 7) as u8, truth);
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_after_a_clean_stop_is_never_served_and_loses_nothing_silently() {
+    let f = built();
+    let truth = truth(&f.log);
+    f.disk.close().unwrap();
+    flip_all(&Crashed::copy_of(&f.root), &truth);
+}
+
+#[test]
+fn a_flipped_bit_after_a_kill_is_never_served_and_loses_nothing_silently() {
+    let f = built();
+    let truth = truth(&f.log);
+    f.disk.checkpoint().unwrap();
+    f.disk.flush_durable_points().unwrap();
+    flip_all(&f.crash(), &truth);
+}
