@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use whimbrel_fleet::Position;
 use whimbrel_log::{AppendContext, AppendError, Appended};
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
@@ -16,7 +15,6 @@ use super::{Partition, Role, State, Terms};
 pub struct InFlight {
     pub appended: Appended,
     terms: Terms,
-    position: Position,
     /// Says NONE once fsynced, covered and held by the sync set.
     ack: oneshot::Receiver<ErrorCode>,
 }
@@ -80,7 +78,6 @@ impl Partition {
         Ok(InFlight {
             appended,
             terms,
-            position,
             ack,
         })
     }
@@ -113,7 +110,10 @@ impl Partition {
 }
 
 impl InFlight {
-    /// The outcome, with lease and ceiling checked again just before it is given (design section 4).
+    /// The outcome, with the lease checked again just before it is given (design section 4). That the append
+    /// is covered was found when the high watermark passed it, and is not looked at again by the position it
+    /// had then: the group's sums may be over other partitions now, because one was deleted or is led
+    /// elsewhere, and be lower for good.
     pub async fn acknowledged(&mut self, partition: &Partition, lease: &LeaseHolder) -> ErrorCode {
         let outcome = (&mut self.ack)
             .await
@@ -123,10 +123,7 @@ impl InFlight {
         }
         let leads = matches!(partition.role(), Role::Leader(now) if now.leader_epoch == self.terms.leader_epoch);
         // A fenced group's lease is gone, and with it every right to say yes.
-        if leads
-            && self.terms.held(lease, &partition.home)
-            && lease.covers(&partition.home.group, self.position)
-        {
+        if leads && self.terms.held(lease, &partition.home) {
             ErrorCode::NONE
         } else {
             ErrorCode::NOT_LEADER_OR_FOLLOWER

@@ -1,12 +1,17 @@
 //! The broker against a real controller, over real sockets and a real disk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bad_batches;
 mod bad_input;
+mod bad_peers;
+mod bad_requests;
+mod ceilings;
 mod client;
 mod configs;
 mod daemon;
 mod disk;
 mod fleet;
+mod memory;
 mod mirror;
 mod moves;
 mod produce_fetch;
