@@ -51,6 +51,7 @@ use whimbrel_wire::{
 use crate::{
     broker::Broker,
     connection::{Answer, Closed, Peer},
+    stranded,
 };
 
 /// A request whose answer is on its way.
@@ -173,11 +174,8 @@ async fn begin_produce(
         let response = pending.finish(&broker, version).await;
         if acks != 0 {
             let frame = encode_response_frame(correlation_id, ApiKey::Produce, version, &response);
-            return if produce::is_stranded(&broker, &response, version) {
-                Err(Closed::Unleased(frame))
-            } else {
-                Ok(Some(frame))
-            };
+            let is_stranded = produce::is_stranded(&broker, &response, version);
+            return last_if(is_stranded, frame);
         }
         // Closing is the only way to tell (KIP-less, but what Kafka does).
         if produce::has_errors(&response) {
@@ -192,21 +190,13 @@ async fn begin_produce(
     })
 }
 
-/// Decodes a request now and answers it when its turn comes.
-macro_rules! answer_to {
-    ($header:ident, $input:ident, $request:ident => $response:expr) => {{
-        let $request = decode(&$header, $input)?;
-        let (version, correlation_id, key) =
-            ($header.api_version, $header.correlation_id, $header.api_key);
-        Box::pin(async move {
-            Ok(Some(encode_response_frame(
-                correlation_id,
-                key,
-                version,
-                &$response,
-            )))
-        })
-    }};
+/// An answer, after which the connection is closed if this broker can only send its client elsewhere.
+fn last_if(is_last: bool, frame: Vec<Bytes>) -> Result<Option<Vec<Bytes>>, Closed> {
+    if is_last {
+        Err(Closed::Unleased(frame))
+    } else {
+        Ok(Some(frame))
+    }
 }
 
 /// Requests that are handled when their turn comes.
@@ -216,25 +206,29 @@ fn lazy(
     header: RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
+    let (version, correlation_id, key) =
+        (header.api_version, header.correlation_id, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
-        ($request:ident => $response:expr) => {
-            answer_to!(header, input, $request => $response)
-        };
-    }
-    macro_rules! group {
-        (|$coordinator:ident, $request:ident| $response:expr) => {
-            answer!($request => {
-                let Some($coordinator) = broker.coordination.coordinator() else {
-                    return Err(Closed::NotOffered { api: key.name(), version });
-                };
-                $response
+        ($request:ident => $response:expr) => {{
+            let $request = decode(&header, input)?;
+            Box::pin(async move {
+                let response = $response;
+                let frame = encode_response_frame(correlation_id, key, version, &response);
+                Ok(Some(frame))
             })
-        };
+        }};
     }
     let answer: Answer = match key {
-        ApiKey::Fetch => answer!(request => fetch::handle(&broker, request, version).await),
+        ApiKey::Fetch => {
+            let request = decode(&header, input)?;
+            Box::pin(async move {
+                let response = fetch::handle(&broker, request, version).await;
+                let is_stranded = fetch::is_stranded(&broker, &response, version);
+                let frame = encode_response_frame(correlation_id, key, version, &response);
+                last_if(is_stranded, frame)
+            })
+        }
         ApiKey::ListOffsets => {
             answer!(request => list_offsets::handle(&broker, request, version).await)
         }
@@ -258,42 +252,88 @@ fn lazy(
             answer!(request => create_partitions::handle(&broker, request).await)
         }
         ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
+        ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
+        // What a coordinator answers.
+        _ => return of_group(broker, peer, &header, input),
+    };
+    Ok(answer)
+}
+
+/// Requests to the group coordinator. To members, a stranded home's answer is the last on its connection.
+fn of_group(
+    broker: Arc<Broker>,
+    peer: &Peer,
+    header: &RequestHeader,
+    input: &mut Decoder,
+) -> Result<Answer, Closed> {
+    let (version, correlation_id, key) =
+        (header.api_version, header.correlation_id, header.api_key);
+    macro_rules! group {
+        (|$coordinator:ident, $request:ident| $response:expr) => {
+            group!(|$coordinator, $request| $response; last: false)
+        };
+        (|$coordinator:ident, $request:ident| $response:expr; last: $last:expr) => {{
+            let $request = decode(header, input)?;
+            Box::pin(async move {
+                let Some($coordinator) = broker.coordination.coordinator() else {
+                    return Err(Closed::NotOffered { api: key.name(), version });
+                };
+                let response = $response;
+                let frame = encode_response_frame(correlation_id, key, version, &response);
+                last_if($last, frame)
+            })
+        }};
+    }
+    macro_rules! member {
+        (|$coordinator:ident, $request:ident| $response:expr) => {
+            group!(|$coordinator, $request| $response; last: stranded::any(&broker))
+        };
+    }
+    let answer: Answer = match key {
         ApiKey::FindCoordinator => {
             group!(|c, request| find_coordinator::handle(c, &*broker, request, version).await)
         }
         ApiKey::JoinGroup => {
             let client = peer.client(header.client_id.clone());
-            group!(|c, request| join_group::handle(c, request, version, &client).await)
+            member!(|c, request| join_group::handle(c, request, version, &client).await)
         }
-        ApiKey::SyncGroup => group!(|c, request| sync_group::handle(c, request).await),
-        ApiKey::Heartbeat => group!(|c, request| heartbeat::handle(c, &request)),
-        ApiKey::LeaveGroup => group!(|c, request| leave_group::handle(c, request, version)),
+        ApiKey::SyncGroup => member!(|c, request| sync_group::handle(c, request).await),
+        ApiKey::Heartbeat if stranded::any(&broker) && !stranded::sends_to_look() => {
+            group!(|_c, request| heartbeat::kept(&request))
+        }
+        ApiKey::Heartbeat => member!(|c, request| heartbeat::handle(c, &request)),
+        ApiKey::LeaveGroup => member!(|c, request| leave_group::handle(c, request, version)),
         ApiKey::OffsetCommit => {
             let now_ms = broker.clock.wall_ms();
-            group!(|c, request| offset_commit::handle(c, request, version, now_ms).await)
+            member!(|c, request| offset_commit::handle(c, request, version, now_ms).await)
         }
-        ApiKey::OffsetFetch => group!(|c, request| offset_fetch::handle(c, request, version)),
+        ApiKey::OffsetFetch => member!(|c, request| offset_fetch::handle(c, request, version)),
         ApiKey::DescribeGroups => group!(|c, request| describe_groups::handle(c, request, version)),
         ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
         ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
-        ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
-        _ => return transactional(&broker, &header, input),
+        _ => return transactional(&broker, header, input),
     };
     Ok(answer)
 }
 
-/// The same for what transactions are made of.
+/// Requests that transactions are made of. A stranded home's answer is the last on its connection.
 fn transactional(
     broker: &Arc<Broker>,
     header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
+    let (version, correlation_id, key) =
+        (header.api_version, header.correlation_id, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
-        ($request:ident => $response:expr) => {
-            answer_to!(header, input, $request => $response)
-        };
+        ($request:ident => $response:expr) => {{
+            let $request = decode(header, input)?;
+            Box::pin(async move {
+                let response = $response;
+                let frame = encode_response_frame(correlation_id, key, version, &response);
+                last_if(stranded::any(&broker), frame)
+            })
+        }};
     }
     macro_rules! coordinator {
         ($which:ident, |$coordinator:ident, $request:ident| $response:expr) => {

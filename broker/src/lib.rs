@@ -3,7 +3,8 @@
 //!
 //! * [`connection`], [`listener`], [`api`] - clients: frames in, answers out.
 //! * [`partition`], [`home`], [`flusher`] - from an append to the ack: fsync, ceiling, lease.
-//! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us.
+//! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us;
+//!   [`stranded`] - and what we are to clients when neither it nor a lease is to be had.
 //! * [`group`], [`txn`], [`state_log`] - the coordinators, and the logs that they keep their state in.
 //! * [`replica`] - streams between our own brokers; [`orphans`] - what a returned home had too much.
 //! * [`uploads`], [`cold`], [`housekeeping`] - tiering, retention.
@@ -39,6 +40,7 @@ mod segment_scan;
 mod service;
 mod state_log;
 mod status;
+mod stranded;
 mod topic_config;
 pub mod txn;
 mod uploads;

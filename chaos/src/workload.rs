@@ -1,7 +1,8 @@
-//! Real clients that record what they do: producers with unique values, consumers, a raw connection to one
-//! broker, and the final read.
+//! Real clients that record what they do: producers with unique values, consumers alone and in groups, a raw
+//! connection to one broker, and the final read.
 
 mod final_read;
+mod member;
 mod raw;
 mod reader;
 mod writer;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 pub use final_read::final_read;
+pub use member::Member;
 pub use raw::{Asked, RawClient, RawError};
 pub use reader::Reader;
 pub use writer::Writer;

@@ -23,6 +23,7 @@ use crate::{
     catalog::Catalog,
     cold::ColdRead,
     fetch_sessions::{Changes, Claim, Context, Wanted},
+    stranded,
     waiters::Waiter,
 };
 
@@ -106,7 +107,10 @@ fn refused(error_code: ErrorCode) -> Response {
 }
 
 /// The answer, with what its session has to say.
-fn close(broker: &Broker, context: &Context, plan: &Plan, parts: Vec<Part>) -> Response {
+fn close(broker: &Broker, context: &Context, plan: &Plan, mut parts: Vec<Part>) -> Response {
+    if parts.iter().all(|part| part.len() == 0) {
+        plan.send_away(broker, &mut parts);
+    }
     let told: Vec<_> = parts.iter().map(Part::told).collect();
     match broker.fetch_sessions.close(context, &plan.wanted, &told) {
         Ok((session_id, changes)) => Response {
@@ -221,6 +225,22 @@ fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, changes: &Changes) -> 
         }
     }
     response
+}
+
+/// True when readers were sent away from a home that has lost its lease; the connection is closed after the
+/// answer, so that they ask another broker who leads.
+pub fn is_stranded(broker: &Broker, response: &Response, version: i16) -> bool {
+    let catalog = broker.catalog();
+    response.responses.iter().any(|topic| {
+        refusal::topic(&catalog, &topic.topic, topic.topic_id, version >= BY_ID).is_ok_and(
+            |known| {
+                let mut answers = topic.partitions.iter();
+                answers.any(|p| {
+                    stranded::refused(broker, &catalog, known, p.partition_index, p.error_code)
+                })
+            },
+        )
+    })
 }
 
 /// Tells clients that came to the wrong broker who leads now, and where (KIP-951).

@@ -20,6 +20,12 @@ pub fn handle(coordinator: &Coordinator, request: &Request) -> Response {
     }
 }
 
+/// What a coordinator answers that may not act: the member stays as it is, nobody is expired meanwhile.
+#[must_use]
+pub fn kept(_request: &Request) -> Response {
+    Response::default()
+}
+
 #[cfg(test)]
 mod tests {
     use whimbrel_wire::ErrorCode;

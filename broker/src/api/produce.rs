@@ -22,6 +22,7 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     partition::{InFlight, Partition},
+    stranded,
     txn::{
         Admission, Producer,
         gate::{self, Claim},
@@ -335,29 +336,15 @@ pub fn has_errors(response: &Response) -> bool {
         .any(|p| p.error_code.is_error())
 }
 
-/// True when this broker refused as a home that has lost its lease and has heard of no move: cut off from
-/// the controllers, it would go on telling its clients that it leads. Closing the connection after the
-/// answer makes them ask another broker, which knows better if there was a move.
+/// True when this broker refused as a home that has lost its lease and has heard of no move: it would go
+/// on telling its clients that it leads. Closing the connection after the answer makes them ask another
+/// broker, which knows better if there was a move.
 pub fn is_stranded(broker: &Broker, response: &Response, version: i16) -> bool {
     let catalog = broker.catalog();
     response.responses.iter().any(|topic| {
-        let Ok(known) = refusal::topic(&catalog, &topic.name, topic.topic_id, version >= BY_ID)
-        else {
-            return false;
-        };
-        let fenced = catalog
-            .view
-            .group_of(known)
-            .is_none_or(|group| group.fence.is_some());
-        let refused =
-            |p: &&PartitionProduceResponse| p.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER;
-        !fenced
-            && topic.partition_responses.iter().filter(refused).any(|p| {
-                refusal::leader(&catalog, known, p.index).is_ok_and(|(partition, _)| {
-                    partition
-                        .leads()
-                        .is_some_and(|terms| broker.lease.lapsed(&known.group, terms.region_epoch))
-                })
-            })
+        refusal::topic(&catalog, &topic.name, topic.topic_id, version >= BY_ID).is_ok_and(|known| {
+            let mut answers = topic.partition_responses.iter();
+            answers.any(|p| stranded::refused(broker, &catalog, known, p.index, p.error_code))
+        })
     })
 }

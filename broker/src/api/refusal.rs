@@ -60,7 +60,8 @@ pub fn fence(client_epoch: i32, epoch: i32) -> Result<(), ErrorCode> {
     }
 }
 
-/// Where a client that was told NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH finds the leader.
+/// Where a client that was told NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH finds the leader. A leader that
+/// may not act as one does not send clients to itself.
 pub fn current_leader<'a>(
     catalog: &'a Catalog,
     topic: &Topic,
@@ -69,5 +70,9 @@ pub fn current_leader<'a>(
 ) -> Option<(&'a Node, i32)> {
     let tells =
         error == ErrorCode::NOT_LEADER_OR_FOLLOWER || error == ErrorCode::FENCED_LEADER_EPOCH;
-    catalog.leader(topic, partition).filter(|_| tells)
+    let itself =
+        error == ErrorCode::NOT_LEADER_OR_FOLLOWER && leader(catalog, topic, partition).is_ok();
+    catalog
+        .leader(topic, partition)
+        .filter(|_| tells && !itself)
 }

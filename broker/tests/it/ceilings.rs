@@ -12,7 +12,7 @@ use crate::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_a_large_topic_refuses_nobody_who_writes_to_another() {
-    const ROUNDS: usize = 8;
+    const ROUNDS: usize = 4;
     const AT_ONCE: usize = 60;
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;

@@ -16,5 +16,6 @@ mod mirror;
 mod moves;
 mod produce_fetch;
 mod sessions;
+mod stranded;
 mod transactions;
 mod uploads;

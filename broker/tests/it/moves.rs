@@ -299,21 +299,3 @@ async fn nothing_acknowledged_while_a_switchover_runs_is_missing_afterwards() {
     east.stop().await;
     west.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_home_whose_lease_ran_out_refuses_and_sends_its_producers_elsewhere() {
-    let fleet = Fleet::start().await;
-    let east = fleet.broker(1, EAST).await;
-    let mut client = Client::connect(east.handle.kafka).await;
-    client.create_topic("t", 1, &[]).await;
-    client.produce_ok("t", 0, batch(&["first"])).await;
-    fleet.lose_controller().await;
-    eventually("a refusal", async || {
-        let answer = client.produce("t", 0, batch(&["late"])).await;
-        (answer.error_code == ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(())
-    })
-    .await;
-    // Its metadata would still name itself: the closed connection makes a client ask somebody else.
-    assert_eq!(client.frame().await, None);
-    east.stop().await;
-}

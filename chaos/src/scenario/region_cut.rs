@@ -1,7 +1,10 @@
 //! The home region, with the controller's leader in it, is cut off from everything else, but not from a client
 //! of its own, which goes on writing to it. The group moves; then the path heals.
+//!
+//! Clients elsewhere are cut off from the home as well, or reach both regions all the time: then the old home
+//! goes on answering them, and they must leave it by themselves.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokio::task::JoinSet;
 use whimbrel_dev::{ProcessSpec, layout::regions};
@@ -19,14 +22,21 @@ use crate::{
     checker, faults,
     history::{Key, LeaseEnd, Recorder},
     links::Links,
-    workload::{RawClient, Reader, Writer},
+    workload::{Member, RawClient, Reader, Writer},
 };
 
 const RATE: u32 = 1_000;
 
-pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> {
+/// What the cut does to clients that are not in the home region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clients {
+    CutOff,
+    ReachBoth,
+}
+
+pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Report, ScenarioError> {
     let (layout, mut specs) = ground::layout(setup, None)?;
-    let elsewhere = part(&mut specs, links).await?;
+    let elsewhere = part(&mut specs, links, clients).await?;
     let mut ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
     ground.target.bootstrap = format!("{elsewhere},{}", ground.layout.kafka(1));
     lead_from_east(&ground).await?;
@@ -38,7 +48,9 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
         &setup.clock,
     )?;
     let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let member = Member::start(&ground.target, "members", &ground.recorder)?;
     ground.acked_since(0, 1_000).await?;
+    reads_on(&ground, &member, 0).await?;
     let lease = lease(&ground).await?;
     let stubborn = Stubborn::start(&ground);
 
@@ -48,6 +60,9 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
     let moved = ground.fail_over(false).await?;
     let done_ns = ground.recorder.now_ns();
     ground.acked_since(done_ns, 500).await?;
+    let wrote_ns = ground.recorder.now_ns();
+    reads_on(&ground, &member, done_ns).await?;
+    let read_ns = ground.recorder.now_ns();
     links.heal().await?;
     ground.recorder.lease_end(LeaseEnd {
         region: east().to_string(),
@@ -60,6 +75,7 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
     let refused = stubborn.stop().await?;
     writer.stop().await?;
     reader.stop().await?;
+    member.stop().await?;
     ground.read_back().await?;
     let lost = ground.recorder.with(checker::lost);
     let orphans = ground.followed(&east(), lost).await?;
@@ -71,6 +87,11 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
             moved.total_ms
         ),
         format!(
+            "writers had moved {} ms after it, readers and their group {} ms",
+            (wrote_ns - done_ns) / 1_000_000,
+            (read_ns - done_ns) / 1_000_000
+        ),
+        format!(
             "{refused} writes to the cut-off home were not acknowledged; {orphans} orphan records exported"
         ),
     ];
@@ -79,9 +100,42 @@ pub async fn run(setup: &Setup, links: &Links) -> Result<Report, ScenarioError> 
     Ok(report)
 }
 
+/// The reader and the group's member are given what was acknowledged for writes after `since_ns`, and positions
+/// are committed after it.
+async fn reads_on(ground: &Ground, member: &Member, since_ns: u64) -> Result<(), ScenarioError> {
+    const RECORDS: usize = 100;
+    until(&ground.clock, "consumers to read on", async || {
+        let (written, read) = ground.recorder.with(|h| {
+            let written: BTreeSet<_> = h
+                .acked()
+                .filter(|(s, _)| s.region.is_none() && s.invoked_ns > since_ns)
+                .map(|(s, _)| s.value)
+                .collect();
+            let polled = h.polls.iter().filter(|p| written.contains(&p.value));
+            let read = polled.count();
+            (written, read)
+        });
+        let given = member.given(|value| written.contains(&value));
+        let committed = member.committed_ns() > since_ns;
+        if read >= RECORDS && given >= RECORDS && committed {
+            Ok(())
+        } else {
+            Err(format!(
+                "of {} records the reader has {read}, the member {given}; committed: {committed}",
+                written.len()
+            ))
+        }
+    })
+    .await
+}
+
 /// Puts a link into every path between east and the rest: to voters, for the replica stream, and for clients
-/// that stand elsewhere. Answers how those reach east's broker.
-async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<HostPort, ScenarioError> {
+/// that stand elsewhere, unless they are to reach it always. Answers how those reach east's broker.
+async fn part(
+    specs: &mut [ProcessSpec],
+    links: &Links,
+    clients: Clients,
+) -> Result<HostPort, ScenarioError> {
     let sites: Vec<RegionName> = regions().into_iter().chain(["witness".into()]).collect();
     let crosses = |from: &RegionName, to: &RegionName| (*from == east()) != (*to == east());
     let voters: Vec<HostPort> = specs
@@ -129,8 +183,12 @@ async fn part(specs: &mut [ProcessSpec], links: &Links) -> Result<HostPort, Scen
                 .await?;
             broker.advertise_replica = Some(link);
             if spec.region == east() {
-                broker.advertise = Some(links.open("clients-of-east", &broker.listen).await?);
-                elsewhere.clone_from(&broker.advertise);
+                let reached = match clients {
+                    Clients::CutOff => links.open("clients-of-east", &broker.listen).await?,
+                    Clients::ReachBoth => broker.listen.clone(),
+                };
+                broker.advertise = Some(reached.clone());
+                elsewhere = Some(reached);
             }
         }
         if let Some(tiering) = &mut spec.config.tiering {

@@ -6,7 +6,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use whimbrel_chaos::{
     links::Links,
     relay::Relays,
-    scenario::{Report, ScenarioError, Setup, home_killed, home_paused, region_cut, store_away},
+    scenario::{
+        Report, ScenarioError, Setup, home_killed, home_paused, region_cut, region_cut::Clients,
+        store_away,
+    },
     toxiproxy::ToxiproxyServer,
 };
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
@@ -75,7 +78,30 @@ async fn a_home_that_was_paused_past_its_lease_acknowledges_nothing() {
 async fn a_home_that_is_cut_off_with_the_controllers_leader_is_fenced() {
     let stage = Stage::new().await;
     let links = Links::Relay(Relays::new(&stage.setup.tasks));
-    let found = region_cut::run(&stage.setup, &links).await;
+    let found = region_cut::run(&stage.setup, &links, Clients::CutOff).await;
+    stage.judge(found).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_reach_both_regions_leave_a_home_that_is_cut_off_from_the_fleet() {
+    let stage = Stage::new().await;
+    let links = Links::Relay(Relays::new(&stage.setup.tasks));
+    let found = region_cut::run(&stage.setup, &links, Clients::ReachBoth).await;
+    stage.judge(found).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_reach_both_regions_leave_a_home_that_toxiproxy_cut_off() {
+    if !super::peers("the home cut off by Toxiproxy") {
+        return;
+    }
+    let stage = Stage::new().await;
+    let server = ToxiproxyServer::start(&stage.setup.folder, &stage.setup.clock)
+        .await
+        .expect("WHIMBREL_TOXIPROXY names no binary")
+        .unwrap();
+    let links = Links::toxiproxy(server.client.clone());
+    let found = region_cut::run(&stage.setup, &links, Clients::ReachBoth).await;
     stage.judge(found).await;
 }
 
@@ -90,7 +116,7 @@ async fn a_region_cut_by_toxiproxy_loses_no_more_than_was_stated() {
         .expect("WHIMBREL_TOXIPROXY names no binary")
         .unwrap();
     let links = Links::toxiproxy(server.client.clone());
-    let found = region_cut::run(&stage.setup, &links).await;
+    let found = region_cut::run(&stage.setup, &links, Clients::CutOff).await;
     stage.judge(found).await;
 }
 

@@ -7,9 +7,11 @@ use whimbrel_wire::{ErrorCode, messages::fetch::Request};
 use super::{BY_ID, read::Part};
 use crate::{
     api::refusal,
+    broker::Broker,
     catalog::Catalog,
     fetch_sessions::Wanted,
     partition::{Partition, Role},
+    stranded,
     waiters::Waiter,
 };
 
@@ -117,6 +119,21 @@ impl Plan {
                 part
             }
             Err(error) => Part::error(wanted.partition, error),
+        }
+    }
+
+    /// Refuses those who have read all that a stranded home has: nothing comes here any more.
+    pub fn send_away(&self, broker: &Broker, parts: &mut [Part]) {
+        let catalog = broker.catalog();
+        for (wanted, part) in self.wanted.iter().zip(parts) {
+            let by_id = self.version >= BY_ID;
+            let topic = refusal::topic(&catalog, &wanted.topic, wanted.topic_id, by_id);
+            let done = part.len() == 0 && part.cold().is_none() && !part.is_news();
+            if done
+                && topic.is_ok_and(|t| stranded::partition(broker, &catalog, t, wanted.partition))
+            {
+                part.fail(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+            }
         }
     }
 
