@@ -76,4 +76,10 @@ pub const CODES: &[Code] = &[
         cause: "The data directory's filesystem has less room than `disk-reserve`. Produce is answered with KAFKA_STORAGE_ERROR, which clients try again; reads, group offsets and retention go on.",
         fix: "Make room: shorter retention, local retention where a bucket holds the rest, or a larger disk. Produce is taken again by itself as soon as there is room.",
     },
+    Code {
+        code: "WB-115",
+        title: "consumers wait for tiered data",
+        cause: "A consumer asks for records that are only in the bucket, and the bucket or this node's tiering daemon has not given them for some seconds. Consumers get empty answers meanwhile and lose nothing; partitions with local data are served as ever.",
+        fix: "The reason stands in the log, as `cold_wait` in the broker's `/status`, and under `stuck` in `whimbrel tier status`. Bring the bucket or the daemon back; consumers then go on by themselves.",
+    },
 ];

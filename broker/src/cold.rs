@@ -7,8 +7,9 @@
 mod ahead;
 mod buffers;
 mod ranges;
+mod waits;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -25,15 +26,21 @@ use whimbrel_wire::ErrorCode;
 use self::{
     ahead::{Ahead, Found, Load},
     buffers::Buffers,
+    waits::Waits,
 };
+
+pub use waits::Waiting;
 
 /// Longest answer taken; whole batches within a fetch's limit.
 const MESSAGE_BYTES: usize = 64 << 20;
 /// For the way to the daemon and back, above the wait it is told.
-const SLACK: Duration = Duration::from_millis(250);
+pub const SLACK: Duration = Duration::from_millis(100);
+/// A lookup by timestamp reads an object's index and a block, from a bucket that may be slow.
+const LOOKUP_WAIT: Duration = Duration::from_secs(10);
 
-/// How long a window that is read ahead waits for the bucket; its consumer asks by itself after that.
-const LOAD_WAIT: Duration = Duration::from_secs(10);
+/// How long a window that is read ahead waits for the bucket before it is asked for anew: a daemon that was
+/// away is noticed, and what it fetches meanwhile is in its cache then.
+const LOAD_WAIT: Duration = Duration::from_secs(2);
 /// Files being read at once. A disk that hangs holds so many threads and no more.
 const READS: usize = 16;
 
@@ -49,6 +56,7 @@ struct Inner {
     ahead: Ahead,
     buffers: Arc<Buffers>,
     reads: Arc<Semaphore>,
+    waits: Waits,
     tasks: Tasks,
     clock: Clock,
 }
@@ -83,6 +91,7 @@ impl Cold {
             ahead: Ahead::default(),
             buffers: Arc::default(),
             reads: Arc::new(Semaphore::new(READS)),
+            waits: Waits::new(clock.clone()),
             tasks,
             clock,
         };
@@ -102,8 +111,30 @@ impl Cold {
             .ok_or_else(|| tonic::Status::unavailable("no tiering daemon is configured"))
     }
 
-    /// Whole batches from the one that holds `offset` on; waits up to `wait` for the bucket.
+    /// For what consumers wait now, by partition.
+    pub fn waiting(&self) -> BTreeMap<TopicPartition, Waiting> {
+        self.inner.waits.all()
+    }
+
+    /// Whole batches from the one that holds `offset` on; waits up to `wait` for the bucket. Without a wait
+    /// only what was read ahead is answered, and the rest is read for the next time.
     pub async fn read(
+        &self,
+        at: TopicPartition,
+        offset: i64,
+        max_bytes: usize,
+        wait: Duration,
+        lineage: &[EpochStart],
+    ) -> ColdRead {
+        let read = self.find(at, offset, max_bytes, wait, lineage).await;
+        match &read {
+            ColdRead::Pending => self.inner.waits.vain(at, offset),
+            _ => self.inner.waits.over(at),
+        }
+        read
+    }
+
+    async fn find(
         &self,
         at: TopicPartition,
         offset: i64,
@@ -114,12 +145,8 @@ impl Cold {
         let inner = &self.inner;
         let found = match self.take(at, offset, max_bytes, lineage) {
             Found::Loading(mut flight) => {
-                let landed = inner
-                    .clock
-                    .within(wait, flight.wait_for(Option::is_some))
-                    .await
-                    .is_some();
-                if !landed {
+                let landed = flight.wait_for(Option::is_some);
+                if inner.clock.within(wait, landed).await.is_none() {
                     return ColdRead::Pending;
                 }
                 self.take(at, offset, max_bytes, lineage)
@@ -136,28 +163,36 @@ impl Cold {
                     next_offset,
                 };
             }
+            Found::Failed(error) => return ColdRead::Failed(error),
             Found::Loading(_) => return ColdRead::Pending,
             Found::Sequential => true,
             Found::Stranger => false,
         };
+        if wait.is_zero() && self.go_on(at, offset, lineage, true) {
+            return ColdRead::Pending;
+        }
         let read = inner.ask(at, offset, max_bytes, wait, lineage).await;
         match &read {
             ColdRead::Records { next_offset, .. } => {
-                let now_ns = inner.clock.boot_ns();
-                let load = inner
-                    .ahead
-                    .served(at, *next_offset, lineage, sequential, now_ns);
-                self.start(at, lineage, load);
+                self.go_on(at, *next_offset, lineage, sequential);
             }
             // It will ask again, and is sequential still.
             ColdRead::Pending if sequential => {
-                let now_ns = inner.clock.boot_ns();
-                let load = inner.ahead.served(at, offset, lineage, false, now_ns);
-                self.start(at, lineage, load);
+                self.go_on(at, offset, lineage, false);
             }
             _ => {}
         }
         read
+    }
+
+    /// A consumer will go on at `offset`. With `ahead` what is there is read now, if there is a window for it:
+    /// true then.
+    fn go_on(&self, at: TopicPartition, offset: i64, lineage: &[EpochStart], ahead: bool) -> bool {
+        let now_ns = self.inner.clock.boot_ns();
+        let load = self.inner.ahead.served(at, offset, lineage, ahead, now_ns);
+        let started = load.is_some();
+        self.start(at, lineage, load);
+        started
     }
 
     fn take(
@@ -196,13 +231,13 @@ impl Cold {
         timestamp_ms: i64,
     ) -> Result<Option<(i64, i64, i32)>, tonic::Status> {
         let mut client = self.client()?;
-        let reply = client
-            .offset_for_timestamp(TimestampRequest {
-                at: Some(at.into()),
-                timestamp_ms,
-            })
-            .await?
-            .into_inner();
+        let asked = client.offset_for_timestamp(TimestampRequest {
+            at: Some(at.into()),
+            timestamp_ms,
+        });
+        let late = || tonic::Status::deadline_exceeded("the bucket does not answer");
+        let reply = self.inner.clock.within(LOOKUP_WAIT, asked).await;
+        let reply = reply.ok_or_else(late)??.into_inner();
         Ok(reply
             .found
             .then_some((reply.offset, reply.timestamp_ms, reply.leader_epoch)))
@@ -264,13 +299,20 @@ impl Inner {
             let reply = match self.clock.within(wait + SLACK, asked).await {
                 Some(Ok(reply)) => reply.into_inner(),
                 Some(Err(error)) => {
-                    tracing::debug!(%at, offset, %error, "cold read failed");
-                    return ColdRead::Pending;
+                    let reason = format!("tiering daemon: {}", error.message());
+                    return self.in_vain(at, offset, reason);
                 }
-                None => return ColdRead::Pending,
+                None => {
+                    return self.in_vain(
+                        at,
+                        offset,
+                        "the tiering daemon does not answer".to_owned(),
+                    );
+                }
             };
             match reply.outcome() {
-                Outcome::Pending => return ColdRead::Pending,
+                Outcome::Pending if reply.detail.is_empty() => return ColdRead::Pending,
+                Outcome::Pending => return self.in_vain(at, offset, reply.detail),
                 Outcome::NotTiered => return ColdRead::Failed(ErrorCode::OFFSET_OUT_OF_RANGE),
                 Outcome::Damaged => {
                     tracing::error!(%at, offset, detail = reply.detail, "tiered data is damaged");
@@ -291,11 +333,20 @@ impl Inner {
                     request.doubt = true;
                 }
                 Err(error) => {
-                    tracing::warn!(%at, offset, %error, "a tiered range cannot be read");
-                    return ColdRead::Pending;
+                    return self.in_vain(
+                        at,
+                        offset,
+                        format!("a tiered range cannot be read: {error}"),
+                    );
                 }
             }
         }
+    }
+
+    fn in_vain(&self, at: TopicPartition, offset: i64, reason: String) -> ColdRead {
+        tracing::debug!(%at, offset, reason, "tiered data is not to be had now");
+        self.waits.blame(at, offset, reason);
+        ColdRead::Pending
     }
 
     async fn read_ranges(&self, named: Vec<node::Range>) -> std::io::Result<Bytes> {

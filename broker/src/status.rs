@@ -9,6 +9,7 @@ use whimbrel_rpc::controller::Registration;
 
 use crate::{
     broker::Broker,
+    cold::Waiting,
     partition::{Partition, Role},
     reports,
 };
@@ -75,6 +76,7 @@ fn describe(broker: &Broker) -> Value {
                 "position": position,
             })
         });
+    let waits = broker.cold.waiting();
     json!({
         "role": "broker",
         "node": broker.node,
@@ -88,11 +90,11 @@ fn describe(broker: &Broker) -> Value {
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
         "orphans": broker.orphans.reports(),
-        "partitions": partitions.into_iter().map(|p| partition(broker, p)).collect::<Vec<_>>(),
+        "partitions": partitions.into_iter().map(|p| partition(broker, p, waits.get(&p.at))).collect::<Vec<_>>(),
     })
 }
 
-fn partition(broker: &Broker, partition: &Partition) -> Value {
+fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>) -> Value {
     let offsets = partition.log.offsets();
     let role = partition.role();
     let (name, leader_epoch) = match role {
@@ -125,6 +127,8 @@ fn partition(broker: &Broker, partition: &Partition) -> Value {
         "log_end": offsets.log_end,
         "source_end": partition.following.source_end(),
         "damaged": damaged,
+        // A consumer gets nothing because the bucket does not give it.
+        "cold_wait": cold_wait,
     })
 }
 
@@ -170,6 +174,10 @@ pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
                 broker.lease.check(&group.name, group.epoch),
             )));
         }
+        let waits = broker.cold.waiting();
+        let longest = waits.values().map(|w| w.seconds).fold(0.0, f64::max);
+        metrics::gauge!("whimbrel_cold_reads_waiting", &labels).set(waits.len() as f64);
+        metrics::gauge!("whimbrel_cold_read_wait_seconds", &labels).set(longest);
         let orphaned: u64 = broker.orphans.reports().iter().map(|r| r.records).sum();
         metrics::gauge!("whimbrel_orphan_records", &labels).set(orphaned as f64);
         if let Ok(free) = broker.disk.free_bytes() {

@@ -86,6 +86,17 @@ impl Ops {
             .take(100)
             .collect()
     }
+
+    /// The latest failure of an operation in one of these steps that is still being tried.
+    pub fn failing(&self, steps: &[&str]) -> Option<String> {
+        let running = self.running.lock();
+        running
+            .ops
+            .values()
+            .rev()
+            .filter(|op| steps.contains(&op.step))
+            .find_map(|op| op.last_error.clone())
+    }
 }
 
 /// An operation under way.
@@ -136,6 +147,8 @@ mod tests {
         clock.advance(Duration::from_secs(11));
         assert_eq!(ops.stuck()[0].age_ms, 11_000);
         op.failed(&"503");
+        assert_eq!(ops.failing(&["upload"]).as_deref(), Some("503"));
+        assert_eq!(ops.failing(&["fetch"]), None);
         clock.advance(Duration::from_secs(1));
         assert_eq!(
             (ops.stuck()[0].age_ms, ops.stuck()[0].failures),

@@ -175,7 +175,10 @@ impl Tiering for Service {
         };
         let read = self.answer(&served.reader, wish, &lineage, request.inline);
         Ok(Response::new(match self.clock.within(wait, read).await {
-            None => reply(Outcome::Pending, ""),
+            None => reply(
+                Outcome::Pending,
+                served.reader.blocks.trouble().unwrap_or_default(),
+            ),
             Some(Ok(reply)) => reply,
             Some(Err(e @ ReadError::Damaged { .. })) => reply(Outcome::Damaged, e),
             Some(Err(e)) => return Err(read_status(&e)),

@@ -21,7 +21,7 @@ use super::refusal;
 use crate::{
     broker::Broker,
     catalog::Catalog,
-    cold::ColdRead,
+    cold::{ColdRead, SLACK},
     fetch_sessions::{Changes, Claim, Context, Wanted},
     stranded,
     waiters::Waiter,
@@ -173,7 +173,8 @@ async fn fetch_cold(
     }
     let (mut done, mut woken) = (Vec::with_capacity(reads.len()), false);
     // The daemon keeps to the wait it is told; this is for one that does not.
-    let overdue = broker.clock.sleep(wait + COLD_WAIT);
+    let patience = if hot > 0 { SLACK } else { wait + SLACK };
+    let overdue = broker.clock.sleep(patience);
     tokio::pin!(overdue);
     while !reads.is_empty() {
         tokio::select! {

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use whimbrel_fleet::TopicPartition;
 use whimbrel_log::EpochStart;
-use whimbrel_wire::BatchHeader;
+use whimbrel_wire::{BatchHeader, ErrorCode};
 
 use super::ColdRead;
 
@@ -56,6 +56,8 @@ pub enum Found {
         records: Bytes,
         next_offset: i64,
     },
+    /// There is nothing to be had, now or later.
+    Failed(ErrorCode),
     /// On its way.
     Loading(Flight),
 }
@@ -140,6 +142,7 @@ impl Ahead {
                     records,
                     next_offset,
                 }) => slot.ready = Some((records, next_offset)),
+                Some(ColdRead::Failed(error)) => return (Found::Failed(error), None),
                 _ => return (Found::Sequential, None),
             }
         }

@@ -135,6 +135,21 @@ impl Client {
         response.responses.remove(0).partitions.remove(0)
     }
 
+    /// Two partitions from their beginning in one request; the second one's part.
+    pub async fn fetch_both(
+        &mut self,
+        first: (&str, i32),
+        second: (&str, i32),
+        max_wait_ms: i32,
+    ) -> fetch::PartitionData {
+        let mut request = fetch_request(first.0, first.1, 0, max_wait_ms);
+        request
+            .topics
+            .extend(fetch_request(second.0, second.1, 0, 0).topics);
+        let mut response = self.call(11, request).await;
+        response.responses.remove(1).partitions.remove(0)
+    }
+
     /// The values of all records from `offset` to the high watermark.
     pub async fn consume(&mut self, topic: &str, partition: i32, mut offset: i64) -> Vec<String> {
         let mut values = Vec::new();

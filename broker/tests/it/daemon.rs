@@ -30,11 +30,14 @@ pub struct Daemon {
     tasks: Tasks,
     /// Reads answer `pending` until it is set.
     pub thawed: Arc<std::sync::atomic::AtomicBool>,
+    /// Reads are not answered at all while it is set.
+    pub hung: Arc<std::sync::atomic::AtomicBool>,
 }
 
 struct Server {
     kept: Kept,
     thawed: Arc<std::sync::atomic::AtomicBool>,
+    hung: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Drop for Daemon {
@@ -48,11 +51,12 @@ impl Daemon {
         std::fs::create_dir_all(&dir).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
-        let (kept, thawed) = (Kept::default(), Arc::default());
+        let (kept, thawed, hung) = (Kept::default(), Arc::default(), Arc::default());
         let tasks = Tasks::new(Shutdown::new());
         let server = TieringServer::new(Server {
             kept: Arc::clone(&kept),
             thawed: Arc::clone(&thawed),
+            hung: Arc::clone(&hung),
         });
         let shutdown = tasks.shutdown();
         let serving = async move {
@@ -69,6 +73,7 @@ impl Daemon {
             dir,
             tasks,
             thawed,
+            hung,
         }
     }
 
@@ -131,9 +136,13 @@ impl Daemon {
 impl Tiering for Server {
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadReply>, Status> {
         let request = request.into_inner();
+        if self.hung.load(std::sync::atomic::Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         if !self.thawed.load(std::sync::atomic::Ordering::SeqCst) {
             return Ok(Response::new(ReadReply {
                 outcome: Outcome::Pending.into(),
+                detail: "503 SlowDown".to_owned(),
                 ..ReadReply::default()
             }));
         }

@@ -80,11 +80,39 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
         (ErrorCode::NONE, 0)
     );
     assert_eq!(client.consume("other", 0, 0).await, ["hot"]);
+    let waiting = broker.partition("t", 0).await.unwrap()["cold_wait"].clone();
+    assert_eq!(
+        (&waiting["offset"], &waiting["reason"]),
+        (&0.into(), &"503 SlowDown".into())
+    );
+    // A daemon that does not even answer: a long poll ends, and one with something to tell ends at once.
+    daemon.hung.store(true, Ordering::SeqCst);
+    let deadline = std::time::Duration::from_secs(60);
+    let both = async {
+        for _ in 0..3 {
+            assert_eq!(client.fetch("t", 0, 0, 300).await.records.unwrap().len(), 0);
+            let hot = client.fetch_both(("t", 0), ("other", 0), 600_000).await;
+            assert!(!hot.records.unwrap().is_empty());
+        }
+    };
+    tokio::time::timeout(deadline, both).await.unwrap();
+    let waiting = eventually("a reason", async || {
+        let partition = broker.partition("t", 0).await?;
+        let reason = partition["cold_wait"]["reason"].as_str()?.to_owned();
+        reason.contains("does not answer").then_some(partition)
+    })
+    .await;
+    assert!(waiting["cold_wait"]["asked"].as_i64() >= Some(3));
+    daemon.hung.store(false, Ordering::SeqCst);
     daemon.thawed.store(true, Ordering::SeqCst);
     let all = client.consume("t", 0, 0).await;
     assert_eq!(
         all,
         (0..40).map(|n| format!("{n} {text}")).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        broker.partition("t", 0).await.unwrap()["cold_wait"],
+        serde_json::Value::Null
     );
     assert_eq!(
         client.offset_at("t", 0, -4).await.offset,

@@ -13,6 +13,7 @@ use crate::{
     cache::{BlockId, Cache, Cached},
     format::{BLOCK_BYTES, BlockTable, Key, Opened},
     metrics as names,
+    ops::Ops,
     root::Entry,
     store::Store,
 };
@@ -22,6 +23,9 @@ pub const BLOCK: u64 = 8 << 20;
 /// Blocks on their way at once, 8 MiB of memory each.
 const FETCHES: usize = 8;
 const ATTEMPTS: u32 = 5;
+/// Steps under which reads are listed in the status.
+pub(super) const FETCH: &str = "fetch block";
+pub(super) const OPEN: &str = "open object";
 
 type Outcome = Result<(), ReadError>;
 
@@ -33,6 +37,7 @@ pub struct Blocks {
     tasks: Tasks,
     flights: Flights<BlockId, Outcome>,
     fetches: Arc<Semaphore>,
+    ops: Ops,
 }
 
 fn id(key: &Key, number: u32) -> BlockId {
@@ -53,7 +58,13 @@ fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> Span<u64> {
 }
 
 impl Blocks {
-    pub fn new(store: Arc<dyn Store>, cache: Arc<Cache>, clock: Clock, tasks: Tasks) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        cache: Arc<Cache>,
+        ops: Ops,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> Self {
         let flights = Flights::new(tasks.clone());
         Self {
             store,
@@ -62,11 +73,17 @@ impl Blocks {
             tasks,
             flights,
             fetches: Arc::new(Semaphore::new(FETCHES)),
+            ops,
         }
     }
 
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Why readers wait, if the store has failed what they wait for.
+    pub fn trouble(&self) -> Option<String> {
+        self.ops.failing(&[FETCH, OPEN])
     }
 
     /// Starts a fetch whose outcome nobody waits for here.
@@ -76,7 +93,7 @@ impl Blocks {
             return;
         }
         let (this, key, objects, entry) = (self.clone(), key.clone(), objects.clone(), *entry);
-        drop(self.flights.start(&"fetch block", &block, async move {
+        drop(self.flights.start(&FETCH, &block, async move {
             let object = objects.open(&key, &entry).await?;
             this.fetch(&key, &object, number).await
         }));
@@ -105,7 +122,7 @@ impl Blocks {
                 counted = true;
             }
             let (this, key, object) = (self.clone(), key.clone(), Arc::clone(object));
-            let flight = self.flights.start(&"fetch block", &block, async move {
+            let flight = self.flights.start(&FETCH, &block, async move {
                 this.fetch(&key, &object, number).await
             });
             landed(flight)
@@ -159,12 +176,16 @@ impl Blocks {
         }
         let from = u64::from(number) * BLOCK;
         let range = from..from + self.length(object, number);
+        let op = self.ops.begin(FETCH, key);
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
             match self.fetch_once(key, object, &block, range.clone()).await {
                 Err(e @ ReadError::Cache(_)) => return Err(e),
-                Err(e) => last = Some(e),
+                Err(e) => {
+                    op.failed(&e);
+                    last = Some(e);
+                }
                 Ok(()) => return Ok(()),
             }
             if let Some(ReadError::Damaged { .. }) = &last

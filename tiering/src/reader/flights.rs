@@ -56,10 +56,12 @@ where
         running.insert(key.clone(), outcome.clone());
         drop(running);
         let (running, key) = (Arc::clone(&self.running), key.clone());
+        let shutdown = self.tasks.shutdown();
         self.tasks.spawn_ok(name.to_string(), async move {
-            let done = work.await;
+            // A store that never answers must not keep the process.
+            let done = shutdown.unless(work).await;
             running.lock().remove(&key);
-            sender.send_replace(Some(done));
+            sender.send_replace(done);
         });
         outcome
     }

@@ -9,9 +9,10 @@ use std::{
 use parking_lot::Mutex;
 use whimbrel_runtime::{Backoff, Clock};
 
-use super::{Flights, ReadError, flights::landed};
+use super::{Flights, ReadError, blocks::OPEN, flights::landed};
 use crate::{
     format::{Key, Opened},
+    ops::Ops,
     root::Entry,
     store::Store,
 };
@@ -29,6 +30,7 @@ pub struct Objects {
     store: Arc<dyn Store>,
     clock: Clock,
     flights: Flights<Key, Outcome>,
+    ops: Ops,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -64,11 +66,17 @@ impl Kept {
 }
 
 impl Objects {
-    pub fn new(store: Arc<dyn Store>, clock: Clock, flights: Flights<Key, Outcome>) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        ops: Ops,
+        clock: Clock,
+        flights: Flights<Key, Outcome>,
+    ) -> Self {
         Self {
             store,
             clock,
             flights,
+            ops,
             kept: Arc::default(),
         }
     }
@@ -79,9 +87,9 @@ impl Objects {
             return Ok(object);
         }
         let (this, key_, entry_) = (self.clone(), key.clone(), *entry);
-        let flight = self.flights.start(&"open object", key, async move {
-            this.fetch(&key_, &entry_).await
-        });
+        let flight =
+            self.flights
+                .start(&OPEN, key, async move { this.fetch(&key_, &entry_).await });
         landed(flight)
             .await
             .unwrap_or_else(|| Err(ReadError::Cache("stopping".to_owned())))
@@ -95,6 +103,7 @@ impl Objects {
                 format!("a tail of {} bytes", entry.object_bytes - from),
             ));
         }
+        let op = self.ops.begin(OPEN, key);
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -110,7 +119,10 @@ impl Objects {
                     self.kept.lock().add(key, Arc::clone(&object));
                     return Ok(object);
                 }
-                Err(e) => last = Some(e),
+                Err(e) => {
+                    op.failed(&e);
+                    last = Some(e);
+                }
             }
             self.clock.sleep(pause.next()).await;
         }

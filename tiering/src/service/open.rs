@@ -165,12 +165,14 @@ impl Open {
         }
         let objects = Objects::new(
             Arc::clone(&self.store),
+            self.status.ops.clone(),
             self.clock.clone(),
             Flights::new(self.tasks.clone()),
         );
         let blocks = Blocks::new(
             Arc::clone(&self.store),
             Arc::clone(&self.cache),
+            self.status.ops.clone(),
             self.clock.clone(),
             self.tasks.clone(),
         );

@@ -170,7 +170,7 @@ fn find(dir: &Path) -> std::path::PathBuf {
     at
 }
 
-async fn request(address: std::net::SocketAddr, line: &str) -> String {
+pub async fn request(address: std::net::SocketAddr, line: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     stream

@@ -23,10 +23,21 @@ use whimbrel_tiering::{
 pub enum Plan {
     /// Nothing; but the store is a remote one.
     Nothing,
+    /// As the mood is when a request comes.
+    Mood(Arc<Mutex<Mood>>),
     /// One request in four fails by the seed: before, after, late, short or with wrong bytes.
     Seeded(Arc<Mutex<u64>>),
     /// The process dies at write number `at`, before or after the store did it: nothing answers from then on.
     Death { at: u64, after: bool },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mood {
+    Well,
+    /// Every request is answered with an error.
+    Refuses,
+    /// No request is answered.
+    Hangs,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +73,14 @@ impl<S: Store> Fault<S> {
     async fn fate(&self, write: bool) -> Fate {
         match &self.plan {
             Plan::Nothing => Fate::Work,
+            Plan::Mood(mood) => {
+                let mood = *mood.lock();
+                match mood {
+                    Mood::Well => Fate::Work,
+                    Mood::Refuses => Fate::Before,
+                    Mood::Hangs => std::future::pending().await,
+                }
+            }
             Plan::Seeded(state) => {
                 let drawn = {
                     let mut state = state.lock();

@@ -8,6 +8,7 @@
     reason = "helpers of tests fail the test, and say what was skipped"
 )]
 
+mod away;
 mod broker;
 mod conformance;
 mod crash;

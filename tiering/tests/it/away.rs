@@ -1,0 +1,70 @@
+//! Cold reads while the bucket is away: an answer in time, with the reason, and the data when it is back.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use whimbrel_rpc::proto::node::{ReadReply, ReadRequest, read_reply::Outcome};
+use whimbrel_tiering::store::Folder;
+
+use crate::{
+    broker::FakeBroker,
+    daemon::request,
+    fault::{Fault, Mood, Plan},
+    support::{Log, at, until},
+    world::{Running, World},
+};
+
+async fn ask(running: &mut Running, wait_ms: u32) -> ReadReply {
+    let request = ReadRequest {
+        at: Some(at(0).into()),
+        offset: 0,
+        max_bytes: 1 << 20,
+        wait_ms,
+        ..ReadRequest::default()
+    };
+    running.ask(request).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_is_answered_in_time_and_says_why_there_is_nothing() {
+    let world = World::new();
+    let shape = [vec![(5, 300); 200]];
+    let log = Log::write(&world.path("data"), 0, &shape);
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let mood = Arc::new(Mutex::new(Mood::Well));
+    let folder = Folder::open(&world.path("bucket")).unwrap();
+    let store = Fault::new(folder, Plan::Mood(Arc::clone(&mood)));
+    let mut running = world.start_on(Arc::new(store), &broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    for (sick, reason) in [(Mood::Refuses, "503, planned"), (Mood::Hangs, "")] {
+        *mood.lock() = sick;
+        let reply = ask(&mut running, 300).await;
+        assert_eq!(reply.outcome(), Outcome::Pending, "{sick:?}");
+        assert!(reply.detail.contains(reason), "{}", reply.detail);
+    }
+    let status = request(running.handle.admin, "GET /status").await;
+    assert!(status.contains("open object"), "{status}");
+    *mood.lock() = Mood::Well;
+    running.stop().await;
+    let mut running = world.start(&broker).await;
+    assert!(running.read_all(&log, 0, 1 << 20).await == log.bytes_from(0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_comes_back_is_read_without_a_restart() {
+    let world = World::new();
+    let shape = [vec![(5, 300); 200]];
+    let log = Log::write(&world.path("data"), 0, &shape);
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let mood = Arc::new(Mutex::new(Mood::Well));
+    let folder = Folder::open(&world.path("bucket")).unwrap();
+    let store = Fault::new(folder, Plan::Mood(Arc::clone(&mood)));
+    let mut running = world.start_on(Arc::new(store), &broker).await;
+    until("uploaded", || broker.verified(0) == log.end()).await;
+    *mood.lock() = Mood::Refuses;
+    assert_eq!(ask(&mut running, 0).await.outcome(), Outcome::Pending);
+    *mood.lock() = Mood::Well;
+    assert!(running.read_all(&log, 0, 1 << 20).await == log.bytes_from(0));
+    running.stop().await;
+}
