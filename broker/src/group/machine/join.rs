@@ -232,7 +232,15 @@ impl Group {
                 request.session_timeout_ms,
             );
         }
-        self.touch(&request.member_id, now);
+        // A member that waits for its first round keeps the time that newcomers have: the round may begin later than
+        // its session would end.
+        if self
+            .members
+            .get(&request.member_id)
+            .is_some_and(|member| !member.is_new)
+        {
+            self.touch(&request.member_id, now);
+        }
         self.prepare_rebalance(now, out);
     }
 

@@ -1,3 +1,4 @@
+mod rejoins;
 mod statics;
 
 use super::*;
