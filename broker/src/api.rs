@@ -7,6 +7,8 @@ pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -31,6 +33,7 @@ pub mod list_offsets;
 pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
@@ -93,10 +96,13 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
     ApiKey::IncrementalAlterConfigs,
+    ApiKey::OffsetDelete,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
     ApiKey::ListTransactions,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
 ];
 
 /// Old clients know a fenced producer only by its epoch.
@@ -310,6 +316,12 @@ fn of_group(
         ApiKey::OffsetFetch => member!(|c, request| offset_fetch::handle(c, request, version)),
         ApiKey::DescribeGroups => group!(|c, request| describe_groups::handle(c, request, version)),
         ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client = peer.client(header.client_id.clone());
+            member!(|c, r| consumer_group_heartbeat::handle(c, r, version, &client).await)
+        }
+        ApiKey::ConsumerGroupDescribe => group!(|c, r| consumer_group_describe::handle(c, r)),
+        ApiKey::OffsetDelete => group!(|c, request| offset_delete::handle(c, request).await),
         ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
         _ => return transactional(&broker, header, input),
     };

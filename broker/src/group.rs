@@ -1,6 +1,7 @@
 //! Consumer groups: membership and committed positions, kept in `__consumer_offsets`.
 //!
-//! * [`machine`] - one group's membership (KIP-62, 134, 345, 394, 814): pure, no clock, no IO.
+//! * [`machine`] - one group's membership by the classic protocol (KIP-62, 134, 345, 394, 814): pure, no clock, no IO.
+//! * [`consumer`] - one group's membership and assignment by the consumer protocol (KIP-848): pure, as well.
 //! * [`offsets`] - committed positions and their expiry: pure.
 //! * [`records`] - what both look like in the log, in Kafka's own format.
 //! * [`placement`] - which partition holds which group.
@@ -9,9 +10,11 @@
 //!
 //! Invariants: nothing is answered before the record that makes it true is durable; a partition answers
 //! COORDINATOR_LOAD_IN_PROGRESS until its log was read to the end, never "no offset"; after an append with an
-//! unknown outcome the log is read again. Not here: consumer groups of KIP-848, transactional commits by clients
+//! unknown outcome the log is read again. Not here: members of both protocols in one group
+//! (a group changes its protocol while it is empty), transactional commits by clients
 //! (those found in a log are read correctly), and the log itself.
 
+pub mod consumer;
 pub mod coordinator;
 pub mod machine;
 pub mod offsets;

@@ -35,6 +35,24 @@ impl Topics for Seam {
     fn partitions(&self, name: &str) -> Option<i32> {
         i32::try_from(self.0.upgrade()?.catalog().topic(name)?.partitions.len()).ok()
     }
+
+    fn names(&self) -> Vec<String> {
+        let Some(broker) = self.0.upgrade() else {
+            return Vec::new();
+        };
+        let catalog = broker.catalog();
+        let topics = catalog.view.topics.values();
+        topics
+            .filter(|topic| !topic.internal)
+            .map(|topic| topic.name.clone())
+            .collect()
+    }
+
+    fn version(&self) -> u64 {
+        self.0
+            .upgrade()
+            .map_or(0, |broker| broker.catalog().view.version)
+    }
 }
 
 #[async_trait]

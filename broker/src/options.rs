@@ -80,6 +80,12 @@ pub struct Limits {
     pub group_initial_rebalance_delay: Span,
     /// The longest timeout a transactional producer may ask for: Kafka's `transaction.max.timeout.ms`.
     pub transaction_max_timeout: Span,
+    /// A member of the consumer protocol that was not heard for so long is out: Kafka's
+    /// `group.consumer.session.timeout.ms`.
+    pub group_consumer_session_timeout: Span,
+    /// How often members of the consumer protocol are told to be heard: Kafka's
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub group_consumer_heartbeat_interval: Span,
 }
 
 impl Default for Limits {
@@ -100,6 +106,8 @@ impl Default for Limits {
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
             transaction_max_timeout: Span::secs(15 * 60),
+            group_consumer_session_timeout: Span::secs(45),
+            group_consumer_heartbeat_interval: Span::secs(5),
         }
     }
 }

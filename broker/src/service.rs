@@ -24,7 +24,7 @@ use crate::{
     group::{Block, Coordinator, Options as GroupOptions},
     housekeeping, listener,
     offsets_log::Seam,
-    options::Options,
+    options::{Limits, Options},
     replica, reports, roles,
     state_log::Led,
     status, txn, uploads,
@@ -224,6 +224,15 @@ async fn fleet_id(controller: &ControllerClient, tasks: &Tasks) -> Result<String
     }
 }
 
+fn group_options(limits: &Limits) -> GroupOptions {
+    let ms = |span: Duration| i32::try_from(span.as_millis()).unwrap_or(i32::MAX);
+    let mut options = GroupOptions::default();
+    options.rules.initial_rebalance_delay_ms = ms(limits.group_initial_rebalance_delay.0);
+    options.consumer.session_timeout_ms = ms(limits.group_consumer_session_timeout.0);
+    options.consumer.heartbeat_interval_ms = ms(limits.group_consumer_heartbeat_interval.0);
+    options
+}
+
 async fn serve(
     broker: Arc<Broker>,
     listeners: Listeners,
@@ -293,12 +302,8 @@ fn start_coordinators(broker: &Arc<Broker>) {
         let broker = Arc::downgrade(broker);
         Arc::new(Led { broker, topic })
     };
-    let mut group_options = GroupOptions::default();
-    let delay = broker.options.limits.group_initial_rebalance_delay.0;
-    group_options.rules.initial_rebalance_delay_ms =
-        i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
     let group = Coordinator::start(
-        group_options,
+        group_options(&broker.options.limits),
         Block::default(),
         led(CONSUMER_OFFSETS) as _,
         Arc::new(Seam(Arc::downgrade(broker))) as _,

@@ -261,10 +261,15 @@ impl Layout {
             ("rpc-listen", self.at(index, 2).to_string().into()),
             ("controllers", self.controllers_value()),
             ("tiering", self.at(index, 4).to_string().into()),
-            // Who tries a group here has few members and does not want to wait for more.
+            // Who tries a group here has few members and does not want to wait: not for more of them, and not long
+            // until the others hear that one came or died.
             (
                 "limits",
-                Value::Table(table([("group-initial-rebalance-delay", "0ms".into())])),
+                Value::Table(table([
+                    ("group-initial-rebalance-delay", "0ms".into()),
+                    ("group-consumer-heartbeat-interval", "1s".into()),
+                    ("group-consumer-session-timeout", "10s".into()),
+                ])),
             ),
         ])
     }

@@ -17,7 +17,9 @@ class KafkaTarget:
     tiered_topic = {"remote.storage.enable": "true"}
 
     def __init__(self, folder: Path, tiered: bool = False):
-        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra={"num.partitions": 4})
+        # Heartbeats and sessions as short as in `whimbrel dev`.
+        short = {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
+        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra={"num.partitions": 4} | short)
 
     def start(self) -> "KafkaTarget":
         self.kafka.start()

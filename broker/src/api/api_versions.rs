@@ -1,7 +1,7 @@
 //! ApiVersions: what this listener offers.
 //!
-//! `transaction.version` 2 is finalized: clients that know KIP-890 get a new epoch with every transaction.
-//! `group.version` would promise KIP-848.
+//! `transaction.version` 2 is finalized: clients that know KIP-890 get a new epoch with every transaction. So is
+//! `group.version` 1: the consumer protocol of KIP-848.
 
 use whimbrel_wire::{
     ApiKey, ErrorCode,
@@ -14,8 +14,8 @@ use whimbrel_wire::{
 use super::OFFERED;
 use crate::txn::machine::BUMPS_EPOCH;
 
-/// The feature of KIP-890.
-const TRANSACTION_VERSION: &str = "transaction.version";
+/// Features with the levels that are in force; all begin at level 0. They are the same on every broker.
+const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", BUMPS_EPOCH)];
 /// Clients of earlier versions do not understand features that may be off.
 const OPTIONAL_FEATURES: i16 = 4;
 
@@ -34,20 +34,24 @@ pub fn handle(request: &Request, version: i16) -> Response {
         error_code,
         api_keys: offered(|_| true),
         supported_features: if version >= OPTIONAL_FEATURES {
-            vec![SupportedFeatureKey {
-                name: TRANSACTION_VERSION.to_owned(),
-                min_version: 0,
-                max_version: BUMPS_EPOCH,
-            }]
+            FEATURES
+                .map(|(name, level)| SupportedFeatureKey {
+                    name: name.to_owned(),
+                    min_version: 0,
+                    max_version: level,
+                })
+                .into()
         } else {
             Vec::new()
         },
         finalized_features_epoch: 0,
-        finalized_features: vec![FinalizedFeatureKey {
-            name: TRANSACTION_VERSION.to_owned(),
-            max_version_level: BUMPS_EPOCH,
-            min_version_level: BUMPS_EPOCH,
-        }],
+        finalized_features: FEATURES
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.to_owned(),
+                max_version_level: level,
+                min_version_level: level,
+            })
+            .into(),
         ..Response::default()
     }
 }
@@ -102,12 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_with_every_transaction_is_promised() {
-        for (version, supported) in [(3, 0), (4, 1)] {
+    fn new_epochs_of_transactions_and_the_consumer_protocol_are_promised() {
+        for (version, supported) in [(3, 0), (4, 2)] {
             let answer = handle(&Request::default(), version);
             assert_eq!(answer.supported_features.len(), supported);
-            assert_eq!(answer.finalized_features[0].name, TRANSACTION_VERSION);
-            assert_eq!(answer.finalized_features[0].max_version_level, 2);
+            let levels: Vec<_> = answer
+                .finalized_features
+                .iter()
+                .map(|feature| (feature.name.as_str(), feature.max_version_level))
+                .collect();
+            assert_eq!(levels, [("group.version", 1), ("transaction.version", 2)]);
         }
     }
 

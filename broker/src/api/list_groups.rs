@@ -4,9 +4,6 @@ use whimbrel_wire::messages::list_groups::{ListedGroup, Request, Response};
 
 use crate::group::Coordinator;
 
-/// All groups here speak the classic protocol.
-const GROUP_TYPE: &str = "classic";
-
 /// Answers at once; filters are compared without regard to case, empty ones take everything.
 #[must_use]
 pub fn handle(coordinator: &Coordinator, request: &Request) -> Response {
@@ -17,13 +14,14 @@ pub fn handle(coordinator: &Coordinator, request: &Request) -> Response {
     let groups = listed
         .into_iter()
         .filter(|group| {
-            takes(&request.states_filter, group.state) && takes(&request.types_filter, GROUP_TYPE)
+            takes(&request.states_filter, group.state)
+                && takes(&request.types_filter, group.group_type.name())
         })
         .map(|group| ListedGroup {
             group_id: group.group,
             protocol_type: group.protocol_type,
             group_state: group.state.to_owned(),
-            group_type: GROUP_TYPE.to_owned(),
+            group_type: group.group_type.name().to_owned(),
         });
     Response {
         throttle_time_ms: 0,

@@ -139,6 +139,15 @@ fn one_of_many(
 ) -> OffsetFetchResponseGroup {
     let by_id = version >= FIRST_VERSION_WITH_TOPIC_ID;
     let group_id = request.group_id;
+    // Up to version 8 both are at their defaults: no credentials.
+    let member_id = request.member_id.as_deref();
+    if let Err(error_code) = coordinator.check_fetch(&group_id, member_id, request.member_epoch) {
+        return OffsetFetchResponseGroup {
+            group_id,
+            topics: Vec::new(),
+            error_code,
+        };
+    }
     let answer = match request.topics {
         None => all(coordinator, &group_id, by_id, stable),
         Some(topics) => {

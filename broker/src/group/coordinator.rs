@@ -5,7 +5,9 @@
 //! batch after the other, so that the log has the order in which things were decided. A second kind of task drives
 //! the timers of all shards.
 
+mod consumers;
 mod limits;
+mod listing;
 mod load;
 mod removal;
 mod shard;
@@ -29,14 +31,17 @@ use super::{
     store::{OffsetsLog, Topics},
 };
 
+pub use consumers::ConsumerDescription;
 pub use limits::{Clamped, Limit, Limits};
-pub use shard::{Description, Listed};
+pub use listing::{Description, GroupType, Listed};
 
 /// What the coordinator may be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// What a group allows.
     pub rules: Rules,
+    /// What a group of the consumer protocol allows.
+    pub consumer: super::consumer::Rules,
     /// `offsets.retention.minutes`; Kafka's default of seven days.
     pub offsets_retention_ms: i64,
     /// How often lapsed positions are looked for; Kafka's default of ten minutes.
@@ -53,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             rules: Rules::default(),
+            consumer: super::consumer::Rules::default(),
             offsets_retention_ms: 7 * 24 * 3_600_000,
             sweep_interval_ms: 600_000,
             tick_ms: 50,
@@ -378,7 +384,11 @@ impl Coordinator {
             }
             let shards: Vec<_> = self.shards.read().values().cloned().collect();
             for shard in shards {
-                shard.tick(now, self.log.led(shard.partition()) == Some(shard.epoch()));
+                shard.tick(
+                    now,
+                    &*self.topics,
+                    self.log.led(shard.partition()) == Some(shard.epoch()),
+                );
                 if sweep {
                     shard.push(Work::Sweep);
                 }

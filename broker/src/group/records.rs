@@ -3,11 +3,14 @@
 //! ```text
 //! key:   i16 1 | OffsetCommitKey { group, topic, partition }     value: i16 version | OffsetCommitValue
 //! key:   i16 2 | GroupMetadataKey { group }                      value: i16 version | GroupMetadataValue
+//! key:   i16 3, 5, 6, 7, 8, 16 | a part of a consumer group      value: see [`consumer`]
 //! ```
 //!
 //! Written: positions in version 3, groups in version 3, which every Kafka since 2.3 and the usual tools read. Read: all
-//! versions. A null value removes. Keys of other versions (KIP-848 groups, share groups) are left alone.
+//! versions. A null value removes. Keys of other versions (share groups) are left alone.
 //! Source: `group-coordinator/src/main/resources/common/message` in Apache Kafka.
+
+mod consumer;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use whimbrel_wire::{
@@ -19,6 +22,7 @@ use whimbrel_wire::{
 };
 
 use super::{
+    consumer::Change,
     machine::{GroupRecord, MemberRecord},
     offsets::{Committed, TopicPartition},
 };
@@ -40,6 +44,14 @@ pub enum Entry {
         group: String,
         record: Option<GroupRecord>,
     },
+    /// A part of a consumer group.
+    Consumer { group: String, change: Change },
+}
+
+impl Entry {
+    pub(super) fn is_consumer(&self) -> bool {
+        matches!(self, Entry::Consumer { .. })
+    }
 }
 
 /// A record that is not what its key says.
@@ -63,6 +75,14 @@ pub fn decode(record: &Record) -> Result<Option<Entry>, EntryError> {
     };
     let entry = match Key::from_record(key.clone()).map_err(fail)? {
         Key::Other(_) => return Ok(None),
+        Key::ConsumerGroup(key) => consumer::epoch(key, &record.value).map_err(fail)?,
+        Key::ConsumerMember(key) => consumer::member(key, &record.value).map_err(fail)?,
+        Key::ConsumerTargetEpoch(key) => {
+            consumer::target_epoch(key, &record.value).map_err(fail)?
+        }
+        Key::ConsumerTarget(key) => consumer::target(key, &record.value).map_err(fail)?,
+        Key::ConsumerCurrent(key) => consumer::current(key, &record.value).map_err(fail)?,
+        Key::ConsumerRegex(key) => consumer::regex(key, &record.value).map_err(fail)?,
         Key::OffsetCommit(key) => {
             let value = record
                 .value
@@ -138,6 +158,7 @@ fn group_record(timestamp_ms: i64, value: GroupMetadataValue) -> GroupRecord {
 #[must_use]
 pub fn encode(entry: &Entry) -> (Bytes, Option<Bytes>) {
     match entry {
+        Entry::Consumer { group, change } => consumer::encode(group, change),
         Entry::Position {
             group,
             at,
@@ -162,6 +183,12 @@ pub fn encode(entry: &Entry) -> (Bytes, Option<Bytes>) {
             )
         }
     }
+}
+
+/// About how many bytes a part of a consumer group takes.
+#[must_use]
+pub(super) fn consumer_size(change: &Change) -> usize {
+    consumer::size(change)
 }
 
 fn position_value(committed: &Committed) -> Bytes {
@@ -285,7 +312,7 @@ mod tests {
     #[test]
     fn keys_of_other_kinds_are_left_alone() {
         let other = Record {
-            key: Some(Bytes::from_static(b"\x00\x03\x00\x01g")),
+            key: Some(Bytes::from_static(b"\x00\x0b\x00\x01g")),
             ..Record::default()
         };
         assert_eq!(decode(&other).unwrap(), None);

@@ -17,6 +17,12 @@ pub trait Topics: Send + Sync + 'static {
 
     /// Its number of partitions; none if there is no such topic.
     fn partitions(&self, name: &str) -> Option<i32>;
+
+    /// All topics but internal ones.
+    fn names(&self) -> Vec<String>;
+
+    /// Rises whenever any of the above may have changed.
+    fn version(&self) -> u64;
 }
 
 /// Where a client reaches a broker.

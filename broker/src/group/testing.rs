@@ -13,7 +13,7 @@ use whimbrel_wire::{BatchHeader, ErrorCode, batch};
 use super::{
     Block, Coordinator, OffsetsLog, Options, Topics,
     coordinator::{Commit, Committer},
-    machine::{JoinRequest, Protocol, Rules, SyncRequest},
+    machine::{JoinRequest, Leaver, Protocol, Rules, SyncRequest},
     offsets::TopicPartition,
 };
 
@@ -168,6 +168,14 @@ impl Topics for OneTopic {
     fn partitions(&self, name: &str) -> Option<i32> {
         (name == TOPIC).then_some(3)
     }
+
+    fn names(&self) -> Vec<String> {
+        vec![TOPIC.to_owned()]
+    }
+
+    fn version(&self) -> u64 {
+        1
+    }
 }
 
 pub(crate) struct Fixture {
@@ -227,8 +235,33 @@ impl Fixture {
         }
     }
 
+    /// Leads the partition of one group, loaded.
+    pub(crate) async fn lead(&self, group: &str, epoch: i32) {
+        let partition = self.coordinator.partition_of(group);
+        self.log.set_led(partition, Some(epoch));
+        self.coordinator.lead(partition, epoch, None);
+        self.coordinator.clamped(partition).await.unwrap();
+    }
+
+    /// All members of a classic group leave.
+    pub(crate) fn leave_all(&self, group: &str) {
+        let members = self.coordinator.describe(group).unwrap().unwrap().members;
+        let leavers: Vec<_> = members
+            .into_iter()
+            .map(|member| Leaver {
+                member_id: member.id,
+                instance_id: None,
+            })
+            .collect();
+        self.coordinator.leave(group, &leavers).unwrap();
+    }
+
     /// A member in a generation that waits for its assignment.
     pub(crate) async fn member(&self, group: &str) -> (String, i32) {
+        self.try_member(group).await.unwrap()
+    }
+
+    pub(crate) async fn try_member(&self, group: &str) -> Result<(String, i32), ErrorCode> {
         let request = JoinRequest {
             client_id: "c".into(),
             client_host: "/h".into(),
@@ -242,8 +275,10 @@ impl Fixture {
             ..JoinRequest::default()
         };
         let reply = self.coordinator.join(group, request).await;
-        assert_eq!(reply.error, ErrorCode::NONE);
-        (reply.member_id, reply.generation)
+        match reply.error {
+            ErrorCode::NONE => Ok((reply.member_id, reply.generation)),
+            error => Err(error),
+        }
     }
 
     /// A member of a stable group, assigned `mine`.
@@ -278,6 +313,26 @@ impl Fixture {
             group: group.into(),
             generation: -1,
             ..Committer::default()
+        };
+        self.coordinator
+            .commit(&committer, vec![commit(partition, offset)], None)
+            .await
+    }
+
+    /// Commits as a member.
+    pub(crate) async fn commit_as(
+        &self,
+        group: &str,
+        member_id: &str,
+        generation: i32,
+        partition: i32,
+        offset: i64,
+    ) -> Result<(), ErrorCode> {
+        let committer = Committer {
+            group: group.into(),
+            member_id: member_id.into(),
+            instance_id: None,
+            generation,
         };
         self.coordinator
             .commit(&committer, vec![commit(partition, offset)], None)

@@ -108,10 +108,13 @@ api_keys! {
     CreatePartitions = 37, 0..=3, flexible 2;
     DeleteGroups = 42, 0..=2, flexible 2;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
+    OffsetDelete = 47, 0..=0, flexible NEVER;
     DescribeCluster = 60, 0..=2, flexible 0;
     DescribeProducers = 61, 0..=0, flexible 0;
     DescribeTransactions = 65, 0..=0, flexible 0;
     ListTransactions = 66, 0..=2, flexible 0;
+    ConsumerGroupHeartbeat = 68, 0..=1, flexible 0;
+    ConsumerGroupDescribe = 69, 0..=1, flexible 0;
 }
 
 impl ApiKey {

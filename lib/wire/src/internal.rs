@@ -1,9 +1,11 @@
 //! Keys and values of `__consumer_offsets` and `__transaction_state`.
 //!
 //! Each is an `i16` version followed by a message of that version; the version of a *key* says which kind it is (0 and
-//! 1 a position, 2 a classic group; 3 and above belong to KIP-848 and are not read here). The schemas are those in
+//! 1 a position, 2 a classic group, 3 to 8 and 16 a consumer group of KIP-848; others belong to share and streams groups
+//! and are not read here). The schemas are those in
 //! Kafka's `group-coordinator/src/main/resources/common/message`, so that tools which read the topic work on ours.
 
+mod consumer_group;
 mod group_metadata;
 mod offset_commit;
 mod transaction_log;
@@ -15,6 +17,15 @@ use crate::encoder::Encoder;
 use crate::message::Message;
 use crate::value::{Context, Value};
 
+pub use consumer_group::{
+    AssignedPartitions, ConsumerGroupCurrentMemberAssignmentKey,
+    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataKey,
+    ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey, ConsumerGroupMetadataValue,
+    ConsumerGroupPartitionMetadataKey, ConsumerGroupRegularExpressionKey,
+    ConsumerGroupRegularExpressionValue, ConsumerGroupTargetAssignmentMemberKey,
+    ConsumerGroupTargetAssignmentMemberValue, ConsumerGroupTargetAssignmentMetadataKey,
+    ConsumerGroupTargetAssignmentMetadataValue,
+};
 pub use group_metadata::{GroupMetadataKey, GroupMetadataValue, MemberMetadata};
 pub use offset_commit::{OffsetCommitKey, OffsetCommitValue};
 pub use transaction_log::{PartitionsSchema, TransactionLogKey, TransactionLogValue};
@@ -68,6 +79,28 @@ impl Versioned for TransactionLogValue {
     const WRITTEN_VERSION: i16 = 1;
 }
 
+macro_rules! written {
+    ($($message:ident: $version:literal;)*) => {
+        $(impl Versioned for $message { const WRITTEN_VERSION: i16 = $version; })*
+    };
+}
+
+written! {
+    ConsumerGroupMetadataKey: 3;
+    ConsumerGroupMetadataValue: 0;
+    ConsumerGroupPartitionMetadataKey: 4;
+    ConsumerGroupMemberMetadataKey: 5;
+    ConsumerGroupMemberMetadataValue: 0;
+    ConsumerGroupTargetAssignmentMetadataKey: 6;
+    ConsumerGroupTargetAssignmentMetadataValue: 0;
+    ConsumerGroupTargetAssignmentMemberKey: 7;
+    ConsumerGroupTargetAssignmentMemberValue: 0;
+    ConsumerGroupCurrentMemberAssignmentKey: 8;
+    ConsumerGroupCurrentMemberAssignmentValue: 0;
+    ConsumerGroupRegularExpressionKey: 16;
+    ConsumerGroupRegularExpressionValue: 0;
+}
+
 /// What a record of `__consumer_offsets` is about.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Key {
@@ -75,6 +108,18 @@ pub enum Key {
     OffsetCommit(OffsetCommitKey),
     /// A classic group; the value is a [`GroupMetadataValue`].
     GroupMetadata(GroupMetadataKey),
+    /// A consumer group's epoch; the value is a [`ConsumerGroupMetadataValue`].
+    ConsumerGroup(ConsumerGroupMetadataKey),
+    /// A consumer group's member; the value is a [`ConsumerGroupMemberMetadataValue`].
+    ConsumerMember(ConsumerGroupMemberMetadataKey),
+    /// The epoch of a target assignment; the value is a [`ConsumerGroupTargetAssignmentMetadataValue`].
+    ConsumerTargetEpoch(ConsumerGroupTargetAssignmentMetadataKey),
+    /// A member's target; the value is a [`ConsumerGroupTargetAssignmentMemberValue`].
+    ConsumerTarget(ConsumerGroupTargetAssignmentMemberKey),
+    /// A member's present assignment; the value is a [`ConsumerGroupCurrentMemberAssignmentValue`].
+    ConsumerCurrent(ConsumerGroupCurrentMemberAssignmentKey),
+    /// A regular expression; the value is a [`ConsumerGroupRegularExpressionValue`].
+    ConsumerRegex(ConsumerGroupRegularExpressionKey),
     /// Something else, of this version; to be passed over.
     Other(i16),
 }
@@ -89,6 +134,12 @@ impl Key {
         let key = match version {
             0 | 1 => Key::OffsetCommit(OffsetCommitKey::decode(version, &mut input)?),
             2 => Key::GroupMetadata(GroupMetadataKey::decode(version, &mut input)?),
+            3 => Key::ConsumerGroup(Message::decode(version, &mut input)?),
+            5 => Key::ConsumerMember(Message::decode(version, &mut input)?),
+            6 => Key::ConsumerTargetEpoch(Message::decode(version, &mut input)?),
+            7 => Key::ConsumerTarget(Message::decode(version, &mut input)?),
+            8 => Key::ConsumerCurrent(Message::decode(version, &mut input)?),
+            16 => Key::ConsumerRegex(Message::decode(version, &mut input)?),
             other => return Ok(Key::Other(other)),
         };
         input.finish()?;

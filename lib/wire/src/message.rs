@@ -263,6 +263,43 @@ macro_rules! message {
         }
     };
 
+    (@nullable $name:ident) => {
+        /// A struct that may be null has a byte in front: 1, or -1 for null.
+        impl $crate::value::Value for Option<$name> {
+            const KIND: $crate::message::Kind = <$name as $crate::value::Value>::KIND;
+
+            fn min_size(context: $crate::value::Context) -> usize {
+                if context.nullable {
+                    1
+                } else {
+                    <$name as $crate::value::Value>::min_size(context)
+                }
+            }
+
+            fn read(
+                context: $crate::value::Context,
+                input: &mut $crate::decoder::Decoder,
+            ) -> Result<Self, $crate::decoder::DecodeError> {
+                if context.nullable && i8::from_be_bytes(input.array()?) < 0 {
+                    return Ok(None);
+                }
+                $crate::value::Value::read(context, input).map(Some)
+            }
+
+            fn write(&self, context: $crate::value::Context, out: &mut $crate::encoder::Encoder) {
+                if context.nullable {
+                    let marker: i8 = if self.is_some() { 1 } else { -1 };
+                    $crate::value::Value::write(&marker, context, out);
+                }
+                match self {
+                    Some(value) => $crate::value::Value::write(value, context, out),
+                    None if context.nullable => {}
+                    None => $crate::value::Value::write(&$name::default(), context, out),
+                }
+            }
+        }
+    };
+
     (@flexible never) => { i16::MAX };
     (@flexible $version:literal) => { $version };
     (@max $min:literal $max:literal) => { $max };

@@ -83,8 +83,11 @@ apis! {
     create_partitions: CreatePartitions;
     delete_groups: DeleteGroups;
     incremental_alter_configs: IncrementalAlterConfigs;
+    offset_delete: OffsetDelete;
     describe_cluster: DescribeCluster;
     describe_producers: DescribeProducers;
     describe_transactions: DescribeTransactions;
     list_transactions: ListTransactions;
+    consumer_group_heartbeat: ConsumerGroupHeartbeat;
+    consumer_group_describe: ConsumerGroupDescribe;
 }

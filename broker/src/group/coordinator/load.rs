@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use whimbrel_wire::{Batch, Record, RecordError, codec, control, record};
 
 use super::super::{
+    consumer::Stored,
     machine::GroupRecord,
     offsets::Offsets,
     records::{self, Entry, EntryError},
@@ -28,6 +29,7 @@ pub(super) enum LoadError {
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) groups: HashMap<String, GroupRecord>,
+    pub(super) consumers: HashMap<String, Stored>,
     pub(super) offsets: Offsets,
     /// Positions of transactions without a marker so far.
     pub(super) undecided: Undecided,
@@ -37,6 +39,7 @@ pub(super) struct Loaded {
 pub(super) async fn load(log: &dyn OffsetsLog, partition: i32) -> Result<Loaded, LoadError> {
     let mut loaded = Loaded::default();
     state_log::replay(log, partition, |batch| loaded.take_batch(batch)).await?;
+    loaded.consumers.retain(|_, stored| !stored.is_gone());
     Ok(loaded)
 }
 
@@ -98,6 +101,9 @@ impl Loaded {
                 group,
                 record: None,
             }) => drop(self.groups.remove(&group)),
+            Some(Entry::Consumer { group, change }) => {
+                self.consumers.entry(group).or_default().apply(change);
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use whimbrel_wire::ErrorCode;
 
 use super::{
     super::{
+        consumer,
         machine::{Now, State},
         offsets::{Lapse, TopicPartition},
         records::Entry,
@@ -14,6 +15,15 @@ use super::{
 impl Contents {
     /// The records that delete a group.
     pub(super) fn deletion(&mut self, id: &str) -> Result<Vec<Entry>, ErrorCode> {
+        if let Some(group) = self.consumers.get(id) {
+            if group.state() != consumer::State::Empty {
+                return Err(ErrorCode::NON_EMPTY_GROUP);
+            }
+            let places = self.offsets.of(id).map(|(at, _)| at.clone()).collect();
+            let mut entries = tombstones(id, places);
+            entries.extend(self.consumer_tombstones(id));
+            return Ok(entries);
+        }
         match self.groups.get(id) {
             None if !self.offsets.contains(id) => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
             Some(group) if group.state() != State::Empty => return Err(ErrorCode::NON_EMPTY_GROUP),
@@ -37,6 +47,24 @@ impl Contents {
         })
     }
 
+    /// The tombstones of a consumer group without members; it is gone from here on.
+    fn consumer_tombstones(&mut self, id: &str) -> Vec<Entry> {
+        let removal = self.consumers.remove(id).map(|group| group.removal());
+        let entry = |change| Entry::Consumer {
+            group: id.to_owned(),
+            change,
+        };
+        removal.into_iter().flatten().map(entry).collect()
+    }
+
+    /// The records that remove these positions of a group, as far as it has them.
+    pub(super) fn removal_of(&self, id: &str, places: Vec<TopicPartition>) -> Vec<Entry> {
+        let held = places
+            .into_iter()
+            .filter(|at| self.offsets.get(id, at).is_some());
+        tombstones(id, held.collect())
+    }
+
     /// The records that remove the positions of these topics.
     pub(super) fn forget(&self, topics: &[String]) -> Vec<Entry> {
         let of_topic = self
@@ -58,6 +86,7 @@ impl Contents {
         ids.extend(
             self.groups
                 .keys()
+                .chain(self.consumers.keys())
                 .filter(|id| !self.offsets.contains(id))
                 .cloned(),
         );
@@ -65,6 +94,18 @@ impl Contents {
         for id in ids {
             if entries.len() >= max {
                 break;
+            }
+            if let Some(group) = self.consumers.get(&id) {
+                let reads = |topic: &str| group.subscribes(topic);
+                let rule = Lapse::Unless(&reads);
+                let places = self.offsets.lapsed(&id, now.wall_ms, retention_ms, rule);
+                let all = places.len() == self.offsets.of(&id).count();
+                let empty = group.state() == consumer::State::Empty;
+                entries.extend(tombstones(&id, places));
+                if all && empty {
+                    entries.extend(self.consumer_tombstones(&id));
+                }
+                continue;
             }
             let group = self.groups.get(&id);
             let reads = |topic: &str| group.is_none_or(|group| group.subscribes(topic));

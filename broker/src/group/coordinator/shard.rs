@@ -8,12 +8,13 @@ use whimbrel_wire::ErrorCode;
 
 use super::{
     super::{
+        consumer,
         machine::{
-            Effect, Group, JoinReply, JoinRequest, Leaver, Now, State, SyncReply, SyncRequest,
-            Token,
+            Effect, Group, JoinReply, JoinRequest, Leaver, Now, SyncReply, SyncRequest, Token,
         },
         offsets::{Committed, Offsets, TopicPartition},
         records::Entry,
+        store::Topics,
     },
     Clamped, Commit, Committer, Options,
     load::Loaded,
@@ -21,24 +22,6 @@ use super::{
     work::{Reply, Then, Work},
 };
 use crate::txn::Admissions;
-
-/// A group in a list.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listed {
-    pub group: String,
-    pub protocol_type: String,
-    pub state: &'static str,
-}
-
-/// A group with its members.
-#[derive(Clone, Debug)]
-pub struct Description {
-    pub state: State,
-    pub protocol_type: String,
-    /// Empty unless the group is stable.
-    pub protocol: String,
-    pub members: Vec<super::super::machine::Member>,
-}
 
 /// How far the load has come.
 #[derive(Clone, Debug)]
@@ -53,7 +36,7 @@ pub(super) struct Shard {
     partition: i32,
     epoch: i32,
     pub(super) options: Options,
-    state: Mutex<Contents>,
+    pub(super) state: Mutex<Contents>,
     /// Something was queued, or the shard was closed.
     pub(super) stirred: Notify,
     progress: watch::Sender<Progress>,
@@ -61,11 +44,12 @@ pub(super) struct Shard {
 
 #[derive(Default)]
 pub(super) struct Contents {
-    active: bool,
+    pub(super) active: bool,
     closed: bool,
     /// The lease is away: sessions stand still, because nobody's heartbeat is heard.
     paused: bool,
     pub(super) groups: HashMap<String, Group>,
+    pub(super) consumers: HashMap<String, consumer::Group>,
     pub(super) offsets: Offsets,
     pub(super) undecided: Undecided,
     pub(super) admissions: Admissions,
@@ -131,6 +115,12 @@ impl Shard {
             (id, group)
         });
         state.groups = restored.collect();
+        let consumers = loaded.consumers.into_iter().map(|(id, stored)| {
+            let rules = self.options.consumer.clone();
+            let group = consumer::Group::restore(&id, rules, stored, now);
+            (id, group)
+        });
+        state.consumers = consumers.collect();
         state.offsets = loaded.offsets;
         state.undecided = loaded.undecided;
         state.active = true;
@@ -198,9 +188,15 @@ impl Shard {
         if state.active {
             let token = state.token();
             state.joins.insert(token, sender);
-            let effects = state
-                .group_or_new(group, &self.options, now)
-                .join(now, token, request, suffix);
+            let effects = if self.make_room(&mut state, group) {
+                state
+                    .group_or_new(group, &self.options, now)
+                    .join(now, token, request, suffix)
+            } else {
+                let error = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
+                let reply = JoinReply::failed(error, &request.member_id);
+                vec![Effect::Joined { token, reply }]
+            };
             self.settle(&mut state, group, effects);
         }
         waiting
@@ -277,15 +273,17 @@ impl Shard {
         let mut state = self.state.lock();
         self.check_room(&state)?;
         let name = &committer.group;
-        match state.groups.get_mut(name) {
-            Some(group) => group.check_commit(
+        if let Some(group) = state.consumers.get(name) {
+            group.check_commit(&committer.member_id, committer.generation)?;
+        } else if let Some(group) = state.groups.get_mut(name) {
+            group.check_commit(
                 now,
                 &committer.member_id,
                 committer.instance_id.as_deref(),
                 committer.generation,
-            )?,
-            None if committer.generation < 0 => {}
-            None => return Err(ErrorCode::ILLEGAL_GENERATION),
+            )?;
+        } else if committer.generation >= 0 {
+            return Err(ErrorCode::ILLEGAL_GENERATION);
         }
         let (reply, waiting) = oneshot::channel();
         let entry = |commit: Commit| Entry::Position {
@@ -329,49 +327,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn list(&self) -> Vec<Listed> {
-        let state = self.state.lock();
-        let mut all: Vec<_> = state
-            .groups
-            .values()
-            .filter(|group| !group.is_forgettable())
-            .map(listed)
-            .collect();
-        let simple = |id: &&str| state.groups.get(*id).is_none_or(Group::is_forgettable);
-        all.extend(state.offsets.groups().filter(simple).map(|id| Listed {
-            group: id.to_owned(),
-            protocol_type: String::new(),
-            state: State::Empty.name(),
-        }));
-        all
-    }
-
-    pub(super) fn describe(&self, id: &str) -> Option<Description> {
-        let state = self.state.lock();
-        let Some(group) = state.groups.get(id) else {
-            let simple = Description {
-                state: State::Empty,
-                protocol_type: String::new(),
-                protocol: String::new(),
-                members: Vec::new(),
-            };
-            return state.offsets.contains(id).then_some(simple);
-        };
-        let stable = group.state() == State::Stable;
-        Some(Description {
-            state: group.state(),
-            protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
-            protocol: group
-                .protocol()
-                .filter(|_| stable)
-                .unwrap_or_default()
-                .to_owned(),
-            members: group.members().cloned().collect(),
-        })
-    }
-
     /// Lets everything happen that is due; nothing is while the partition is not `led`.
-    pub(super) fn tick(&self, now: Now, led: bool) {
+    pub(super) fn tick(&self, now: Now, topics: &dyn Topics, led: bool) {
         let mut state = self.state.lock();
         if !led {
             state.paused = true;
@@ -382,7 +339,10 @@ impl Shard {
                 .groups
                 .values_mut()
                 .for_each(|group| group.renew_sessions(now));
+            let consumers = state.consumers.values_mut();
+            consumers.for_each(|group| group.renew_sessions(now));
         }
+        self.tick_consumers(&mut state, now, topics);
         let due: Vec<_> = state
             .groups
             .iter()
@@ -441,14 +401,6 @@ impl Shard {
     }
 }
 
-fn listed(group: &Group) -> Listed {
-    Listed {
-        group: group.id().to_owned(),
-        protocol_type: group.protocol_type().unwrap_or_default().to_owned(),
-        state: group.state().name(),
-    }
-}
-
 impl Contents {
     fn token(&mut self) -> Token {
         self.next_token += 1;
@@ -481,6 +433,7 @@ impl Contents {
     /// Sends everybody away.
     fn empty(&mut self, error: ErrorCode) {
         self.active = false;
+        self.consumers.clear();
         for (_, mut group) in std::mem::take(&mut self.groups) {
             for effect in group.close(ErrorCode::NOT_COORDINATOR) {
                 self.answer(effect);

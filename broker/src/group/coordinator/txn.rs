@@ -169,6 +169,14 @@ impl Contents {
         if !named {
             return Ok(());
         }
+        if let Some(group) = self.consumers.get(&committer.group) {
+            let checked = group.check_commit(&committer.member_id, committer.generation);
+            // TxnOffsetCommit is older than member epochs.
+            return checked.map_err(|error| match error {
+                ErrorCode::STALE_MEMBER_EPOCH => ErrorCode::ILLEGAL_GENERATION,
+                error => error,
+            });
+        }
         let Some(group) = self.groups.get_mut(&committer.group) else {
             return Err(ErrorCode::ILLEGAL_GENERATION);
         };

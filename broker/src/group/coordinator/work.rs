@@ -5,7 +5,12 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use whimbrel_wire::ErrorCode;
 
-use super::super::records::Entry;
+use super::super::{
+    consumer::{Refusal, Reply as HeartbeatReply},
+    machine::store_error,
+    offsets::TopicPartition,
+    records::Entry,
+};
 use super::{Clamped, Limits};
 use crate::txn::{Marker, Producer};
 
@@ -36,6 +41,12 @@ pub(super) enum Work {
         group: String,
         reply: Reply<()>,
     },
+    /// Remove positions of a group, after everything committed before.
+    OffsetDelete {
+        group: String,
+        places: Vec<TopicPartition>,
+        reply: Reply<()>,
+    },
     /// Set positions back after a lossy move.
     Clamp {
         limits: Arc<Limits>,
@@ -55,6 +66,7 @@ impl Work {
         match self {
             Work::Records { then, .. } => then.refuse(error),
             Work::Delete { reply, .. }
+            | Work::OffsetDelete { reply, .. }
             | Work::InTransaction { reply, .. }
             | Work::Marker { reply, .. } => {
                 let _ = reply.send(Err(error));
@@ -84,6 +96,11 @@ pub(super) enum Then {
     Answer(Reply<()>),
     /// The group is told.
     Group { group: String, ticket: u64 },
+    /// A heartbeat is answered.
+    Heartbeat {
+        answer: HeartbeatReply,
+        reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
+    },
     /// The clamped positions are reported.
     Report {
         clamped: Vec<Clamped>,
@@ -101,6 +118,9 @@ impl Then {
             }
             Then::Report { reply, .. } => {
                 let _ = reply.send(Err(error));
+            }
+            Then::Heartbeat { reply, .. } => {
+                let _ = reply.send(Err(store_error(error).into()));
             }
             // The group is answered by closing it.
             Then::Group { .. } | Then::Nothing => {}

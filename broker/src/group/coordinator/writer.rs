@@ -147,7 +147,10 @@ async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
                     then.into_iter()
                         .for_each(|then| succeed(shard, then, now(clock)));
                 }
-                Err(error) if nothing_appended(error) => {
+                // A consumer group has gone on already: what it is now stands nowhere, so it is read again.
+                Err(error)
+                    if nothing_appended(error) && !entries.iter().any(Entry::is_consumer) =>
+                {
                     then.into_iter()
                         .for_each(|then| fail(shard, then, error, now(clock)));
                 }
@@ -177,6 +180,13 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
     let max_bytes = shard.options.max_batch_bytes;
     loop {
         let (entries, then) = match contents.queue.pop_front()? {
+            // What is too much for one batch: every beginning of a consumer group's changes is a consistent group.
+            Work::Records { entries, then }
+                if entries.iter().any(Entry::is_consumer)
+                    && entries.iter().map(size).sum::<usize>() > max_bytes =>
+            {
+                (entries, then)
+            }
             Work::Records { entries, then } => {
                 return Some(gather(contents, entries, then, max_bytes));
             }
@@ -196,6 +206,11 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
                     batches: vec![(Vec::new(), vec![Then::Answer(reply)])],
                 });
             }
+            Work::OffsetDelete {
+                group,
+                places,
+                reply,
+            } => (contents.removal_of(&group, places), Then::Answer(reply)),
             Work::Delete { group, reply } => match contents.deletion(&group) {
                 Ok(entries) => (entries, Then::Answer(reply)),
                 Err(error) => {
@@ -275,6 +290,7 @@ fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {
 
 fn size(entry: &Entry) -> usize {
     let payload = match entry {
+        Entry::Consumer { group, change } => group.len() + records::consumer_size(change),
         Entry::Position {
             group,
             at,
@@ -356,7 +372,7 @@ fn apply(contents: &mut Contents, entries: Vec<Entry>, frame: Frame, base: i64) 
                 at,
                 committed: None,
             } => contents.offsets.remove(&group, &at),
-            Entry::Group { .. } => {}
+            Entry::Group { .. } | Entry::Consumer { .. } => {}
         }
     }
 }
@@ -375,6 +391,9 @@ fn succeed_empty(then: Then) {
         }
         Then::Report { clamped, reply } => {
             let _ = reply.send(Ok(clamped));
+        }
+        Then::Heartbeat { answer, reply } => {
+            let _ = reply.send(Ok(answer));
         }
         Then::Group { .. } | Then::Nothing => {}
     }

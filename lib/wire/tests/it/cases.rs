@@ -162,12 +162,40 @@ pub fn all() -> Vec<Case> {
         describe_producers DescribeProducersRequest DescribeProducersResponse;
         describe_transactions DescribeTransactionsRequest DescribeTransactionsResponse;
         list_transactions ListTransactionsRequest ListTransactionsResponse;
+        offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+        consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+        consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
     };
-    cases.push(case::<internal::OffsetCommitKey>("OffsetCommitKey"));
-    cases.push(case::<internal::OffsetCommitValue>("OffsetCommitValue"));
-    cases.push(case::<internal::GroupMetadataKey>("GroupMetadataKey"));
-    cases.push(case::<internal::GroupMetadataValue>("GroupMetadataValue"));
-    cases.push(case::<internal::TransactionLogKey>("TransactionLogKey"));
-    cases.push(case::<internal::TransactionLogValue>("TransactionLogValue"));
+    cases.extend(internal_topics());
     cases
+}
+
+/// What stands in internal topics: nothing else to hold it against.
+fn internal_topics() -> Vec<Case> {
+    macro_rules! records {
+        ($($message:ident)*) => {
+            vec![$(case::<internal::$message>(stringify!($message)),)*]
+        };
+    }
+    records! {
+        OffsetCommitKey
+        OffsetCommitValue
+        GroupMetadataKey
+        GroupMetadataValue
+        TransactionLogKey
+        TransactionLogValue
+        ConsumerGroupMetadataKey
+        ConsumerGroupMetadataValue
+        ConsumerGroupPartitionMetadataKey
+        ConsumerGroupMemberMetadataKey
+        ConsumerGroupMemberMetadataValue
+        ConsumerGroupTargetAssignmentMetadataKey
+        ConsumerGroupTargetAssignmentMetadataValue
+        ConsumerGroupTargetAssignmentMemberKey
+        ConsumerGroupTargetAssignmentMemberValue
+        ConsumerGroupCurrentMemberAssignmentKey
+        ConsumerGroupCurrentMemberAssignmentValue
+        ConsumerGroupRegularExpressionKey
+        ConsumerGroupRegularExpressionValue
+    }
 }

@@ -52,11 +52,15 @@ impl Generator<'_> {
         let nullable = field.null_from <= self.version;
         if nullable && self.random.random_bool(0.2) {
             match (self.flexible, field.kind) {
+                (_, Kind::Struct(_)) => out.extend_from_slice(&(-1i8).to_be_bytes()),
                 (true, _) => out.push(0),
                 (false, Kind::String) => out.extend_from_slice(&(-1i16).to_be_bytes()),
                 (false, _) => out.extend_from_slice(&(-1i32).to_be_bytes()),
             }
             return;
+        }
+        if nullable && matches!(field.kind, Kind::Struct(_)) {
+            out.push(1);
         }
         self.value(field.kind, out);
     }

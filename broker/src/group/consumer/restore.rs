@@ -1,0 +1,86 @@
+//! A group as the log tells it, record by record.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Assignment, Change, Current, Epoch, Group, Member, MemberState, Now, Profile, Regex, Rules,
+};
+
+/// What the records of a group say so far, in whatever order compaction left them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    epoch: Option<Epoch>,
+    target_epoch: Option<i32>,
+    members: BTreeMap<String, Profile>,
+    targets: BTreeMap<String, Assignment>,
+    currents: BTreeMap<String, Current>,
+    regexes: BTreeMap<String, Regex>,
+}
+
+impl Stored {
+    /// The next record.
+    pub fn apply(&mut self, change: Change) {
+        fn set<T>(held: &mut BTreeMap<String, T>, key: String, value: Option<T>) {
+            match value {
+                Some(value) => drop(held.insert(key, value)),
+                None => drop(held.remove(&key)),
+            }
+        }
+        match change {
+            Change::Epoch(epoch) => self.epoch = epoch,
+            Change::TargetEpoch(epoch) => self.target_epoch = epoch,
+            Change::Member(id, profile) => set(&mut self.members, id, profile),
+            Change::Target(id, target) => set(&mut self.targets, id, target),
+            Change::Current(id, current) => set(&mut self.currents, id, current),
+            Change::Regex(pattern, regex) => set(&mut self.regexes, pattern, regex),
+        }
+    }
+
+    /// Whether there is nothing left of the group.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.epoch.is_none() && self.members.is_empty()
+    }
+}
+
+impl Group {
+    /// A group as the log tells it; its members' sessions begin now.
+    #[must_use]
+    pub fn restore(id: &str, rules: Rules, stored: Stored, now: Now) -> Self {
+        let session_ms = i64::from(rules.session_timeout_ms);
+        let mut group = Self::new(id, rules);
+        let epoch = stored.epoch.unwrap_or_default();
+        group.metadata_hash = epoch.metadata_hash;
+        group.target_epoch = stored.target_epoch.unwrap_or_default();
+        group.epoch = epoch.epoch.max(group.target_epoch);
+        group.regexes = stored.regexes;
+        let mut currents = stored.currents;
+        let mut targets = stored.targets;
+        for (id, profile) in stored.members {
+            let current = currents.remove(&id).unwrap_or_default();
+            let mut member = Member {
+                profile,
+                epoch: current.epoch,
+                previous_epoch: current.previous_epoch,
+                state: current.state,
+                assigned: current.assigned,
+                revoking: current.revoking,
+                session_deadline_ms: now.mono_ms.saturating_add(session_ms),
+                ..Member::new(&id)
+            };
+            if member.state == MemberState::Unrevoked {
+                member.begin_revoking(now);
+            }
+            if let Some(instance) = &member.profile.instance_id {
+                group.statics.insert(instance.clone(), id.clone());
+            }
+            if let Some(target) = targets.remove(&id) {
+                group.target.insert(id.clone(), target);
+            }
+            group.settle_owner(&id, None, Some(&member));
+            group.members.insert(id, member);
+        }
+        group.refresh_wake();
+        group
+    }
+}
