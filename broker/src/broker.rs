@@ -10,9 +10,9 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
-    catalog::Catalog, cold::Cold, connection, coordination::Coordination, fetch_sessions::Sessions,
-    flusher::Flusher, home::Home, meters::Meters, options::Options, orphans::Orphans,
-    producer_ids::ProducerIds, uploads::Uploads,
+    catalog::Catalog, cleaner::Cleaner, cold::Cold, connection, coordination::Coordination,
+    fetch_sessions::Sessions, flusher::Flusher, home::Home, meters::Meters, options::Options,
+    orphans::Orphans, producer_ids::ProducerIds, uploads::Uploads,
 };
 
 pub struct Broker {
@@ -30,6 +30,7 @@ pub struct Broker {
     pub cold: Cold,
     pub orphans: Orphans,
     pub uploads: Uploads,
+    pub cleaner: Cleaner,
     pub producer_ids: ProducerIds,
     pub coordination: Coordination,
     pub fetch_sessions: Sessions,
@@ -91,6 +92,7 @@ impl Broker {
                 clock.clone(),
             ),
             orphans: Orphans::load(&options.data_dir),
+            cleaner: Cleaner::default(),
             uploads: Uploads::new(&options.data_dir),
             producer_ids: ProducerIds::default(),
             coordination: Coordination::default(),

@@ -65,7 +65,6 @@ pub const CODES: &[Code] = &[
     },
     Code {
         code: "WB-111",
-
         title: "no controllers are configured",
         cause: "`controllers` is empty, so the broker can neither register nor hold a lease.",
         fix: "List the controller voters as `controllers = [\"host:port\", ...]`.",
@@ -75,6 +74,12 @@ pub const CODES: &[Code] = &[
         title: "the disk is nearly full",
         cause: "The data directory's filesystem has less room than `disk-reserve`. Produce is answered with KAFKA_STORAGE_ERROR, which clients try again; reads, group offsets and retention go on.",
         fix: "Make room: shorter retention, local retention where a bucket holds the rest, or a larger disk. Produce is taken again by itself as soon as there is room.",
+    },
+    Code {
+        code: "WB-113",
+        title: "a log cannot be cleaned",
+        cause: "Compaction met a batch it cannot read, or one whose keys do not fit `cleaner.memory`. The log keeps everything and is not tried again before the next start.",
+        fix: "The reason stands in the status under `cleaner.uncleanable`. Raise `cleaner.memory`, or have the damaged copy filled again from another region.",
     },
     Code {
         code: "WB-115",

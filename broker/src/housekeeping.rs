@@ -85,14 +85,15 @@ async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
     free_local(broker, partition).await;
 }
 
-/// Closes an active segment older than `segment.ms`.
+/// Closes an active segment older than `segment.ms`, or one that retention wants to go.
 async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
     let Some(active) = partition.log.segments().pop() else {
         return;
     };
     let begun_ms = partition.log.append_time_of(active.base_offset);
-    let old =
-        begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= partition.log.config().segment_ms);
+    let old = begun_ms.is_some_and(|ms| {
+        now_ms.saturating_sub(ms) >= partition.log.roll_after_ms(active.base_offset)
+    }) || (partition.leads().is_some() && partition.log.is_wholly_expired(now_ms));
     if active.closed || active.end_offset == active.base_offset || !old {
         return;
     }
@@ -105,7 +106,9 @@ async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64)
 /// Frees local segments that the bucket holds, verified, as far as local retention wants it. Internal
 /// topics stay whole: coordinators read them from the disk.
 pub async fn free_local(broker: &Broker, partition: &Arc<Partition>) {
-    if partition.log.topic().starts_with("__") {
+    // What a compacted log holds is not in the bucket in the same form.
+    let compacts = partition.log.config().cleanup_policy.compact;
+    if compacts || partition.log.topic().starts_with("__") {
         return;
     }
     let Some(wanted) = partition.log.local_retention_start(broker.clock.wall_ms()) else {

@@ -15,6 +15,7 @@ pub mod api;
 mod broker;
 mod broker_config;
 mod catalog;
+mod cleaner;
 pub mod codes;
 mod cold;
 mod connection;
@@ -46,5 +47,5 @@ pub mod txn;
 mod uploads;
 mod waiters;
 
-pub use options::{Limits, Options};
+pub use options::{Cleaner as CleanerOptions, Limits, Options};
 pub use service::{Handle, Service, StartError};

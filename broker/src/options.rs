@@ -42,7 +42,31 @@ pub struct Options {
     /// Room on the data directory's filesystem that clients' records may not take, so that offsets,
     /// checkpoints and epochs can still be written. 5 % of the filesystem, at most 1 GiB, when not set.
     pub disk_reserve: Option<Size>,
+    pub cleaner: Cleaner,
     pub limits: Limits,
+}
+
+/// Compaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Cleaner {
+    /// Memory for the keys of one log, while it is cleaned (Kafka's `log.cleaner.dedupe.buffer.size`): two
+    /// million keys; a log with more is cleaned in several goes.
+    pub memory: Size,
+    /// Reading and writing together: a quarter of what a plain disk gives, so that acks do not feel it.
+    pub bytes_per_second: Size,
+    /// Pause when nothing is due: Kafka's `log.cleaner.backoff.ms`.
+    pub backoff: Span,
+}
+
+impl Default for Cleaner {
+    fn default() -> Self {
+        Self {
+            memory: Size::mib(64),
+            bytes_per_second: Size::mib(64),
+            backoff: Span::secs(15),
+        }
+    }
 }
 
 /// Bounds on what clients and peers can make this process hold.
@@ -141,6 +165,7 @@ impl Default for Options {
             default_partitions: 1,
             insecure_bind: false,
             disk_reserve: None,
+            cleaner: Cleaner::default(),
             limits: Limits::default(),
         }
     }

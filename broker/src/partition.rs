@@ -144,6 +144,12 @@ impl Partition {
         state.sync_set.contains(region)
     }
 
+    /// Below this the followers in `region` hold everything fsynced, as far as they have said since this
+    /// role began.
+    pub fn remote_end(&self, region: &RegionName) -> i64 {
+        self.state.lock().remote.get(region).copied().unwrap_or(0)
+    }
+
     /// Moves stream end and high watermark as far as disk, ceiling and sync set allow, answers the acks
     /// that this frees and wakes parked fetches.
     pub fn advance(&self, lease: &LeaseHolder) -> Advanced {

@@ -21,6 +21,7 @@ use whimbrel_runtime::{
 
 use crate::{
     broker::{Broker, Parts},
+    cleaner,
     group::{Block, Coordinator, Options as GroupOptions},
     housekeeping, listener,
     offsets_log::Seam,
@@ -339,6 +340,7 @@ fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<A
         Arc::clone(&broker.flusher).follow_lease(tasks.clone()),
     );
     tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
+    tasks.spawn_ok("cleaner", cleaner::run(Arc::clone(broker)));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
     tasks.spawn_ok(
         "replica listener",

@@ -90,6 +90,7 @@ fn describe(broker: &Broker) -> Value {
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
         "orphans": broker.orphans.reports(),
+        "cleaner": broker.cleaner.status(broker.clock.wall_ms()),
         "partitions": partitions.into_iter().map(|p| partition(broker, p, waits.get(&p.at))).collect::<Vec<_>>(),
     })
 }
@@ -183,6 +184,16 @@ pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
         if let Ok(free) = broker.disk.free_bytes() {
             metrics::gauge!("whimbrel_disk_free_bytes", &labels).set(free as f64);
         }
+        let cleaner = broker.cleaner.figures(broker.clock.wall_ms());
+        metrics::gauge!("whimbrel_cleaner_dirty_ratio", &labels).set(cleaner.dirty_ratio);
+        metrics::gauge!("whimbrel_cleaner_oldest_dirty_seconds", &labels)
+            .set(cleaner.lag_ms as f64 / 1_000.0);
+        metrics::gauge!("whimbrel_cleaner_uncleanable_logs", &labels)
+            .set(cleaner.uncleanable as f64);
+        metrics::counter!("whimbrel_cleaner_read_bytes_total", &labels)
+            .absolute(cleaner.bytes_before);
+        metrics::counter!("whimbrel_cleaner_kept_bytes_total", &labels)
+            .absolute(cleaner.bytes_after);
         metrics::gauge!("whimbrel_disk_short", &labels)
             .set(f64::from(u8::from(broker.disk.is_short())));
     }

@@ -31,6 +31,23 @@ pub fn log_config(configs: &BTreeMap<String, String>) -> LogConfig {
             Some("LogAppendTime") => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,
         },
+        message_timestamp_before_max_ms: number("message.timestamp.before.max.ms")
+            .unwrap_or(default.message_timestamp_before_max_ms),
+        message_timestamp_after_max_ms: number("message.timestamp.after.max.ms")
+            .unwrap_or(default.message_timestamp_after_max_ms),
+        segment_jitter_ms: number("segment.jitter.ms").unwrap_or(default.segment_jitter_ms),
+        min_compaction_lag_ms: number("min.compaction.lag.ms")
+            .unwrap_or(default.min_compaction_lag_ms),
+        max_compaction_lag_ms: number("max.compaction.lag.ms")
+            .unwrap_or(default.max_compaction_lag_ms),
+        min_cleanable_dirty_ppm: configs
+            .get("min.cleanable.dirty.ratio")
+            .and_then(|v| v.parse::<f64>().ok())
+            .filter(|ratio| (0.0..=1.0).contains(ratio))
+            .map_or(default.min_cleanable_dirty_ppm, |ratio| {
+                (ratio * 1e6) as u32
+            }),
+        delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),
     }
 }
 

@@ -6,13 +6,14 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use whimbrel_fleet::Topic;
+use whimbrel_log::{LogConfig, TimestampType};
 use whimbrel_wire::{
     Batch, BatchHeader, ErrorCode,
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
     codec::Limits,
     messages::produce::{
-        LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request,
-        Response, TopicProduceResponse,
+        BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+        PartitionProduceResponse, Request, Response, TopicProduceResponse,
     },
     record::records,
 };
@@ -57,8 +58,48 @@ struct PendingTopic {
 
 #[derive(Debug)]
 enum Outcome {
-    Refused(ErrorCode),
+    Refused(Refusal),
     Appended(Arc<Partition>, Box<InFlight>),
+}
+
+/// Why a batch was not appended.
+#[derive(Debug)]
+struct Refusal {
+    code: ErrorCode,
+    /// Places in the batch of the records that are to blame, where it is not the batch itself.
+    keyless: Vec<i32>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            keyless: Vec::new(),
+        }
+    }
+}
+
+impl Refusal {
+    fn answer(self, index: i32) -> PartitionProduceResponse {
+        let mut answer = PartitionProduceResponse {
+            index,
+            error_code: self.code,
+            base_offset: -1,
+            ..PartitionProduceResponse::default()
+        };
+        if !self.keyless.is_empty() {
+            answer.error_message =
+                Some("records without a key were sent to a compacted topic".into());
+        }
+        let blame = |batch_index| BatchIndexAndErrorMessage {
+            batch_index,
+            batch_index_error_message: Some(
+                "a compacted topic takes no record without a key".into(),
+            ),
+        };
+        answer.record_errors = self.keyless.into_iter().map(blame).collect();
+        answer
+    }
 }
 
 /// The first half: every batch that may be is appended, in the order of the request.
@@ -85,9 +126,9 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
             let index = partition.index;
             let place = (data.name.clone(), data.topic_id, index);
             let outcome = match refused {
-                Some(error) => Err(error),
+                Some(error) => Err(error.into()),
                 // A partition named twice: which order was meant is not known.
-                None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST),
+                None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST.into()),
                 None => {
                     append_one(
                         broker,
@@ -124,22 +165,22 @@ async fn append_one(
     transactional_id: Option<&str>,
     version: i16,
     park_until: u64,
-) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
+) -> Result<(Arc<Partition>, InFlight), Refusal> {
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, id, version >= BY_ID)?;
     if topic.internal {
-        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
     }
     let partition = Arc::clone(refusal::replica(&catalog, topic, data.index)?);
     if broker.disk.is_short() {
-        return Err(ErrorCode::KAFKA_STORAGE_ERROR);
+        return Err(ErrorCode::KAFKA_STORAGE_ERROR.into());
     }
     let records = data.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let config = partition.log.config();
     let rules = ProduceRules {
         max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX),
         zstd_allowed: version >= ZSTD,
-        timestamps_ms: 0..=LATEST_TIMESTAMP_MS,
+        timestamps_ms: timestamps(&config, broker.clock.wall_ms()),
     };
     let header = validate_produce(&records, &rules).map_err(|error| {
         tracing::debug!(topic = topic.name, partition = data.index, %error, "batch refused");
@@ -154,7 +195,7 @@ async fn append_one(
     let part = match (header.is_transactional(), transactional_id) {
         (false, _) => None,
         (true, Some(id)) => Some(admitted(broker, id, &header, &partition, version).await?),
-        (true, None) => return Err(ErrorCode::INVALID_TXN_STATE),
+        (true, None) => return Err(ErrorCode::INVALID_TXN_STATE.into()),
     };
     let append = || {
         let now_ms = broker.clock.wall_ms();
@@ -174,7 +215,7 @@ async fn append_one(
         Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) if partition.leads().is_some_and(|t| !t.open) => {}
         appended => {
             let appended = appended?;
-            return listed(broker, partition, appended);
+            return Ok(listed(broker, partition, appended));
         }
     }
     let left = Duration::from_nanos(park_until.saturating_sub(broker.clock.boot_ns()));
@@ -184,7 +225,7 @@ async fn append_one(
         .await
         .unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
     let appended = append()?;
-    listed(broker, partition, appended)
+    Ok(listed(broker, partition, appended))
 }
 
 /// The producer of a transactional batch, and its admission if this is the transaction's first batch here.
@@ -214,19 +255,36 @@ fn listed(
     broker: &Broker,
     partition: Arc<Partition>,
     in_flight: InFlight,
-) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
+) -> (Arc<Partition>, InFlight) {
     broker.flusher.list(&partition);
-    Ok((partition, in_flight))
+    (partition, in_flight)
+}
+
+/// What `message.timestamp.before.max.ms` and `.after.max.ms` leave. The broker's own time is always right.
+fn timestamps(config: &LogConfig, now_ms: i64) -> std::ops::RangeInclusive<i64> {
+    if config.message_timestamp_type == TimestampType::LogAppendTime {
+        return 0..=LATEST_TIMESTAMP_MS;
+    }
+    let earliest = now_ms.saturating_sub(config.message_timestamp_before_max_ms);
+    let latest = now_ms.saturating_add(config.message_timestamp_after_max_ms);
+    earliest.max(0)..=latest.min(LATEST_TIMESTAMP_MS)
 }
 
 /// On a compacted topic a record without a key could never be compacted away.
-fn check_keys(batch: &Batch) -> Result<(), ErrorCode> {
-    for record in records(batch, Limits::default()).map_err(|e| e.error_code())? {
+fn check_keys(batch: &Batch) -> Result<(), Refusal> {
+    let mut keyless = Vec::new();
+    for (at, record) in (0..).zip(records(batch, Limits::default()).map_err(|e| e.error_code())?) {
         if record.map_err(|e| e.error_code())?.key.is_none() {
-            return Err(ErrorCode::INVALID_RECORD);
+            keyless.push(at);
         }
     }
-    Ok(())
+    if keyless.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal {
+        code: ErrorCode::INVALID_RECORD,
+        keyless,
+    })
 }
 
 impl Pending {
@@ -240,7 +298,7 @@ impl Pending {
             let mut partition_responses = Vec::with_capacity(topic.partitions.len());
             for (index, outcome) in topic.partitions {
                 partition_responses.push(match outcome {
-                    Outcome::Refused(error_code) => PartitionProduceResponse { index, error_code, base_offset: -1, ..PartitionProduceResponse::default() },
+                    Outcome::Refused(refusal) => refusal.answer(index),
                     Outcome::Appended(partition, mut in_flight) => {
                         let error_code = tokio::select! {
                             biased;

@@ -7,6 +7,7 @@ mod bad_peers;
 mod bad_requests;
 mod ceilings;
 mod client;
+mod compaction;
 mod configs;
 mod daemon;
 mod disk;

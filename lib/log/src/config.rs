@@ -50,6 +50,19 @@ pub struct LogConfig {
     pub local_retention_bytes: Option<u64>,
     pub cleanup_policy: CleanupPolicy,
     pub message_timestamp_type: TimestampType,
+    /// How much older than the broker's clock a record's timestamp may be, and how much newer.
+    pub message_timestamp_before_max_ms: i64,
+    pub message_timestamp_after_max_ms: i64,
+    /// Taken from `segment_ms` by chance, so that segments of many partitions do not roll together.
+    pub segment_jitter_ms: i64,
+    /// Compaction: records younger than this stay,
+    pub min_compaction_lag_ms: i64,
+    /// records older than this are cleaned however clean the log is,
+    pub max_compaction_lag_ms: i64,
+    /// else a log is cleaned once this part of it, in millionths, is dirty.
+    pub min_cleanable_dirty_ppm: u32,
+    /// How long readers have to see a tombstone.
+    pub delete_retention_ms: i64,
 }
 
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1000;
@@ -68,6 +81,25 @@ impl Default for LogConfig {
             local_retention_bytes: None,
             cleanup_policy: CleanupPolicy::default(),
             message_timestamp_type: TimestampType::CreateTime,
+            message_timestamp_before_max_ms: i64::MAX,
+            message_timestamp_after_max_ms: i64::MAX,
+            segment_jitter_ms: 0,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_cleanable_dirty_ppm: 500_000,
+            delete_retention_ms: 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+impl LogConfig {
+    /// Age of its first batch at which a segment is rolled: a compacted log's active segment, which is
+    /// never cleaned, holds no record longer than `max.compaction.lag.ms`.
+    pub fn max_segment_ms(&self) -> i64 {
+        if self.cleanup_policy.compact {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
         }
     }
 }

@@ -26,8 +26,8 @@ use crate::error::{DiskFailed, LogError};
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS,
-    directory_name, is_topic_name,
+    CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS,
+    RECOVERY_POINTS, directory_name, is_topic_name,
 };
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
@@ -181,8 +181,12 @@ impl Disk {
             log.snapshot_if_far()
                 .map_err(|source| LogError::io(log.dir(), source))?;
         }
-        let (mut recovery, mut starts, mut marks) =
-            (Offsets::new(), Offsets::new(), Offsets::new());
+        let (mut recovery, mut starts, mut marks, mut clean) = (
+            Offsets::new(),
+            Offsets::new(),
+            Offsets::new(),
+            Offsets::new(),
+        );
         for log in self.logs() {
             let key = (log.topic().to_owned(), log.partition());
             let state = log.state.read();
@@ -190,12 +194,16 @@ impl Disk {
             if state.log_start > 0 {
                 starts.insert(key.clone(), state.log_start);
             }
+            if state.clean_end > 0 {
+                clean.insert(key.clone(), state.clean_end);
+            }
             marks.insert(key, state.high_watermark);
         }
         for (name, offsets) in [
             (RECOVERY_POINTS, recovery),
             (LOG_STARTS, starts),
             (HIGH_WATERMARKS, marks),
+            (CLEANER_POINTS, clean),
         ] {
             let path = self.shared.root.join(name);
             let written = self.shared.note(write_offsets(&path, &offsets));

@@ -194,6 +194,42 @@ impl ReadError {
     }
 }
 
+/// Why a log was not cleaned. It is as it was, or clean up to some segment.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CleanError {
+    #[error("cleaning was stopped")]
+    Stopped,
+    #[error("log {log} was changed meanwhile")]
+    Changed { log: String },
+    #[error("log {log} is damaged or deleted")]
+    NotGood { log: String },
+    /// One batch has more keys than the memory takes.
+    #[error("log {log}: the keys of the batch at offset {offset} do not fit {memory_bytes} bytes")]
+    NoRoom {
+        log: String,
+        offset: i64,
+        memory_bytes: u64,
+    },
+    #[error("log {log}: {source}")]
+    Io { log: String, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    DiskFailed(#[from] DiskFailed),
+}
+
+impl CleanError {
+    /// Whether the same cleaning can succeed later, without anybody changing something.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            CleanError::Stopped | CleanError::Changed { .. } => true,
+            CleanError::Io { source, .. } => crate::calls::is_full(source),
+            _ => false,
+        }
+    }
+}
+
 /// Why a log could not be changed other than by appending.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

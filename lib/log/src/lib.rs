@@ -1,7 +1,7 @@
 //! A partition log in Kafka's on-disk format. Synchronous.
 //!
 //! * [`Disk`] - a data directory: its owner, its logs, group commit ([`Disk::sync`]).
-//! * [`Log`] - one partition: append, read, epochs, truncation, retention, recovery.
+//! * [`Log`] - one partition: append, read, epochs, truncation, retention, compaction, recovery.
 //!
 //! Invariants:
 //! * An append is acknowledged only after a sync that began behind it: [`Offsets::durable_end`].
@@ -11,10 +11,11 @@
 //! * Truncation is by (epoch, offset) only. Recovery cuts off torn tails, never damage.
 //!
 //! What is not here: clocks (time comes in), tasks (the broker's flusher calls), the high watermark's
-//! rules, and compaction.
+//! rules, and when to compact.
 
 pub mod calls;
 mod checkpoint;
+mod clean;
 mod config;
 mod descriptors;
 mod disk;
@@ -34,10 +35,12 @@ mod txn_index;
 mod types;
 mod uuid_text;
 
+pub use clean::plan::Dirt;
+pub use clean::{CleanBounds, Cleaned, Pace};
 pub use config::{CleanupPolicy, LogConfig, TimestampType};
 pub use disk::{Disk, DiskOptions};
 pub use epochs::{EpochEnd, EpochStart};
-pub use error::{AppendError, DiskFailed, LogError, OpenError, ReadError, SyncError};
+pub use error::{AppendError, CleanError, DiskFailed, LogError, OpenError, ReadError, SyncError};
 pub use log::Log;
 pub use naming::is_topic_name;
 pub use producers::{BatchMark, ProducerState};

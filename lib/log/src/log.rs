@@ -8,7 +8,7 @@
 mod append;
 mod epochs;
 mod pin;
-mod read;
+pub(crate) mod read;
 pub(crate) mod recover;
 mod replay;
 mod retain;
@@ -70,6 +70,8 @@ pub(crate) struct State {
     pub(crate) name: u32,
     /// CRC-32C of the stored lineage.
     pub(crate) epochs_check: u32,
+    /// Below, compaction has looked at everything.
+    pub(crate) clean_end: i64,
 }
 
 impl State {
@@ -118,6 +120,8 @@ pub struct Log {
     /// Already on the list of what the next sync covers.
     dirty: AtomicBool,
     deleted: AtomicBool,
+    /// Held by the one cleaning.
+    pub(crate) cleaning: Mutex<()>,
 }
 
 /// Who a log is and where it lives.
@@ -149,6 +153,7 @@ impl Log {
             state: RwLock::new(state),
             dirty: AtomicBool::new(false),
             deleted: AtomicBool::new(false),
+            cleaning: Mutex::new(()),
         })
     }
 
@@ -303,7 +308,7 @@ impl Log {
     }
 
     /// Puts the log on the list of the next sync.
-    fn mark_dirty(&self, file: Option<&Arc<std::fs::File>>) {
+    pub(crate) fn mark_dirty(&self, file: Option<&Arc<std::fs::File>>) {
         if !self.dirty.swap(true, Ordering::AcqRel) {
             self.shared.add_dirty(Weak::clone(&self.me), file);
         }

@@ -17,12 +17,22 @@ pub(crate) const RECENT: &str = "recent";
 /// Ours: the surviving part of a pinned segment while a truncation replaces the file.
 pub(crate) const CUT: &str = "cut";
 
+/// All files of a segment.
+pub(crate) const OF_A_SEGMENT: [&str; 6] =
+    [LOG, INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME];
+/// Behind a file's suffix: written by the cleaner, not whole yet.
+pub(crate) const CLEANED: &str = ".cleaned";
+/// Behind a file's suffix: whole, and about to take its place.
+pub(crate) const SWAP: &str = ".swap";
+
 pub(crate) const EPOCHS: &str = "leader-epoch-checkpoint";
 pub(crate) const PARTITION_METADATA: &str = "partition.metadata";
 
 pub(crate) const RECOVERY_POINTS: &str = "recovery-point-offset-checkpoint";
 pub(crate) const LOG_STARTS: &str = "log-start-offset-checkpoint";
 pub(crate) const HIGH_WATERMARKS: &str = "replication-offset-checkpoint";
+/// First dirty offsets of compacted logs.
+pub(crate) const CLEANER_POINTS: &str = "cleaner-offset-checkpoint";
 pub(crate) const META_PROPERTIES: &str = "meta.properties";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";

@@ -18,7 +18,7 @@ use whimbrel_wire::batch::BatchHeader;
 
 use crate::calls;
 use crate::descriptors::{Descriptors, Slot};
-use crate::naming::{APPEND_TIME, CUT, INDEX, LOG, TIME_INDEX, TXN_CHECK, TXN_INDEX, file_path};
+use crate::naming::{CUT, LOG, OF_A_SEGMENT, TXN_INDEX, file_path};
 use crate::replace::{remove_if_there, sync_dir};
 use indexes::Indexes;
 use scan::{Scanner, Step};
@@ -53,14 +53,15 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
-    fn new(dir: &Path, base: i64, size: u64, end: i64) -> Self {
+    /// `ending` stands behind the suffix of each file's name.
+    fn new(dir: &Path, base: i64, size: u64, end: i64, ending: &str) -> Self {
         SegmentFile {
             base,
             dir: dir.to_owned(),
-            log: Slot::new(file_path(dir, base, LOG)),
+            log: Slot::new(file_path(dir, base, &format!("{LOG}{ending}"))),
             size: AtomicU64::new(size),
             end: AtomicI64::new(end),
-            indexes: Mutex::new(Indexes::new(dir, base)),
+            indexes: Mutex::new(Indexes::new(dir, base, ending)),
             hints: Mutex::new(Hints::default()),
             times_checked: AtomicBool::new(false),
         }
@@ -72,10 +73,20 @@ impl SegmentFile {
         base: i64,
         descriptors: &Descriptors,
     ) -> io::Result<SegmentFile> {
-        for suffix in [INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME] {
-            remove_if_there(&file_path(dir, base, suffix))?;
+        SegmentFile::create_as(dir, base, "", descriptors)
+    }
+
+    /// As `create`, with `ending` behind the names of all files.
+    pub(crate) fn create_as(
+        dir: &Path,
+        base: i64,
+        ending: &str,
+        descriptors: &Descriptors,
+    ) -> io::Result<SegmentFile> {
+        for suffix in OF_A_SEGMENT.iter().filter(|suffix| **suffix != LOG) {
+            remove_if_there(&file_path(dir, base, &format!("{suffix}{ending}")))?;
         }
-        let segment = SegmentFile::new(dir, base, 0, base);
+        let segment = SegmentFile::new(dir, base, 0, base, ending);
         segment.times_checked.store(true, Ordering::Release);
         let file = descriptors.create(&segment.log)?;
         calls::set_length(&file, segment.path(), 0)?;
@@ -94,7 +105,7 @@ impl SegmentFile {
         descriptors: &Descriptors,
     ) -> io::Result<(SegmentFile, bool)> {
         let size = std::fs::metadata(file_path(dir, base, LOG))?.len();
-        let segment = SegmentFile::new(dir, base, size, end);
+        let segment = SegmentFile::new(dir, base, size, end, "");
         let usable = segment.indexes.lock().load(size, descriptors)?;
         Ok((segment, usable))
     }
@@ -127,6 +138,11 @@ impl SegmentFile {
     #[cfg(test)]
     pub(crate) fn close_file(&self) {
         self.log.close();
+    }
+
+    /// Bytes of the larger index.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.indexes.lock().bytes()
     }
 
     pub(crate) fn index_is_full(&self, segment_index_bytes: u64) -> bool {
@@ -374,7 +390,7 @@ impl SegmentFile {
 
     /// Removes all files of the segment, the log first: indexes without a log are swept at the next start.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        for suffix in [LOG, INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME] {
+        for suffix in OF_A_SEGMENT {
             remove_if_there(&file_path(&self.dir, self.base, suffix))?;
         }
         Ok(())

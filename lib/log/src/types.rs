@@ -132,6 +132,15 @@ pub enum Health {
     },
 }
 
+impl Health {
+    /// Damaged; the first reason stays.
+    pub(crate) fn worsen(&mut self, why: String) {
+        if *self == Health::Good {
+            *self = Health::Damaged { reason: why.into() };
+        }
+    }
+}
+
 /// What a round of syncing covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncRound {

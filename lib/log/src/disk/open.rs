@@ -20,8 +20,8 @@ use crate::error::OpenError;
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG, LOG_STARTS,
-    RECOVERY_POINTS, parse_directory_name, parse_file_name,
+    CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG,
+    LOG_STARTS, RECOVERY_POINTS, parse_directory_name, parse_file_name,
 };
 use crate::replace::{Durability, sync_dir};
 use crate::{meta_properties, partition_metadata};
@@ -36,6 +36,7 @@ struct Known {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
+    clean_ends: Offsets,
     points: Option<HashMap<Key, Point>>,
 }
 
@@ -55,6 +56,7 @@ impl Known {
             recovery_points: read_offsets(&root.join(RECOVERY_POINTS))?,
             log_starts: read_offsets(&root.join(LOG_STARTS))?,
             high_watermarks: read_offsets(&root.join(HIGH_WATERMARKS))?,
+            clean_ends: read_offsets(&root.join(CLEANER_POINTS))?,
             points: durable_points::read(root)?,
         })
     }
@@ -86,6 +88,7 @@ impl Known {
             recovery_point: self.recovery_points.get(&name).copied(),
             log_start: self.log_starts.get(&name).copied(),
             high_watermark: self.high_watermarks.get(&name).copied(),
+            clean_end: self.clean_ends.get(&name).copied(),
             point: self
                 .points
                 .as_ref()

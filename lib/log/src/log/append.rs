@@ -298,7 +298,8 @@ impl Log {
             .map(|batch| batch.header.max_timestamp)
             .max()
             .unwrap_or(-1);
-        let old = first_ms >= 0 && newest_ms.saturating_sub(first_ms) > config.segment_ms;
+        let old =
+            first_ms >= 0 && newest_ms.saturating_sub(first_ms) > self.roll_after_ms(segment.base);
         let far = last_offset.saturating_sub(segment.base) > MOST_OFFSETS;
         let full =
             size.saturating_add(bytes) > most || segment.index_is_full(config.segment_index_bytes);

@@ -31,6 +31,7 @@ pub(crate) struct Stored {
     pub(crate) recovery_point: Option<i64>,
     pub(crate) log_start: Option<i64>,
     pub(crate) high_watermark: Option<i64>,
+    pub(crate) clean_end: Option<i64>,
     /// Our sidecar.
     pub(crate) point: Option<Point>,
     /// There is a sidecar for the disk at all: without one, Kafka wrote the directory.
@@ -121,6 +122,10 @@ pub(crate) fn recover(
             .clamp(log_start.min(found.log_end), found.log_end),
         epochs: epochs.epochs,
         epochs_check: epochs.check,
+        clean_end: stored
+            .clean_end
+            .filter(|end| *end <= found.log_end)
+            .unwrap_or(0),
         generation: 0,
         health: found.health,
         promised_end: stored.promised(),
@@ -138,11 +143,7 @@ pub(crate) fn recover(
     let first_timestamp_ms = log.first_timestamp(&active)?;
     let replayed = log.replay_producers(log_end, true)?;
     if let Some(why) = replayed.damage {
-        let mut state = log.state.write();
-        if state.health == Health::Good {
-            state.promised_end = state.promised_end.max(stored.promised());
-            state.health = Health::Damaged { reason: why.into() };
-        }
+        log.state.write().health.worsen(why);
     }
     *log.writer.lock() = Writer {
         producers: replayed.producers,
@@ -177,7 +178,7 @@ fn judge_end(found: &mut Found, stored: &Stored) {
             last.set_end(closed);
         }
     }
-    found.health = Health::Damaged { reason: why.into() };
+    found.health.worsen(why);
 }
 
 fn look(

@@ -122,6 +122,22 @@ impl Log {
         self.expired(now_ms, config.retention_ms, config.retention_bytes)
     }
 
+    /// Whether `retention.ms` has passed for all that is in the log, the active segment too: Kafka then
+    /// rolls, so that all of it goes.
+    pub fn is_wholly_expired(&self, now_ms: i64) -> bool {
+        let config = self.config();
+        let active = self.active();
+        let Some(age_ms) = config.retention_ms.filter(|_| config.cleanup_policy.delete) else {
+            return false;
+        };
+        let closed = self.state.read().segments.len() > 1;
+        let older = !closed || self.retention_start(now_ms) == Some(active.base);
+        let newest = self.newest_ms(&active);
+        active.size() > 0
+            && older
+            && newest.is_ok_and(|ms| ms >= 0 && now_ms.saturating_sub(ms) > age_ms)
+    }
+
     /// Where `free_local_before` may move by `local.retention.*`, once all below is verified in the bucket.
     pub fn local_retention_start(&self, now_ms: i64) -> Option<i64> {
         let config = self.config();

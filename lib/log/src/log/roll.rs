@@ -24,6 +24,19 @@ impl Log {
             .map_err(|source| LogError::io(self.dir(), source))
     }
 
+    /// Age at which the segment that begins at `base` is rolled. The jitter is the segment's own, the same
+    /// after every start.
+    pub fn roll_after_ms(&self, base: i64) -> i64 {
+        let config = self.config();
+        let most = config.max_segment_ms();
+        let jitter = config.segment_jitter_ms.min(most);
+        if jitter <= 0 {
+            return most;
+        }
+        let name = format!("{}/{base}", self.name());
+        most - i64::from(crc32c::crc32c(name.as_bytes())) % jitter
+    }
+
     /// Begins a segment at `base`: the log end, or above it where a replica's next batch is.
     pub(crate) fn roll_at(&self, writer: &mut Writer, base: i64) -> io::Result<bool> {
         let active = self.active();

@@ -6,13 +6,9 @@ use std::io;
 use std::path::Path;
 
 use crate::calls;
-use crate::naming::{
-    APPEND_TIME, INDEX, LOG, TIME_INDEX, TXN_CHECK, TXN_INDEX, file_path, parse_file_name,
-};
+use crate::naming::{LOG, OF_A_SEGMENT, file_path, parse_file_name};
 use crate::replace::{remove_if_there, sync_dir};
 use crate::segment::scan::{Scanner, Step};
-
-const OF_A_SEGMENT: [&str; 6] = [LOG, INDEX, TIME_INDEX, TXN_INDEX, TXN_CHECK, APPEND_TIME];
 
 /// Names in the directory that begin with an offset.
 fn names(dir: &Path) -> io::Result<Vec<(i64, String)>> {

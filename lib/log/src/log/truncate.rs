@@ -89,6 +89,7 @@ impl Log {
             (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
             state.epochs = crate::epochs::Epochs::default();
             state.health = Health::Good;
+            state.clean_end = 0;
         }
         *writer = Writer::default();
         self.in_truncation(self.store_epochs(&crate::epochs::Epochs::default(), Durability::Now))?;
@@ -184,6 +185,7 @@ impl Log {
                 .saturating_add(position);
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
             state.epochs.truncate_from_end(to);
+            state.clean_end = state.clean_end.min(to);
             (removed, cut, state.point())
         };
         // Again: a sync that ended meanwhile noted the end as it was.

@@ -67,12 +67,13 @@ fn parse_offset(entry: &[u8; 8]) -> (i32, i32) {
 }
 
 impl Indexes {
-    pub(crate) fn new(dir: &Path, base: i64) -> Self {
+    pub(crate) fn new(dir: &Path, base: i64, ending: &str) -> Self {
+        let path = |suffix: &str| file_path(dir, base, &format!("{suffix}{ending}"));
         Indexes {
             base,
-            offsets: EntryFile::new(file_path(dir, base, INDEX)),
-            times: EntryFile::new(file_path(dir, base, TIME_INDEX)),
-            append_times: EntryFile::new(file_path(dir, base, APPEND_TIME)),
+            offsets: EntryFile::new(path(INDEX)),
+            times: EntryFile::new(path(TIME_INDEX)),
+            append_times: EntryFile::new(path(APPEND_TIME)),
             since_entry: 0,
             max_timestamp_ms: -1,
             max_timestamp_offset: -1,
@@ -354,6 +355,10 @@ impl Indexes {
         self.offsets.unshare()?;
         self.times.unshare()?;
         self.append_times.unshare()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.offsets.bytes().max(self.times.bytes())
     }
 
     /// A full index file makes the segment roll.

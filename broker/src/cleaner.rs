@@ -1,0 +1,273 @@
+//! Compacts the logs that want it: one task, one log at a time, the dirtiest first, at a bounded rate.
+//!
+//! How far a log may be cleaned is decided here ([`bounds`]). A record that compaction removes is missed
+//! by whoever is cut back, or filled, from below the newer one, so nothing is cleaned
+//! - above the high watermark and the last stable offset,
+//! - above what every other region's copy holds durably (the region is named while it holds a log up),
+//! - that is not in this region's bucket yet, where there is one.
+//!
+//! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use whimbrel_fleet::{RegionName, TopicPartition};
+use whimbrel_log::{CleanBounds, CleanError, Cleaned, Dirt, Pace};
+use whimbrel_runtime::{Clock, Shutdown};
+
+use crate::{
+    broker::Broker,
+    partition::{Partition, Role},
+};
+
+/// The cleaner's part of the status.
+#[derive(Debug, Default)]
+pub struct Cleaner(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    now: Option<String>,
+    rounds: u64,
+    total: Cleaned,
+    dirtiest_ppm: u64,
+    /// Timestamp of the oldest record that was never looked at and could be.
+    oldest_dirty_ms: Option<i64>,
+    uncleanable: BTreeMap<TopicPartition, (String, String)>,
+    held: BTreeMap<String, RegionName>,
+}
+
+/// What is known when metrics are scraped.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    pub dirty_ratio: f64,
+    pub lag_ms: i64,
+    pub uncleanable: usize,
+    pub bytes_before: u64,
+    pub bytes_after: u64,
+}
+
+impl Cleaner {
+    pub fn status(&self, now_ms: i64) -> Value {
+        let state = self.0.lock();
+        let uncleanable: BTreeMap<_, _> = state.uncleanable.values().cloned().collect();
+        json!({
+            "cleaning": state.now,
+            "rounds": state.rounds,
+            "bytes_before": state.total.bytes_before,
+            "bytes_after": state.total.bytes_after,
+            "dirtiest_ratio": state.dirtiest_ppm as f64 / 1e6,
+            "oldest_dirty_age_ms": state.oldest_dirty_ms.map(|ms| now_ms.saturating_sub(ms)),
+            "uncleanable": uncleanable,
+            "held_by": state.held,
+        })
+    }
+
+    pub fn figures(&self, now_ms: i64) -> Figures {
+        let state = self.0.lock();
+        Figures {
+            dirty_ratio: state.dirtiest_ppm as f64 / 1e6,
+            lag_ms: state
+                .oldest_dirty_ms
+                .map_or(0, |ms| now_ms.saturating_sub(ms).max(0)),
+            uncleanable: state.uncleanable.len(),
+            bytes_before: state.total.bytes_before,
+            bytes_after: state.total.bytes_after,
+        }
+    }
+
+    fn is_uncleanable(&self, at: TopicPartition) -> bool {
+        self.0.lock().uncleanable.contains_key(&at)
+    }
+}
+
+pub async fn run(broker: Arc<Broker>) {
+    let shutdown = broker.tasks.shutdown();
+    let backoff = broker.options.cleaner.backoff.0;
+    while shutdown.unless(broker.clock.sleep(backoff)).await.is_some() {
+        while !shutdown.requested()
+            && let Some((partition, bounds)) = dirtiest(&broker).await
+        {
+            if !clean(&broker, &partition, bounds).await {
+                break;
+            }
+        }
+    }
+}
+
+/// The log that most wants to be cleaned, of those that are due.
+async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)> {
+    let now_ms = broker.clock.wall_ms();
+    let (mut due, mut held) = (Vec::new(), BTreeMap::new());
+    let (mut dirtiest_ppm, mut oldest_ms) = (0, None);
+    for partition in broker.catalog().partitions() {
+        let compacts = partition.log.config().cleanup_policy.compact;
+        if !compacts || broker.cleaner.is_uncleanable(partition.at) {
+            continue;
+        }
+        let (bounds, holder) = bounds(broker, partition);
+        let log = Arc::clone(&partition.log);
+        let looked = broker
+            .tasks
+            .blocking(move || log.dirt(bounds.upto, now_ms))
+            .await;
+        let dirt: Dirt = match looked {
+            Ok(dirt) => dirt,
+            Err(error) => {
+                give_up(broker, partition, &error);
+                continue;
+            }
+        };
+        if let Some(region) = holder {
+            held.insert(partition.log.name(), region);
+        }
+        dirtiest_ppm = dirtiest_ppm.max(dirt.ratio_ppm());
+        oldest_ms = [oldest_ms, dirt.oldest_dirty_ms]
+            .into_iter()
+            .flatten()
+            .min();
+        if dirt.due {
+            due.push((
+                dirt.overdue_ms,
+                dirt.ratio_ppm(),
+                Arc::clone(partition),
+                bounds,
+            ));
+        }
+    }
+    let mut state = broker.cleaner.0.lock();
+    (state.dirtiest_ppm, state.oldest_dirty_ms, state.held) = (dirtiest_ppm, oldest_ms, held);
+    drop(state);
+    let most = due
+        .into_iter()
+        .max_by_key(|(overdue, ratio, ..)| (*overdue, *ratio));
+    most.map(|(_, _, partition, bounds)| (partition, bounds))
+}
+
+/// False if another try would not help now.
+async fn clean(broker: &Arc<Broker>, partition: &Arc<Partition>, bounds: CleanBounds) -> bool {
+    let mut pace = Throttle {
+        clock: broker.clock.clone(),
+        shutdown: broker.tasks.shutdown(),
+        runtime: Handle::current(),
+        begun_ns: broker.clock.boot_ns(),
+        moved: 0,
+        rate: broker.options.cleaner.bytes_per_second.0.max(1),
+    };
+    broker.cleaner.0.lock().now = Some(partition.log.name());
+    let (log, now_ms) = (Arc::clone(&partition.log), broker.clock.wall_ms());
+    let done = broker
+        .tasks
+        .blocking(move || log.clean(bounds, now_ms, &mut pace))
+        .await;
+    broker.cleaner.0.lock().now = None;
+    match done {
+        Ok(cleaned) => {
+            let mut state = broker.cleaner.0.lock();
+            state.rounds += 1;
+            state.total.bytes_before += cleaned.bytes_before;
+            state.total.bytes_after += cleaned.bytes_after;
+            drop(state);
+            tracing::debug!(log = partition.log.name(), ?cleaned, "log cleaned");
+            true
+        }
+        Err(error) if error.is_retryable() => {
+            tracing::debug!(log = partition.log.name(), %error, "log not cleaned now");
+            false
+        }
+        Err(error) => {
+            give_up(broker, partition, &error);
+            true
+        }
+    }
+}
+
+fn give_up(broker: &Broker, partition: &Partition, error: &CleanError) {
+    let name = partition.log.name();
+    tracing::error!(code = "WB-113", log = name, %error, "a log cannot be cleaned and is left alone");
+    let reason = format!("WB-113: {error}");
+    broker
+        .cleaner
+        .0
+        .lock()
+        .uncleanable
+        .insert(partition.at, (name, reason));
+}
+
+/// How far a log may be cleaned here, and the region whose copy is what holds it up, if it is one.
+fn bounds(broker: &Broker, partition: &Partition) -> (CleanBounds, Option<RegionName>) {
+    let offsets = partition.log.offsets();
+    let catalog = broker.catalog();
+    let others: Vec<RegionName> = catalog
+        .view
+        .partition(partition.at)
+        .map(|(_, placed)| {
+            let holding = placed
+                .replicas
+                .iter()
+                .filter(|(_, nodes)| !nodes.is_empty());
+            let regions = holding.map(|(region, _)| region);
+            regions
+                .filter(|region| **region != broker.region)
+                .cloned()
+                .collect()
+        })
+        .unwrap_or_default();
+    let at_home = catalog
+        .group_of(partition.at)
+        .is_some_and(|group| group.home == broker.region);
+    let mut upto = partition.last_stable_offset();
+    let mut holder = None;
+    let slowest = match partition.role() {
+        Role::Leader(_) => others
+            .iter()
+            .map(|region| (partition.remote_end(region), region))
+            .min(),
+        // Of the home, the one other copy, this log is a prefix. Where there are more copies, how far each
+        // has come is known to the home alone.
+        Role::Follower { .. } if at_home && others.is_empty() => None,
+        Role::Follower { .. } if !at_home && others.len() == 1 => None,
+        _ => others.first().map(|region| (0, region)),
+    };
+    if let Some((end, region)) = slowest
+        && end < upto
+    {
+        (upto, holder) = (end, Some(region.clone()));
+    }
+    if broker.options.tiering.is_some() {
+        upto = upto.min(partition.tiered_end());
+    }
+    let whole = offsets.local_log_start == offsets.log_start;
+    let bounds = CleanBounds {
+        upto,
+        tombstones_below: if whole { i64::MAX } else { 0 },
+        memory_bytes: broker.options.cleaner.memory.0,
+    };
+    (bounds, holder)
+}
+
+/// Sleeps whenever more was moved than the rate allows.
+struct Throttle {
+    clock: Clock,
+    shutdown: Shutdown,
+    runtime: Handle,
+    begun_ns: u64,
+    moved: u64,
+    rate: u64,
+}
+
+impl Pace for Throttle {
+    fn moved(&mut self, bytes: u64) -> bool {
+        self.moved = self.moved.saturating_add(bytes);
+        let due = u128::from(self.moved) * 1_000_000_000 / u128::from(self.rate);
+        let due_ns = u64::try_from(due).unwrap_or(u64::MAX);
+        let ahead_ns = due_ns.saturating_sub(self.clock.boot_ns().saturating_sub(self.begun_ns));
+        // Short naps are not worth a timer.
+        if ahead_ns > 20_000_000 {
+            let nap = self.clock.sleep(std::time::Duration::from_nanos(ahead_ns));
+            let _ = self.runtime.block_on(self.shutdown.unless(nap));
+        }
+        !self.shutdown.requested()
+    }
+}

@@ -1,0 +1,128 @@
+//! Compacted topics as clients see them.
+
+use bytes::Bytes;
+use whimbrel_broker::{CleanerOptions, Options};
+use whimbrel_runtime::unit::Span;
+use whimbrel_wire::{BatchBuilder, Batches, ErrorCode, codec::Limits, record::records};
+
+use crate::{
+    client::{Client, batch},
+    fleet::{EAST, Fleet, eventually},
+};
+
+fn keyed(records: &[(&str, Option<&str>)]) -> Bytes {
+    let mut builder = BatchBuilder::new(0);
+    for (key, value) in records {
+        let value = value.map(str::as_bytes);
+        builder
+            .add(1_000, Some(key.as_bytes()), value, &[])
+            .unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+/// Offset, key and value of all that is in the partition.
+async fn all(client: &mut Client, topic: &str) -> Vec<(i64, String, String)> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    loop {
+        let data = client.fetch(topic, 0, at, 0).await;
+        assert_eq!(data.error_code, ErrorCode::NONE);
+        if at >= data.high_watermark {
+            return found;
+        }
+        for one in Batches::new(data.records.unwrap()).map(Result::unwrap) {
+            one.verify_crc().unwrap();
+            at = one.header.next_offset();
+            for record in records(&one, Limits::default())
+                .unwrap()
+                .map(Result::unwrap)
+            {
+                let text = |b: Option<Bytes>| String::from_utf8(b.unwrap().to_vec()).unwrap();
+                found.push((record.offset, text(record.key), text(record.value)));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_keeps_the_newest_of_each_key_and_takes_no_record_without_one() {
+    let fleet = Fleet::start().await;
+    let options = Options {
+        cleaner: CleanerOptions {
+            backoff: Span::millis(20),
+            ..CleanerOptions::default()
+        },
+        ..fleet.options(1, EAST)
+    };
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1024"),
+        ("min.cleanable.dirty.ratio", "0.1"),
+    ];
+    // A topic of one region: no mirror holds the cleaner up.
+    assert_eq!(client.create_topic("t", 1, &configs).await, ErrorCode::NONE);
+    let filler = "x".repeat(150);
+    for n in 0..60 {
+        let value = format!("{n}-{filler}");
+        let records = [(["a", "b", "c"][n % 3], Some(value.as_str()))];
+        client.produce_ok("t", 0, keyed(&records)).await;
+    }
+    eventually("a cleaning", async || {
+        let status = broker.status().await;
+        assert_eq!(status["cleaner"]["uncleanable"], serde_json::json!({}));
+        status["cleaner"]["rounds"]
+            .as_u64()
+            .filter(|rounds| *rounds > 0)
+    })
+    .await;
+    let left = all(&mut client, "t").await;
+    assert!(left.len() < 30, "{} records left", left.len());
+    let number = |value: &str| value.split_once('-').unwrap().0.parse::<usize>().unwrap();
+    assert!(
+        left.iter()
+            .all(|(_, key, value)| key == ["a", "b", "c"][number(value) % 3])
+    );
+    let newest: Vec<_> = left
+        .iter()
+        .rev()
+        .take(3)
+        .map(|(.., value)| number(value))
+        .collect();
+    assert_eq!(newest, [59, 58, 57]);
+    let refused = client.produce("t", 0, batch(&["one", "two"])).await;
+    assert_eq!(refused.error_code, ErrorCode::INVALID_RECORD);
+    let blamed: Vec<_> = refused
+        .record_errors
+        .iter()
+        .map(|e| e.batch_index)
+        .collect();
+    assert_eq!(blamed, [0, 1]);
+    assert!(refused.error_message.is_some());
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_outside_the_topics_bounds_are_refused() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let configs = [
+        ("message.timestamp.before.max.ms", "60000"),
+        ("message.timestamp.after.max.ms", "60000"),
+    ];
+    client.create_topic("t", 1, &configs).await;
+    let now_ms = fleet.clock.wall_ms();
+    let at = |timestamp_ms| {
+        let mut builder = BatchBuilder::new(0);
+        builder.add(timestamp_ms, None, Some(b"v"), &[]).unwrap();
+        builder.finish().unwrap()
+    };
+    assert_eq!(client.produce_ok("t", 0, at(now_ms)).await, 0);
+    for wrong in [now_ms - 120_000, now_ms + 120_000] {
+        let answer = client.produce("t", 0, at(wrong)).await;
+        assert_eq!(answer.error_code, ErrorCode::INVALID_TIMESTAMP);
+    }
+    broker.stop().await;
+}
