@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use whimbrel_runtime::unit::Span;
 
 /// Where `whimbrel dev` keeps a fleet unless told otherwise.
 pub const DEFAULT_FLEET: &str = "./whimbrel-dev";
@@ -181,6 +182,10 @@ pub enum Topic {
         /// Keep waiting for more.
         #[arg(long)]
         follow: bool,
+        /// End with exit code 13 when no record came for so long, for example 30s. Without it, wait for ever
+        /// and say for what.
+        #[arg(long, value_name = "TIME")]
+        timeout: Option<Span>,
     },
 }
 

@@ -63,7 +63,7 @@ async fn status(at: &At, all: &[(String, whimbrel_fleet::HostPort)]) -> anyhow::
                     stuck.to_string(),
                 ]
             });
-        output::table(
+        let mut text = output::table(
             [
                 "REGION",
                 "STORE",
@@ -73,9 +73,42 @@ async fn status(at: &At, all: &[(String, whimbrel_fleet::HostPort)]) -> anyhow::
                 "STUCK",
             ],
             rows,
-        )
+        );
+        for (region, status) in value["regions"].as_object().into_iter().flatten() {
+            for line in troubles(status) {
+                text.push_str(&format!("\n{region}: {line}"));
+            }
+        }
+        text
     })?;
     Ok(if reached { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// What of a daemon's status somebody may have to act on, a line each.
+fn troubles(status: &Value) -> Vec<String> {
+    let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    if let Some(reason) = status["ready"].as_str() {
+        lines.push(format!("not ready: {reason}"));
+    }
+    for op in list("stuck") {
+        let seconds = op["age_ms"].as_u64().unwrap_or(0) / 1_000;
+        let (step, what) = (plain(&op["step"]), plain(&op["what"]));
+        let mut line = format!("stuck: {step} {what}, {seconds} s");
+        if let Some(error) = op["last_error"].as_str() {
+            line.push_str(&format!(", failed {} x: {error}", op["failures"]));
+        }
+        lines.push(line);
+    }
+    for refused in list("refused") {
+        let (partition, reason) = (plain(&refused["partition"]), plain(&refused["reason"]));
+        lines.push(format!("not uploaded: {partition}: {reason}"));
+    }
+    for damaged in list("damaged") {
+        let (object, reason) = (plain(&damaged["object"]), plain(&damaged["reason"]));
+        lines.push(format!("damaged: {object}: {reason}"));
+    }
+    lines
 }
 
 async fn verify(
@@ -144,4 +177,31 @@ fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stuck_says_where_since_when_and_why() {
+        let status = json!({
+            "ready": true,
+            "stuck": [
+                {"step": "put", "what": "data/ab", "age_ms": 47_900, "failures": 6, "last_error": "503"},
+                {"step": "list", "what": "root", "age_ms": 11_000, "failures": 0, "last_error": null},
+            ],
+            "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
+        });
+        let expected = [
+            "stuck: put data/ab, 47 s, failed 6 x: 503",
+            "stuck: list root, 11 s",
+            "damaged: data/cd: it is not in the bucket",
+        ];
+        assert_eq!(troubles(&status), expected);
+        assert_eq!(
+            troubles(&json!({"ready": "WB-301: no answer"})),
+            ["not ready: WB-301: no answer"]
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 mod configs;
 mod records;
+mod waits;
 
 use serde_json::json;
 use whimbrel_fleet::Topic as FleetTopic;
@@ -37,6 +38,7 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
             from_beginning,
             max,
             follow,
+            timeout,
         } => {
             records::consume(
                 at,
@@ -46,6 +48,7 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
                     from_beginning,
                     max,
                     follow,
+                    timeout: timeout.map(|t| t.0),
                 },
             )
             .await

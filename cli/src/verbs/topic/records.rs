@@ -16,7 +16,7 @@ use rdkafka::{
 };
 use whimbrel_runtime::Clock;
 
-use super::At;
+use super::{At, waits};
 use crate::{
     exit::{Exit, Refusal},
     output,
@@ -104,7 +104,12 @@ pub struct Wanted {
     pub from_beginning: bool,
     pub max: Option<u64>,
     pub follow: bool,
+    /// The longest time without a record.
+    pub timeout: Option<Duration>,
 }
+
+/// How long nothing comes before somebody is told for what is waited.
+const QUIET: Duration = Duration::from_secs(5);
 
 pub async fn consume(at: &At, wanted: Wanted) -> anyhow::Result<Exit> {
     let bootstrap = at.bootstrap().await?;
@@ -122,9 +127,35 @@ pub async fn consume(at: &At, wanted: Wanted) -> anyhow::Result<Exit> {
         ends.retain(|_, (low, high)| wanted.from_beginning && low < high);
     }
     consumer.assign(&assignment)?;
+    let clock = Clock::system();
     let mut read: u64 = 0;
+    let mut quiet = Duration::ZERO;
+    let mut next: BTreeMap<i32, i64> = ends
+        .iter()
+        .map(|(partition, (low, high))| {
+            (*partition, if wanted.from_beginning { *low } else { *high })
+        })
+        .collect();
     while !ends.is_empty() && wanted.max.is_none_or(|max| read < max) {
-        let message = match consumer.recv().await {
+        let step = wanted
+            .timeout
+            .map_or(QUIET, |timeout| QUIET.min(timeout.saturating_sub(quiet)));
+        let Some(received) = clock.within(step, consumer.recv()).await else {
+            quiet += step;
+            next.retain(|partition, _| ends.contains_key(partition));
+            let over = wanted.timeout.is_some_and(|timeout| quiet >= timeout);
+            // Whoever follows waits for what is not written yet; that is not worth a word.
+            if over || !wanted.follow {
+                let awaited = waits::describe(at, &wanted.name, &next).await;
+                let text = format!("no record for {} s: {awaited}", quiet.as_secs());
+                if over {
+                    return Err(Refusal::error(Exit::TimedOut, text));
+                }
+                output::note(&text);
+            }
+            continue;
+        };
+        let message = match received {
             Ok(message) => message,
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
@@ -133,6 +164,8 @@ pub async fn consume(at: &At, wanted: Wanted) -> anyhow::Result<Exit> {
         };
         output::bytes(message.payload().unwrap_or_default())?;
         read += 1;
+        quiet = Duration::ZERO;
+        next.insert(message.partition(), message.offset() + 1);
         let reached = ends
             .get(&message.partition())
             .is_some_and(|(_, end)| message.offset() + 1 >= *end);
