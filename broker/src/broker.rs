@@ -40,6 +40,8 @@ pub struct Broker {
     homes: Mutex<BTreeMap<GroupName, Arc<Home>>>,
     /// Asks for a position report at once.
     pub report: Notify,
+    /// Asks for ack sets to be looked at: a follower has caught up.
+    pub isr: Notify,
     pub meters: Meters,
     /// Room for requests that are being read or wait for their answers.
     pub request_memory: Arc<Semaphore>,
@@ -101,6 +103,7 @@ impl Broker {
             applied: watch::Sender::new(0),
             homes: Mutex::default(),
             report: Notify::new(),
+            isr: Notify::new(),
             meters: Meters::new(options.region.as_str(), options.node_id),
             request_memory: connection::memory(options.limits.request_memory.0),
             options,

@@ -57,7 +57,9 @@ impl Catalog {
     pub fn leader(&self, topic: &Topic, partition: i32) -> Option<(&Node, i32)> {
         let at = topic.partitions.get(usize::try_from(partition).ok()?)?;
         let node = self.listed(at.leader?)?;
-        Some((node, at.leader_epoch.0))
+        // A fenced one has stopped or is about to; who takes over is not decided yet.
+        let fenced = self.view.fenced.contains(&node.id);
+        (!fenced).then_some((node, at.leader_epoch.0))
     }
 
     /// A broker that clients may be sent to.

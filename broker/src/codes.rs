@@ -82,6 +82,12 @@ pub const CODES: &[Code] = &[
         fix: "The reason stands in the status under `cleaner.uncleanable`. Raise `cleaner.memory`, or have the damaged copy filled again from another region.",
     },
     Code {
+        code: "WB-118",
+        title: "a leader lacks records that were acknowledged",
+        cause: "Another copy of the region holds records below its high watermark that the partition's leader does not have: the leader's disk was replaced or emptied while no other member of the ack set was up.",
+        fix: "Nothing is cut. Give the leadership to the broker that names the partition (stop the leader, elect), or set `unclean.leader.election.enable` for the topic to have the records set aside as a tail.",
+    },
+    Code {
         code: "WB-115",
         title: "consumers wait for tiered data",
         cause: "A consumer asks for records that are only in the bucket, and the bucket or this node's tiering daemon has not given them for some seconds. Consumers get empty answers meanwhile and lose nothing; partitions with local data are served as ever.",

@@ -7,7 +7,7 @@
 use whimbrel_fleet::{FailoverGroup, MoveMode};
 use whimbrel_rpc::controller::Seal;
 
-use crate::broker::Broker;
+use crate::{broker::Broker, partition::Role};
 
 /// Called after every view: parks, seals and gives up what a fence forbids, opens what it no longer does.
 pub fn obey(broker: &Broker) {
@@ -53,6 +53,8 @@ pub fn seals(broker: &Broker) -> Vec<Seal> {
         let settled = catalog
             .partitions()
             .filter(|p| p.home.group == group.name)
+            // At home only leaders hold what counts; their followers go on copying.
+            .filter(|p| group.home != broker.region || !matches!(p.role(), Role::Follower { .. }))
             .all(|p| {
                 let sealed = p.is_sealed();
                 let offsets = p.log.offsets();

@@ -15,6 +15,7 @@ pub struct Following {
 
 #[derive(Clone, Copy, Debug)]
 struct Last {
+    leader_epoch: i32,
     high_watermark: i64,
     log_end: i64,
     source_clock_ms: i64,
@@ -29,6 +30,7 @@ impl Following {
     pub fn new(boot_ns: u64) -> Self {
         Self {
             last: Mutex::new(Last {
+                leader_epoch: -1,
                 high_watermark: 0,
                 log_end: 0,
                 source_clock_ms: 0,
@@ -51,6 +53,7 @@ impl Following {
     pub fn frame(&self, frame: &Batches, boot_ns: u64) {
         let mut last = self.last.lock();
         *last = Last {
+            leader_epoch: frame.leader_epoch,
             high_watermark: frame.high_watermark,
             log_end: frame.log_end,
             source_clock_ms: frame.source_clock_ms,
@@ -67,6 +70,11 @@ impl Following {
 
     pub fn is_confirmed(&self) -> bool {
         self.last.lock().confirmed
+    }
+
+    /// Of the leader, as the source last said; -1 before that.
+    pub fn leader_epoch(&self) -> i32 {
+        self.last.lock().leader_epoch
     }
 
     pub fn high_watermark(&self) -> i64 {

@@ -27,6 +27,7 @@ mod following;
 pub mod group;
 mod home;
 mod housekeeping;
+mod isr;
 mod listener;
 mod meters;
 mod offsets_log;
@@ -48,4 +49,4 @@ mod uploads;
 mod waiters;
 
 pub use options::{Cleaner as CleanerOptions, Limits, Options};
-pub use service::{Handle, Service, StartError};
+pub use service::{Follower, Handle, Service, StartError};

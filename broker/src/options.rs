@@ -37,6 +37,9 @@ pub struct Options {
     pub auto_create_topics: bool,
     /// 1, as in Kafka.
     pub default_partitions: i32,
+    /// Kafka's `replica.lag.time.max.ms`: a follower that was not caught up for so long leaves the ack set.
+    /// One that is down leaves it sooner, when its lease is over.
+    pub replica_lag_time: Span,
     /// Allows a bind to other than loopback although there is no TLS and no authentication.
     pub insecure_bind: bool,
     /// Room on the data directory's filesystem that clients' records may not take, so that offsets,
@@ -163,6 +166,7 @@ impl Default for Options {
             tiering: None,
             auto_create_topics: true,
             default_partitions: 1,
+            replica_lag_time: Span::secs(30),
             insecure_bind: false,
             disk_reserve: None,
             cleaner: Cleaner::default(),

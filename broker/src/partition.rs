@@ -9,6 +9,7 @@
 //!   no client's batch can come in any more.
 
 mod append;
+mod insync;
 mod role;
 mod transactions;
 
@@ -16,19 +17,20 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use whimbrel_fleet::{Position, RegionEpoch, RegionName, TopicPartition};
+use whimbrel_fleet::{NodeId, Position, RegionEpoch, RegionName, TopicPartition};
 use whimbrel_log::Log;
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-pub use append::InFlight;
-pub use role::{Role, Terms};
+pub use append::{Acks, InFlight};
+pub use insync::AckSet;
+pub use role::{Feed, Role, Terms};
 
 use crate::{following::Following, home::Home, txn::Admissions, waiters::Waiters};
 
@@ -49,6 +51,8 @@ pub struct Partition {
     stream_end: AtomicI64,
     /// Offsets below are verified in this region's bucket.
     tiered_end: AtomicI64,
+    /// Counts the times after which a stream that was being read from here has to begin anew.
+    breaks: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,7 +61,8 @@ struct State {
     /// Appends not yet covered: (end offset, position of the group after the append).
     uncovered: VecDeque<(i64, Position)>,
     /// Acks that wait for the high watermark to reach their end.
-    acks: VecDeque<(i64, oneshot::Sender<ErrorCode>)>,
+    acks: VecDeque<Waiting>,
+    insync: insync::Insync,
     /// What other regions hold, as their followers say.
     remote: BTreeMap<RegionName, i64>,
     sync_set: BTreeSet<RegionName>,
@@ -67,6 +72,22 @@ struct State {
     /// No replica's batch comes in: an unplanned move takes the group away from its home.
     sealed: bool,
     admissions: Admissions,
+}
+
+/// An ack that waits for the high watermark.
+#[derive(Debug)]
+struct Waiting {
+    end: i64,
+    acks: Acks,
+    sender: oneshot::Sender<ErrorCode>,
+}
+
+/// An ack set that a leader would like to have: its followers, itself left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrProposal {
+    pub leader_epoch: i32,
+    pub version: u32,
+    pub followers: BTreeSet<NodeId>,
 }
 
 /// What [`Partition::advance`] left behind.
@@ -97,6 +118,7 @@ impl Partition {
                 role: Role::None,
                 uncovered: VecDeque::new(),
                 acks: VecDeque::new(),
+                insync: insync::Insync::default(),
                 remote: BTreeMap::new(),
                 sync_set: BTreeSet::new(),
                 lossy_promotion: None,
@@ -107,6 +129,7 @@ impl Partition {
             high_watermark: AtomicI64::new(high_watermark),
             stream_end: AtomicI64::new(high_watermark),
             tiered_end: AtomicI64::new(0),
+            breaks: AtomicU64::new(0),
             log,
         })
     }
@@ -150,6 +173,61 @@ impl Partition {
         self.state.lock().remote.get(region).copied().unwrap_or(0)
     }
 
+    /// A follower of this region holds everything below `end` fsynced. True when something may follow from
+    /// that: an ack, or that it can join the ack set.
+    pub fn set_follower(&self, node: NodeId, end: i64, boot_ns: u64) -> (bool, bool) {
+        let mut state = self.state.lock();
+        let Role::Leader(terms) = state.role else {
+            return (false, false);
+        };
+        let log_end = self.log.offsets().log_end;
+        let before = state.insync.held();
+        state.insync.note(node, end, log_end, boot_ns);
+        let needed = self.high_watermark().max(terms.epoch_start);
+        (
+            state.insync.held() != before,
+            state.insync.may_join(node, needed),
+        )
+    }
+
+    /// The ack set that this leader proposes, if the present one is not right any more.
+    pub fn propose_isr(&self, boot_ns: u64, lag_ns: u64) -> Option<IsrProposal> {
+        let mut state = self.state.lock();
+        let Role::Leader(terms) = state.role else {
+            return None;
+        };
+        if !state.insync.is_shared() {
+            return None;
+        }
+        // What is not fsynced here no follower can have.
+        let end = self.stream_end();
+        let needed = self.high_watermark().max(terms.epoch_start);
+        let (version, followers) = state.insync.propose(needed, end, boot_ns, lag_ns)?;
+        Some(IsrProposal {
+            leader_epoch: terms.leader_epoch,
+            version,
+            followers,
+        })
+    }
+
+    /// Copies in the committed ack set, this one included; 0 where this broker does not lead.
+    pub fn insync_size(&self) -> usize {
+        let state = self.state.lock();
+        match state.role {
+            Role::Leader(_) => state.insync.size(),
+            _ => 0,
+        }
+    }
+
+    /// Changes whenever what was read from here may not be what is here now.
+    pub fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Acquire)
+    }
+
+    fn broke_off(&self) {
+        self.breaks.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Moves stream end and high watermark as far as disk, ceiling and sync set allow, answers the acks
     /// that this frees and wakes parked fetches.
     pub fn advance(&self, lease: &LeaseHolder) -> Advanced {
@@ -164,6 +242,7 @@ impl Partition {
                     .iter()
                     .map(|region| state.remote.get(region).copied().unwrap_or(0))
                     .min();
+                let held = held.into_iter().chain(state.insync.held()).min();
                 (covered, held.map_or(covered, |held| held.min(covered)))
             }
             Role::Follower { .. } => {
@@ -179,14 +258,20 @@ impl Partition {
             self.high_watermark.store(high_watermark, Ordering::Release);
             self.log.set_high_watermark(high_watermark);
         }
+        let enough = state.insync.is_enough();
         while state
             .acks
             .front()
-            .is_some_and(|(end, _)| *end <= high_watermark)
+            .is_some_and(|waiting| waiting.end <= high_watermark)
         {
-            if let Some((_, ack)) = state.acks.pop_front() {
+            if let Some(waiting) = state.acks.pop_front() {
+                let short = waiting.acks == Acks::Insync && !enough;
                 // The request may have timed out meanwhile.
-                let _ = ack.send(ErrorCode::NONE);
+                let _ = waiting.sender.send(if short {
+                    ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+                } else {
+                    ErrorCode::NONE
+                });
             }
         }
         let waits = state
@@ -247,8 +332,8 @@ impl State {
     }
 
     fn fail_acks(&mut self, error: ErrorCode) {
-        for (_, ack) in self.acks.drain(..) {
-            let _ = ack.send(error);
+        for waiting in self.acks.drain(..) {
+            let _ = waiting.sender.send(error);
         }
     }
 }
@@ -265,7 +350,7 @@ impl Role {
     pub fn region_epoch(&self) -> Option<RegionEpoch> {
         match self {
             Self::Leader(terms) => Some(terms.region_epoch),
-            Self::Follower { region_epoch } => Some(*region_epoch),
+            Self::Follower { region_epoch, .. } => Some(*region_epoch),
             Self::None => None,
         }
     }

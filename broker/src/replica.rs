@@ -5,12 +5,20 @@ mod source;
 mod subscription;
 mod truncate;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
+use async_trait::async_trait;
 use tokio::net::{TcpListener, TcpStream};
-use whimbrel_rpc::replica::{Accepted, FrameRx, StreamError, accept};
+use whimbrel_rpc::replica::{
+    Accepted, ConnectSink, FrameRx, Hello, Sink, StreamError, accept, joined,
+};
 
 use crate::broker::Broker;
+
+use self::sink::Scope;
 
 /// A peer that has connected says who it is within this time.
 const HELLO: Duration = Duration::from_secs(10);
@@ -49,7 +57,28 @@ async fn serve(broker: &Arc<Broker>, stream: TcpStream) -> Result<(), StreamErro
         .ok_or(StreamError::Closed)??;
     match accepted {
         Accepted::Source(hello, server) => source::serve(broker, &hello, server).await,
-        Accepted::Sink(hello, server) => sink::serve(broker, &hello, server).await,
+        Accepted::Sink(hello, server) => sink::serve(broker, &hello, server, Scope::Between).await,
+    }
+}
+
+/// Joins the flow that this process hosts to its broker.
+#[derive(Debug)]
+pub struct LocalSink(pub Weak<Broker>);
+
+#[async_trait]
+impl ConnectSink for LocalSink {
+    async fn connect(&self, hello: &Hello) -> Result<Sink, StreamError> {
+        let broker = self.0.upgrade().ok_or(StreamError::Closed)?;
+        let (near, far) = joined();
+        let hello = hello.clone();
+        broker.tasks.clone().spawn_ok("region sink", async move {
+            let shutdown = broker.tasks.shutdown();
+            let served = sink::serve(&broker, &hello, far, Scope::Within);
+            if let Some(Err(error)) = shutdown.unless(served).await {
+                tracing::debug!(%error, "the region's stream ended");
+            }
+        });
+        Ok(near)
     }
 }
 

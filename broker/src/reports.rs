@@ -89,6 +89,11 @@ pub fn behind_ms(broker: &Broker) -> impl Iterator<Item = (GroupName, u64)> {
     for partition in catalog
         .partitions()
         .filter(|p| matches!(p.role(), Role::Follower { .. }))
+        // At home a follower that is behind leaves the ack set; no mirror has to do with it.
+        .filter(|p| {
+            let group = catalog.view.groups.get(&p.home.group);
+            group.is_some_and(|g| g.home != broker.region)
+        })
     {
         let behind_ms = slowest.entry(partition.home.group.clone()).or_default();
         *behind_ms = (*behind_ms).max(partition.following.behind_ms(now_ns));

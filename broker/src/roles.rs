@@ -10,14 +10,14 @@ use std::{
     sync::Arc,
 };
 
-use whimbrel_fleet::{FailoverGroup, MoveMode, Position, Topic, TopicPartition, View};
+use whimbrel_fleet::{FailoverGroup, MoveMode, NodeId, Position, Topic, TopicPartition, View};
 use whimbrel_log::{Disk, Health, Log};
 
 use crate::{
     broker::Broker,
     catalog::Catalog,
     fence,
-    partition::{Partition, Role, Terms},
+    partition::{AckSet, Feed, Partition, Role, Terms},
     topic_config,
 };
 
@@ -51,14 +51,18 @@ async fn apply(
     }
     for (at, partition) in before.locals() {
         if view.topic_by_id(at.topic_id).is_none() {
-            delete(broker, partition).await;
+            delete(broker, partition, "the topic was deleted").await;
         }
     }
-    let alive = view
-        .nodes
-        .get(&broker.node)
-        .is_some_and(|n| n.incarnation == broker.incarnation);
-    if alive {
+    for (at, partition) in before.locals() {
+        if view.topic_by_id(at.topic_id).is_some() && !local.contains_key(at) {
+            delete(broker, partition, "a reassignment took it from this broker").await;
+        }
+    }
+    let registered = is_registered(broker, &view);
+    // A fenced broker leads nothing: others may be about to take over.
+    let alive = registered && !view.fenced.contains(&broker.node);
+    if registered {
         // Logs of topics that were deleted while this broker was away.
         for (_, log) in std::mem::take(found) {
             remove(broker, log).await;
@@ -151,12 +155,13 @@ async fn create(
     }
 }
 
-async fn delete(broker: &Arc<Broker>, partition: &Arc<Partition>) {
+async fn delete(broker: &Arc<Broker>, partition: &Arc<Partition>, why: &str) {
     partition.resign();
     tracing::info!(
         topic = partition.log.topic(),
         partition = partition.at.partition,
-        "topic deleted: its log goes"
+        why,
+        "a log goes"
     );
     remove(broker, Arc::clone(&partition.log)).await;
 }
@@ -208,20 +213,56 @@ fn demote(
                 .coordination
                 .resign(&topic.name, partition.at.partition);
         }
-        if home_here {
-            partition.resign();
-        } else if role
-            != (Role::Follower {
-                region_epoch: group.epoch,
-            })
-        {
-            partition.follow(group.epoch, broker.clock.boot_ns());
+        let region_epoch = group.epoch;
+        match feed(broker, placed, home_here) {
+            Some(feed) if role == (Role::Follower { region_epoch, feed }) => {}
+            Some(feed) => partition.follow(region_epoch, feed, broker.clock.boot_ns()),
+            None if role == Role::None => {}
+            None => partition.resign(),
         }
     }
-    if !home_here || !alive {
+    if !home_here || !is_registered(broker, view) {
         broker.lease.drop_group(&group.name);
     }
     rising
+}
+
+/// Where a replica that does not lead is filled from.
+fn feed(broker: &Broker, placed: &whimbrel_fleet::Partition, home_here: bool) -> Option<Feed> {
+    let source = if home_here {
+        placed.leader
+    } else {
+        placed.head(&broker.region)
+    };
+    match source? {
+        node if node != broker.node => Some(Feed::Node(node)),
+        _ if home_here => None,
+        _ => Some(Feed::Home),
+    }
+}
+
+/// The view knows this very start of the process.
+fn is_registered(broker: &Broker, view: &View) -> bool {
+    let known = view.nodes.get(&broker.node);
+    known.is_some_and(|n| n.incarnation == broker.incarnation)
+}
+
+/// Which copies the acks of a led partition wait for.
+fn ack_set(broker: &Broker, view: &View, partition: &Partition) -> AckSet {
+    let Some((topic, placed)) = view.partition(partition.at) else {
+        return AckSet::default();
+    };
+    let other = |n: &NodeId| *n != broker.node;
+    let replicas = placed.replicas.get(&broker.region);
+    let candidates = replicas.into_iter().flatten().copied();
+    AckSet {
+        isr: placed.isr.iter().copied().filter(other).collect(),
+        candidates: candidates
+            .filter(|n| other(n) && view.is_live(*n))
+            .collect(),
+        version: placed.version,
+        min: topic.min_insync_replicas(),
+    }
 }
 
 /// Writes the epochs of all new leaders with one sync. A log that cannot begin its epoch does not lead.
@@ -281,21 +322,19 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         .filter(of_group)
         .filter(|p| p.leads().is_some() || rising.contains(&p.at))
         .collect();
-    if group.fence.is_none()
-        && view
-            .nodes
-            .get(&broker.node)
-            .is_some_and(|n| n.incarnation == broker.incarnation)
-    {
+    if group.fence.is_none() && is_registered(broker, view) {
         broker
             .lease
             .hold(&group.name, group.epoch, group.lease_ms, group.loss_mode);
     }
-    let tell = |position| broker.lease.rebase_position(&group.name, position);
+    let tell = |position| {
+        broker
+            .lease
+            .rebase_position(&group.name, position, view.version);
+    };
     let position = home.rebase(|| sum(&leading), tell);
-    for partition in leading.iter().filter(|p| !rising.contains(&p.at)) {
-        partition.restamp(position, &group.sync_set);
-    }
+    let staying = leading.iter().filter(|p| !rising.contains(&p.at));
+    staying.for_each(|p| restamp(broker, view, group, p, position));
     let lossy = group
         .moves
         .last()
@@ -318,8 +357,9 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         partition.lead(
             terms,
             position,
-            &group.sync_set,
+            (ack_set(broker, view, partition), &group.sync_set),
             group.lossy_promotion(partition.at),
+            broker.clock.boot_ns(),
         );
         if planned {
             partition.park(true);
@@ -334,6 +374,20 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         }
     }
     broker.coordination.lead(broker, group, offsets, lossy);
+}
+
+/// For a partition that goes on being led here: the sums are other ones, and perhaps the ack set.
+fn restamp(
+    broker: &Broker,
+    view: &View,
+    group: &FailoverGroup,
+    partition: &Arc<Partition>,
+    position: Position,
+) {
+    let acks = ack_set(broker, view, partition);
+    if partition.restamp(position, acks, &group.sync_set) {
+        broker.flusher.advance(partition);
+    }
 }
 
 fn sum(partitions: &[&Arc<Partition>]) -> Position {

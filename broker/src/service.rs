@@ -7,12 +7,15 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use whimbrel_fleet::{
-    HostPort, Node, NodeId,
+    HostPort, Incarnation, Node, NodeId, RegionName, View,
     naming::{CONSUMER_OFFSETS, TRANSACTION_STATE},
     view::OffsetsBlock,
 };
 use whimbrel_log::{Disk, DiskOptions, Log, OpenError};
-use whimbrel_rpc::controller::{ControllerClient, LeaseHolder, LeaseIdentity, Registration};
+use whimbrel_rpc::{
+    controller::{ControllerClient, LeaseHolder, LeaseIdentity, Registration},
+    replica::ConnectSink,
+};
 use whimbrel_runtime::{
     Clock, OnError, Tasks,
     admin::{Admin, AdminError},
@@ -23,7 +26,7 @@ use crate::{
     broker::{Broker, Parts},
     cleaner,
     group::{Block, Coordinator, Options as GroupOptions},
-    housekeeping, listener,
+    housekeeping, isr, listener,
     offsets_log::Seam,
     options::{Limits, Options},
     replica, reports, roles,
@@ -96,6 +99,18 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// What the flow inside this broker's region needs to fill it; the process hosts that flow.
+    pub fn follower(&self) -> Follower {
+        Follower {
+            region: self.broker.region.clone(),
+            node: self.broker.node,
+            incarnation: self.broker.incarnation,
+            credit_bytes: self.broker.options.limits.replica_credit.0,
+            view: self.broker.controller.view(),
+            sink: Arc::new(replica::LocalSink(Arc::downgrade(&self.broker))),
+        }
+    }
+
     /// Syncs and closes the disk. Call after `tasks.stop(..)`: nothing may be appended any more.
     pub async fn close(self) {
         self.broker.orphans.store_changed();
@@ -104,6 +119,17 @@ impl Handle {
             tracing::error!(%error, "the disk was not closed cleanly; the next start recovers");
         }
     }
+}
+
+/// This broker as the target of its region's replica flow.
+#[derive(Clone, Debug)]
+pub struct Follower {
+    pub region: RegionName,
+    pub node: NodeId,
+    pub incarnation: Incarnation,
+    pub credit_bytes: u64,
+    pub view: tokio::sync::watch::Receiver<Arc<View>>,
+    pub sink: Arc<dyn ConnectSink>,
 }
 
 /// The broker role.
@@ -341,6 +367,7 @@ fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<A
     );
     tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
     tasks.spawn_ok("cleaner", cleaner::run(Arc::clone(broker)));
+    tasks.spawn_ok("ack sets", isr::run(Arc::clone(broker)));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
     tasks.spawn_ok(
         "replica listener",

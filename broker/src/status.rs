@@ -127,6 +127,7 @@ fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>
         "durable_end": offsets.durable_end,
         "log_end": offsets.log_end,
         "source_end": partition.following.source_end(),
+        "insync": partition.insync_size(),
         "damaged": damaged,
         // A consumer gets nothing because the bucket does not give it.
         "cold_wait": cold_wait,

@@ -106,6 +106,9 @@ pub struct Dev {
     /// s3://bucket/prefix?endpoint=http://..&region=..
     #[arg(long)]
     pub bucket: Vec<String>,
+    /// Brokers in each region. Topics with a replication factor above 1 are copied inside the region.
+    #[arg(long, default_value_t = 1)]
+    pub brokers: u16,
     /// Each role as its own process, so that each can be killed.
     #[arg(long)]
     pub separate: bool,

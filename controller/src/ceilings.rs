@@ -18,6 +18,8 @@ pub(crate) struct Held {
     pub(crate) incarnation: Incarnation,
     pub(crate) epoch: RegionEpoch,
     pub(crate) ceiling: Ceiling,
+    /// View whose leaderships the ceiling sums up.
+    pub(crate) view_version: u64,
     /// When it was granted, on the voter's CLOCK_BOOTTIME.
     pub(crate) at_ns: u64,
 }
@@ -35,6 +37,7 @@ impl Ceilings {
             incarnation: request.incarnation,
             epoch: request.epoch,
             ceiling: request.ceiling,
+            view_version: request.view_version,
             at_ns: now_ns,
         };
         let mut held = self.held.lock();
@@ -64,11 +67,14 @@ impl Ceilings {
 const EVERYTHING: u64 = u64::MAX;
 
 /// The highest position `node` may have acknowledged, from what `voters` voters answered; `None` unless
-/// a majority of them each name a ceiling for it, and one that is a number.
+/// a majority of them each name a ceiling for it, and one that is a number. `led_from` is the version of
+/// the view in which it last took over from another leader: what that one may have acknowledged is in no
+/// ceiling that was reserved under an older view.
 pub(crate) fn reserved(
     answers: &BTreeMap<u64, Vec<Held>>,
     node: NodeId,
     voters: usize,
+    led_from: u64,
 ) -> Option<Position> {
     let named: Vec<&Held> = answers
         .values()
@@ -78,17 +84,20 @@ pub(crate) fn reserved(
         return None;
     }
     let epoch = named.iter().map(|h| h.epoch).max()?;
-    let mut newest: BTreeMap<Incarnation, Ceiling> = BTreeMap::new();
+    let mut newest: BTreeMap<Incarnation, &Held> = BTreeMap::new();
     for held in named.into_iter().filter(|h| h.epoch == epoch) {
-        let kept = newest.entry(held.incarnation).or_insert(held.ceiling);
-        if held.ceiling.sequence > kept.sequence {
-            *kept = held.ceiling;
+        let kept = newest.entry(held.incarnation).or_insert(held);
+        if held.ceiling.sequence > kept.ceiling.sequence {
+            *kept = held;
         }
+    }
+    if newest.values().any(|h| h.view_version < led_from) {
+        return None;
     }
     // Of two incarnations nobody here knows which was last: the higher sums hold for both.
     newest
         .into_values()
-        .map(|c| c.position)
+        .map(|h| h.ceiling.position)
         .reduce(|a, b| Position {
             records: a.records.max(b.records),
             bytes: a.bytes.max(b.bytes),
@@ -113,6 +122,7 @@ mod tests {
             incarnation: Incarnation::from_u128(7),
             epoch: RegionEpoch(epoch),
             ceiling,
+            view_version: 5,
             at_ns: 0,
         }
     }
@@ -121,25 +131,32 @@ mod tests {
     fn a_majority_must_name_it_and_the_newest_counts() {
         let mut answers = BTreeMap::from([(1, vec![held(1, 9, 90)]), (2, vec![])]);
         assert_eq!(
-            reserved(&answers, NodeId(1), 3),
+            reserved(&answers, NodeId(1), 3, 5),
             None,
             "voter 2 may have forgotten a newer one"
         );
         answers.insert(2, vec![held(1, 10, 70)]);
         assert_eq!(
-            reserved(&answers, NodeId(1), 3).unwrap().records,
+            reserved(&answers, NodeId(1), 3, 5).unwrap().records,
             70,
             "the newest, not the largest"
         );
         answers.insert(3, vec![held(2, 1, 50)]);
-        assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 50);
-        assert_eq!(reserved(&answers, NodeId(2), 3), None);
+        assert_eq!(reserved(&answers, NodeId(1), 3, 5).unwrap().records, 50);
+        assert_eq!(reserved(&answers, NodeId(2), 3, 5), None);
         answers.insert(3, vec![held(2, 2, u64::MAX)]);
         assert_eq!(
-            reserved(&answers, NodeId(1), 3),
+            reserved(&answers, NodeId(1), 3, 5),
             None,
             "it had not found its place yet"
         );
+    }
+
+    #[test]
+    fn a_ceiling_from_before_a_take_over_says_nothing_of_what_was_taken_over() {
+        let answers = BTreeMap::from([(1, vec![held(1, 9, 90)]), (2, vec![held(1, 9, 90)])]);
+        assert_eq!(reserved(&answers, NodeId(1), 3, 5).unwrap().records, 90);
+        assert_eq!(reserved(&answers, NodeId(1), 3, 6), None);
     }
 
     #[test]
@@ -149,7 +166,7 @@ mod tests {
             ..held(1, 1, 95)
         };
         let answers = BTreeMap::from([(1, vec![held(1, 9, 90)]), (2, vec![other])]);
-        assert_eq!(reserved(&answers, NodeId(1), 3).unwrap().records, 95);
+        assert_eq!(reserved(&answers, NodeId(1), 3, 5).unwrap().records, 95);
     }
 
     #[test]
@@ -162,6 +179,7 @@ mod tests {
             group: GroupName::default_group(),
             epoch: RegionEpoch(1),
             ceiling: held(1, 5, 50).ceiling,
+            view_version: 5,
         };
         ceilings.note(&request, 1);
         request.ceiling = held(1, 4, 99).ceiling;

@@ -9,6 +9,7 @@ mod bootstrap;
 mod ceilings;
 pub mod codes;
 mod error;
+mod health;
 mod metrics;
 mod mover;
 pub mod options;

@@ -5,6 +5,7 @@
 mod answer;
 mod configs;
 mod moves;
+mod replicas;
 mod requests;
 mod watch;
 
@@ -19,6 +20,7 @@ use whimbrel_runtime::Shutdown;
 
 use crate::{
     codes,
+    health::Alive,
     mover::Mover,
     state::{Command, Outcome, State},
 };
@@ -30,6 +32,7 @@ pub(crate) struct Server {
     pub(crate) fleet_id: Arc<str>,
     pub(crate) mover: Mover,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) alive: Arc<Alive>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -92,7 +95,8 @@ impl controller_server::Controller for Server {
         self.check_fleet(&request.fleet_id)?;
         self.check_set_up()?;
         let node = requests::node(&request.node)?;
-        let (version, _) = self.propose(Command::RegisterNode { node }).await?;
+        let alive = self.alive.nodes();
+        let (version, _) = self.propose(Command::StartNode { node, alive }).await?;
         Ok(Response::new(proto::RegisterReply {
             fleet_id: self.fleet_id.to_string(),
             version,
@@ -224,6 +228,29 @@ impl controller_server::Controller for Server {
         request: Request<proto::ReportClampsRequest>,
     ) -> Result<Response<proto::Empty>, Status> {
         self.take_clamps(request.into_inner())
+            .await
+            .map(Response::new)
+    }
+
+    async fn alter_isr(
+        &self,
+        request: Request<proto::AlterIsrRequest>,
+    ) -> Result<Response<proto::AlterIsrReply>, Status> {
+        self.take_isr(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn elect_leaders(
+        &self,
+        request: Request<proto::ElectLeadersRequest>,
+    ) -> Result<Response<proto::PartitionsReply>, Status> {
+        self.elect(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn reassign(
+        &self,
+        request: Request<proto::ReassignRequest>,
+    ) -> Result<Response<proto::PartitionsReply>, Status> {
+        self.take_reassignments(request.into_inner())
             .await
             .map(Response::new)
     }

@@ -18,6 +18,7 @@ use crate::{
     bootstrap,
     ceilings::Ceilings,
     error::StartError,
+    health::{Alive, Health},
     metrics::{self, Labels},
     mover::{ClampReports, Collector, Mover},
     options::Options,
@@ -132,6 +133,7 @@ struct Core {
     state: tokio::sync::watch::Receiver<Arc<State>>,
     mover: Mover,
     voter: Voter,
+    alive: Arc<Alive>,
 }
 
 impl Core {
@@ -207,6 +209,7 @@ impl Core {
             state,
             mover,
             voter,
+            alive: Arc::default(),
         })
     }
 
@@ -256,6 +259,7 @@ impl Core {
             fleet_id: Arc::clone(&self.fleet_id),
             mover: self.mover.clone(),
             pages: Arc::<Pages>::default(),
+            alive: Arc::clone(&self.alive),
             shutdown: tasks.shutdown(),
         };
         let raft = RaftService {
@@ -320,6 +324,15 @@ impl Core {
             ),
         );
         tasks.spawn_ok("mover", self.mover.clone().run(shutdown.clone()));
+        let health = Health {
+            proposer: self.proposer.clone(),
+            state: self.state.clone(),
+            positions: Arc::clone(&self.mover.positions),
+            collector: self.mover.collector.clone(),
+            alive: Arc::clone(&self.alive),
+            clock: self.proposer.clock.clone(),
+        };
+        tasks.spawn_ok("broker health", health.run(shutdown.clone()));
         let mut health = self.proposer.changes_of_health();
         tasks.spawn("raft health", OnError::Shutdown, async move {
             let failed = health.wait_for(|m| m.running_state.is_err());

@@ -12,6 +12,8 @@ mod command;
 mod moves;
 mod nodes;
 mod outcome;
+mod reassign;
+mod replicas;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -40,6 +42,13 @@ pub struct State {
     /// The newest move of each group, under way or over.
     pub reports: BTreeMap<GroupName, MoveReport>,
     pub under_way: BTreeMap<GroupName, UnderWay>,
+    /// Raft index of each broker's newest fence: it gets no lease while it works from an older view.
+    #[serde(default)]
+    pub node_floor: BTreeMap<NodeId, u64>,
+    /// Raft index at which each broker last took over a partition that another had led: a ceiling it
+    /// reserved under an older view does not cover what that one may have acknowledged.
+    #[serde(default)]
+    pub led_from: BTreeMap<NodeId, u64>,
 }
 
 /// What a move under way needs besides its fence.
@@ -83,7 +92,14 @@ impl State {
                 lease_ms,
                 offsets_topic_id,
             } => self.bootstrap(fleet_id, regions, home, lease_ms, offsets_topic_id),
-            Command::RegisterNode { node } => self.register_node(node),
+            Command::RegisterNode { node } => self.register_node(index, node, &BTreeSet::new()),
+            Command::StartNode { node, alive } => self.register_node(index, node, &alive),
+            Command::AlterIsr { .. }
+            | Command::FenceNode { .. }
+            | Command::TakeOver { .. }
+            | Command::UnfenceNode { .. }
+            | Command::ElectLeaders { .. }
+            | Command::Reassign { .. } => self.apply_to_replicas(index, command),
             Command::RegisterDaemon { daemon } => self.register_daemon(daemon),
             Command::CreateTopic(topic) => self.create_topic(topic),
             Command::DeleteTopic { name } => self.delete_topic(&name),
@@ -104,6 +120,7 @@ impl State {
                 fence_ms,
                 at_ms,
             } => self.commit_move(
+                index,
                 &group,
                 moves::Committed {
                     epoch,

@@ -53,6 +53,11 @@ pub(crate) fn judge(
     if floor > request.epoch {
         return Answer::Fenced { epoch: floor };
     }
+    // A fenced broker may lead nothing it believes it leads: it has to see that first.
+    let seen = state.node_floor.get(&request.node).copied().unwrap_or(0);
+    if request.view_version < seen {
+        return Answer::Unknown;
+    }
     let registered = state.view.nodes.get(&request.node);
     let is_home = request.epoch == group.epoch
         && request.region == group.home
@@ -70,8 +75,9 @@ impl Voter {
         let is_voter = self.proposer.is_voter();
         // The index first, the state second: what leaves the index is in the state by then.
         let pending = self.pending.floor(&request.group);
+        let fenced = self.pending.fences(request.node);
         let state = Arc::clone(&self.state.borrow());
-        let answer = judge(&state, pending, is_voter, request);
+        let answer = judge(&state, pending, is_voter && !fenced, request);
         if answer == Answer::Yes {
             self.ceilings.note(request, self.clock.boot_ns());
         }
@@ -109,6 +115,7 @@ impl voter_server::Voter for Voter {
                 },
                 sequence: request.ceiling_sequence,
             },
+            view_version: request.view_version,
         });
         let (verdict, epoch) = match answer {
             Answer::Yes => (Verdict::Yes, 0),
@@ -144,6 +151,7 @@ fn to_wire(held: &Held, now_ns: u64) -> ceilings_reply::Held {
         sequence: held.ceiling.sequence,
         incarnation: whimbrel_rpc::address::uuid_bytes(held.incarnation),
         age_ms: now_ns.saturating_sub(held.at_ns) / 1_000_000,
+        view_version: held.view_version,
     }
 }
 
@@ -162,6 +170,7 @@ mod tests {
             group: GroupName::default_group(),
             epoch: RegionEpoch(epoch),
             ceiling: Ceiling::default(),
+            view_version: 3,
         }
     }
 
@@ -227,6 +236,22 @@ mod tests {
             ),
             Answer::Unknown
         );
+    }
+
+    #[test]
+    fn a_fenced_broker_gets_a_lease_only_once_it_has_seen_its_fence() {
+        let mut state = fleet();
+        let fence = crate::state::Command::FenceNode {
+            node: NodeId(1),
+            incarnation: Incarnation::from_u128(1),
+        };
+        state.apply(100, fence);
+        let seen = |view_version| lease::Request {
+            view_version,
+            ..request(1)
+        };
+        assert_eq!(judge(&state, None, true, &seen(99)), Answer::Unknown);
+        assert_eq!(judge(&state, None, true, &seen(100)), Answer::Yes);
     }
 
     #[test]

@@ -61,9 +61,10 @@ pub async fn start(
         );
     }
     if let Some(options) = &config.broker {
-        started.broker = Some(
-            whimbrel_broker::Service::start(options.clone(), tasks.clone(), clock.clone()).await?,
-        );
+        let broker =
+            whimbrel_broker::Service::start(options.clone(), tasks.clone(), clock.clone()).await?;
+        follow(broker.follower(), tasks, clock);
+        started.broker = Some(broker);
     }
     if let Some(options) = &config.tiering {
         started.tiering = Some(
@@ -76,6 +77,27 @@ pub async fn start(
         );
     }
     Ok(started)
+}
+
+/// The replica flow inside the broker's region runs in the broker's process.
+fn follow(broker: whimbrel_broker::Follower, tasks: &Tasks, clock: &Clock) {
+    let whimbrel_broker::Follower {
+        region,
+        node,
+        incarnation,
+        credit_bytes,
+        view,
+        sink,
+    } = broker;
+    let within = whimbrel_mirror::replica::Within {
+        region,
+        node,
+        incarnation,
+        credit_bytes,
+        view,
+        sink,
+    };
+    within.start(tasks, clock.clone());
 }
 
 /// Starts all of `specs` in this process. Services that wait for others to appear (a broker for its

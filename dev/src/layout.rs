@@ -1,7 +1,8 @@
 //! Which processes a fleet on this machine has, where they listen and where their files are.
 //!
 //! Ports follow from one base, so that a second start finds the same voters at the same addresses:
-//! east at BASE, west at BASE + 100, the witness at BASE + 200.
+//! east at BASE, west at BASE + 100, the witness at BASE + 200; a region's further brokers stand 10 above
+//! each other.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,10 @@ use crate::{Manifest, ProcessConfig, manifest::RegionEntry};
 /// Kafka's own port.
 pub const DEFAULT_PORT: u16 = 9092;
 const REGION_STEP: u16 = 100;
-const PORTS_A_REGION: u16 = 10;
+/// Of a region's first broker with everything beside it, and of each further broker.
+const PORTS_A_BROKER: u16 = 10;
+/// As many as fit between two regions' ports.
+pub const MOST_BROKERS: u16 = 9;
 /// Folder of the default bucket inside the data directory.
 const DEFAULT_BUCKET: &str = "bucket";
 const HOST: &str = "127.0.0.1";
@@ -27,6 +31,8 @@ const HOST: &str = "127.0.0.1";
 pub struct ProcessSpec {
     pub role: Role,
     pub region: RegionName,
+    /// Counts the region's brokers from 1.
+    pub number: u16,
     pub config: ProcessConfig,
     pub config_path: PathBuf,
     pub log_path: PathBuf,
@@ -35,7 +41,15 @@ pub struct ProcessSpec {
 
 impl ProcessSpec {
     pub fn name(&self) -> String {
-        format!("{}-{}", self.region, crate::children::role_name(self.role))
+        process_name(self.role, &self.region, self.number)
+    }
+}
+
+fn process_name(role: Role, region: &RegionName, number: u16) -> String {
+    let role = crate::children::role_name(role);
+    match number {
+        ..=1 => format!("{region}-{role}"),
+        further => format!("{region}-{role}-{further}"),
     }
 }
 
@@ -47,6 +61,8 @@ pub enum LayoutError {
     PortTaken { port: u16, what: String },
     #[error("port base {0} leaves no room: the highest port would be above 65535")]
     PortBase(u16),
+    #[error("{0} brokers a region: 1 to {MOST_BROKERS} are possible")]
+    Brokers(u16),
     #[error("no free range of ports found below {0}")]
     NoPorts(u16),
     #[error("{path}: {source}")]
@@ -73,6 +89,8 @@ pub struct Layout {
     pub port: u16,
     /// Bucket URL of each region that has brokers.
     pub buckets: BTreeMap<RegionName, String>,
+    /// Brokers in each region; see [`Self::with_brokers`].
+    brokers: u16,
 }
 
 /// The two regions with brokers, in the order of their ports; the first is home at the start.
@@ -83,7 +101,7 @@ pub fn regions() -> [RegionName; 2] {
 impl Layout {
     /// Defaults: buckets are a folder in the data directory.
     pub fn new(data_dir: PathBuf, port: u16) -> Result<Self, LayoutError> {
-        if port.checked_add(2 * REGION_STEP + PORTS_A_REGION).is_none() {
+        if port.checked_add(2 * REGION_STEP + PORTS_A_BROKER).is_none() {
             return Err(LayoutError::PortBase(port));
         }
         std::fs::create_dir_all(&data_dir).map_err(|source| LayoutError::Io {
@@ -100,7 +118,22 @@ impl Layout {
             data_dir,
             port,
             buckets,
+            brokers: 1,
         })
+    }
+
+    /// So many brokers in each region. Tiering stands beside the first.
+    pub fn with_brokers(mut self, brokers: u16) -> Result<Self, LayoutError> {
+        if !(1..=MOST_BROKERS).contains(&brokers) {
+            return Err(LayoutError::Brokers(brokers));
+        }
+        self.brokers = brokers;
+        Ok(self)
+    }
+
+    /// Brokers in each region.
+    pub fn brokers(&self) -> u16 {
+        self.brokers
     }
 
     /// A base whose ports are all free now.
@@ -109,13 +142,15 @@ impl Layout {
         const HIGHEST: u16 = 32_000;
         (LOWEST..HIGHEST)
             .step_by(usize::from(3 * REGION_STEP))
-            .find(|base| ports(*base).all(|port| TcpListener::bind((HOST, port)).is_ok()))
+            .find(|base| {
+                ports(*base, MOST_BROKERS).all(|port| TcpListener::bind((HOST, port)).is_ok())
+            })
             .ok_or(LayoutError::NoPorts(HIGHEST))
     }
 
     /// Says which port is taken before anything is started.
     pub fn check_ports(&self) -> Result<(), LayoutError> {
-        for port in ports(self.port) {
+        for port in ports(self.port, self.brokers) {
             TcpListener::bind((HOST, port)).map_err(|e| LayoutError::PortTaken {
                 port,
                 what: e.to_string(),
@@ -135,6 +170,12 @@ impl Layout {
         self.at(region, 0)
     }
 
+    /// Port `port` of the region's broker `number`.
+    fn of_broker(&self, region: usize, number: u16, port: u16) -> HostPort {
+        let above = number.saturating_sub(1).saturating_mul(PORTS_A_BROKER);
+        self.at(region, above.saturating_add(port))
+    }
+
     pub fn controllers(&self) -> Vec<HostPort> {
         (0..3).map(|region| self.at(region, 7)).collect()
     }
@@ -145,27 +186,29 @@ impl Layout {
         let mut specs = Vec::new();
         for (index, region) in names.iter().enumerate() {
             specs.push(self.spec(
-                Role::Controller,
+                (Role::Controller, 1),
                 region,
                 self.at(index, 8),
                 self.controller(index, region, fleet_id),
             )?);
         }
         for (index, region) in regions().iter().enumerate() {
+            for number in 1..=self.brokers {
+                specs.push(self.spec(
+                    (Role::Broker, number),
+                    region,
+                    self.of_broker(index, number, 3),
+                    self.broker(index, region, number),
+                )?);
+            }
             specs.push(self.spec(
-                Role::Broker,
-                region,
-                self.at(index, 3),
-                self.broker(index, region),
-            )?);
-            specs.push(self.spec(
-                Role::Tiering,
+                (Role::Tiering, 1),
                 region,
                 self.at(index, 5),
                 self.tiering(index, region),
             )?);
             specs.push(self.spec(
-                Role::Mirror,
+                (Role::Mirror, 1),
                 region,
                 self.at(index, 6),
                 self.mirror(index, region),
@@ -176,13 +219,13 @@ impl Layout {
 
     fn spec(
         &self,
-        role: Role,
+        (role, number): (Role, u16),
         region: &RegionName,
         admin: HostPort,
         mut table: Table,
     ) -> Result<ProcessSpec, LayoutError> {
         let role_name = crate::children::role_name(role);
-        let name = format!("{region}-{role_name}");
+        let name = process_name(role, region, number);
         table.insert("region".to_owned(), region.as_str().into());
         table.insert("admin-listen".to_owned(), admin.to_string().into());
         let mut file = Table::new();
@@ -194,6 +237,7 @@ impl Layout {
         Ok(ProcessSpec {
             role,
             region: region.clone(),
+            number,
             config,
             config_path: self.data_dir.join("config").join(format!("{name}.toml")),
             log_path: self.data_dir.join("log").join(format!("{name}.log")),
@@ -252,15 +296,22 @@ impl Layout {
         )
     }
 
-    fn broker(&self, index: usize, region: &RegionName) -> Table {
-        table([
-            ("node-id", Self::node_id(index)),
-            ("data-dir", self.path(region, "data")),
-            ("listen", self.kafka(index).to_string().into()),
-            ("replica-listen", self.at(index, 1).to_string().into()),
-            ("rpc-listen", self.at(index, 2).to_string().into()),
+    /// Further brokers are numbered 11, 21.. in east, 12, 22.. in west.
+    fn broker(&self, index: usize, region: &RegionName, number: u16) -> Table {
+        let at = |port| Value::from(self.of_broker(index, number, port).to_string());
+        let data = match number {
+            ..=1 => "data".to_owned(),
+            further => format!("data-{further}"),
+        };
+        let above = i64::from(number.saturating_sub(1)) * 10;
+        let node_id = above + i64::try_from(index).unwrap_or(0) + 1;
+        let mut broker = table([
+            ("node-id", Value::Integer(node_id)),
+            ("data-dir", self.path(region, &data)),
+            ("listen", at(0)),
+            ("replica-listen", at(1)),
+            ("rpc-listen", at(2)),
             ("controllers", self.controllers_value()),
-            ("tiering", self.at(index, 4).to_string().into()),
             // Who tries a group here has few members and does not want to wait: not for more of them, and not long
             // until the others hear that one came or died.
             (
@@ -271,7 +322,11 @@ impl Layout {
                     ("group-consumer-session-timeout", "10s".into()),
                 ])),
             ),
-        ])
+        ]);
+        if number == 1 {
+            broker.insert("tiering".to_owned(), at(4));
+        }
+        broker
     }
 
     fn tiering(&self, index: usize, region: &RegionName) -> Table {
@@ -321,12 +376,18 @@ impl Layout {
     /// What `dev.json` says; processes are filled in by whoever starts them.
     pub fn manifest(&self) -> Manifest {
         let entry = |index: usize, region: &RegionName| RegionEntry {
-            brokers: vec![self.kafka(index)],
+            brokers: (1..=self.brokers)
+                .map(|number| self.of_broker(index, number, 0))
+                .collect(),
             admin: self.at(index, 3),
             bucket: self.buckets.get(region).cloned().unwrap_or_default(),
         };
         Manifest {
-            bootstrap: format!("{},{}", self.kafka(0), self.kafka(1)),
+            bootstrap: (1..=self.brokers)
+                .flat_map(|number| (0..2).map(move |region| (region, number)))
+                .map(|(region, number)| self.of_broker(region, number, 0).to_string())
+                .collect::<Vec<_>>()
+                .join(","),
             regions: regions()
                 .iter()
                 .enumerate()
@@ -338,9 +399,10 @@ impl Layout {
     }
 }
 
-fn ports(base: u16) -> impl Iterator<Item = u16> {
+fn ports(base: u16, brokers: u16) -> impl Iterator<Item = u16> {
     (0..3_u16).flat_map(move |region| {
-        (0..PORTS_A_REGION).map(move |port| base.saturating_add(region * REGION_STEP + port))
+        (0..PORTS_A_BROKER * brokers)
+            .map(move |port| base.saturating_add(region * REGION_STEP + port))
     })
 }
 

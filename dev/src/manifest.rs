@@ -9,7 +9,7 @@ pub const FILE_NAME: &str = "dev.json";
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// `host:port,host:port` of one broker in each region, for `bootstrap.servers`.
+    /// `host:port,host:port,..` of every broker, one of each region in turn, for `bootstrap.servers`.
     pub bootstrap: String,
     pub regions: BTreeMap<RegionName, RegionEntry>,
     /// tonic addresses of the controller's voters.

@@ -12,7 +12,9 @@ mod partition;
 mod places;
 mod region;
 mod sink;
+mod within;
 
 pub use anomaly::{Anomaly, AnomalyKind};
 pub use flow::{Action, Event, Flow, PartitionStatus};
 pub use region::Region;
+pub use within::Within;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use whimbrel_fleet::{Topic, naming::is_valid_topic};
+use whimbrel_fleet::{NodeId, Topic, naming::is_valid_topic};
 use whimbrel_rpc::controller::NewTopic;
 use whimbrel_wire::{
     ErrorCode,
@@ -117,6 +117,8 @@ fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
                 let most = if Some(region) == home { nodes.len() } else { 1 };
                 replica_nodes.extend(nodes.iter().take(most).map(|n| n.0));
             }
+            let offline = |id: &&i32| !catalog.view.is_live(NodeId(**id));
+            let offline_replicas = replica_nodes.iter().filter(offline).copied().collect();
             MetadataResponsePartition {
                 error_code: if leader.is_some() {
                     ErrorCode::NONE
@@ -128,7 +130,7 @@ fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
                 leader_epoch: partition.leader_epoch.0,
                 replica_nodes,
                 isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
-                offline_replicas: Vec::new(),
+                offline_replicas,
             }
         });
     MetadataResponseTopic {

@@ -1,6 +1,7 @@
 //! Produce: append, then answer once it is durable, covered and still ours to acknowledge.
 //!
-//! acks=1 is served as acks=all. Transactional batches come in as part of a transaction that its coordinator knows.
+//! acks=1 is served as acks=all, except that it does not ask for `min.insync.replicas`. Transactional batches come in
+//! as part of a transaction that its coordinator knows.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,7 +23,7 @@ use super::refusal;
 use crate::{
     broker::Broker,
     catalog::Catalog,
-    partition::{InFlight, Partition},
+    partition::{Acks, InFlight, Partition},
     stranded,
     txn::{
         Admission, Producer,
@@ -119,7 +120,16 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         .boot_ns()
         .saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
     let mut seen = HashSet::new();
-    let transactional_id = request.transactional_id;
+    let asked = Asked {
+        transactional_id: request.transactional_id.as_deref(),
+        version,
+        acks: if request.acks == -1 {
+            Acks::Insync
+        } else {
+            Acks::Any
+        },
+        park_until,
+    };
     for data in request.topic_data {
         let mut partitions = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
@@ -129,18 +139,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
                 Some(error) => Err(error.into()),
                 // A partition named twice: which order was meant is not known.
                 None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST.into()),
-                None => {
-                    append_one(
-                        broker,
-                        &data.name,
-                        data.topic_id,
-                        partition,
-                        transactional_id.as_deref(),
-                        version,
-                        park_until,
-                    )
-                    .await
-                }
+                None => append_one(broker, &data.name, data.topic_id, partition, &asked).await,
             };
             let outcome = match outcome {
                 Ok((partition, in_flight)) => Outcome::Appended(partition, Box::new(in_flight)),
@@ -157,15 +156,22 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
     pending
 }
 
+/// What a request says of all its batches.
+struct Asked<'a> {
+    transactional_id: Option<&'a str>,
+    version: i16,
+    acks: Acks,
+    park_until: u64,
+}
+
 async fn append_one(
     broker: &Arc<Broker>,
     name: &str,
     id: Uuid,
     data: PartitionProduceData,
-    transactional_id: Option<&str>,
-    version: i16,
-    park_until: u64,
+    asked: &Asked<'_>,
 ) -> Result<(Arc<Partition>, InFlight), Refusal> {
+    let version = asked.version;
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, id, version >= BY_ID)?;
     if topic.internal {
@@ -192,7 +198,7 @@ async fn append_one(
             bytes: records.clone(),
         })?;
     }
-    let part = match (header.is_transactional(), transactional_id) {
+    let part = match (header.is_transactional(), asked.transactional_id) {
         (false, _) => None,
         (true, Some(id)) => Some(admitted(broker, id, &header, &partition, version).await?),
         (true, None) => return Err(ErrorCode::INVALID_TXN_STATE.into()),
@@ -200,7 +206,7 @@ async fn append_one(
     let append = || {
         let now_ms = broker.clock.wall_ms();
         match part {
-            None => partition.append(&broker.lease, records.clone(), now_ms),
+            None => partition.append_for(&broker.lease, records.clone(), asked.acks, now_ms),
             Some((who, admission)) => partition.append_transactional(
                 &broker.lease,
                 records.clone(),
@@ -218,7 +224,7 @@ async fn append_one(
             return Ok(listed(broker, partition, appended));
         }
     }
-    let left = Duration::from_nanos(park_until.saturating_sub(broker.clock.boot_ns()));
+    let left = Duration::from_nanos(asked.park_until.saturating_sub(broker.clock.boot_ns()));
     broker
         .clock
         .within(left, partition.writable(&broker.lease))

@@ -8,7 +8,16 @@ use whimbrel_log::{AppendContext, AppendError, Appended};
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-use super::{Partition, Role, State, Terms};
+use super::{Partition, Role, State, Terms, Waiting};
+
+/// What a client wants to know before it goes on. All wait for the whole ack set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Kafka's acks=all: at least `min.insync.replicas` copies.
+    Insync,
+    /// Fewer will do.
+    Any,
+}
 
 /// An append that is in the log and not yet acknowledged.
 #[derive(Debug)]
@@ -28,7 +37,18 @@ impl Partition {
         batch: Bytes,
         now_ms: i64,
     ) -> Result<InFlight, ErrorCode> {
-        self.append_if(lease, batch, now_ms, |_| Ok(()))
+        self.append_for(lease, batch, Acks::Insync, now_ms)
+    }
+
+    /// As [`Self::append`], for a client that may ask for less than `min.insync.replicas`.
+    pub fn append_for(
+        &self,
+        lease: &LeaseHolder,
+        batch: Bytes,
+        acks: Acks,
+        now_ms: i64,
+    ) -> Result<InFlight, ErrorCode> {
+        self.append_if(lease, batch, acks, now_ms, |_| Ok(()))
     }
 
     /// Appends if `check` agrees; nothing else is appended between the two.
@@ -36,6 +56,7 @@ impl Partition {
         &self,
         lease: &LeaseHolder,
         batch: Bytes,
+        acks: Acks,
         now_ms: i64,
         check: impl FnOnce(&mut State) -> Result<(), ErrorCode>,
     ) -> Result<InFlight, ErrorCode> {
@@ -45,6 +66,9 @@ impl Partition {
         };
         if !terms.open || !terms.held(lease, &self.home) {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        }
+        if acks == Acks::Insync && !state.insync.is_enough() {
+            return Err(ErrorCode::NOT_ENOUGH_REPLICAS);
         }
         check(&mut state)?;
         let context = AppendContext {
@@ -70,8 +94,8 @@ impl Partition {
             let _ = sender.send(ErrorCode::NONE);
         } else {
             // A duplicate may end below what already waits.
-            let at = state.acks.partition_point(|(waiting, _)| *waiting <= end);
-            state.acks.insert(at, (end, sender));
+            let at = state.acks.partition_point(|waiting| waiting.end <= end);
+            state.acks.insert(at, Waiting { end, acks, sender });
         }
         drop(state);
         lease.set_position(&self.home.group, position);

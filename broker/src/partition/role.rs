@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
-use whimbrel_fleet::{Position, RegionEpoch, RegionName};
+use whimbrel_fleet::{NodeId, Position, RegionEpoch, RegionName};
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-use super::Partition;
+use super::{AckSet, Partition};
 
 /// Under what a leader leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,17 @@ pub enum Role {
     /// Takes batches from the replica stream.
     Follower {
         region_epoch: RegionEpoch,
+        feed: Feed,
     },
+}
+
+/// Where a follower's batches come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// From the home, through the mirror: this broker is its region's head.
+    Home,
+    /// From this broker of the same region: at home the leader, elsewhere the head.
+    Node(NodeId),
 }
 
 impl Partition {
@@ -46,10 +56,16 @@ impl Partition {
         &self,
         terms: Terms,
         position: Position,
-        sync_set: &BTreeSet<RegionName>,
+        acks: (AckSet, &BTreeSet<RegionName>),
         lossy_promotion: Option<i64>,
+        boot_ns: u64,
     ) {
         let mut state = self.state.lock();
+        let (ack_set, sync_set) = acks;
+        if !matches!(state.role, Role::Leader(_)) {
+            state.insync.begin(boot_ns);
+        }
+        state.insync.set(ack_set);
         state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         state.uncovered.clear();
         let end = self.log.offsets().log_end;
@@ -69,15 +85,24 @@ impl Partition {
         self.role_changed.notify_waiters();
     }
 
-    /// Other partitions joined or left the sum that positions are measured by.
-    pub fn restamp(&self, position: Position, sync_set: &BTreeSet<RegionName>) {
+    /// Other partitions joined or left the sum that positions are measured by, or other copies are waited
+    /// for. True when acks may have become possible by that.
+    pub fn restamp(
+        &self,
+        position: Position,
+        ack_set: AckSet,
+        sync_set: &BTreeSet<RegionName>,
+    ) -> bool {
         let mut state = self.state.lock();
         for (_, at) in &mut state.uncovered {
             *at = position;
         }
+        let mut changed = state.insync.set(ack_set);
         if state.sync_set != *sync_set {
             state.sync_set.clone_from(sync_set);
+            changed = true;
         }
+        changed
     }
 
     /// Takes writes from now on.
@@ -116,9 +141,9 @@ impl Partition {
         self.role_changed.notify_waiters();
     }
 
-    /// Another region is home: parked acks and writes are answered, no client's batch comes in after this.
-    pub fn follow(&self, region_epoch: RegionEpoch, boot_ns: u64) {
-        self.leave(Role::Follower { region_epoch });
+    /// Another broker leads: parked acks and writes are answered, no client's batch comes in after this.
+    pub fn follow(&self, region_epoch: RegionEpoch, feed: Feed, boot_ns: u64) {
+        self.leave(Role::Follower { region_epoch, feed });
         self.following.begin(boot_ns);
     }
 
@@ -129,6 +154,7 @@ impl Partition {
 
     fn leave(&self, role: Role) {
         let mut state = self.state.lock();
+        self.broke_off();
         state.role = role;
         state.draining = false;
         state.sealed = false;
@@ -152,6 +178,7 @@ impl Partition {
     /// The log was cut: what was visible above the cut is gone.
     pub fn truncated(&self) {
         let _state = self.state.lock();
+        self.broke_off();
         let end = self.log.offsets().log_end;
         self.high_watermark.fetch_min(end, Ordering::AcqRel);
         self.stream_end.fetch_min(end, Ordering::AcqRel);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-use super::{InFlight, Partition};
+use super::{Acks, InFlight, Partition};
 use crate::txn::{Admission, Marker, Producer};
 
 impl Partition {
@@ -28,7 +28,7 @@ impl Partition {
         who: Producer,
         admission: Option<Admission>,
     ) -> Result<InFlight, ErrorCode> {
-        self.append_if(lease, batch, now_ms, |state| {
+        self.append_if(lease, batch, Acks::Insync, now_ms, |state| {
             let admitted = self.has_open(who)
                 || admission.is_some_and(|admission| state.admissions.take(who, admission));
             if admitted {
@@ -47,7 +47,7 @@ impl Partition {
         now_ms: i64,
     ) -> Result<InFlight, ErrorCode> {
         let batch = marker.batch(now_ms)?;
-        self.append_if(lease, batch, now_ms, |state| {
+        self.append_if(lease, batch, Acks::Insync, now_ms, |state| {
             let who = marker.producer;
             // With an epoch per transaction an equal one is of a marker that came before, or of the next transaction.
             let late = marker.strict

@@ -18,7 +18,7 @@ use whimbrel_rpc::replica::{
 use super::{SEND, read_ahead, truncate};
 use crate::{
     broker::Broker,
-    partition::{Partition, Role},
+    partition::{Feed, Partition, Role},
     reports::lineage,
 };
 
@@ -36,14 +36,25 @@ struct Stream {
     /// Refused, and not named to the mirror again since: frames that were under way behind the refused one
     /// would leave a gap that looks like one of compaction.
     refused: BTreeSet<TopicPartition>,
+    scope: Scope,
+}
+
+/// Which copies a stream fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The mirror's: those of which this broker is its region's head.
+    Between,
+    /// This process's own: the others, from brokers of this region.
+    Within,
 }
 
 pub async fn serve(
     broker: &Arc<Broker>,
     hello: &Hello,
     server: SinkServer,
+    scope: Scope,
 ) -> Result<(), StreamError> {
-    tracing::info!(from = %hello.region, "a mirror connected");
+    tracing::info!(from = %hello.region, ?scope, "a replica flow connected");
     let mut frames = read_ahead(broker, "replica sink", server.rx);
     let mut stream = Stream {
         broker: Arc::clone(broker),
@@ -52,6 +63,7 @@ pub async fn serve(
         unsynced: HashMap::new(),
         truncations: FuturesUnordered::new(),
         refused: BTreeSet::new(),
+        scope,
     };
     let (mut rounds, mut applied) = (broker.flusher.rounds(), broker.applied());
     stream
@@ -83,14 +95,11 @@ impl Stream {
     /// Names partitions that are new here and those that are not taken any more.
     async fn follow_view(&mut self) -> Result<(), StreamError> {
         let catalog = self.broker.catalog();
-        let heads = |p: &&Arc<Partition>| {
-            let head = catalog
-                .view
-                .partition(p.at)
-                .and_then(|(_, placed)| placed.head(&self.broker.region));
-            matches!(p.role(), Role::Follower { .. }) && head == Some(self.broker.node)
+        let ours = |p: &&Arc<Partition>| match p.role() {
+            Role::Follower { feed, .. } => self.scope.takes(feed),
+            _ => false,
         };
-        let now: Vec<_> = catalog.partitions().filter(heads).cloned().collect();
+        let now: Vec<_> = catalog.partitions().filter(ours).cloned().collect();
         let set: BTreeSet<_> = now.iter().map(|p| p.at).collect();
         let gone: Vec<_> = self.taken.difference(&set).copied().collect();
         let new: Vec<_> = now
@@ -185,7 +194,11 @@ impl Stream {
         let group = catalog
             .group_of(frame.at)
             .ok_or(RefuseReason::UnknownPartition)?;
-        if group.home == self.broker.region || frame.region_epoch < group.epoch {
+        let taken = match partition.role() {
+            Role::Follower { feed, .. } => self.scope.takes(feed),
+            _ => false,
+        };
+        if !taken || frame.region_epoch < group.epoch {
             return Err(RefuseReason::Fenced);
         }
         if partition.log.health() != Health::Good {
@@ -233,6 +246,15 @@ impl Stream {
             }
         }
         self.send(answer).await
+    }
+}
+
+impl Scope {
+    fn takes(self, feed: Feed) -> bool {
+        match feed {
+            Feed::Home => self == Self::Between,
+            Feed::Node(_) => self == Self::Within,
+        }
     }
 }
 

@@ -4,14 +4,19 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use whimbrel_fleet::{Lineage, TopicPartition};
+use whimbrel_fleet::{Lineage, NodeId, TopicPartition};
 use whimbrel_rpc::replica::{FromSource, Hello, SourceServer, StopReason, StreamError, ToSource};
 
 use super::{
     SEND, read_ahead,
     subscription::{Step, Subscription},
 };
-use crate::{broker::Broker, cold::ColdRead};
+use crate::{
+    broker::Broker,
+    catalog::Catalog,
+    cold::ColdRead,
+    partition::{Feed, Partition, Role},
+};
 
 /// Progress is looked after this often when nothing is written.
 const TICK: Duration = Duration::from_millis(250);
@@ -22,6 +27,8 @@ const COLD_WAIT: Duration = Duration::from_secs(5);
 struct Stream {
     broker: Arc<Broker>,
     hello: Hello,
+    /// The broker of this region that follows; `None` for a mirror.
+    follower: Option<NodeId>,
     server: Box<dyn whimbrel_rpc::replica::FrameTx<FromSource>>,
     subscriptions: HashMap<TopicPartition, Subscription>,
     order: Vec<TopicPartition>,
@@ -39,6 +46,7 @@ pub async fn serve(
     let mut stream = Stream {
         broker: Arc::clone(broker),
         hello: hello.clone(),
+        follower: None,
         server: server.tx,
         subscriptions: HashMap::new(),
         order: Vec::new(),
@@ -77,18 +85,40 @@ impl Stream {
         match frame {
             ToSource::Credit { bytes } => self.credit = self.credit.saturating_add(bytes),
             ToSource::Unsubscribe { at } => self.forget(at),
-            ToSource::Durable { at, end_offset } => {
-                if let Some(subscription) = self.subscriptions.get(&at)
-                    && subscription
-                        .partition
-                        .set_remote(&self.hello.region, end_offset)
-                {
-                    self.broker.flusher.advance(&subscription.partition);
-                }
-            }
+            ToSource::Durable { at, end_offset } => self.durable(at, end_offset),
             ToSource::Subscribe { at, lineage } => self.subscribe(at, &lineage).await?,
         }
         Ok(())
+    }
+
+    fn durable(&self, at: TopicPartition, end_offset: i64) {
+        let Some(subscription) = self.subscriptions.get(&at).filter(|s| s.terms().is_some()) else {
+            return;
+        };
+        let partition = &subscription.partition;
+        let (acks, joins) = match self.follower {
+            Some(node) => partition.set_follower(node, end_offset, self.broker.clock.boot_ns()),
+            None => (partition.set_remote(&self.hello.region, end_offset), false),
+        };
+        if acks {
+            self.broker.flusher.advance(partition);
+        }
+        if joins {
+            self.broker.isr.notify_one();
+        }
+    }
+
+    /// Brokers of this region are known by their incarnations, and only as registered.
+    fn is_known(&mut self, catalog: &Catalog) -> bool {
+        if self.hello.region != self.broker.region {
+            return true;
+        }
+        let view = &catalog.view;
+        let mut here = view.nodes.values();
+        self.follower = here
+            .find(|n| n.incarnation == self.hello.incarnation && n.region == self.broker.region)
+            .map(|n| n.id);
+        self.follower.is_some()
     }
 
     async fn subscribe(
@@ -103,7 +133,7 @@ impl Stream {
                 at,
                 reason: StopReason::UnknownPartition,
             })),
-            Some(partition) if partition.leads().is_some() => {
+            Some(partition) if self.is_known(&catalog) && self.serves(partition) => {
                 Subscription::begin(Arc::clone(partition), lineage)
             }
             _ => Err(Box::new(FromSource::Stopped {
@@ -119,6 +149,17 @@ impl Stream {
                 self.order.push(at);
                 Ok(())
             }
+        }
+    }
+
+    /// Leaders serve everybody. A head passes on within its region what it knows to be the home's.
+    fn serves(&self, partition: &Partition) -> bool {
+        match partition.role() {
+            Role::Leader(_) => true,
+            Role::Follower {
+                feed: Feed::Home, ..
+            } => self.follower.is_some() && partition.following.is_confirmed(),
+            _ => false,
         }
     }
 
@@ -187,7 +228,7 @@ impl Stream {
             return Ok(());
         };
         subscription.waits = false;
-        match (read, subscription.partition.leads()) {
+        match (read, subscription.terms()) {
             (_, None) | (ColdRead::Pending, _) => Ok(()),
             (ColdRead::Failed(error), _) => {
                 tracing::error!(%at, %error, "a follower needs records that cannot be read from the bucket");
@@ -203,13 +244,13 @@ impl Stream {
                     records,
                     next_offset,
                 },
-                Some(terms),
+                Some((region_epoch, leader_epoch)),
             ) => {
                 self.credit = self.credit.saturating_sub(records.len() as u64);
                 match subscription.send(
                     &self.broker,
-                    terms.region_epoch,
-                    terms.leader_epoch,
+                    region_epoch,
+                    leader_epoch,
                     records,
                     next_offset,
                 ) {

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use whimbrel_fleet::Lineage;
+use whimbrel_fleet::{Lineage, RegionEpoch};
 use whimbrel_log::ReadError;
 use whimbrel_rpc::replica::{Batches, FromSource, StopReason};
 
-use crate::{broker::Broker, partition::Partition, reports::lineage};
+use crate::{
+    broker::Broker,
+    partition::{Feed, Partition, Role},
+    reports::lineage,
+};
 
 /// Records per frame: large enough for throughput, small enough for fairness among partitions.
 const CHUNK: usize = 1 << 20;
@@ -17,6 +21,8 @@ const PROGRESS_NS: u64 = 500_000_000;
 #[derive(Debug)]
 pub struct Subscription {
     pub partition: Arc<Partition>,
+    /// Our log was cut, or was another's to write, since this began: it has to begin anew.
+    breaks: u64,
     next: i64,
     /// What the follower was told last, and when.
     told: (i64, i64),
@@ -41,10 +47,20 @@ impl Subscription {
     /// Begins where the follower's log ends, if that is a prefix of ours.
     pub fn begin(partition: Arc<Partition>, theirs: &Lineage) -> Result<Self, Box<FromSource>> {
         let at = partition.at;
+        let breaks = partition.breaks();
+        let relays = partition.leads().is_none();
         let offsets = partition.log.offsets();
         let ours = lineage(&partition, offsets.durable_end);
         if !theirs.epochs.is_empty() {
             let common = ours.common(theirs);
+            // A head has no word in what is the home's lineage: one that has more waits for it.
+            let ahead = common.offset >= offsets.durable_end && common.offset < theirs.end_offset;
+            if relays && ahead {
+                return Err(Box::new(FromSource::Stopped {
+                    at,
+                    reason: StopReason::NotLeader,
+                }));
+            }
             if common.offset < theirs.end_offset && is_foreign(&ours, theirs, offsets.log_start) {
                 return Err(Box::new(FromSource::Diverged {
                     at,
@@ -65,6 +81,7 @@ impl Subscription {
         let next = theirs.end_offset.max(offsets.log_start);
         Ok(Self {
             partition,
+            breaks,
             next,
             told: (-1, -1),
             told_ns: 0,
@@ -77,7 +94,7 @@ impl Subscription {
         if self.waits {
             return Step::Nothing;
         }
-        let Some(terms) = self.partition.leads() else {
+        let Some((region_epoch, leader_epoch)) = self.terms() else {
             return Step::Stop(StopReason::NotLeader);
         };
         let end = self.partition.stream_end();
@@ -92,8 +109,8 @@ impl Subscription {
             return match self.partition.log.read(self.next, most, true, end) {
                 Ok(slice) => self.send(
                     broker,
-                    terms.region_epoch,
-                    terms.leader_epoch,
+                    region_epoch,
+                    leader_epoch,
                     slice.records,
                     slice.next_offset,
                 ),
@@ -109,20 +126,33 @@ impl Subscription {
             return Step::Nothing;
         }
         let next = self.next;
-        self.send(
-            broker,
-            terms.region_epoch,
-            terms.leader_epoch,
-            Bytes::new(),
-            next,
-        )
+        self.send(broker, region_epoch, leader_epoch, Bytes::new(), next)
+    }
+
+    /// Region and leader epoch of what is sent; `None` when this has to begin anew, here or elsewhere.
+    pub fn terms(&self) -> Option<(RegionEpoch, i32)> {
+        let role = self.partition.role();
+        // The role first: a break after it shows in the count.
+        if self.partition.breaks() != self.breaks {
+            return None;
+        }
+        match role {
+            Role::Leader(terms) => Some((terms.region_epoch, terms.leader_epoch)),
+            Role::Follower {
+                region_epoch,
+                feed: Feed::Home,
+            } if self.partition.following.is_confirmed() => {
+                Some((region_epoch, self.partition.following.leader_epoch()))
+            }
+            _ => None,
+        }
     }
 
     /// A frame with records that were read here or fetched from the bucket.
     pub fn send(
         &mut self,
         broker: &Broker,
-        region_epoch: whimbrel_fleet::RegionEpoch,
+        region_epoch: RegionEpoch,
         leader_epoch: i32,
         records: Bytes,
         next: i64,

@@ -14,6 +14,7 @@ use whimbrel_rpc::{
 
 use crate::{
     broker::Broker,
+    catalog::Catalog,
     orphans::{Batch, Tail},
     partition::{Partition, Role},
     reports::lineage,
@@ -52,16 +53,21 @@ async fn truncate(
     let group = catalog.group_of(at).ok_or(RefuseReason::UnknownPartition)?;
     // Only the home of the newest epoch known here may have anything cut. A planned move's fence does not
     // hinder it: a region that takes a group back may still be getting rid of its tail.
-    if region_epoch != group.epoch
-        || partition.role() != (Role::Follower { region_epoch })
-        || partition.is_sealed()
-    {
+    let follows =
+        matches!(partition.role(), Role::Follower { region_epoch: now, .. } if now == region_epoch);
+    if region_epoch != group.epoch || !follows || partition.is_sealed() {
         return Err(RefuseReason::Fenced);
     }
     let offsets = partition.log.offsets();
     partition.following.unconfirm();
     let mut records = 0;
-    if offset < offsets.log_end {
+    // At home the leader holds whatever was acknowledged: what it lacks was not, and is nobody's loss.
+    let unacknowledged = group.home == broker.region && offset >= partition.high_watermark();
+    if group.home == broker.region && !unacknowledged && !unclean(&catalog, at) {
+        tracing::error!(code = "WB-118", %at, offset, high_watermark = partition.high_watermark(), "the leader lacks records that were acknowledged; nothing is cut");
+        return Err(RefuseReason::Damaged);
+    }
+    if offset < offsets.log_end && !unacknowledged {
         let tail = save(broker, &partition, region_epoch, epoch, offset).await?;
         records = tail.records;
         let name = (partition.log.topic(), at.partition);
@@ -76,7 +82,7 @@ async fn truncate(
         );
         broker.orphans.add(tail);
     }
-    if broker.cold.is_configured() {
+    if broker.cold.is_configured() && !unacknowledged {
         broker.cold.truncate(at, epoch, offset).await.map_err(|error| {
             tracing::warn!(code = "WB-110", %at, %error, "the bucket's copy was not clipped; the tail stays for now");
             RefuseReason::OrphanNotStored
@@ -100,6 +106,12 @@ async fn truncate(
     broker.report.notify_one();
     let end = partition.log.offsets().log_end;
     Ok((lineage(&partition, end), records))
+}
+
+/// The operator prefers a leader without some records to none: they are kept as a tail then.
+fn unclean(catalog: &Catalog, at: TopicPartition) -> bool {
+    let topic = catalog.topic_by_id(at.topic_id);
+    topic.is_some_and(whimbrel_fleet::Topic::unclean_elections)
 }
 
 /// Makes the records at and above `offset` safe elsewhere.

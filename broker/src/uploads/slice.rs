@@ -7,15 +7,19 @@ use whimbrel_log::{AbortedTxn, Segment};
 use whimbrel_rpc::proto::node::{EpochStart, OldestPending, Slice};
 
 use super::Uploads;
-use crate::{broker::Broker, partition::Partition, partition::Role, segment_scan};
+use crate::{
+    broker::Broker,
+    partition::{Feed, Partition, Role},
+    segment_scan,
+};
 
 /// Offset up to which `partition` may be uploaded from here; `None` for nothing.
 pub fn limit(partition: &Partition) -> Option<i64> {
     match partition.role() {
         Role::Leader(_) => Some(partition.last_stable_offset()),
-        Role::Follower { .. } if partition.following.is_confirmed() => {
-            Some(partition.log.offsets().durable_end)
-        }
+        Role::Follower {
+            feed: Feed::Home, ..
+        } if partition.following.is_confirmed() => Some(partition.log.offsets().durable_end),
         _ => None,
     }
 }

@@ -78,6 +78,16 @@ impl Client {
         partitions: i32,
         configs: &[(&str, &str)],
     ) -> ErrorCode {
+        self.create_topic_of(name, partitions, 1, configs).await
+    }
+
+    pub async fn create_topic_of(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+        configs: &[(&str, &str)],
+    ) -> ErrorCode {
         let config = |(name, value): &(&str, &str)| create_topics::CreatableTopicConfig {
             name: (*name).into(),
             value: Some((*value).into()),
@@ -85,7 +95,7 @@ impl Client {
         let topic = create_topics::CreatableTopic {
             name: name.into(),
             num_partitions: partitions,
-            replication_factor: 1,
+            replication_factor,
             configs: configs.iter().map(config).collect(),
             ..create_topics::CreatableTopic::default()
         };

@@ -81,7 +81,27 @@ impl Fleet {
     pub async fn try_broker(&self, options: Options) -> Result<Broker, StartError> {
         let tasks = Tasks::new(Shutdown::new());
         match Service::start(options, tasks.clone(), self.clock.clone()).await {
-            Ok(handle) => Ok(Broker { handle, tasks }),
+            Ok(handle) => {
+                // As `dev` and `cli` join the two.
+                let whimbrel_broker::Follower {
+                    region,
+                    node,
+                    incarnation,
+                    credit_bytes,
+                    view,
+                    sink,
+                } = handle.follower();
+                let within = whimbrel_mirror::replica::Within {
+                    region,
+                    node,
+                    incarnation,
+                    credit_bytes,
+                    view,
+                    sink,
+                };
+                within.start(&tasks, self.clock.clone());
+                Ok(Broker { handle, tasks })
+            }
             Err(error) => {
                 tasks.stop(Duration::from_secs(5)).await;
                 Err(error)

@@ -16,6 +16,8 @@ mod memory;
 mod mirror;
 mod moves;
 mod produce_fetch;
+mod relay;
+mod replication;
 mod sessions;
 mod stranded;
 mod transactions;

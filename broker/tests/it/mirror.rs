@@ -30,7 +30,8 @@ impl Mirror {
         let hello = |purpose| Hello {
             purpose,
             fleet_id: fleet_id.into(),
-            region: "west".into(),
+            // Of neither broker's region: those are taken for their brokers'.
+            region: "elsewhere".into(),
             incarnation: random::uuid(),
         };
         let at = |address: SocketAddr| HostPort::new("127.0.0.1", address.port());

@@ -29,7 +29,12 @@ async fn until_end(broker: &Broker, topic: &str, end: i64) {
     .await;
 }
 
-async fn apply(fleet: &Fleet, to: &str, mode: MoveMode, accept_loss: AcceptLoss) -> RegionEpoch {
+pub async fn apply(
+    fleet: &Fleet,
+    to: &str,
+    mode: MoveMode,
+    accept_loss: AcceptLoss,
+) -> RegionEpoch {
     let request = MoveRequest {
         accept_loss,
         ..MoveRequest::new(GroupName::default_group(), to.into(), mode)

@@ -52,12 +52,18 @@ pub(super) fn layout(
             .values_mut()
             .for_each(|url| url.clone_from(&bucket));
     }
-    let specs = layout.processes(&naming::cluster_id(random::uuid()))?;
+    let specs = specs(&layout)?;
     Ok((layout, specs))
 }
 
+/// The layout's processes, as a new fleet.
+pub(super) fn specs(layout: &Layout) -> Result<Vec<ProcessSpec>, ScenarioError> {
+    Ok(layout.processes(&naming::cluster_id(random::uuid()))?)
+}
+
 impl Ground {
-    /// Starts the processes, with `environment` added to their own, and creates the topic.
+    /// Starts the processes, with `environment` added to their own, and creates the topic, copied to every
+    /// broker of a region.
     pub(super) async fn start(
         setup: &Setup,
         layout: Layout,
@@ -85,6 +91,7 @@ impl Ground {
         controller
             .create_topic(NewTopic {
                 configs,
+                replication_factor: i16::try_from(layout.brokers()).unwrap_or(1),
                 ..NewTopic::new(TOPIC, PARTITIONS)
             })
             .await?;

@@ -98,7 +98,7 @@ async fn connected(ground: &Ground, key: &Key) -> Result<RawClient, ScenarioErro
 }
 
 /// Who the paused broker answers once it goes on; it may close instead, and then the rest has no answer.
-async fn answers(raw: &mut RawClient, asked: Vec<Asked>) -> Vec<Outcome> {
+pub(super) async fn answers(raw: &mut RawClient, asked: Vec<Asked>) -> Vec<Outcome> {
     let mut answers = Vec::new();
     for request in asked {
         if let Ok(outcome) = raw.answer(request, Duration::from_secs(10)).await {

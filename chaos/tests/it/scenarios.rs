@@ -7,8 +7,8 @@ use whimbrel_chaos::{
     links::Links,
     relay::Relays,
     scenario::{
-        Report, ScenarioError, Setup, home_killed, home_paused, region_cut, region_cut::Clients,
-        store_away,
+        Report, ScenarioError, Setup, home_killed, home_paused, member_lost, region_cut,
+        region_cut::Clients, store_away,
     },
     toxiproxy::ToxiproxyServer,
 };
@@ -71,6 +71,13 @@ async fn every_process_of_the_home_is_killed_under_load() {
 async fn a_home_that_was_paused_past_its_lease_acknowledges_nothing() {
     let stage = Stage::new().await;
     let found = home_paused::run(&stage.setup).await;
+    stage.judge(found).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_of_three_loses_one_broker_after_the_other_and_nothing_else() {
+    let stage = Stage::new().await;
+    let found = member_lost::run(&stage.setup).await;
     stage.judge(found).await;
 }
 

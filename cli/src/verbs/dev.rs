@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const READY: Duration = Duration::from_secs(60);
 
 pub async fn run(args: Dev) -> anyhow::Result<Exit> {
-    let mut layout = Layout::new(args.data_dir.clone(), args.port)?;
+    let mut layout = Layout::new(args.data_dir.clone(), args.port)?.with_brokers(args.brokers)?;
     for bucket in &args.bucket {
         set_bucket(&mut layout, bucket)?;
     }

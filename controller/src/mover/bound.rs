@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use whimbrel_fleet::{LossBound, NodeId, Position, TopicPartition, View, view::FailoverGroup};
 
 use super::collect::Answers;
-use crate::ceilings::reserved;
+use crate::{ceilings::reserved, state::State};
 
 /// The partitions of `group` by the broker that leads them now.
 pub(super) fn led_by(view: &View, group: &FailoverGroup) -> BTreeMap<NodeId, Vec<TopicPartition>> {
@@ -25,16 +25,17 @@ pub(crate) fn leaders(view: &View, group: &FailoverGroup) -> Vec<NodeId> {
 
 /// Broker by broker, so that one's surplus hides no other's deficit.
 pub(super) fn bound(
-    view: &View,
+    state: &State,
     group: &FailoverGroup,
     durable: &BTreeMap<TopicPartition, Position>,
     answers: &Answers,
     voters: usize,
 ) -> LossBound {
     let mut total = Position::default();
-    for (node, partitions) in led_by(view, group) {
+    for (node, partitions) in led_by(&state.view, group) {
+        let led_from = state.led_from.get(&node).copied().unwrap_or(0);
         let here = sum(partitions.iter().filter_map(|at| durable.get(at)));
-        match LossBound::of(reserved(answers, node, voters), here) {
+        match LossBound::of(reserved(answers, node, voters, led_from), here) {
             LossBound::AtMost(p) => total = sum([&total, &p].into_iter()),
             LossBound::Unknown => return LossBound::Unknown,
         }

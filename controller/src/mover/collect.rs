@@ -50,7 +50,7 @@ impl Collector {
         let gather = async {
             while !nodes
                 .iter()
-                .all(|n| reserved(&answers, *n, voters.len()).is_some())
+                .all(|n| reserved(&answers, *n, voters.len(), 0).is_some())
             {
                 match asked.next().await {
                     Some((id, Some(held))) => drop(answers.insert(id, held)),
@@ -99,6 +99,7 @@ fn from_wire(held: &ceilings_reply::Held, now_ns: u64) -> Option<Held> {
             },
             sequence: held.sequence,
         },
+        view_version: held.view_version,
         at_ns: now_ns.saturating_sub(held.age_ms.saturating_mul(1_000_000)),
     })
 }

@@ -69,7 +69,12 @@ pub(super) fn failover(
         let Some(best) = most_advanced(&copies) else {
             return Err(missing_seal(view, at, &fence.to));
         };
-        decision.add(at, best, copies.iter().map(|(n, _)| *n).collect());
+        // Who holds less joins the ack set when it has caught up.
+        let equal = |p: &PartitionPosition| {
+            (p.last_epoch, p.end_offset) == (best.1.last_epoch, best.1.end_offset)
+        };
+        let level = copies.iter().filter(|(_, p)| equal(p)).map(|(n, _)| *n);
+        decision.add(at, best, level.collect());
     }
     Ok(decision)
 }
@@ -112,7 +117,10 @@ pub(super) fn planned(
                 ))
             })
             .collect();
-        let Some(first) = copies.first() else {
+        let wanted = view
+            .topic_by_id(at.topic_id)
+            .map_or(1, whimbrel_fleet::Topic::min_insync_replicas);
+        let Some(first) = copies.first().filter(|_| copies.len() >= wanted) else {
             let message = format!(
                 "{}: {} has not reached offset {} in {}",
                 codes::NOT_DRAINED,

@@ -100,13 +100,7 @@ impl Mover {
         let leaders = bound::leaders(&state.view, group);
         let voters = self.proposer.voter_ids();
         let answers = self.collector.collect(&group.name, &leaders, &voters).await;
-        let bound = bound::bound(
-            &state.view,
-            group,
-            &decision.durable,
-            &answers,
-            voters.len(),
-        );
+        let bound = bound::bound(&state, group, &decision.durable, &answers, voters.len());
         (decision, bound)
     }
 

@@ -53,7 +53,7 @@ pub(crate) fn plan(
         home_alive: leaders.keys().any(|node| is_alive(*node, group, numbers)),
         bound: match request.mode {
             MoveMode::Failover => {
-                bound::bound(view, group, &durable, &numbers.ceilings, numbers.voters)
+                bound::bound(state, group, &durable, &numbers.ceilings, numbers.voters)
             }
             // Nothing moves until the target holds all that the home had.
             MoveMode::Switchover | MoveMode::Failback => LossBound::AtMost(Position::default()),
@@ -143,26 +143,16 @@ fn refusals(
     refused
 }
 
-/// Topics that could not take acks=all in the target. A region keeps min(RF, its brokers) copies, so
-/// more than its brokers are never asked for.
+/// Topics that could not take acks=all in the target. Who wants to go there nevertheless lowers the config
+/// first: that is on record.
 fn too_few_copies(
     view: &View,
     group: &FailoverGroup,
     request: &MoveRequest,
     alive: &BTreeSet<NodeId>,
 ) -> Option<String> {
-    let brokers = view
-        .nodes
-        .values()
-        .filter(|n| n.region == request.to)
-        .count();
     let lacks = |topic: &&Topic| {
-        let wanted = topic
-            .configs
-            .get("min.insync.replicas")
-            .and_then(|v| v.parse::<usize>().ok())
-            .unwrap_or(1)
-            .min(brokers);
+        let wanted = topic.min_insync_replicas();
         let live = |p: &whimbrel_fleet::Partition| {
             p.replicas.get(&request.to).map_or(0, |nodes| {
                 nodes.iter().filter(|n| alive.contains(n)).count()

@@ -8,29 +8,34 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use whimbrel_fleet::{GroupName, RegionEpoch};
+use whimbrel_fleet::{GroupName, NodeId, RegionEpoch};
 
 use super::Entry;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     by_index: Mutex<BTreeMap<u64, (GroupName, RegionEpoch)>>,
+    nodes: Mutex<BTreeMap<u64, NodeId>>,
 }
 
 impl Pending {
     pub(crate) fn note(&self, entry: &Entry) {
-        if let openraft::EntryPayload::Normal(command) = &entry.payload
-            && let Some((group, epoch)) = command.fences()
-        {
-            self.by_index
-                .lock()
-                .insert(entry.log_id.index, (group.clone(), epoch));
+        let openraft::EntryPayload::Normal(command) = &entry.payload else {
+            return;
+        };
+        let index = entry.log_id.index;
+        if let Some((group, epoch)) = command.fences() {
+            self.by_index.lock().insert(index, (group.clone(), epoch));
+        }
+        if let Some(node) = command.fenced_node() {
+            self.nodes.lock().insert(index, node);
         }
     }
 
     /// The log was cut from `index` on: another leader's entries take the place.
     pub(crate) fn truncate(&self, index: u64) {
         self.by_index.lock().split_off(&index);
+        self.nodes.lock().split_off(&index);
     }
 
     /// The published state includes everything up to `index`.
@@ -38,6 +43,15 @@ impl Pending {
         let mut entries = self.by_index.lock();
         let later = entries.split_off(&index.saturating_add(1));
         *entries = later;
+        drop(entries);
+        let mut nodes = self.nodes.lock();
+        let later = nodes.split_off(&index.saturating_add(1));
+        *nodes = later;
+    }
+
+    /// True while an entry that is not applied yet fences the broker.
+    pub(crate) fn fences(&self, node: NodeId) -> bool {
+        self.nodes.lock().values().any(|n| *n == node)
     }
 
     /// The highest epoch that an entry of `group` forbids leases below.

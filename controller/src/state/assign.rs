@@ -41,11 +41,17 @@ pub(super) fn partition(
             .collect();
         replicas.insert(region.clone(), chosen);
     }
-    let isr: Vec<NodeId> = replicas.get(&group.home).cloned().unwrap_or_default();
+    let home: Vec<NodeId> = replicas.get(&group.home).cloned().unwrap_or_default();
+    let live = |n: &NodeId| view.is_live(*n);
+    let mut isr: Vec<NodeId> = home.iter().copied().filter(live).collect();
+    if isr.is_empty() {
+        isr = home;
+    }
     Partition {
         leader: isr.first().copied(),
         leader_epoch: LeaderEpoch(0),
         replicas,
         isr,
+        ..Partition::default()
     }
 }

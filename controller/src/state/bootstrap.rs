@@ -6,7 +6,7 @@ use whimbrel_fleet::{
     FailoverGroup, GroupName, Partition, Region, RegionName, Topic, TopicId, naming,
 };
 
-use super::{Change, Outcome, State};
+use super::{Change, Outcome, State, topics::INTERNAL_REPLICATION};
 use crate::codes;
 
 impl State {
@@ -55,7 +55,7 @@ impl State {
             group: group.name.clone(),
             partitions: vec![Partition::default(); partitions],
             configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
-            replication_factor: 1,
+            replication_factor: INTERNAL_REPLICATION,
             internal: true,
         };
         self.view.topics.insert(topic.name.clone(), topic);

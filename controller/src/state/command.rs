@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{
-    Clamp, Daemon, Fence, GroupName, LossBound, MovePlan, Node, NodeId, Promotion, RegionEpoch,
-    RegionName, TopicId, TopicPartition,
+    Clamp, Daemon, Fence, GroupName, Incarnation, IsrChange, LossBound, MovePlan, Node, NodeId,
+    Promotion, RegionEpoch, RegionName, TopicId, TopicPartition,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,37 @@ pub enum Command {
     },
     RegisterNode {
         node: Node,
+    },
+    /// As `RegisterNode`, with the brokers that the controller's leader heard from a moment ago.
+    StartNode {
+        node: Node,
+        alive: BTreeSet<NodeId>,
+    },
+    AlterIsr {
+        node: NodeId,
+        incarnation: Incarnation,
+        changes: Vec<IsrChange>,
+    },
+    FenceNode {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
+    /// Only after the fence has been committed for longer than a lease can run.
+    TakeOver {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
+    UnfenceNode {
+        node: NodeId,
+        incarnation: Incarnation,
+    },
+    /// All partitions when none is named.
+    ElectLeaders {
+        partitions: Vec<TopicPartition>,
+        unclean: bool,
+    },
+    Reassign {
+        changes: Vec<(TopicPartition, Option<Vec<NodeId>>)>,
     },
     RegisterDaemon {
         daemon: Daemon,
@@ -99,6 +130,14 @@ pub struct Promoted {
 }
 
 impl Command {
+    /// The broker that gets no lease any more once this command is in a voter's log.
+    pub fn fenced_node(&self) -> Option<NodeId> {
+        match self {
+            Self::FenceNode { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
     /// The group whose leases this command, once it is in a voter's log, forbids below an epoch.
     pub fn fences(&self) -> Option<(&GroupName, RegionEpoch)> {
         match self {
@@ -115,6 +154,17 @@ impl std::fmt::Display for Command {
         match self {
             Self::Bootstrap { fleet_id, .. } => write!(f, "bootstrap {fleet_id}"),
             Self::RegisterNode { node } => write!(f, "register node {}", node.id),
+            Self::StartNode { node, .. } => write!(f, "start node {}", node.id),
+            Self::AlterIsr { node, changes, .. } => {
+                write!(f, "alter {} ack sets for node {node}", changes.len())
+            }
+            Self::FenceNode { node, .. } => write!(f, "fence node {node}"),
+            Self::TakeOver { node, .. } => write!(f, "take over from node {node}"),
+            Self::UnfenceNode { node, .. } => write!(f, "unfence node {node}"),
+            Self::ElectLeaders { partitions, .. } => {
+                write!(f, "elect leaders of {} partitions", partitions.len())
+            }
+            Self::Reassign { changes } => write!(f, "reassign {} partitions", changes.len()),
             Self::RegisterDaemon { daemon } => write!(f, "register daemon {}", daemon.node),
             Self::CreateTopic(topic) => write!(f, "create topic {}", topic.name),
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),

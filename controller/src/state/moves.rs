@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use whimbrel_fleet::{
     Clamp, FailoverGroup, GroupName, LossBound, Move, MoveReport, NodeId, PartitionMove,
-    RegionEpoch, TopicPartition, moves::MoveOutcome,
+    RegionEpoch, RegionName, TopicPartition, moves::MoveOutcome,
 };
 
 use super::{Change, Outcome, Promoted, SetFence, State, UnderWay};
@@ -97,7 +97,7 @@ impl State {
         Change::shown(Outcome::Done)
     }
 
-    pub(super) fn commit_move(&mut self, name: &GroupName, done: Committed) -> Change {
+    pub(super) fn commit_move(&mut self, index: u64, name: &GroupName, done: Committed) -> Change {
         let Some(group) = self.view.groups.get_mut(name) else {
             return Change::hidden(Outcome::refused(
                 codes::UNKNOWN_GROUP,
@@ -141,16 +141,7 @@ impl State {
             at_ms: done.at_ms,
         });
         forget_old_moves(group);
-        for topic in self.view.topics.values_mut().filter(|t| &t.group == name) {
-            for (index, partition) in (0_i32..).zip(topic.partitions.iter_mut()) {
-                let replicas = partition.replicas.get_mut(&fence.to);
-                let chosen = promoted.get(&TopicPartition::new(topic.id, index));
-                let (leader, isr) = lead(replicas, chosen);
-                partition.leader = leader;
-                partition.isr = isr;
-                partition.leader_epoch = partition.leader_epoch.next();
-            }
-        }
+        self.lead_in(index, name, &fence.to, &promoted);
         if under_way.declare_lost
             && let Some(region) = self.view.regions.get_mut(&from)
         {
@@ -166,6 +157,30 @@ impl State {
             report.total_ms = elapsed_ms(under_way.at_ms, done.at_ms);
         }
         Change::shown(Outcome::Done)
+    }
+
+    /// Every partition of the group is led in `home` from now on.
+    fn lead_in(
+        &mut self,
+        index: u64,
+        name: &GroupName,
+        home: &RegionName,
+        promoted: &BTreeMap<TopicPartition, Promoted>,
+    ) {
+        for topic in self.view.topics.values_mut().filter(|t| &t.group == name) {
+            for (number, partition) in (0_i32..).zip(topic.partitions.iter_mut()) {
+                let chosen = promoted.get(&TopicPartition::new(topic.id, number));
+                let (leader, isr) = lead(partition.replicas.get_mut(home), chosen);
+                // A reassignment was the old home's.
+                partition.adding.clear();
+                partition.removing.clear();
+                partition.version = partition.version.wrapping_add(1);
+                self.led_from.extend(leader.map(|l| (l, index)));
+                partition.leader = leader;
+                partition.isr = isr;
+                partition.leader_epoch = partition.leader_epoch.next();
+            }
+        }
     }
 
     /// The home goes on in an epoch above the fence, so that its leases resume and nobody confuses what

@@ -1,5 +1,7 @@
 //! Registration: an incarnation takes its node's place, and its leadership begins in new epochs.
 
+use std::collections::BTreeSet;
+
 use whimbrel_fleet::{Daemon, Incarnation, Node, NodeId, Role};
 
 use super::{Change, Outcome, State};
@@ -10,7 +12,14 @@ use crate::codes;
 const RETIRED: usize = 8;
 
 impl State {
-    pub(super) fn register_node(&mut self, node: Node) -> Change {
+    /// `alive` are the brokers heard from a moment ago: where one of them is in an ack set, a new start of
+    /// another member leaves it until it has caught up.
+    pub(super) fn register_node(
+        &mut self,
+        index: u64,
+        node: Node,
+        alive: &BTreeSet<NodeId>,
+    ) -> Change {
         if let Some(refusal) = self.refuse_node(&node) {
             return Change::hidden(refusal);
         }
@@ -26,6 +35,10 @@ impl State {
             self.retire(node.id, old);
         }
         if is_new_start {
+            // What it was fenced for is over with that process; the new one begins from this very view.
+            self.view.fenced.remove(&node.id);
+            self.node_floor.remove(&node.id);
+            self.step_aside(index, node.id, alive);
             self.raise_leader_epochs_of(node.id);
         }
         if let Some(region) = self.view.regions.get_mut(&node.region) {
@@ -98,7 +111,7 @@ impl State {
     }
 
     /// The log of a new process may end earlier than its predecessor's did: what it leads begins anew.
-    fn raise_leader_epochs_of(&mut self, id: NodeId) {
+    pub(super) fn raise_leader_epochs_of(&mut self, id: NodeId) {
         for partition in self
             .view
             .topics
@@ -107,20 +120,29 @@ impl State {
         {
             if partition.leader == Some(id) {
                 partition.leader_epoch = partition.leader_epoch.next();
+                partition.version = partition.version.wrapping_add(1);
             }
         }
     }
 
-    /// Partitions without a replica in this broker's region get it, and its leadership where it is home.
+    /// Partitions with fewer replicas in this broker's region than their topic wants get it, and its
+    /// leadership where it is home and nobody leads. At home it takes its turn as the preferred leader;
+    /// elsewhere it joins behind the head, which has the data.
     fn fill_empty_replica_sets(&mut self, node: &Node) {
         for topic in self.view.topics.values_mut() {
             let Some(group) = self.view.groups.get(&topic.group) else {
                 continue;
             };
-            for partition in &mut topic.partitions {
+            let wanted = usize::try_from(topic.replication_factor).unwrap_or(1);
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
                 let replicas = partition.replicas.entry(node.region.clone()).or_default();
-                if replicas.is_empty() {
-                    replicas.push(node.id);
+                if replicas.len() < wanted.max(1) && !replicas.contains(&node.id) {
+                    let place = match replicas.len() {
+                        held if group.home == node.region => index % (held + 1),
+                        held => held,
+                    };
+                    replicas.insert(place, node.id);
+                    partition.version = partition.version.wrapping_add(1);
                 }
                 if partition.leader.is_none() && group.home == node.region {
                     partition.leader = replicas.first().copied();

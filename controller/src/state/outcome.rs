@@ -1,7 +1,7 @@
 //! What a command came to.
 
 use serde::{Deserialize, Serialize};
-use whimbrel_fleet::TopicId;
+use whimbrel_fleet::{TopicId, TopicPartition};
 
 /// Kafka's error codes that the controller hands out (Kafka protocol guide, "Error Codes").
 pub mod kafka {
@@ -12,7 +12,12 @@ pub mod kafka {
     pub const INVALID_PARTITIONS: i16 = 37;
     pub const INVALID_REPLICATION_FACTOR: i16 = 38;
     pub const INVALID_CONFIG: i16 = 40;
+    pub const INVALID_REPLICA_ASSIGNMENT: i16 = 39;
     pub const INVALID_REQUEST: i16 = 42;
+    pub const PREFERRED_LEADER_NOT_AVAILABLE: i16 = 80;
+    pub const ELIGIBLE_LEADERS_NOT_AVAILABLE: i16 = 83;
+    pub const ELECTION_NOT_NEEDED: i16 = 84;
+    pub const NO_REASSIGNMENT_IN_PROGRESS: i16 = 85;
 }
 
 /// The answer to a command and the view's version that shows its effect.
@@ -32,6 +37,10 @@ pub enum Outcome {
     ProducerIds {
         first: i64,
         len: i32,
+    },
+    /// What came of each partition: Kafka's error code and a text.
+    Partitions {
+        results: Vec<(TopicPartition, i16, String)>,
     },
     /// An error for the Kafka client that asked; nothing changed.
     Kafka {

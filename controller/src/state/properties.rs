@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use whimbrel_fleet::{
-    GroupName, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId, TopicPartition, View,
+    GroupName, Incarnation, IsrChange, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId,
+    TopicPartition, View,
 };
 
 use super::{tests, *};
@@ -32,6 +33,34 @@ fn config() -> impl Strategy<Value = BTreeMap<String, String>> {
     prop::collection::btree_map("retention.ms", "[12]", 0..2)
 }
 
+fn node() -> impl Strategy<Value = (NodeId, Incarnation)> {
+    (1_i32..5, 1_u128..9).prop_map(|(id, start)| (NodeId(id), Incarnation::from_u128(start)))
+}
+
+fn partition() -> impl Strategy<Value = TopicPartition> {
+    (1_u128..6, 0_i32..3).prop_map(|(id, index)| TopicPartition::new(TopicId::from_u128(id), index))
+}
+
+fn isr_change() -> impl Strategy<Value = IsrChange> {
+    let isr = prop::collection::vec((1_i32..5).prop_map(NodeId), 1..4);
+    (partition(), 0_i32..3, 0_u32..3, isr).prop_map(|(at, epoch, version, isr)| IsrChange {
+        at,
+        leader_epoch: LeaderEpoch(epoch),
+        version,
+        isr,
+    })
+}
+
+fn shared_topic(name: u128, id: u128, partitions: i32) -> Command {
+    match tests::topic(&format!("t{name}"), id, partitions) {
+        Command::CreateTopic(topic) => Command::CreateTopic(NewTopic {
+            replication_factor: 2,
+            ..topic
+        }),
+        other => other,
+    }
+}
+
 fn command() -> impl Strategy<Value = Command> {
     let group = GroupName::default_group;
     prop_oneof![
@@ -45,6 +74,16 @@ fn command() -> impl Strategy<Value = Command> {
         4 => (region(), 1_u32..8, any::<bool>()).prop_map(|(to, epoch, lost)| tests::fence_at(to, epoch, lost)),
         3 => (1_u32..8, promoted()).prop_map(|(epoch, promoted)| tests::move_at(epoch, promoted)),
         2 => (1_u32..8).prop_map(move |epoch| Command::AbortMove { group: group(), epoch: RegionEpoch(epoch), reason: String::new(), fence_ms: 0, at_ms: 0 }),
+        4 => (1_u128..6, 1_u128..6, 1_i32..4).prop_map(|(name, id, partitions)| shared_topic(name, id, partitions)),
+        4 => node().prop_map(|(node, incarnation)| Command::FenceNode { node, incarnation }),
+        4 => node().prop_map(|(node, incarnation)| Command::TakeOver { node, incarnation }),
+        2 => node().prop_map(|(node, incarnation)| Command::UnfenceNode { node, incarnation }),
+        2 => any::<bool>().prop_map(|unclean| Command::ElectLeaders { partitions: Vec::new(), unclean }),
+        3 => (1_i32..5, region(), 1_u128..9, prop::collection::btree_set((1_i32..5).prop_map(NodeId), 0..4))
+            .prop_map(|(id, region, incarnation, alive)| Command::StartNode { node: tests::node(id, region, incarnation), alive }),
+        6 => (node(), isr_change()).prop_map(|((node, incarnation), change)| Command::AlterIsr { node, incarnation, changes: vec![change] }),
+        2 => (partition(), prop::option::of(prop::collection::vec((1_i32..5).prop_map(NodeId), 0..4)))
+            .prop_map(|(at, wanted)| Command::Reassign { changes: vec![(at, wanted)] }),
         1 => (1_u32..8).prop_map(move |epoch| Command::FinishMove { group: group(), epoch: RegionEpoch(epoch) }),
     ]
 }
@@ -60,6 +99,34 @@ fn leader_epochs(view: &View) -> BTreeMap<(TopicId, usize), LeaderEpoch> {
                 .map(|(i, p)| ((t.id, i), p.leader_epoch))
         })
         .collect()
+}
+
+/// Inside a home leadership goes only to a member of the ack set, and in a new epoch; what changed shows
+/// in the partition's version.
+fn check_elections(before: &View, after: &View, unclean: bool) {
+    for topic in after.topics.values() {
+        let home = |view: &View| view.groups.get(&topic.group).map(|g| g.home.clone());
+        let Some(old) = before
+            .topic_by_id(topic.id)
+            .filter(|_| home(before) == home(after))
+        else {
+            continue;
+        };
+        for (was, now) in old.partitions.iter().zip(&topic.partitions) {
+            if was.leader.is_some() && was.leader != now.leader {
+                let leader = now.leader.expect("a partition once led stays led");
+                assert!(now.leader_epoch > was.leader_epoch);
+                assert!(
+                    was.isr.contains(&leader) || now.isr.contains(&leader) && unclean,
+                    "{leader} was not in the ack set {:?}",
+                    was.isr
+                );
+            }
+            let same =
+                (was.leader, &was.isr, &was.replicas) == (now.leader, &now.isr, &now.replicas);
+            assert!(same || was.version != now.version);
+        }
+    }
 }
 
 fn check_step(before: &State, after: &State, index: u64, applied: &Applied) {
@@ -117,6 +184,12 @@ fn check_step(before: &State, after: &State, index: u64, applied: &Applied) {
                 partition.isr.iter().all(|n| home.contains(n)),
                 "the ack set is in the home"
             );
+            assert!(
+                partition.leader.is_none_or(|l| partition.isr.contains(&l)),
+                "the leader is in its ack set"
+            );
+            let distinct: BTreeSet<_> = partition.isr.iter().collect();
+            assert_eq!(distinct.len(), partition.isr.len());
         }
     }
 }
@@ -134,6 +207,10 @@ proptest! {
             let before = state.clone();
             let applied = state.apply(index, command.clone());
             check_step(&before, &state, index, &applied);
+            let chosen = matches!(command, Command::ElectLeaders { unclean: true, .. });
+            // A replica that completes a reassignment joins and leads in one step.
+            let joined = matches!(command, Command::AlterIsr { .. } | Command::Reassign { .. });
+            check_elections(&before.view, &state.view, chosen || joined);
             // The log's form of the command does the same.
             let text = serde_json::to_string(&command).unwrap();
             prop_assert_eq!(&twin.apply(index, serde_json::from_str(&text).unwrap()), &applied);

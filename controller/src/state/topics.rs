@@ -8,6 +8,9 @@ use super::{Change, NewTopic, Outcome, State, assign, kafka};
 
 /// Partitions of one topic.
 pub const MAX_PARTITIONS: i32 = 10_000;
+/// Kafka's `offsets.topic.replication.factor` and its kin: as many copies as a region has brokers for, up to
+/// these.
+pub(super) const INTERNAL_REPLICATION: i16 = 3;
 /// Copies inside one region.
 const MAX_REPLICATION: i16 = 32;
 /// Configs of one topic, and the length of one key and value: they are in everybody's view.
@@ -31,7 +34,12 @@ impl State {
             Ok(group) => group,
             Err(refusal) => return Change::hidden(refusal),
         };
-        let copies = usize::try_from(new.replication_factor).unwrap_or(1);
+        let replication_factor = if new.internal {
+            new.replication_factor.max(INTERNAL_REPLICATION)
+        } else {
+            new.replication_factor
+        };
+        let copies = usize::try_from(replication_factor).unwrap_or(1);
         let count = usize::try_from(new.partitions).unwrap_or(0);
         let partitions = (0..count)
             .map(|i| assign::partition(&self.view, group, new.topic_id, i, copies))
@@ -42,7 +50,7 @@ impl State {
             id: new.topic_id,
             partitions,
             configs: new.configs,
-            replication_factor: new.replication_factor,
+            replication_factor,
             internal: new.internal,
         };
         self.view.topics.insert(new.name, topic);

@@ -13,6 +13,10 @@ pub struct Request {
     pub group: GroupName,
     pub epoch: RegionEpoch,
     pub ceiling: Ceiling,
+    /// Version of the view that the broker works from and that the ceiling's sums were taken over. A voter
+    /// that has fenced the broker grants nothing below that fence.
+    #[serde(default)]
+    pub view_version: u64,
 }
 
 /// A voter's answer.

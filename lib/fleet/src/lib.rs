@@ -24,5 +24,6 @@ pub use moves::{
     Promotion,
 };
 pub use view::{
-    Daemon, FailoverGroup, LossMode, Node, OffsetsBlock, Partition, Region, Role, Topic, View,
+    Daemon, FailoverGroup, IsrChange, LossMode, Node, OffsetsBlock, Partition, Region, Role, Topic,
+    View,
 };

@@ -140,6 +140,14 @@ pub struct Partition {
     pub replicas: BTreeMap<RegionName, Vec<NodeId>>,
     /// The ack set inside the home region.
     pub isr: Vec<NodeId>,
+    /// Raised with every change of leader, replicas or ack set: a proposal names the one it was made for.
+    #[serde(default)]
+    pub version: u32,
+    /// Home replicas that a reassignment adds, and those that go once these are in the ack set.
+    #[serde(default)]
+    pub adding: Vec<NodeId>,
+    #[serde(default)]
+    pub removing: Vec<NodeId>,
 }
 
 impl Partition {
@@ -150,6 +158,17 @@ impl Partition {
             .and_then(|nodes| nodes.first())
             .copied()
     }
+}
+
+/// An ack set that a leader proposes for a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IsrChange {
+    pub at: TopicPartition,
+    pub leader_epoch: LeaderEpoch,
+    /// The partition's version that the proposal was made for.
+    pub version: u32,
+    /// The leader included.
+    pub isr: Vec<NodeId>,
 }
 
 /// A topic, valid in all regions from one commit.
@@ -164,6 +183,20 @@ pub struct Topic {
     pub internal: bool,
 }
 
+impl Topic {
+    /// In-sync copies that acks=all asks for inside the home region.
+    pub fn min_insync_replicas(&self) -> usize {
+        let configured = self.configs.get("min.insync.replicas");
+        configured.and_then(|v| v.parse().ok()).unwrap_or(1)
+    }
+
+    /// True where an operator prefers a leader that may lack acknowledged records to none.
+    pub fn unclean_elections(&self) -> bool {
+        let configured = self.configs.get("unclean.leader.election.enable");
+        configured.is_some_and(|v| v == "true")
+    }
+}
+
 /// Everything that brokers, daemons and tools need to know of the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
@@ -176,6 +209,10 @@ pub struct View {
     pub daemons: Vec<Daemon>,
     pub groups: BTreeMap<GroupName, FailoverGroup>,
     pub topics: BTreeMap<String, Topic>,
+    /// Brokers whose registered incarnation a majority of voters did not hear from: no lease is renewed to
+    /// them until they have seen this, and they are in no ack set that another broker is in.
+    #[serde(default)]
+    pub fenced: BTreeSet<NodeId>,
 }
 
 impl View {
@@ -191,6 +228,12 @@ impl View {
 
     pub fn group_of(&self, topic: &Topic) -> Option<&FailoverGroup> {
         self.groups.get(&topic.group)
+    }
+
+    /// Registered, not fenced, and in a region that was not declared lost.
+    pub fn is_live(&self, id: NodeId) -> bool {
+        let lost = |node: &Node| self.regions.get(&node.region).is_some_and(|r| r.lost);
+        !self.fenced.contains(&id) && self.nodes.get(&id).is_some_and(|n| !lost(n))
     }
 
     /// Brokers that Metadata lists: all but those of regions that a committed move declared lost.

@@ -11,6 +11,7 @@ mod error;
 mod lease;
 mod messages;
 mod registration;
+mod replicas;
 mod watch;
 
 pub use client::ControllerClient;
@@ -21,3 +22,4 @@ pub use messages::{
     RaftStatus, Registered, Seal, TopicChanged, TopicConfigChange,
 };
 pub use registration::{Registration, SUPERSEDED};
+pub use replicas::{PartitionResult, PartitionResults, Reassignment};

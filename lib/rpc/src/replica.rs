@@ -11,6 +11,7 @@
 
 pub mod codec;
 pub mod connection;
+mod joined;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ pub use connection::{
     Accepted, FrameRx, FrameTx, Sink, SinkServer, Source, SourceServer, StreamError, accept,
     connect_sink, connect_source,
 };
+pub use joined::{ConnectSink, joined};
 
 /// The largest frame: one batch may be 1 MiB by default and a topic may raise it; 64 MiB is far above
 /// what `max.message.bytes` allows here and far below what would hurt.

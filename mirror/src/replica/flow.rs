@@ -5,7 +5,7 @@
 //!   from, and only as the continuation of what was passed on before: order per partition is kept.
 //! * Sources are promised no more than the sink granted (see `Credit`).
 //! * Progress is the sink's log: after a cut, everything starts from the positions the sink names.
-//! * Who is the source follows the fleet view alone. Where our region is home, nothing flows in.
+//! * Who is the source follows the fleet view alone. Between regions nothing flows into the home.
 //! * A partition that cannot go on is stopped with its exact range; the others do not notice.
 //!
 //! Deliberately absent: IO, clocks, and any position of its own. Refusals that leave it unclear what the
@@ -30,7 +30,7 @@ use super::{
     anomaly::AnomalyKind,
     credit::Credit,
     partition::{Partition, State},
-    places::Places,
+    places::{Places, Scope},
 };
 
 /// How long a source may be silent: it sends each subscribed partition's state once a second.
@@ -81,6 +81,7 @@ struct Source {
 #[derive(Debug)]
 pub struct Flow {
     region: RegionName,
+    scope: Scope,
     sink: NodeId,
     sink_up: bool,
     sink_heard_ms: u64,
@@ -93,9 +94,20 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Fills the copies of which `sink` is the region's head, from the home.
     pub fn new(region: RegionName, sink: NodeId, credit_bytes: u64, now_ms: u64) -> Self {
+        Self::of(Scope::Between, region, sink, credit_bytes, now_ms)
+    }
+
+    /// Fills the other copies of `sink`, from brokers of its own region.
+    pub fn within(region: RegionName, sink: NodeId, credit_bytes: u64, now_ms: u64) -> Self {
+        Self::of(Scope::Within(sink), region, sink, credit_bytes, now_ms)
+    }
+
+    fn of(scope: Scope, region: RegionName, sink: NodeId, credit_bytes: u64, now_ms: u64) -> Self {
         Self {
             region,
+            scope,
             sink,
             sink_up: false,
             sink_heard_ms: now_ms,
@@ -129,7 +141,7 @@ impl Flow {
     }
 
     fn view(&mut self, view: &View) {
-        let old = std::mem::replace(&mut self.places, Places::of(view, &self.region));
+        let old = std::mem::replace(&mut self.places, Places::of(view, &self.region, self.scope));
         for at in self.places.of_head(self.sink) {
             let now_ms = self.now_ms;
             self.partitions

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use whimbrel_fleet::{HostPort, NodeId, View};
 use whimbrel_rpc::replica::{
-    FrameRx, FrameTx, FromSink, FromSource, Hello, Purpose, StreamError, ToSink, ToSource,
-    connect_sink, connect_source,
+    ConnectSink, FrameRx, FrameTx, FromSink, FromSource, Hello, Purpose, StreamError, ToSink,
+    ToSource, connect_sink, connect_source,
 };
 use whimbrel_runtime::{Backoff, Clock, Shutdown};
 
@@ -33,9 +33,11 @@ pub trait Kind: Send + 'static {
     type In: Send + 'static;
     const PURPOSE: Purpose;
 
+    /// `local` is the other end where it runs in this process.
     async fn connect(
         to: &HostPort,
         hello: &Hello,
+        local: Option<&dyn ConnectSink>,
     ) -> Result<Ends<Self::Out, Self::In>, StreamError>;
 }
 
@@ -53,6 +55,7 @@ impl Kind for ToSourceKind {
     async fn connect(
         to: &HostPort,
         hello: &Hello,
+        _local: Option<&dyn ConnectSink>,
     ) -> Result<Ends<ToSource, FromSource>, StreamError> {
         connect_source(to, hello).await.map(|s| (s.tx, s.rx))
     }
@@ -64,8 +67,16 @@ impl Kind for ToSinkKind {
     type In = FromSink;
     const PURPOSE: Purpose = Purpose::Push;
 
-    async fn connect(to: &HostPort, hello: &Hello) -> Result<Ends<ToSink, FromSink>, StreamError> {
-        connect_sink(to, hello).await.map(|s| (s.tx, s.rx))
+    async fn connect(
+        to: &HostPort,
+        hello: &Hello,
+        local: Option<&dyn ConnectSink>,
+    ) -> Result<Ends<ToSink, FromSink>, StreamError> {
+        let sink = match local {
+            Some(local) => local.connect(hello).await?,
+            None => connect_sink(to, hello).await?,
+        };
+        Ok((sink.tx, sink.rx))
     }
 }
 
@@ -78,6 +89,8 @@ pub struct Link {
     pub life: Shutdown,
     /// Waited before the first attempt.
     pub after: Duration,
+    /// The sink, where it runs in this process.
+    pub local: Option<std::sync::Arc<dyn ConnectSink>>,
 }
 
 impl Link {
@@ -121,7 +134,7 @@ impl Link {
         };
         let connected = self
             .clock
-            .within(CONNECT, K::connect(&address, &hello))
+            .within(CONNECT, K::connect(&address, &hello, self.local.as_deref()))
             .await;
         let (tx, rx) = connected.ok_or(StreamError::Closed)??;
         let (outbox, queue) = mpsc::channel(OUTBOX_FRAMES);

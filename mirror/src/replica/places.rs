@@ -4,6 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use whimbrel_fleet::{GroupName, NodeId, RegionEpoch, RegionName, TopicPartition, View};
 
+/// Which copies a flow fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Each region's head, from the home's leader.
+    Between,
+    /// This broker's other copies: at home from the leader, elsewhere from the region's head.
+    Within(NodeId),
+}
+
 /// Where a partition comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -13,32 +22,56 @@ pub struct Place {
     pub epoch: RegionEpoch,
     /// A move is under way.
     pub fenced: bool,
-    /// The broker that leads it at home, if one does and is registered.
+    /// The broker that it is taken from, if there is one and it is registered: the home's leader, or the
+    /// region's head.
     pub leader: Option<NodeId>,
     /// The broker of our region that takes it.
     pub head: Option<NodeId>,
 }
 
-/// All partitions of failover groups that are at home elsewhere.
+/// All partitions that a flow of this scope may fill.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     by_partition: BTreeMap<TopicPartition, Place>,
 }
 
 impl Places {
-    pub fn of(view: &View, region: &RegionName) -> Self {
+    pub fn of(view: &View, region: &RegionName, scope: Scope) -> Self {
         let mut by_partition = BTreeMap::new();
         for topic in view.topics.values() {
-            let Some(group) = view.group_of(topic).filter(|g| g.home != *region) else {
+            let Some(group) = view.group_of(topic) else {
                 continue;
             };
+            let at_home = group.home == *region;
+            if at_home && scope == Scope::Between {
+                continue;
+            }
             for (index, partition) in topic.partitions.iter().enumerate() {
                 let Ok(index) = i32::try_from(index) else {
                     break;
                 };
-                let home = |node: &NodeId| {
+                let (source, sink) = match scope {
+                    Scope::Between => (partition.leader, partition.head(region)),
+                    Scope::Within(node) => {
+                        let held = partition.replicas.get(region);
+                        let source = if at_home {
+                            partition.leader
+                        } else {
+                            partition.head(region)
+                        };
+                        if source == Some(node) || held.is_none_or(|held| !held.contains(&node)) {
+                            continue;
+                        }
+                        (source, Some(node))
+                    }
+                };
+                let from = match scope {
+                    Scope::Between => &group.home,
+                    Scope::Within(_) => region,
+                };
+                let stands = |node: &NodeId| {
                     let found = view.nodes.get(node);
-                    found.is_some_and(|n| n.region == group.home)
+                    found.is_some_and(|n| n.region == *from)
                 };
                 let place = Place {
                     topic: topic.name.clone(),
@@ -46,8 +79,8 @@ impl Places {
                     home: group.home.clone(),
                     epoch: group.epoch,
                     fenced: group.fence.is_some(),
-                    leader: partition.leader.filter(home),
-                    head: partition.head(region),
+                    leader: source.filter(stands),
+                    head: sink,
                 };
                 by_partition.insert(TopicPartition::new(topic.id, index), place);
             }

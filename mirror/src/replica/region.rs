@@ -113,6 +113,7 @@ impl Region {
             clock: inner.clock.clone(),
             tasks: inner.tasks.clone(),
             life: life.clone(),
+            local: None,
         };
         inner
             .tasks

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use whimbrel_fleet::{NodeId, View};
-use whimbrel_rpc::replica::{FromSink, FromSource, Hello, ToSink, ToSource};
+use whimbrel_rpc::replica::{ConnectSink, FromSink, FromSource, Hello, ToSink, ToSource};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use super::{
@@ -43,6 +43,8 @@ pub struct SinkLoop {
     pub clock: Clock,
     pub tasks: Tasks,
     pub life: Shutdown,
+    /// The sink, where it runs in this process.
+    pub local: Option<Arc<dyn ConnectSink>>,
 }
 
 struct Running {
@@ -166,6 +168,7 @@ impl Running {
             clock: self.of.clock.clone(),
             life,
             after,
+            local: self.of.local.clone(),
         }
     }
 

@@ -60,6 +60,7 @@ fn view(source: &HostPort, sink: &HostPort) -> View {
             ("west".into(), vec![NodeId(2)]),
         ]),
         isr: vec![NodeId(1)],
+        ..Partition::default()
     };
     let topic = Topic {
         name: "t".into(),

@@ -142,14 +142,15 @@ impl LeaseHolder {
         }
     }
 
-    /// Where the broker stands, exactly. Call it right after [`Self::hold`] with the sums of what was
+    /// Where the broker stands, exactly, with the leaderships of the view `view_version`. Call it right after [`Self::hold`] with the sums of what was
     /// recovered (until then everything is reserved and a failover's bound is unknown), and again when
     /// the sums are over other partitions: one was deleted, or is led elsewhere.
-    pub fn rebase_position(&self, group: &GroupName, position: Position) {
+    pub fn rebase_position(&self, group: &GroupName, position: Position, view_version: u64) {
         if let Some(slot) = self.slot(group) {
+            let now_ns = self.inner.clock.boot_ns();
             slot.tenure
                 .lock()
-                .rebase_position(position, self.inner.clock.boot_ns());
+                .rebase_position(position, view_version, now_ns);
         }
     }
 
@@ -200,6 +201,7 @@ impl Inner {
         group: &GroupName,
         epoch: RegionEpoch,
         ceiling: whimbrel_fleet::Ceiling,
+        view_version: u64,
     ) -> LeaseRequest {
         LeaseRequest {
             fleet_id: String::new(),
@@ -211,6 +213,7 @@ impl Inner {
             ceiling_records: ceiling.position.records,
             ceiling_bytes: ceiling.position.bytes,
             ceiling_sequence: ceiling.sequence,
+            view_version,
         }
     }
 }
@@ -241,7 +244,7 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
                 // The instant of sending is taken before anything is sent.
                 let ceiling = tenure.begin(sequence, now);
                 (
-                    inner.request(&group, tenure.epoch(), ceiling),
+                    inner.request(&group, tenure.epoch(), ceiling, tenure.view_version()),
                     tenure.period_ms(),
                     tenure.lease_ms(),
                 )

@@ -59,6 +59,8 @@ pub struct Tenure {
     mode: LossMode,
     voters: usize,
     position: Position,
+    /// Version of the view whose leaderships `position` sums up.
+    view_version: u64,
     /// False until the broker's sums are known in this tenure.
     is_placed: bool,
     /// Where the broker stood one period ago, for the rate.
@@ -85,6 +87,7 @@ impl Tenure {
             mode,
             voters,
             position: Position::default(),
+            view_version: 0,
             is_placed: false,
             baseline: Position::default(),
             baseline_ns: now_ns,
@@ -137,7 +140,7 @@ impl Tenure {
     /// The broker's sums rose to `position`; a lower one is late news and ignored.
     pub fn set_position(&mut self, position: Position, now_ns: u64) {
         if !self.is_placed {
-            return self.rebase_position(position, now_ns);
+            return self.rebase_position(position, self.view_version, now_ns);
         }
         let higher = Position {
             records: position.records.max(self.position.records),
@@ -149,9 +152,15 @@ impl Tenure {
         }
     }
 
-    /// The sums are over other partitions now and may be lower.
-    pub fn rebase_position(&mut self, position: Position, now_ns: u64) {
+    /// The view that requests are sent under.
+    pub fn view_version(&self) -> u64 {
+        self.view_version
+    }
+
+    /// The sums are over the partitions led in this view and may be lower.
+    pub fn rebase_position(&mut self, position: Position, view_version: u64, now_ns: u64) {
         self.is_placed = true;
+        self.view_version = self.view_version.max(view_version);
         self.position = position;
         self.baseline = position;
         self.baseline_ns = now_ns;

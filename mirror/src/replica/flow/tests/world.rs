@@ -49,6 +49,7 @@ pub(super) fn view(version: u64, leaders: &[NodeId], home: &str, epoch: u32) -> 
         leader_epoch: LeaderEpoch(1),
         replicas: BTreeMap::from([("east".into(), vec![*leader]), ("west".into(), vec![SINK])]),
         isr: vec![*leader],
+        ..ViewPartition::default()
     });
     let topic = Topic {
         name: "t".into(),
