@@ -53,6 +53,7 @@ type Own = (&'static str, Kind, String, &'static str);
 fn own(options: &Options) -> Vec<Own> {
     let mut all = Vec::from(identity(options));
     all.extend(bounds(options));
+    all.extend(groups(options));
     all
 }
 
@@ -123,10 +124,9 @@ fn identity(options: &Options) -> [Own; 11] {
 }
 
 /// What clients can make it hold.
-fn bounds(options: &Options) -> [Own; 8] {
+fn bounds(options: &Options) -> [Own; 7] {
     let limits = &options.limits;
     let idle = millis(limits.idle_time.0);
-    let rebalance = millis(limits.group_initial_rebalance_delay.0);
     let fetch = limits.fetch_bytes.0.to_string();
     let memory = limits.request_memory.0.to_string();
     let request = limits.request_bytes.0.to_string();
@@ -143,12 +143,6 @@ fn bounds(options: &Options) -> [Own; 8] {
             "A connection without requests is closed then.",
         ),
         ("fetch.max.bytes", Kind::Int, fetch, "Largest fetch answer."),
-        (
-            "group.initial.rebalance.delay.ms",
-            Kind::Int,
-            rebalance,
-            "How long an empty group waits for more members.",
-        ),
         ("max.connections", Kind::Int, all, "Connections in all."),
         (
             "max.connections.per.ip",
@@ -173,6 +167,69 @@ fn bounds(options: &Options) -> [Own; 8] {
             Kind::Int,
             request,
             "Longest request.",
+        ),
+    ]
+}
+
+/// What groups of consumers may do.
+fn groups(options: &Options) -> [Own; 9] {
+    let limits = &options.limits;
+    let size = limits.group_max_size.to_string();
+    let retention_minutes = limits.offsets_retention.0.as_secs() / 60;
+    [
+        (
+            "group.consumer.assignors",
+            Kind::List,
+            "uniform,range".to_owned(),
+            "Assignors of the consumer protocol, the default first.",
+        ),
+        (
+            "group.consumer.heartbeat.interval.ms",
+            Kind::Int,
+            millis(limits.group_consumer_heartbeat_interval.0),
+            "How often members of the consumer protocol are heard.",
+        ),
+        (
+            "group.consumer.max.size",
+            Kind::Int,
+            size.clone(),
+            "Most members of a group of the consumer protocol.",
+        ),
+        (
+            "group.consumer.session.timeout.ms",
+            Kind::Int,
+            millis(limits.group_consumer_session_timeout.0),
+            "A member of the consumer protocol that is silent for so long is out.",
+        ),
+        (
+            "group.initial.rebalance.delay.ms",
+            Kind::Int,
+            millis(limits.group_initial_rebalance_delay.0),
+            "How long an empty group waits for more members.",
+        ),
+        (
+            "group.max.session.timeout.ms",
+            Kind::Int,
+            millis(limits.group_max_session_timeout.0),
+            "Longest session a classic member may ask for.",
+        ),
+        (
+            "group.max.size",
+            Kind::Int,
+            size,
+            "Most members of a classic group.",
+        ),
+        (
+            "group.min.session.timeout.ms",
+            Kind::Int,
+            millis(limits.group_min_session_timeout.0),
+            "Shortest session a classic member may ask for.",
+        ),
+        (
+            "offsets.retention.minutes",
+            Kind::Int,
+            retention_minutes.to_string(),
+            "How long positions outlive their use.",
         ),
     ]
 }

@@ -107,6 +107,15 @@ pub struct Limits {
     pub group_initial_rebalance_delay: Span,
     /// The longest timeout a transactional producer may ask for: Kafka's `transaction.max.timeout.ms`.
     pub transaction_max_timeout: Span,
+    /// Shortest session a classic member may ask for: Kafka's `group.min.session.timeout.ms`.
+    pub group_min_session_timeout: Span,
+    /// Longest session a classic member may ask for: Kafka's `group.max.session.timeout.ms`.
+    pub group_max_session_timeout: Span,
+    /// Most members of a group, of either protocol: Kafka's `group.max.size` and `group.consumer.max.size`. Kafka has no
+    /// bound; a group's record, or what a heartbeat looks through, grows with its members.
+    pub group_max_size: usize,
+    /// How long positions outlive their use: Kafka's `offsets.retention.minutes`.
+    pub offsets_retention: Span,
     /// A member of the consumer protocol that was not heard for so long is out: Kafka's
     /// `group.consumer.session.timeout.ms`.
     pub group_consumer_session_timeout: Span,
@@ -133,6 +142,10 @@ impl Default for Limits {
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
             transaction_max_timeout: Span::secs(15 * 60),
+            group_min_session_timeout: Span::secs(6),
+            group_max_session_timeout: Span::secs(30 * 60),
+            group_max_size: 5_000,
+            offsets_retention: Span::secs(7 * 24 * 3_600),
             group_consumer_session_timeout: Span::secs(45),
             group_consumer_heartbeat_interval: Span::secs(5),
         }

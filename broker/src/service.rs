@@ -255,6 +255,12 @@ fn group_options(limits: &Limits) -> GroupOptions {
     let ms = |span: Duration| i32::try_from(span.as_millis()).unwrap_or(i32::MAX);
     let mut options = GroupOptions::default();
     options.rules.initial_rebalance_delay_ms = ms(limits.group_initial_rebalance_delay.0);
+    options.rules.min_session_timeout_ms = ms(limits.group_min_session_timeout.0);
+    options.rules.max_session_timeout_ms = ms(limits.group_max_session_timeout.0);
+    options.rules.max_size = limits.group_max_size;
+    options.offsets_retention_ms =
+        i64::try_from(limits.offsets_retention.0.as_millis()).unwrap_or(i64::MAX);
+    options.consumer.max_size = limits.group_max_size;
     options.consumer.session_timeout_ms = ms(limits.group_consumer_session_timeout.0);
     options.consumer.heartbeat_interval_ms = ms(limits.group_consumer_heartbeat_interval.0);
     options

@@ -1,3 +1,5 @@
+mod consumers;
+
 use std::time::Duration;
 
 use super::{
