@@ -11,8 +11,7 @@
 //! Invariants: nothing is answered before the record that makes it true is durable; a partition answers
 //! COORDINATOR_LOAD_IN_PROGRESS until its log was read to the end, never "no offset"; after an append with an
 //! unknown outcome the log is read again. Not here: members of both protocols in one group
-//! (a group changes its protocol while it is empty), transactional commits by clients
-//! (those found in a log are read correctly), and the log itself.
+//! (a group changes its protocol while it is empty), and the log itself.
 
 pub mod consumer;
 pub mod coordinator;

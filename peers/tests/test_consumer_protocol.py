@@ -1,10 +1,11 @@
-"""The consumer protocol of KIP-848, by librdkafka and by Kafka's own tools: who has which partitions, and that nothing is read twice or missed."""
+"""The consumer protocol of KIP-848, beside the classic one's cooperative assignor, by librdkafka and by Kafka's own tools: who has which partitions, and that nothing is read twice or missed."""
 
 import json
 import subprocess
 import sys
 import threading
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from harness import tools
@@ -12,6 +13,7 @@ from harness.waiting import wait_for
 from traffic import admin, create_topic, poll, produce, producer
 
 KINDS = {"auto.offset.reset": "earliest", "enable.auto.commit": False, "group.protocol": "consumer", "topic.metadata.refresh.interval.ms": 1000}
+COOPERATIVE = {"group.protocol": "classic", "partition.assignment.strategy": "cooperative-sticky", "heartbeat.interval.ms": 500}
 # A member in a process of its own, to be killed; it says when it has partitions.
 LONELY = """
 import sys
@@ -74,18 +76,19 @@ def described(target, group: str):
     return future.result(30)
 
 
-def test_members_come_and_go_and_partitions_move_as_little_as_they_must(target, name):
+@pytest.mark.parametrize("settings", [{}, COOPERATIVE], ids=["consumer", "cooperative"])
+def test_members_come_and_go_and_partitions_move_as_little_as_they_must(target, name, settings):
     create_topic(target, name, partitions=6)
-    with Member(target, name, [name]) as first, Member(target, name, [name]) as second:
+    with Member(target, name, [name], **settings) as first, Member(target, name, [name], **settings) as second:
         wait_for(lambda: shared([3, 3], first, second), "three partitions for each of two", 60)
         before = [first.partitions(), second.partitions()]
-        with Member(target, name, [name]) as third:
+        with Member(target, name, [name], **settings) as third:
             wait_for(lambda: shared([2, 2, 2], first, second, third), "two for each of three", 60)
             after = [first.partitions(), second.partitions()]
             assert all(now < then for now, then in zip(after, before)), "who stays only gives up"
             group = described(target, name)
             assert group.state.name == "STABLE" and len(group.members) == 3
-            assert group.partition_assignor == "uniform"
+            assert group.partition_assignor == settings.get("partition.assignment.strategy", "uniform")
             sender = producer(target)
             for partition in range(6):
                 produce(sender, name, [b"%d" % number for number in range(20)], partition=partition)
