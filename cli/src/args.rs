@@ -112,6 +112,12 @@ pub struct Dev {
     /// Each role as its own process, so that each can be killed.
     #[arg(long)]
     pub separate: bool,
+    /// Brokers in east only: one cluster in one place, without mirror and second copy.
+    #[arg(long)]
+    pub one_region: bool,
+    /// An option of every process of a role, as in its configuration file: broker.default-partitions=4
+    #[arg(long = "set", value_name = "ROLE.KEY=VALUE")]
+    pub settings: Vec<whimbrel_dev::Setting>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

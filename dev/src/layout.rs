@@ -13,7 +13,7 @@ use std::{
 use toml::{Table, Value};
 use whimbrel_fleet::{HostPort, RegionName, Role};
 
-use crate::{Manifest, ProcessConfig, manifest::RegionEntry};
+use crate::{Manifest, ProcessConfig, Setting, manifest::RegionEntry};
 
 /// Kafka's own port.
 pub const DEFAULT_PORT: u16 = 9092;
@@ -91,6 +91,10 @@ pub struct Layout {
     pub buckets: BTreeMap<RegionName, String>,
     /// Brokers in each region; see [`Self::with_brokers`].
     brokers: u16,
+    /// Options over those that follow from the layout.
+    pub settings: Vec<Setting>,
+    /// Brokers in the home region only, and nothing that mirrors: to clients, one cluster in one place.
+    pub one_region: bool,
 }
 
 /// The two regions with brokers, in the order of their ports; the first is home at the start.
@@ -119,6 +123,8 @@ impl Layout {
             port,
             buckets,
             brokers: 1,
+            settings: Vec::new(),
+            one_region: false,
         })
     }
 
@@ -214,6 +220,13 @@ impl Layout {
                 self.mirror(index, region),
             )?);
         }
+        if self.one_region {
+            let home = &regions()[0];
+            specs.retain(|spec| {
+                let serves = spec.region == *home && spec.role != Role::Mirror;
+                spec.role == Role::Controller || serves
+            });
+        }
         Ok(specs)
     }
 
@@ -228,6 +241,9 @@ impl Layout {
         let name = process_name(role, region, number);
         table.insert("region".to_owned(), region.as_str().into());
         table.insert("admin-listen".to_owned(), admin.to_string().into());
+        for setting in &self.settings {
+            setting.apply(role_name, &mut table);
+        }
         let mut file = Table::new();
         file.insert(role_name.to_owned(), Value::Table(table));
         let config = file.try_into().map_err(|source| LayoutError::Config {
@@ -373,6 +389,10 @@ impl Layout {
         Ok(())
     }
 
+    fn regions_with_brokers(&self) -> usize {
+        if self.one_region { 1 } else { regions().len() }
+    }
+
     /// What `dev.json` says; processes are filled in by whoever starts them.
     pub fn manifest(&self) -> Manifest {
         let entry = |index: usize, region: &RegionName| RegionEntry {
@@ -384,12 +404,15 @@ impl Layout {
         };
         Manifest {
             bootstrap: (1..=self.brokers)
-                .flat_map(|number| (0..2).map(move |region| (region, number)))
+                .flat_map(|number| {
+                    (0..self.regions_with_brokers()).map(move |region| (region, number))
+                })
                 .map(|(region, number)| self.of_broker(region, number, 0).to_string())
                 .collect::<Vec<_>>()
                 .join(","),
             regions: regions()
                 .iter()
+                .take(self.regions_with_brokers())
                 .enumerate()
                 .map(|(i, r)| (r.clone(), entry(i, r)))
                 .collect(),

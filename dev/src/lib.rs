@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod fleet;
 pub mod layout;
 pub mod manifest;
+pub mod setting;
 pub mod tour;
 
 pub use children::Children;
@@ -18,3 +19,4 @@ pub use config::ProcessConfig;
 pub use fleet::{Fleet, FleetError};
 pub use layout::{Layout, LayoutError, ProcessSpec};
 pub use manifest::{Manifest, ProcessEntry};
+pub use setting::Setting;

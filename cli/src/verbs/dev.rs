@@ -28,6 +28,8 @@ pub async fn run(args: Dev) -> anyhow::Result<Exit> {
     for bucket in &args.bucket {
         set_bucket(&mut layout, bucket)?;
     }
+    layout.settings = args.settings;
+    layout.one_region = args.one_region;
     let _lock = lock(&layout.data_dir)?;
     layout.check_ports()?;
     let specs = layout.processes(&fleet_id(&layout.data_dir)?)?;
@@ -107,16 +109,30 @@ fn fleet_id(data_dir: &Path) -> anyhow::Result<String> {
 fn announce(layout: &Layout, manifest: &Manifest) -> anyhow::Result<()> {
     manifest.write(&layout.data_dir)?;
     let fleet = layout.data_dir.display();
-    output::line(&format!(
-        "whimbrel dev is up: bootstrap {}\n  east (home)  {}   bucket {}\n  west         {}   bucket {}\n\
-         next:\n  whimbrel --fleet {fleet} status\n  whimbrel --fleet {fleet} mirror status\n  whimbrel --fleet {fleet} failover plan default --to west\n\
-         stop with Ctrl-C; everything is kept in {fleet}",
-        manifest.bootstrap,
-        layout.kafka(0),
-        layout.buckets[&layout::regions()[0]],
-        layout.kafka(1),
-        layout.buckets[&layout::regions()[1]],
-    ))
+    let [home, other] = layout::regions();
+    let mut lines = vec![
+        format!("whimbrel dev is up: bootstrap {}", manifest.bootstrap),
+        format!(
+            "  east (home)  {}   bucket {}",
+            layout.kafka(0),
+            layout.buckets[&home]
+        ),
+    ];
+    if !layout.one_region {
+        lines.push(format!(
+            "  west         {}   bucket {}",
+            layout.kafka(1),
+            layout.buckets[&other]
+        ));
+    }
+    lines.push(format!("next:\n  whimbrel --fleet {fleet} status"));
+    if !layout.one_region {
+        lines.push(format!(
+            "  whimbrel --fleet {fleet} mirror status\n  whimbrel --fleet {fleet} failover plan default --to west"
+        ));
+    }
+    lines.push(format!("stop with Ctrl-C; everything is kept in {fleet}"));
+    output::line(&lines.join("\n"))
 }
 
 async fn separate(layout: &Layout, specs: &[ProcessSpec], tasks: &Tasks) -> anyhow::Result<Exit> {
