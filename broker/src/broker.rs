@@ -120,8 +120,12 @@ impl Broker {
     }
 
     pub fn replace_catalog(&self, catalog: Catalog) {
-        let version = catalog.view.version;
         *self.catalog.write() = Arc::new(catalog);
+    }
+
+    /// Every partition has the role that the catalog's view gives it.
+    pub fn view_is_applied(&self) {
+        let version = self.catalog().view.version;
         self.applied.send_replace(version);
     }
 

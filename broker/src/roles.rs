@@ -77,6 +77,7 @@ async fn apply(
     for group in view.groups.values() {
         promote(broker, &view, group, &led);
     }
+    broker.view_is_applied();
     fence::obey(broker);
     broker.report.notify_one();
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{StreamExt, stream};
 use whimbrel_fleet::{naming::is_valid_topic, topic_config::ENTRIES};
 use whimbrel_rpc::controller::{ControlError, NewTopic};
 use whimbrel_wire::{
@@ -19,6 +20,8 @@ use crate::broker::Broker;
 
 /// Most partitions of one topic: the fleet is sized for a million in all.
 const MOST_PARTITIONS: i32 = 100_000;
+/// Topics of one request under way at the controller: it commits what waits together, and one view then brings all their logs.
+const AT_ONCE: usize = 32;
 /// Longest wait for a new topic to be served here.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -26,33 +29,41 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
     let wait =
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let mut seen = HashSet::new();
-    let (mut topics, mut newest) = (Vec::with_capacity(request.topics.len()), 0);
-    for topic in request.topics {
-        let first = seen.insert(topic.name.clone());
-        let checked = if first {
-            check(broker, topic)
-        } else {
-            Err(refused(
-                topic.name,
-                ErrorCode::INVALID_REQUEST,
-                "named twice",
-            ))
-        };
-        topics.push(match checked {
-            Err(refused) => refused,
+    let checked: Vec<_> = request
+        .topics
+        .into_iter()
+        .map(|topic| {
+            if seen.insert(topic.name.clone()) {
+                check(broker, topic)
+            } else {
+                Err(refused(
+                    topic.name,
+                    ErrorCode::INVALID_REQUEST,
+                    "named twice",
+                ))
+            }
+        })
+        .collect();
+    let made: Vec<_> = stream::iter(checked)
+        .map(async |checked| match checked {
+            Err(refused) => (refused, 0),
             Ok(new) => {
+                let validate_only = request.validate_only;
                 create(
                     broker,
                     NewTopic {
-                        validate_only: request.validate_only,
+                        validate_only,
                         ..new
                     },
-                    &mut newest,
                 )
                 .await
             }
-        });
-    }
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    let newest = made.iter().map(|(_, version)| *version).max().unwrap_or(0);
+    let topics = made.into_iter().map(|(result, _)| result).collect();
     if newest > 0 {
         broker.until_applied(newest, wait).await;
     }
@@ -119,7 +130,8 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
     })
 }
 
-async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTopicResult {
+/// What the client is told, and the version of the view that has the topic.
+async fn create(broker: &Broker, new: NewTopic) -> (CreatableTopicResult, u64) {
     let (name, num_partitions, replication_factor, configs) = (
         new.name.clone(),
         new.partitions,
@@ -128,7 +140,6 @@ async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTo
     );
     match broker.controller.create_topic(new).await {
         Ok(created) => {
-            *newest = created.version.max(*newest);
             let configs = ENTRIES.iter().map(|entry| {
                 let set = configs.get(entry.name);
                 CreatableTopicConfigs {
@@ -138,7 +149,7 @@ async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTo
                     ..CreatableTopicConfigs::default()
                 }
             });
-            CreatableTopicResult {
+            let result = CreatableTopicResult {
                 name,
                 topic_id: created.topic_id,
                 error_message: None,
@@ -146,11 +157,12 @@ async fn create(broker: &Broker, new: NewTopic, newest: &mut u64) -> CreatableTo
                 replication_factor,
                 configs: Some(configs.collect()),
                 ..CreatableTopicResult::default()
-            }
+            };
+            (result, created.version)
         }
         Err(error) => {
             let (code, why) = code_of(&error);
-            refused(name, code, why)
+            (refused(name, code, why), 0)
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use whimbrel_fleet::{NodeId, Topic, naming::is_valid_topic};
+use whimbrel_fleet::{
+    NodeId, Topic,
+    naming::{is_reserved_topic, is_valid_topic},
+};
 use whimbrel_rpc::controller::NewTopic;
 use whimbrel_wire::{
     ErrorCode,
@@ -65,7 +68,7 @@ async fn create_missing(broker: &Broker, asked: &[MetadataRequestTopic]) {
     let missing = asked.iter().filter_map(|t| t.name.as_deref());
     let missing: Vec<_> = missing
         .filter(|name| {
-            is_valid_topic(name) && !name.starts_with("__") && catalog.topic(name).is_none()
+            is_valid_topic(name) && !is_reserved_topic(name) && catalog.topic(name).is_none()
         })
         .take(MOST_CREATED)
         .collect();

@@ -172,8 +172,13 @@ async fn append_one(
     asked: &Asked<'_>,
 ) -> Result<(Arc<Partition>, InFlight), Refusal> {
     let version = asked.version;
-    let catalog = broker.catalog();
-    let topic = refusal::topic(&catalog, name, id, version >= BY_ID)?;
+    let by_id = version >= BY_ID;
+    let mut catalog = broker.catalog();
+    if refusal::topic(&catalog, name, id, by_id).is_err() {
+        about_to_be_known(broker, name, id, by_id, asked.park_until).await;
+        catalog = broker.catalog();
+    }
+    let topic = refusal::topic(&catalog, name, id, by_id)?;
     if topic.internal {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION.into());
     }
@@ -255,6 +260,32 @@ async fn admitted(
         abortable: version >= ABORTABLE,
     };
     Ok((who, gate::admit(broker, claim, partition).await?))
+}
+
+/// Another broker may have told the client of a new topic whose logs are just being made here. Bouncing the first batches and taking those
+/// behind them would turn the order of a producer that pipelines without idempotence.
+async fn about_to_be_known(
+    broker: &Arc<Broker>,
+    name: &str,
+    id: Uuid,
+    by_id: bool,
+    park_until: u64,
+) {
+    let coming = {
+        let view = broker.controller.view().borrow().clone();
+        let known = if by_id {
+            view.topic_by_id(id).is_some()
+        } else {
+            view.topics.contains_key(name)
+        };
+        known.then_some(view.version)
+    };
+    if let Some(version) = coming {
+        let left = park_until.saturating_sub(broker.clock.boot_ns());
+        broker
+            .until_applied(version, Duration::from_nanos(left))
+            .await;
+    }
 }
 
 fn listed(

@@ -15,6 +15,7 @@ mod fleet;
 mod memory;
 mod mirror;
 mod moves;
+mod on_demand;
 mod produce_fetch;
 mod relay;
 mod replication;

@@ -17,6 +17,12 @@ pub fn is_valid_topic(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
+/// Kafka's internal topics and our own: the fleet makes them, never a client by asking for them. Other names with two underscores are
+/// ordinary ones, as in Kafka.
+pub fn is_reserved_topic(name: &str) -> bool {
+    name == CONSUMER_OFFSETS || name == TRANSACTION_STATE || name.starts_with("__whimbrel")
+}
+
 /// Names of regions and failover groups: short, lower-case, safe in keys, paths and metric labels.
 pub fn is_valid_label(name: &str) -> bool {
     !name.is_empty()
