@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the real systems that the second stage runs against, by package name, into a cache folder outside the clone.
 # Idempotent: what is complete is left alone; a part is unpacked beside its place and renamed, so a cut run leaves nothing half done.
-# Usage: peers/fetch.sh [kafka|minio|toxiproxy|kcat|python|librdkafka|all]...   ("all" leaves out librdkafka, which only the benchmark needs)
+# Usage: peers/fetch.sh [kafka|minio|toxiproxy|kcat|python|librdkafka|kafka-python|all]...
 set -euo pipefail
 
 KAFKA_VERSION=4.2.0
@@ -46,8 +46,11 @@ complete() { [ "$(cat "$cache/$1.version" 2>/dev/null || true)" = "$2" ]; }
 stamp() { printf '%s\n' "$2" >"$cache/$1.version"; }
 
 kafka() {
-    install_for java openjdk-17-jre-headless
-    complete kafka "$KAFKA_VERSION" && return 0
+    local wanted
+    # The compiler too: a test's Java program is a source file.
+    install_for javac openjdk-17-jdk-headless
+    wanted="$KAFKA_VERSION $(cksum <"$here/kafka/pom.xml")"
+    complete kafka "$wanted" && return 0
     install_for mvn maven
     say "Kafka $KAFKA_VERSION (maven)"
     local work
@@ -58,7 +61,7 @@ kafka() {
     mkdir "$cache/kafka"
     mv "$work/libs" "$cache/kafka/libs"
     rm -rf "$work"
-    stamp kafka "$KAFKA_VERSION"
+    stamp kafka "$wanted"
 }
 
 # Prints a go command that is new enough. Debian's may predate toolchain switching; the newer one is itself a Go module, so that the module
@@ -117,13 +120,15 @@ python() {
     stamp python "$wanted"
 }
 
-# librdkafka's own load generator, from the sources that the crate rdkafka-sys carries: the version our lock file pins.
+# librdkafka's own load generator and its own tests, from the sources that the crate rdkafka-sys carries: the version our lock file pins.
 librdkafka() {
     local version source work
     version=$(sed -nE '/^name = "rdkafka-sys"$/{n;s/^version = "(.*)"$/\1/p}' "$here/../Cargo.lock")
-    complete librdkafka "$version" && return 0
+    complete librdkafka "$version, all tests" && return 0
     install_for make build-essential
-    say "rdkafka_performance of rdkafka-sys $version (cargo fetch, make)"
+    # Some tests pass themselves over without it.
+    [ -e /usr/include/rapidjson/document.h ] || apt_packages rapidjson-dev
+    say "rdkafka_performance and test-runner of rdkafka-sys $version (cargo fetch, make)"
     cargo fetch -q --locked --manifest-path "$here/../Cargo.toml" >&2
     source=$(echo "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"rdkafka-sys-$version"/librdkafka)
     work=$(mktemp -d "$cache/librdkafka.XXXXXX")
@@ -133,23 +138,51 @@ librdkafka() {
         ./configure --disable-gssapi --disable-curl
         make -j2 libs
         make -C examples rdkafka_performance
+        make -j2 -C tests build
     ) >"$work/build.log" 2>&1 </dev/null || {
         tail -50 "$work/build.log" >&2
         return 1
     }
-    # Its Makefile links the static library: the binary stands alone.
+    # The Makefile of the examples links the static library: the binary stands alone. That of the tests links the shared ones, and they want their
+    # folder's fixtures and plug-ins; test.c names them.
     mv "$work/examples/rdkafka_performance" "$bin/rdkafka_performance"
+    rm -rf "$cache/librdkafka-tests"
+    find "$work/tests" -name '*.[od]' -delete
+    mv "$work/src/librdkafka.so.1" "$work/src-cpp/librdkafka++.so.1" "$work/tests"
+    mv "$work/tests" "$cache/librdkafka-tests"
     rm -rf "$work"
-    stamp librdkafka "$version"
+    stamp librdkafka "$version, all tests"
+}
+
+# The tests of kafka-python are only in its source distribution; the version is that of the venv.
+kafka_python() {
+    local wanted work
+    wanted=$(grep '^kafka-python==' "$here/python/requirements.txt")
+    complete kafka-python "$wanted" && return 0
+    python
+    say "sources of $wanted (pip download)"
+    work=$(mktemp -d "$cache/kafka-python.XXXXXX")
+    "$cache/venv/bin/pip" download -q --no-deps --no-binary kafka-python -d "$work" "$wanted" >&2
+    tar -xzf "$work"/*.tar.gz -C "$work" --strip-components=1
+    rm -rf "$cache/kafka-python"
+    mkdir "$cache/kafka-python"
+    mv "$work/test" "$cache/kafka-python/test"
+    # Not in the distribution; without it `test` is Python's own package of that name.
+    touch "$cache/kafka-python/test/__init__.py"
+    # Nor is this one, which starts brokers. Ours is given, so that names suffice.
+    printf 'class ExternalService:\n    def __init__(self, host, port):\n        self.host, self.port = host, port\n\n\nSpawnedService = None\n' >"$cache/kafka-python/test/service.py"
+    rm -rf "$work"
+    stamp kafka-python "$wanted"
 }
 
 [ $# -gt 0 ] || set -- all
 for part in "$@"; do
     case $part in
-    all) for each in kafka python kcat toxiproxy minio; do "$each"; done ;;
+    all) for each in kafka python kcat toxiproxy minio librdkafka kafka_python; do "$each"; done ;;
     kafka | minio | toxiproxy | kcat | python | librdkafka) "$part" ;;
+    kafka-python) kafka_python ;;
     *)
-        say "unknown part '$part'; known: kafka minio toxiproxy kcat python librdkafka all"
+        say "unknown part '$part'; known: kafka minio toxiproxy kcat python librdkafka kafka-python all"
         exit 2
         ;;
     esac

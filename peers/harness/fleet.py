@@ -18,15 +18,18 @@ APPLY = "NOTHING CHANGED. Apply with:"
 
 
 class Fleet:
-    """Two regions and a witness, each role its own process. `bucket` is a URL, or none for the default folder store."""
+    """Two regions and a witness, each role its own process. `bucket` is a URL, or none for the default folder store. `settings` are options of
+    the processes, `{"broker.default-partitions": 4}`. With `one_region` there are brokers in east only."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, bucket: str | None = None, env: dict | None = None):
+    def __init__(self, folder: Path, *, port: int | None = None, bucket: str | None = None, env: dict | None = None, settings: dict | None = None, one_region: bool = False):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "fleet"
         self.port = port or free_base(PORTS)
         self.bucket = bucket
         self.env = env or {}
+        self.settings = settings or {}
+        self.one_region = one_region
         self.child: Child | None = None
         self.restarted: list[Child] = []
 
@@ -34,6 +37,10 @@ class Fleet:
         command = [cache.whimbrel(), "dev", "--separate", "--port", self.port, "--data-dir", self.data]
         if self.bucket:
             command += ["--bucket", self.bucket]
+        if self.one_region:
+            command.append("--one-region")
+        for key, value in self.settings.items():
+            command += ["--set", f"{key}={value}"]
         # An old description would point at processes that are gone.
         (self.data / "dev.json").unlink(missing_ok=True)
         self.child = Child("whimbrel dev", command, self.folder / "dev.log", env=self.env)
@@ -43,7 +50,15 @@ class Fleet:
     def _answers(self) -> bool:
         if not (self.data / "dev.json").exists():
             return False
+        return self.ready()
+
+    def ready(self) -> bool:
+        """Whether every process answers."""
         return all(_ready(process["admin"]) for process in self.description()["processes"])
+
+    def alive(self) -> bool:
+        """Whether every process runs."""
+        return all(_runs(process["pid"]) for process in self.description()["processes"])
 
     def description(self) -> dict:
         return json.loads((self.data / "dev.json").read_text())
@@ -91,12 +106,31 @@ class Fleet:
         wait_for(lambda: not any(_runs(pid) for pid in pids), f"the processes of {region} to be gone", 10)
         return pids
 
+    def restart_broker(self, region: str) -> None:
+        """SIGKILL to the region's broker, and a new start; the other processes stay."""
+        (broker,) = [process for process in self.processes(region) if process["role"] == "broker"]
+        os.kill(broker["pid"], signal.SIGKILL)
+        wait_for(lambda: not _runs(broker["pid"]), "the broker to be gone", 10)
+        self._start_again([broker])
+
+    def kill(self) -> None:
+        """SIGKILL to every process; `start` starts a fleet on the same data again."""
+        pids = [process["pid"] for process in self.description()["processes"]]
+        self.child.kill()
+        for pid in pids:
+            if _runs(pid):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(map(_runs, pids)), "every process to be gone", 10)
+
     def start_region(self, region: str) -> None:
         """Starts a killed region's processes again with the commands `dev.json` gives."""
-        for process in self.processes(region):
-            name = f"{process['role']}-{region}"
+        self._start_again(self.processes(region))
+
+    def _start_again(self, processes: list[dict]) -> None:
+        for process in processes:
+            name = f"{process['role']}-{process['region']}"
             self.restarted.append(Child(name, process["command"], self.folder / f"{name}.log", env=self.env))
-        wait_for(lambda: all(_ready(process["admin"]) for process in self.processes(region)), f"{region} to be ready again", 60)
+        wait_for(lambda: all(_ready(process["admin"]) for process in processes), f"{[process['role'] for process in processes]} to be ready again", 60)
 
     def stop(self) -> None:
         for child in self.restarted:

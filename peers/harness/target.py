@@ -8,18 +8,22 @@ from .fleet import Fleet
 from .kafka import Kafka
 from .stores import Minio
 
+# Of a topic that is made by being asked for: what librdkafka's tests count on.
+PARTITIONS = 4
+
 
 class KafkaTarget:
-    """One Kafka broker. Its "loss of a region" is kill -9 and a new start on the same port."""
+    """One Kafka broker, which is always `one_region`. Its "loss of a region" is kill -9 and a new start on the same port."""
 
     name = "kafka"
     # Tiering is asked for by the topic, and only where the broker was started with it.
     tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path, tiered: bool = False):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0):
+        extra = {"num.partitions": PARTITIONS, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
         # Heartbeats and sessions as short as in `whimbrel dev`.
-        short = {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
-        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra={"num.partitions": 4} | short)
+        extra |= {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
+        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra=extra)
 
     def start(self) -> "KafkaTarget":
         self.kafka.start()
@@ -29,13 +33,23 @@ class KafkaTarget:
     def bootstrap(self) -> str:
         return self.kafka.bootstrap
 
+    def alive(self) -> bool:
+        return self.kafka.child.alive()
+
     def partition_folder(self, topic: str, partition: int) -> Path:
         return self.kafka.data / f"{topic}-{partition}"
 
-    def fail_over(self) -> int:
-        """Loses the broker; returns how many acknowledged records may be lost: none, it syncs every message."""
+    def kill(self) -> None:
+        self.kafka.kill()
+
+    def restart(self) -> None:
+        """Kills the broker and starts it again; clients must carry on."""
         self.kafka.kill()
         self.kafka.start()
+
+    def fail_over(self) -> int:
+        """Loses the broker; returns how many acknowledged records may be lost: none, it syncs every message."""
+        self.restart()
         return 0
 
     def stop(self) -> None:
@@ -49,10 +63,15 @@ class WhimbrelTarget:
     # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = False):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0):
         self.minio = Minio(folder / "minio") if tiered else None
         bucket = self.minio.bucket("whimbrel") if self.minio else None
-        self.fleet = Fleet(folder, bucket=bucket, env=Minio.credentials() if self.minio else None)
+        settings = {
+            "broker.default-partitions": PARTITIONS,
+            "broker.auto-create-topics": str(auto_create).lower(),
+            "broker.limits.group-initial-rebalance-delay": f"{rebalance_delay_ms}ms",
+        }
+        self.fleet = Fleet(folder, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region)
 
     def start(self) -> "WhimbrelTarget":
         if self.minio:
@@ -64,6 +83,9 @@ class WhimbrelTarget:
     def bootstrap(self) -> str:
         return self.fleet.bootstrap
 
+    def alive(self) -> bool:
+        return self.fleet.alive()
+
     def partition_folder(self, topic: str, partition: int) -> Path:
         """The partition as east's broker keeps it."""
         found = [path for path in (self.fleet.data / "east").rglob(f"{topic}-{partition}") if path.is_dir()]
@@ -71,6 +93,13 @@ class WhimbrelTarget:
         if len(folders) != 1:
             raise AssertionError(f"expected one folder of {topic}-{partition} in east, found {found}")
         return folders[0]
+
+    def kill(self) -> None:
+        self.fleet.kill()
+
+    def restart(self) -> None:
+        """Kills the broker of east and starts it again; clients must carry on."""
+        self.fleet.restart_broker("east")
 
     def fail_over(self) -> int:
         """Loses east and moves to west; returns how many acknowledged records may be lost, as the plan said before the move."""

@@ -13,6 +13,7 @@ CONSOLE_PRODUCER = "org.apache.kafka.tools.ConsoleProducer"
 CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 VERIFIABLE_PRODUCER = "org.apache.kafka.tools.VerifiableProducer"
 VERIFIABLE_CONSUMER = "org.apache.kafka.tools.VerifiableConsumer"
+TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
 DUMP_LOG = "kafka.tools.DumpLogSegments"
 
 
@@ -28,6 +29,11 @@ def run(tool: str, *arguments, stdin: bytes = b"", deadline_s: float = 60.0, err
 def start(tool: str, *arguments, log: Path) -> Child:
     """Starts a tool that goes on until it is stopped; what it prints arrives in `lines`."""
     return Child(tool.rsplit(".", 1)[-1], java(tool, *arguments, jvm=QUICK_JVM), log, lines=True)
+
+
+def start_program(source: Path, *arguments, log: Path) -> Child:
+    """Starts a Java program of one source file, compiled as it starts."""
+    return Child(source.stem, java(source, *arguments, jvm=QUICK_JVM), log, lines=True)
 
 
 def table(text: str, first: str) -> list[dict]:

@@ -52,6 +52,31 @@ def test_groups_are_listed_described_and_reset(target, name):
     assert described() == ("1", "10", "9")
 
 
+def test_a_groups_positions_are_reset_every_way(target, name):
+    create_topic(target, name, partitions=1)
+    sender = producer(target)
+    for number in range(10):
+        produce(sender, name, [b"%d" % number], timestamp=1_700_000_000_000 + number * 1000)
+    run(target, tools.CONSOLE_CONSUMER, "--topic", name, "--group", name, "--from-beginning", "--max-messages", "10", "--timeout-ms", "20000")
+
+    def reset(*how) -> str:
+        out = run(target, tools.GROUPS, "--reset-offsets", "--group", name, "--topic", name, *how, "--execute")
+        (row,) = tools.table(out, "GROUP")
+        return row["NEW-OFFSET"]
+
+    assert reset("--to-earliest") == "0"
+    assert reset("--shift-by", "4") == "4"
+    # Kafka's word for a position beyond the end: as far as there is.
+    assert reset("--shift-by", "100") == "10"
+    assert reset("--to-datetime", "2023-11-14T22:13:23.000") == "3"
+    assert reset("--to-latest") == "10"
+    out = run(target, tools.GROUPS, "--delete-offsets", "--group", name, "--topic", name)
+    assert "Successful" in out or "successful" in out
+    assert tools.table(run(target, tools.GROUPS, "--describe", "--group", name), "GROUP") == []
+    run(target, tools.GROUPS, "--delete", "--group", name)
+    assert name not in run(target, tools.GROUPS, "--list").split()
+
+
 def test_offsets_are_shown(target, name):
     create_topic(target, name, partitions=2)
     produce(producer(target), name, [b"a", b"b", b"c"], partition=1)

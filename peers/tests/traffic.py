@@ -63,9 +63,11 @@ def poll(client: Consumer, count: int, deadline_s: float = 30) -> list:
     return messages
 
 
-def read_all(bootstrap: str, topic: str, partitions: int = 1, deadline_s: float = 60) -> list:
+def read_all(bootstrap: str, topic: str, partitions: int = 1, deadline_s: float = 60, **settings) -> list:
     """Every message of the topic, by a plain consumer without a group, in order within each partition."""
-    client = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "check.crcs": True, "enable.partition.eof": True, "auto.offset.reset": "error"})
+    client = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "check.crcs": True, "enable.partition.eof": True, "auto.offset.reset": "error"} | settings
+    )
     starts = []
     for partition in range(partitions):
         low, _ = client.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)

@@ -1,0 +1,69 @@
+"""kafka-python's integration tests: a client in pure Python with its own reading of the protocol. A test is pytest's `FILE::NAME[PARAMETERS]`."""
+
+import os
+import re
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+from harness import cache
+from verdicts import FAIL, PASS, SKIP, Outcome
+
+import program
+
+NAME = "kafka-python"
+DEADLINE_S = 90
+# What our range of API versions looks like to it.
+VERSION = "4.2.0"
+# They start brokers of their own with TLS and SASL, and pass themselves over where the broker is given.
+FILES = ["test_admin_integration.py", "test_consumer_integration.py", "test_producer_integration.py"]
+
+
+def folder() -> Path:
+    return cache.part("WHIMBREL_KAFKA_PYTHON_TESTS", cache.FOLDER / "kafka-python")
+
+
+def _pytest(*arguments) -> list:
+    # -c: without it pytest looks for a configuration above, and finds ours.
+    return [cache.FOLDER / "venv" / "bin" / "python", "-m", "pytest", "-c", os.devnull, "--rootdir", folder(), "-p", "no:cacheprovider", "-q", *arguments]
+
+
+def _env(bootstrap: str = "127.0.0.1:1") -> dict:
+    uri = f"kafka://{bootstrap.split(',')[0]}"
+    # KAFKA_ROOT is where they would take a broker from if none were given; they insist that it is there.
+    return {"KAFKA_URI": uri, "KAFKA_VERSION": VERSION, "KAFKA_ROOT": str(folder()), "PYTHONPATH": str(folder()), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def tests() -> list[str]:
+    files = [f"test/integration/{file}" for file in FILES]
+    command = [str(word) for word in _pytest("--collect-only", *files)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder(), env={**os.environ, **_env()}, check=False, timeout=120)
+    found = re.findall(r"^test/integration/(\S+::\S+)$", done.stdout, re.MULTILINE)
+    if not found:
+        raise AssertionError(f"pytest collected nothing\n{done.stdout}\n{done.stderr}")
+    return found
+
+
+def settings(_test: str) -> dict:
+    return {}
+
+
+def run(test: str, bootstrap: str, output: Path, deadline_s: int, _quick: bool) -> Outcome:
+    file = re.sub(r"[^\w.-]+", "-", test)
+    junit = output / f"{file}.xml"
+    junit.unlink(missing_ok=True)
+    command = _pytest(f"--junit-xml={junit.resolve()}", f"test/integration/{test}")
+    ended = program.run(command, output / f"{file}.log", deadline_s, cwd=folder(), env=_env(bootstrap))
+    if ended.code is None or not junit.exists():
+        return Outcome(test, FAIL, ended.seconds, "hangs" if ended.code is None else f"pytest ended with {ended.code}")
+    return judge(test, ended.seconds, junit.read_text())
+
+
+def judge(test: str, seconds: float, junit: str) -> Outcome:
+    cases = list(ElementTree.fromstring(junit).iter("testcase"))
+    for kind, verdict in (("failure", FAIL), ("error", FAIL), ("skipped", SKIP)):
+        for case in cases:
+            found = case.find(kind)
+            if found is not None:
+                return Outcome(test, verdict, seconds, " ".join((found.get("message") or "").split())[:300])
+    return Outcome(test, PASS if cases else FAIL, seconds, "" if cases else "pytest ran nothing")

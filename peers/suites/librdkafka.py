@@ -1,0 +1,84 @@
+"""librdkafka's own tests: the C and C++ client against a broker. The unit is what `test-runner` can select: a number, in a scenario.
+
+Not here: its local tests, which run against a broker inside the library itself, and what its authors mark as a known issue or manual.
+"""
+
+import re
+from pathlib import Path
+
+from harness import cache
+from verdicts import FAIL, PASS, SKIP, Outcome
+
+import program
+
+NAME = "librdkafka"
+DEADLINE_S = 150
+# What the tests are told the broker is; librdkafka itself asks ApiVersions. 3.9 is before brokers that dropped what some tests still try.
+VERSION = "3.9.0.0"
+# They count rebalances, and expect of the first that it waits for all members: Kafka's default delay.
+COUNT_REBALANCES = ("0113",)
+NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
+
+
+def folder() -> Path:
+    return cache.part("WHIMBREL_LIBRDKAFKA_TESTS", cache.FOLDER / "librdkafka-tests")
+
+
+def tests() -> list[str]:
+    """`NUMBER_NAME` after the first test of that number, and `@SCENARIO` where it is not the default one."""
+    source = (folder() / "test.c").read_text()
+    table = source[source.index("struct test tests[]") : source.index("{NULL}}")]
+    found = {}
+    for name, flags, rest in re.findall(r"_TEST\((\d{4}_\w+),\s*([\w |]+)((?:[^()]|\([^()]*\))*)\)", table):
+        flags = flags.split()
+        if any(flag in flags for flag in NOT_OURS):
+            continue
+        scenario = re.search(r'\.scenario = "(\w+)', rest)
+        scenario = scenario[1] if scenario else "default"
+        found.setdefault((name[:4], scenario), name + ("" if scenario == "default" else f"@{scenario}"))
+    return list(found.values())
+
+
+def settings(test: str) -> dict:
+    """What the test wants of the broker it runs against."""
+    return {"auto_create": "@noautocreate" not in test, "rebalance_delay_ms": 3000 if test[:4] in COUNT_REBALANCES else 0}
+
+
+def run(test: str, bootstrap: str, output: Path, deadline_s: int, quick: bool) -> Outcome:
+    name, _, scenario = test.partition("@")
+    config = output / f"{test}.conf"
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(f"bootstrap.servers={bootstrap}\ntest.topic.random=true\n")
+    # -Q leaves out whole subtests, of some tests all, and calls that a pass: only where the list says that it is worth something.
+    # -L: not the local ones of the same number. -K: nothing that is known to fail. Statistics go to the current directory.
+    command = [folder() / "test-runner", "-p1", "-L", "-K", "-V", VERSION, *(["-Q"] if quick else []), *(["-s", scenario] if scenario else [])]
+    env = {"TESTS": name[:4], "RDKAFKA_TEST_CONF": str(config.resolve()), "TEST_LEVEL": "2", "LD_LIBRARY_PATH": str(folder())}
+    # Some tests make and change topics with Kafka's own script.
+    env |= {"KAFKA_PATH": str(Path(__file__).parent / "kafka"), "BROKERS": bootstrap, "WHIMBREL_KAFKA_LIBS": str(cache.kafka_libs())}
+    ended = program.run(command, output / f"{test}.log", deadline_s, cwd=folder(), env=env)
+    for statistics in folder().glob("stats_*.json"):
+        statistics.unlink()
+    return judge(test, ended)
+
+
+def judge(test: str, ended: program.Ended) -> Outcome:
+    if ended.code == 0:
+        # Of the summary: | NAME | STATE | SECONDSs | WHY
+        ran = re.findall(r"^\|\s+(\d{4}_\w+)\s+\|\s+(\w+)\s+\|[^|]*\|(.*)", ended.text, re.MULTILINE)
+        if any(state == "PASSED" for _, state, _ in ran):
+            return Outcome(test, PASS, ended.seconds)
+        return Outcome(test, SKIP, ended.seconds, next((why.strip() for _, _, why in ran if why.strip()), "it passed itself over")[:200])
+    return Outcome(test, FAIL, ended.seconds, _reason(ended))
+
+
+def _reason(ended: program.Ended) -> str:
+    # ### Test "NAME (SUBTEST)" failed at FILE:LINE:FUNCTION() at TIME: ###  and the reason on the next line.
+    found = re.search(r'### Test "([^"]*)" failed at (\S+?:\d+)\S*.*?###\s*\n(.*)', ended.text)
+    if found:
+        subtest = found[1].partition(" (")[2].rstrip(")")
+        return " - ".join(part for part in (subtest, found[2], found[3].strip()) if part)[:300]
+    if ended.code is None:
+        last = [line for line in ended.text.splitlines() if line.startswith("[")]
+        return f"hangs; last: {last[-1][:200]}" if last else "hangs"
+    return f"ended with {ended.code}: {ended.text.strip().splitlines()[-1][:200] if ended.text.strip() else 'no word'}"
+
