@@ -4,22 +4,28 @@
 //! ratio compares the last two, which promise the same. A cell that could not be measured says so; nothing is estimated.
 
 mod cold_read;
+mod disk;
 mod history;
 mod kafka;
+mod latency;
 mod load;
 mod mirror_catch_up;
+mod open_loop;
+mod partitions;
 mod process;
 mod table;
 mod throughput;
 mod usage;
 mod whimbrel;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use kafka::Kafka;
 use load::Load;
 use table::Table;
+use whimbrel::Whimbrel;
 
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -53,6 +59,12 @@ pub struct Options {
 enum Scenario {
     /// Produce and consume 1 KiB and 100 B records, one partition.
     Throughput,
+    /// Produce latency at 15,000 messages a second, never waiting for answers; memory idle and under that load.
+    Latency,
+    /// The same with 1,000 busy partitions and one record a batch.
+    Busy,
+    /// Ten thousand partitions: making, metadata, memory, start.
+    Partitions,
     /// A mirror that was away catches up.
     Mirror,
     /// Read a topic whose closed segments are only in the tiered store.
@@ -66,18 +78,52 @@ enum SystemKind {
     Whimbrel,
 }
 
+type Measure = fn(SystemKind, &Load, &mut Table) -> anyhow::Result<()>;
+
+/// What is measured on one system after the other.
+const SIDE_BY_SIDE: [(Scenario, Measure); 5] = [
+    (Scenario::Throughput, throughput::run),
+    (Scenario::Latency, latency::steady),
+    (Scenario::Busy, latency::busy_partitions),
+    (Scenario::Partitions, partitions::run),
+    (Scenario::Mirror, mirror_catch_up::run),
+];
+
+impl Scenario {
+    /// Whether syncing before the acknowledgement makes a difference: elsewhere one column of Kafka is enough.
+    fn writes(self) -> bool {
+        matches!(self, Self::Throughput | Self::Latency | Self::Busy)
+    }
+}
+
 /// A started system. Dropping it stops its processes.
 trait System {
     /// Where clients connect.
     fn bootstrap(&self) -> &str;
     /// The processes whose CPU time and memory count: brokers.
     fn broker_pids(&self) -> Vec<u32>;
+    /// SIGKILL to the broker, and a new one on the same data and port; returns when it has been started, not when it serves.
+    fn kill_and_start(&mut self, load: &Load) -> anyhow::Result<()>;
+}
+
+/// The broker alone, on an empty folder: of a fleet, without mirror and tiering beside it.
+fn start(kind: SystemKind, load: &Load, folder: &Path) -> anyhow::Result<Box<dyn System>> {
+    Ok(match kind {
+        SystemKind::Kafka => Box::new(Kafka::start(load, folder, &[])?),
+        SystemKind::KafkaFsync => Box::new(Kafka::start(load, folder, &["--fsync"])?),
+        SystemKind::Whimbrel => {
+            let fleet = Whimbrel::start(load, folder)?;
+            fleet.without(&["mirror", "tiering"])?;
+            Box::new(fleet)
+        }
+    })
 }
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let load = Load::new(options)?;
     let mut table = Table::default();
     let wants = |scenario| options.only.is_empty() || options.only.contains(&scenario);
+    disk::run(&load.data, &mut table)?;
     for kind in [
         SystemKind::Kafka,
         SystemKind::KafkaFsync,
@@ -86,21 +132,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         if !options.systems.is_empty() && !options.systems.contains(&kind) {
             continue;
         }
-        if wants(Scenario::Throughput) {
-            record(
-                &format!("{kind:?} throughput"),
-                throughput::run(kind, &load, &mut table),
-            );
-        }
-        // With fsync or without is no question when reading: one Kafka column is enough.
-        if kind == SystemKind::KafkaFsync {
-            continue;
-        }
-        if wants(Scenario::Mirror) {
-            record(
-                &format!("{kind:?} mirror"),
-                mirror_catch_up::run(kind, &load, &mut table),
-            );
+        for (scenario, measure) in SIDE_BY_SIDE {
+            if wants(scenario) && (kind != SystemKind::KafkaFsync || scenario.writes()) {
+                let outcome = measure(kind, &load, &mut table);
+                record(&format!("{kind:?} {scenario:?}"), outcome);
+            }
         }
     }
     if wants(Scenario::Cold) {

@@ -83,13 +83,18 @@ impl Side {
         let count = load.count(SIZE);
         let (system, serving, all): (Box<dyn System>, _, _) = if kind == SystemKind::Whimbrel {
             let fleet = Whimbrel::start(load, &folder)?;
-            load.create_topic(fleet.bootstrap(), TOPIC, &[SEGMENT, KEEP_NOTHING])?;
+            load.create_topic(fleet.bootstrap(), TOPIC, 1, &[SEGMENT, KEEP_NOTHING])?;
             let serving = vec![fleet.pid("broker", "east")?, fleet.pid("tiering", "east")?];
             let all = fleet.pids();
             (Box::new(fleet), serving, all)
         } else {
             let kafka = Kafka::start(load, &folder, &["--tiered"])?;
-            load.create_topic(kafka.bootstrap(), TOPIC, &[TIERED, SEGMENT, KEEP_NOTHING])?;
+            load.create_topic(
+                kafka.bootstrap(),
+                TOPIC,
+                1,
+                &[TIERED, SEGMENT, KEEP_NOTHING],
+            )?;
             let pids = kafka.broker_pids();
             (Box::new(kafka), pids.clone(), pids)
         };

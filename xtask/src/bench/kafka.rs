@@ -1,28 +1,36 @@
 //! Kafka 4.2 under test, started by `peers/run.py`.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
+use rustix::process::Signal;
 use serde::Deserialize;
 
 use super::{
     System,
     load::Load,
-    process::{Running, wait_for},
+    process::{Running, signal, wait_for},
 };
 
 #[derive(Debug)]
 pub struct Kafka {
+    folder: PathBuf,
+    port: u16,
+    flags: Vec<String>,
     bootstrap: String,
     pid: u32,
-    _peer: Running,
+    peer: Option<Running>,
 }
 
 /// What `peers/run.py` prints when the broker answers.
 #[derive(Deserialize)]
 struct Ready {
     pid: u32,
-    port: u16,
 }
 
 impl Kafka {
@@ -31,25 +39,37 @@ impl Kafka {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder)?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let log = folder.join("run.log");
+        let mut kafka = Self {
+            folder: folder.to_owned(),
+            port,
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            bootstrap: format!("127.0.0.1:{port}"),
+            pid: 0,
+            peer: None,
+        };
+        kafka.launch(load)?;
+        Ok(kafka)
+    }
+
+    /// Starts a broker on what the folder holds.
+    fn launch(&mut self, load: &Load) -> anyhow::Result<()> {
+        let log = self.folder.join("run.log");
         let mut command = load.peers();
         command
-            .args(["kafka", "--port", &port.to_string(), "--dir"])
-            .arg(folder)
-            .args(flags);
+            .args(["kafka", "--port", &self.port.to_string(), "--dir"])
+            .arg(&self.folder)
+            .args(&self.flags);
         let mut peer = Running::start(&mut command, &log)?;
         let mut line = String::new();
-        wait_for("Kafka to be ready", Duration::from_secs(60), || {
+        wait_for("Kafka to be ready", Duration::from_secs(180), || {
             line = fs::read_to_string(&log)?;
             anyhow::ensure!(!peer.ended(), "peers/run.py ended: {line}");
             Ok(line.ends_with('\n'))
         })?;
         let ready: Ready = serde_json::from_str(line.trim()).with_context(|| line.clone())?;
-        Ok(Self {
-            bootstrap: format!("127.0.0.1:{}", ready.port),
-            pid: ready.pid,
-            _peer: peer,
-        })
+        self.pid = ready.pid;
+        self.peer = Some(peer);
+        Ok(())
     }
 }
 
@@ -60,5 +80,11 @@ impl System for Kafka {
 
     fn broker_pids(&self) -> Vec<u32> {
         vec![self.pid]
+    }
+
+    fn kill_and_start(&mut self, load: &Load) -> anyhow::Result<()> {
+        signal(self.pid, Signal::KILL)?;
+        self.peer = None;
+        self.launch(load)
     }
 }

@@ -94,6 +94,7 @@ impl Load {
         &self,
         bootstrap: &str,
         topic: &str,
+        partitions: i32,
         configs: &[&str],
     ) -> anyhow::Result<()> {
         let mut command = self.java("org.apache.kafka.tools.TopicCommand");
@@ -104,7 +105,7 @@ impl Load {
             "--topic",
             topic,
             "--partitions",
-            "1",
+            &partitions.to_string(),
             "--replication-factor",
             "1",
         ]);

@@ -39,7 +39,7 @@ fn replica_stream(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::R
     let mut fleet = Whimbrel::start(load, &folder)?;
     fleet.without(&["mirror", "tiering"])?;
     let bootstrap = fleet.bootstrap().to_owned();
-    load.create_topic(&bootstrap, TOPIC, &[])?;
+    load.create_topic(&bootstrap, TOPIC, 1, &[])?;
     load.produce(&bootstrap, TOPIC, SIZE, load.count(SIZE))?;
     let (wanted, _) = fleet.local_segments("east", TOPIC)?;
     // What crossed before the mirror was killed does not count.
@@ -65,7 +65,7 @@ fn mirror_maker(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Res
     let folder = load.data.join("mirror");
     let source = Kafka::start(load, &folder.join("source"), &[])?;
     let target = Kafka::start(load, &folder.join("target"), &[])?;
-    load.create_topic(source.bootstrap(), TOPIC, &[])?;
+    load.create_topic(source.bootstrap(), TOPIC, 1, &[])?;
     load.produce(source.bootstrap(), TOPIC, SIZE, load.count(SIZE))?;
 
     let config = folder.join("mm2.properties");

@@ -1,12 +1,11 @@
 //! Produce and consume, one partition, acks=all, no compression; the broker alone, without mirror and tiering beside it.
 
 use super::{
-    System, SystemKind,
-    kafka::Kafka,
+    SystemKind,
     load::{Load, Rate},
+    start,
     table::Table,
     usage::Usage,
-    whimbrel::Whimbrel,
 };
 
 /// Payload that warms a JVM's compiler, and our caches for fairness.
@@ -14,24 +13,16 @@ const WARM_UP_MESSAGES: u64 = 200_000;
 
 pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<()> {
     let folder = load.data.join("throughput");
-    let system: Box<dyn System> = match kind {
-        SystemKind::Kafka => Box::new(Kafka::start(load, &folder, &[])?),
-        SystemKind::KafkaFsync => Box::new(Kafka::start(load, &folder, &["--fsync"])?),
-        SystemKind::Whimbrel => {
-            let fleet = Whimbrel::start(load, &folder)?;
-            fleet.without(&["mirror", "tiering"])?;
-            Box::new(fleet)
-        }
-    };
+    let system = start(kind, load, &folder)?;
     let bootstrap = system.bootstrap();
-    load.create_topic(bootstrap, "warm", &[])?;
+    load.create_topic(bootstrap, "warm", 1, &[])?;
     load.produce(bootstrap, "warm", 1024, WARM_UP_MESSAGES)?;
     load.consume(bootstrap, "warm", WARM_UP_MESSAGES)?;
 
     for size in [1024, 100] {
         let topic = format!("size-{size}");
         let count = load.count(size);
-        load.create_topic(bootstrap, &topic, &[])?;
+        load.create_topic(bootstrap, &topic, 1, &[])?;
         let mut measure =
             |what: &str, work: &dyn Fn() -> anyhow::Result<Rate>| -> anyhow::Result<()> {
                 let before = Usage::of(&system.broker_pids())?;

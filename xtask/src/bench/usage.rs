@@ -21,7 +21,7 @@ impl Usage {
             sum.cpu_s += cpu_ticks(&stat).with_context(|| format!("/proc/{pid}/stat: {stat}"))?
                 / rustix::param::clock_ticks_per_second() as f64;
             let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-            sum.rss_peak_mb += peak_kb(&status).unwrap_or(0.0) / 1000.0;
+            sum.rss_peak_mb += kilobytes(&status, "VmHWM:").unwrap_or(0.0) / 1000.0;
         }
         Ok(sum)
     }
@@ -39,10 +39,21 @@ fn cpu_ticks(stat: &str) -> Option<f64> {
     Some(number(11)? + number(12)?)
 }
 
-fn peak_kb(status: &str) -> Option<f64> {
+/// Resident memory now, summed over the processes.
+pub fn resident_mb(pids: &[u32]) -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for pid in pids {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))
+            .with_context(|| format!("process {pid}"))?;
+        sum += kilobytes(&status, "VmRSS:").context("no VmRSS")? / 1000.0;
+    }
+    Ok(sum)
+}
+
+fn kilobytes(status: &str, field: &str) -> Option<f64> {
     status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .find_map(|line| line.strip_prefix(field))?
         .split_whitespace()
         .next()?
         .parse()
@@ -62,6 +73,9 @@ mod tests {
 
     #[test]
     fn the_peak_is_read_from_status() {
-        assert_eq!(peak_kb("Name:\tx\nVmHWM:\t  2048 kB\n"), Some(2048.0));
+        assert_eq!(
+            kilobytes("Name:\tx\nVmHWM:\t  2048 kB\n", "VmHWM:"),
+            Some(2048.0)
+        );
     }
 }

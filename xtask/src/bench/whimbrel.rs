@@ -163,6 +163,11 @@ impl System for Whimbrel {
     fn broker_pids(&self) -> Vec<u32> {
         self.pid("broker", "east").into_iter().collect()
     }
+
+    fn kill_and_start(&mut self, _load: &Load) -> anyhow::Result<()> {
+        signal(self.pid("broker", "east")?, Signal::KILL)?;
+        self.restart("broker", "east").map(drop)
+    }
 }
 
 fn free_base() -> anyhow::Result<u16> {
