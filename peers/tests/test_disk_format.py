@@ -15,7 +15,8 @@ from harness.waiting import wait_for
 from traffic import admin, create_topic, produce, producer, read_all
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-CONFIG = {"segment.bytes": "1048576", "index.interval.bytes": "4096"}
+# Some records are years old, and none may be retained away.
+CONFIG = {"segment.bytes": "1048576", "index.interval.bytes": "4096", "retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "65536", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "500", "delete.retention.ms": "600000"}
 TOPICS = {"codecs": CONFIG, "transactions": CONFIG, "compacted": COMPACTED}
 

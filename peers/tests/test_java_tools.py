@@ -53,7 +53,8 @@ def test_groups_are_listed_described_and_reset(target, name):
 
 
 def test_a_groups_positions_are_reset_every_way(target, name):
-    create_topic(target, name, partitions=1)
+    # The records are years old.
+    create_topic(target, name, partitions=1, config={"retention.ms": "-1"})
     sender = producer(target)
     for number in range(10):
         produce(sender, name, [b"%d" % number], timestamp=1_700_000_000_000 + number * 1000)
