@@ -19,9 +19,10 @@ APPLY = "NOTHING CHANGED. Apply with:"
 
 class Fleet:
     """Two regions and a witness, each role its own process. `bucket` is a URL, or none for the default folder store. `settings` are options of
-    the processes, `{"broker.default-partitions": 4}`. With `one_region` there are brokers in east only."""
+    the processes, `{"broker.default-partitions": 4}`. With `one_region` there are brokers in east only;
+    `brokers` is their number in each region."""
 
-    def __init__(self, folder: Path, *, port: int | None = None, bucket: str | None = None, env: dict | None = None, settings: dict | None = None, one_region: bool = False):
+    def __init__(self, folder: Path, *, port: int | None = None, bucket: str | None = None, env: dict | None = None, settings: dict | None = None, one_region: bool = False, brokers: int = 1):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "fleet"
@@ -30,6 +31,7 @@ class Fleet:
         self.env = env or {}
         self.settings = settings or {}
         self.one_region = one_region
+        self.brokers_a_region = brokers
         self.child: Child | None = None
         self.restarted: list[Child] = []
 
@@ -39,6 +41,8 @@ class Fleet:
             command += ["--bucket", self.bucket]
         if self.one_region:
             command.append("--one-region")
+        if self.brokers_a_region > 1:
+            command += ["--brokers", self.brokers_a_region]
         for key, value in self.settings.items():
             command += ["--set", f"{key}={value}"]
         # An old description would point at processes that are gone.

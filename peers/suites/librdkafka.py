@@ -17,6 +17,8 @@ DEADLINE_S = 150
 VERSION = "3.9.0.0"
 # They count rebalances, and expect of the first that it waits for all members: Kafka's default delay.
 COUNT_REBALANCES = ("0113",)
+# They make topics with three replicas.
+THREE_REPLICAS = ("0103", "0107", "0111")
 NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
 
 
@@ -41,7 +43,12 @@ def tests() -> list[str]:
 
 def settings(test: str) -> dict:
     """What the test wants of the broker it runs against."""
-    return {"auto_create": "@noautocreate" not in test, "rebalance_delay_ms": 3000 if test[:4] in COUNT_REBALANCES else 0}
+    number = test[:4]
+    return {
+        "auto_create": "@noautocreate" not in test,
+        "rebalance_delay_ms": 3000 if number in COUNT_REBALANCES else 0,
+        "brokers": 3 if number in THREE_REPLICAS else 1,
+    }
 
 
 def run(test: str, bootstrap: str, output: Path, deadline_s: int, quick: bool) -> Outcome:
