@@ -12,7 +12,7 @@ use whimbrel_runtime::{Clock, Tasks};
 use crate::{
     catalog::Catalog, cleaner::Cleaner, cold::Cold, connection, coordination::Coordination,
     fetch_sessions::Sessions, flusher::Flusher, home::Home, meters::Meters, options::Options,
-    orphans::Orphans, producer_ids::ProducerIds, uploads::Uploads,
+    orphans::Orphans, peers::Peers, producer_ids::ProducerIds, uploads::Uploads,
 };
 
 pub struct Broker {
@@ -32,6 +32,7 @@ pub struct Broker {
     pub uploads: Uploads,
     pub cleaner: Cleaner,
     pub producer_ids: ProducerIds,
+    pub peers: Peers,
     pub coordination: Coordination,
     pub fetch_sessions: Sessions,
     catalog: RwLock<Arc<Catalog>>,
@@ -97,6 +98,7 @@ impl Broker {
             cleaner: Cleaner::default(),
             uploads: Uploads::new(&options.data_dir),
             producer_ids: ProducerIds::default(),
+            peers: Peers::default(),
             coordination: Coordination::default(),
             fetch_sessions: Sessions::new(options.limits.fetch_sessions(), clock.clone()),
             catalog: RwLock::default(),

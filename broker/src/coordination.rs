@@ -61,10 +61,11 @@ impl Coordination {
         }
     }
 
-    /// This partition of `__transaction_state` is led from now on, in this leader epoch.
-    pub fn lead_transactions(&self, partition: i32, leader_epoch: i32) {
+    /// This partition of `__transaction_state` is led from now on, in this leader epoch. `stale_below`: where the
+    /// newest lossy move cut it.
+    pub fn lead_transactions(&self, partition: i32, leader_epoch: i32, stale_below: Option<i64>) {
         if let Some(transactions) = self.transactions.get() {
-            transactions.lead(partition, leader_epoch);
+            transactions.lead(partition, leader_epoch, stale_below);
         }
     }
 

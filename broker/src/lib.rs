@@ -6,6 +6,7 @@
 //! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us;
 //!   [`stranded`] - and what we are to clients when neither it nor a lease is to be had.
 //! * [`group`], [`txn`], [`state_log`] - the coordinators, and the logs that they keep their state in.
+//! * [`peers`] - what brokers of a region tell each other.
 //! * [`replica`] - streams between our own brokers; [`orphans`] - what a returned home had too much.
 //! * [`uploads`], [`cold`], [`housekeeping`] - tiering, retention.
 //!
@@ -34,6 +35,7 @@ mod offsets_log;
 pub mod options;
 mod orphans;
 mod partition;
+mod peers;
 mod producer_ids;
 mod replica;
 mod reports;

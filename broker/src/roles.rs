@@ -19,6 +19,7 @@ use crate::{
     fence,
     partition::{AckSet, Feed, Partition, Role, Terms},
     topic_config,
+    txn::stray,
 };
 
 pub async fn run(broker: Arc<Broker>, logs: Vec<Arc<Log>>) {
@@ -368,13 +369,33 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         broker.flusher.list(partition);
         if is_offsets {
             offsets.push((partition.at.partition, rise.leader_epoch));
-        } else if partition.log.topic() == whimbrel_fleet::naming::TRANSACTION_STATE {
-            broker
-                .coordination
-                .lead_transactions(partition.at.partition, rise.leader_epoch);
         }
     }
     broker.coordination.lead(broker, group, offsets, lossy);
+    let risen = led.iter().filter(|r| rising.contains(&r.partition.at));
+    lead_transactions(broker, group, risen);
+}
+
+/// Tells the transaction coordinator what it coordinates, and ends what a lossy move left open in the new leaders.
+fn lead_transactions<'a>(
+    broker: &Arc<Broker>,
+    group: &FailoverGroup,
+    risen: impl Iterator<Item = &'a Rise>,
+) {
+    let mut cut = Vec::new();
+    for rise in risen {
+        let partition = &rise.partition;
+        let promotion = group.lossy_promotion(partition.at);
+        if partition.log.topic() == whimbrel_fleet::naming::TRANSACTION_STATE {
+            broker.coordination.lead_transactions(
+                partition.at.partition,
+                rise.leader_epoch,
+                promotion,
+            );
+        }
+        cut.extend(promotion.map(|promotion| (Arc::clone(partition), promotion)));
+    }
+    stray::end(broker, cut);
 }
 
 /// For a partition that goes on being led here: the sums are other ones, and perhaps the ack set.

@@ -5,6 +5,7 @@
 //! * [`coordinator`] - hosts the ids of the partitions led here: loads, appends, answers, aborts what takes too long.
 //! * [`markers`] - ends transactions in the partitions led here.
 //! * [`admissions`] - who may begin to write as part of a transaction.
+//! * [`stray`] - ends what a lossy move left open in the partitions.
 //! * [`gate`] - lets transactional batches into a partition only as part of a transaction that its coordinator knows.
 //!
 //! Invariants: nothing is answered before the record that makes it true is durable; a partition answers
@@ -17,6 +18,7 @@ pub mod gate;
 pub mod machine;
 pub mod markers;
 pub mod records;
+pub mod stray;
 #[cfg(test)]
 pub(crate) mod testing;
 

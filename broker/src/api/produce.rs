@@ -216,7 +216,7 @@ async fn append_one(
                 &broker.lease,
                 records.clone(),
                 now_ms,
-                who,
+                (who, header.base_sequence),
                 admission,
             ),
         }
@@ -256,6 +256,7 @@ async fn admitted(
     let claim = Claim {
         transactional_id,
         who,
+        sequence: header.base_sequence,
         adds: version >= ADDS,
         abortable: version >= ABORTABLE,
     };

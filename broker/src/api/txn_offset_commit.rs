@@ -74,6 +74,7 @@ async fn commit(
     let claim = Claim {
         transactional_id: &request.transactional_id,
         who,
+        sequence: 0,
         adds: version >= ADDS,
         abortable: version >= ADDS,
     };
@@ -102,6 +103,8 @@ fn told(error: ErrorCode, abortable: bool) -> ErrorCode {
         | ErrorCode::REQUEST_TIMED_OUT
         | ErrorCode::NETWORK_EXCEPTION => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
         ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        // The id is stale after a lossy move. Java takes UNKNOWN_PRODUCER_ID for the end here, and this for an abort.
+        ErrorCode::UNKNOWN_PRODUCER_ID => ErrorCode::ILLEGAL_GENERATION,
         ErrorCode::TRANSACTION_ABORTABLE if !abortable => ErrorCode::INVALID_TXN_STATE,
         other => other,
     }

@@ -9,14 +9,14 @@ use crate::txn::{Admission, Marker, Producer};
 
 impl Partition {
     /// Begins an admission; none if the producer has a transaction open here already.
-    pub fn admit(&self, who: Producer) -> Option<Admission> {
+    pub fn admit(&self, who: Producer, sequence: i32) -> Option<Admission> {
         let mut state = self.state.lock();
-        (!self.has_open(who)).then(|| state.admissions.begin(who))
+        (!self.has_open(who)).then(|| state.admissions.begin(who, sequence))
     }
 
     /// The coordinator said no.
     pub fn reject(&self, who: Producer, admission: Admission) {
-        self.state.lock().admissions.take(who, admission);
+        self.state.lock().admissions.reject(who, admission);
     }
 
     /// As [`Partition::append`], for a client's transactional batch.
@@ -25,17 +25,14 @@ impl Partition {
         lease: &LeaseHolder,
         batch: Bytes,
         now_ms: i64,
-        who: Producer,
+        (who, sequence): (Producer, i32),
         admission: Option<Admission>,
     ) -> Result<InFlight, ErrorCode> {
         self.append_if(lease, batch, Acks::Insync, now_ms, |state| {
-            let admitted = self.has_open(who)
-                || admission.is_some_and(|admission| state.admissions.take(who, admission));
-            if admitted {
-                Ok(())
-            } else {
-                Err(ErrorCode::INVALID_TXN_STATE)
+            if self.has_open(who) {
+                return Ok(());
             }
+            state.admissions.pass(who, admission, sequence)
         })
     }
 

@@ -3,16 +3,33 @@
 //! The first write of a transaction in a partition must have been *admitted*: its coordinator knows that the partition
 //! takes part. Otherwise a write that was long on its way could begin a transaction that nobody ever ends, and readers
 //! at read_committed would wait for ever (KIP-890). An admission is void as soon as a marker of its producer is written.
+//!
+//! Where the first of several batches in flight is sent back to come again, those behind it must not overtake it: the
+//! lowest sequence that asked is remembered until a batch of the producer was let in.
 
 use std::collections::HashMap;
 
+use whimbrel_wire::ErrorCode;
+
 use super::machine::Producer;
 
-/// Admissions of one partition under way. As many as there are requests that wait for one.
+/// Producers whose lowest sequence is remembered although nobody of them waits. More than these at once are so many
+/// that forgetting costs less than keeping.
+const REMEMBERED: usize = 10_000;
+
+/// Admissions of one partition under way.
 #[derive(Debug, Default)]
 pub struct Admissions {
-    by_producer: HashMap<i64, (i16, Admission)>,
+    by_producer: HashMap<i64, Asked>,
     last: u64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    epoch: i16,
+    lowest_sequence: i32,
+    /// None after the coordinator said no.
+    admission: Option<Admission>,
 }
 
 /// Names one admission.
@@ -21,25 +38,59 @@ pub struct Admission(u64);
 
 impl Admissions {
     /// Begins one; requests of one producer that are in flight together share it.
-    pub fn begin(&mut self, who: Producer) -> Admission {
-        if let Some((epoch, admission)) = self.by_producer.get(&who.id)
-            && *epoch == who.epoch
-        {
-            return *admission;
+    pub fn begin(&mut self, who: Producer, sequence: i32) -> Admission {
+        if self.by_producer.len() >= REMEMBERED {
+            self.by_producer
+                .retain(|_, asked| asked.admission.is_some());
         }
-        self.last = self.last.wrapping_add(1);
-        let admission = Admission(self.last);
-        self.by_producer.insert(who.id, (who.epoch, admission));
-        admission
+        let asked = self.by_producer.entry(who.id).or_insert(Asked {
+            epoch: who.epoch,
+            lowest_sequence: sequence,
+            admission: None,
+        });
+        if asked.epoch != who.epoch {
+            *asked = Asked {
+                epoch: who.epoch,
+                lowest_sequence: sequence,
+                admission: None,
+            };
+        }
+        asked.lowest_sequence = asked.lowest_sequence.min(sequence);
+        *asked.admission.get_or_insert_with(|| {
+            self.last = self.last.wrapping_add(1);
+            Admission(self.last)
+        })
     }
 
-    /// Ends this one; true if it still stood.
-    pub fn take(&mut self, who: Producer, admission: Admission) -> bool {
-        let stands = self.by_producer.get(&who.id) == Some(&(who.epoch, admission));
-        if stands {
-            self.void(who.id);
+    /// The coordinator said no.
+    pub fn reject(&mut self, who: Producer, admission: Admission) {
+        if let Some(asked) = self.by_producer.get_mut(&who.id)
+            && asked.admission == Some(admission)
+        {
+            asked.admission = None;
         }
-        stands
+    }
+
+    /// Lets the producer in, if the admission still stands.
+    ///
+    /// # Errors
+    /// INVALID_TXN_STATE if it does not; OUT_OF_ORDER_SEQUENCE_NUMBER if a lower sequence has to come again first.
+    pub fn pass(
+        &mut self,
+        who: Producer,
+        admission: Option<Admission>,
+        sequence: i32,
+    ) -> Result<(), ErrorCode> {
+        let asked = self.by_producer.get(&who.id);
+        let asked = asked.filter(|asked| {
+            asked.epoch == who.epoch && admission.is_some() && asked.admission == admission
+        });
+        let asked = asked.ok_or(ErrorCode::INVALID_TXN_STATE)?;
+        if sequence > asked.lowest_sequence {
+            return Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        }
+        self.void(who.id);
+        Ok(())
     }
 
     /// A marker of the producer came.
@@ -52,17 +103,36 @@ impl Admissions {
 mod tests {
     use super::*;
 
+    fn who(epoch: i16) -> Producer {
+        Producer { id: 7, epoch }
+    }
+
     #[test]
     fn an_admission_ends_with_a_marker_and_is_of_one_epoch() {
-        let who = |epoch| Producer { id: 7, epoch };
         let mut admissions = Admissions::default();
-        let first = admissions.begin(who(1));
-        assert_eq!(admissions.begin(who(1)), first);
-        assert!(!admissions.take(who(2), first));
+        let first = admissions.begin(who(1), 0);
+        assert_eq!(admissions.begin(who(1), 0), first);
+        let refused = Err(ErrorCode::INVALID_TXN_STATE);
+        assert_eq!(admissions.pass(who(2), Some(first), 0), refused);
         admissions.void(7);
-        assert!(!admissions.take(who(1), first));
-        let second = admissions.begin(who(1));
+        assert_eq!(admissions.pass(who(1), Some(first), 0), refused);
+        assert_eq!(admissions.pass(who(1), None, 0), refused);
+        let second = admissions.begin(who(1), 0);
         assert_ne!(second, first);
-        assert!(admissions.take(who(1), second));
+        assert_eq!(admissions.pass(who(1), Some(second), 0), Ok(()));
+    }
+
+    #[test]
+    fn a_batch_does_not_overtake_one_that_was_sent_back() {
+        let mut admissions = Admissions::default();
+        let first = admissions.begin(who(1), 3);
+        admissions.reject(who(1), first);
+        let second = admissions.begin(who(1), 5);
+        assert_eq!(
+            admissions.pass(who(1), Some(second), 5),
+            Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)
+        );
+        let again = admissions.begin(who(1), 3);
+        assert_eq!(admissions.pass(who(1), Some(again), 3), Ok(()));
     }
 }

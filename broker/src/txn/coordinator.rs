@@ -127,8 +127,9 @@ impl Coordinator {
     }
 
     /// This broker leads the partition from now on. Returns at once; COORDINATOR_LOAD_IN_PROGRESS until it is loaded.
-    /// Again in the same epoch: nothing.
-    pub fn lead(self: &Arc<Self>, partition: i32, leader_epoch: i32) {
+    /// Again in the same epoch: nothing. Ids whose newest record stands below `stale_below`, where the newest lossy move
+    /// cut the partition, are stale.
+    pub fn lead(self: &Arc<Self>, partition: i32, leader_epoch: i32, stale_below: Option<i64>) {
         let mut shards = self.shards.write();
         if shards
             .get(&partition)
@@ -136,7 +137,7 @@ impl Coordinator {
         {
             return;
         }
-        let shard = Arc::new(Shard::new(partition, leader_epoch));
+        let shard = Arc::new(Shard::new(partition, leader_epoch, stale_below));
         if let Some(old) = shards.insert(partition, Arc::clone(&shard)) {
             old.close();
         }

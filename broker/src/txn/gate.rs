@@ -5,19 +5,30 @@
 
 use std::sync::Arc;
 
-use whimbrel_wire::ErrorCode;
+use whimbrel_fleet::{Node, naming::TRANSACTION_STATE};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::add_partitions_to_txn::{
+        AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction, Request,
+    },
+};
 
 use super::{
     admissions::Admission,
     machine::{BUMPS_EPOCH, Producer},
 };
-use crate::{broker::Broker, group::offsets::TopicPartition, partition::Partition};
+use crate::{broker::Broker, group::offsets::TopicPartition, partition::Partition, peers};
+
+/// The version in which brokers ask each other.
+const BY_BROKERS: i16 = 5;
 
 /// Who wants to write as part of what.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     pub transactional_id: &'a str,
     pub who: Producer,
+    /// The first sequence of the batch.
+    pub sequence: i32,
     /// The client leaves it to the broker to add the partition.
     pub adds: bool,
     /// The client knows TRANSACTION_ABORTABLE.
@@ -30,7 +41,7 @@ pub async fn admit(
     claim: Claim<'_>,
     partition: &Partition,
 ) -> Result<Option<Admission>, ErrorCode> {
-    let Some(admission) = partition.admit(claim.who) else {
+    let Some(admission) = partition.admit(claim.who, claim.sequence) else {
         return Ok(None);
     };
     let at = TopicPartition {
@@ -55,17 +66,70 @@ pub async fn ask(
     claim: Claim<'_>,
     at: TopicPartition,
 ) -> Result<(), ErrorCode> {
+    let id = claim.transactional_id;
+    let catalog = broker.catalog();
+    let (group, partition) = catalog
+        .view
+        .transaction_partition(id)
+        .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    // A transaction over several failover groups could not move as a whole.
+    if catalog
+        .topic(&at.topic)
+        .is_some_and(|topic| topic.group != group.name)
+    {
+        return Err(ErrorCode::POLICY_VIOLATION);
+    }
+    let leader = catalog
+        .topic(TRANSACTION_STATE)
+        .and_then(|topic| catalog.leader(topic, partition));
+    let (leader, _) = leader.ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    if leader.id != broker.node {
+        return ask_peer(broker, leader, claim, at).await;
+    }
     let coordinator = broker
         .coordination
         .transactions()
         .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
-    let id = claim.transactional_id;
     if claim.adds {
         coordinator
             .add(id, claim.who, [at].into(), BUMPS_EPOCH)
             .await
     } else {
         coordinator.verify(id, claim.who, &at)
+    }
+}
+
+async fn ask_peer(
+    broker: &Arc<Broker>,
+    coordinator: &Node,
+    claim: Claim<'_>,
+    at: TopicPartition,
+) -> Result<(), ErrorCode> {
+    let topic = AddPartitionsToTxnTopic {
+        name: at.topic,
+        partitions: vec![at.partition],
+    };
+    let transaction = AddPartitionsToTxnTransaction {
+        transactional_id: claim.transactional_id.to_owned(),
+        producer_id: claim.who.id,
+        producer_epoch: claim.who.epoch,
+        verify_only: !claim.adds,
+        topics: vec![topic],
+    };
+    let request = Request {
+        transactions: vec![transaction],
+        ..Request::default()
+    };
+    let answer = peers::ask(broker, coordinator, BY_BROKERS, &request).await?;
+    let results = answer
+        .results_by_transaction
+        .first()
+        .and_then(|of| of.topic_results.first());
+    let own = results.and_then(|of| of.results_by_partition.first());
+    match own.map_or(answer.error_code, |own| own.partition_error_code) {
+        ErrorCode::NONE if own.is_some() => Ok(()),
+        ErrorCode::NONE => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+        error => Err(error),
     }
 }
 
@@ -79,6 +143,8 @@ fn told(error: ErrorCode, abortable: bool) -> ErrorCode {
         | ErrorCode::REQUEST_TIMED_OUT
         | ErrorCode::NETWORK_EXCEPTION => ErrorCode::NOT_ENOUGH_REPLICAS,
         ErrorCode::PRODUCER_FENCED => ErrorCode::INVALID_PRODUCER_EPOCH,
+        // The id is stale after a lossy move: new clients abort and go on, old ones begin as a new producer.
+        ErrorCode::UNKNOWN_PRODUCER_ID if abortable => ErrorCode::TRANSACTION_ABORTABLE,
         ErrorCode::TRANSACTION_ABORTABLE if !abortable => ErrorCode::INVALID_TXN_STATE,
         other => other,
     }

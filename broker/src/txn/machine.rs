@@ -7,6 +7,8 @@
 //! Invariants:
 //! - A producer that was fenced never changes anything again: every change needs the id and epoch of the record.
 //! - Epochs of an id rise; when they run out the id is replaced and epochs begin again at 0.
+//! - An id whose newest record a lossy move left *stale* does nothing for the producer that had it: more of its past
+//!   may be lost. It is told so, in words that clients recover from, until it takes a new producer id.
 //! - A transaction that was prepared ends as it was prepared, and in no other way.
 
 mod end;
@@ -64,6 +66,8 @@ pub struct Transaction {
     pending: Option<Record>,
     /// When an ongoing transaction is aborted, on the monotonic clock.
     deadline_ms: Option<i64>,
+    /// What its producer did last may have been lost.
+    stale: bool,
 }
 
 impl Transaction {
@@ -78,16 +82,18 @@ impl Transaction {
             record: Record::empty(producer, timeout_ms, now.wall_ms),
             pending: None,
             deadline_ms: None,
+            stale: false,
         }
     }
 
-    /// An id as the log knows it.
+    /// An id as the log knows it; `stale` if a lossy move came after its newest record.
     #[must_use]
-    pub fn restore(record: Record, now: Now) -> Self {
+    pub fn restore(record: Record, stale: bool, now: Now) -> Self {
         let mut restored = Self {
             record,
             pending: None,
             deadline_ms: None,
+            stale,
         };
         restored.set_deadline(now);
         restored
@@ -117,6 +123,8 @@ impl Transaction {
             return false;
         };
         let before = std::mem::replace(&mut self.record, record);
+        // Nobody who had the old one can be mistaken for who has the new one.
+        self.stale &= self.record.producer.id == before.producer.id;
         if self.record.state != State::Ongoing || before.state != State::Ongoing {
             self.set_deadline(now);
         }
@@ -136,6 +144,9 @@ impl Transaction {
         version: i16,
         now: Now,
     ) -> Step {
+        if self.stale {
+            return Step::refuse(ErrorCode::UNKNOWN_PRODUCER_ID);
+        }
         // First of all: the pending record may be of another producer id.
         if self.pending.is_some() {
             return Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS);
@@ -164,8 +175,11 @@ impl Transaction {
     /// Whether the partition is part of the producer's transaction; what is pending does not count.
     ///
     /// # Errors
-    /// TRANSACTION_ABORTABLE if it is not, or why the producer is not heard.
+    /// TRANSACTION_ABORTABLE if it is not, UNKNOWN_PRODUCER_ID if the id is stale, or why the producer is not heard.
     pub fn verify(&self, who: Producer, partition: &TopicPartition) -> Result<(), ErrorCode> {
+        if self.stale {
+            return Err(ErrorCode::UNKNOWN_PRODUCER_ID);
+        }
         self.check(who)?;
         if self.record.state == State::Ongoing && self.record.partitions.contains(partition) {
             Ok(())
@@ -200,7 +214,10 @@ impl Transaction {
     /// True if the ongoing transaction has taken longer than its producer allowed.
     #[must_use]
     pub fn is_overdue(&self, now: Now) -> bool {
-        self.pending.is_none() && self.deadline_ms.is_some_and(|at| at <= now.mono_ms)
+        // What a stale one has open is ended by the partitions themselves.
+        !self.stale
+            && self.pending.is_none()
+            && self.deadline_ms.is_some_and(|at| at <= now.mono_ms)
     }
 
     /// After a restart the time before it counts as the wall clock tells, but never for more than the timeout.

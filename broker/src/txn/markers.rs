@@ -1,17 +1,18 @@
 //! Ends transactions in the partitions led here.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use whimbrel_fleet::naming::CONSUMER_OFFSETS;
+use whimbrel_fleet::{Node, NodeId, naming::CONSUMER_OFFSETS};
 use whimbrel_wire::{
     ErrorCode,
     control::{ControlType, Marker as ControlMarker, MarkerBatch},
+    messages::write_txn_markers,
 };
 
 use super::{coordinator::Outside, machine::Producer};
@@ -19,10 +20,16 @@ use crate::{
     broker::Broker,
     group::offsets::TopicPartition,
     partition::{InFlight, Partition},
+    peers,
 };
 
 /// Markers that are not durable after so long are written again; Kafka's `request.timeout.ms` of brokers.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The version in which brokers ask each other.
+const BY_BROKERS: i16 = 2;
+/// `transaction.version` of a strict marker there.
+const STRICT: i8 = 2;
 
 /// How a producer's transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +64,28 @@ impl Marker {
             },
         };
         batch.build().map_err(|_| ErrorCode::INVALID_RECORD)
+    }
+
+    /// As brokers tell each other.
+    fn to_wire(self, partitions: &[TopicPartition]) -> write_txn_markers::WritableTxnMarker {
+        let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+        for at in partitions {
+            topics.entry(&at.topic).or_default().push(at.partition);
+        }
+        let topic = |(name, partition_indexes): (&str, Vec<i32>)| {
+            write_txn_markers::WritableTxnMarkerTopic {
+                name: name.to_owned(),
+                partition_indexes,
+            }
+        };
+        write_txn_markers::WritableTxnMarker {
+            producer_id: self.producer.id,
+            producer_epoch: self.producer.epoch,
+            transaction_result: self.commit,
+            topics: topics.into_iter().map(topic).collect(),
+            coordinator_epoch: self.coordinator_epoch,
+            transaction_version: if self.strict { STRICT } else { 0 },
+        }
     }
 }
 
@@ -112,6 +141,44 @@ fn append(
     Ok((Arc::clone(partition), in_flight))
 }
 
+/// Has another broker end a transaction in partitions that it leads.
+async fn write_there(
+    broker: &Arc<Broker>,
+    node: Node,
+    marker: Marker,
+    partitions: Vec<TopicPartition>,
+) -> Vec<(TopicPartition, ErrorCode)> {
+    let request = write_txn_markers::Request {
+        markers: vec![marker.to_wire(&partitions)],
+    };
+    let answer = peers::ask(broker, &node, BY_BROKERS, &request).await;
+    let codes: HashMap<TopicPartition, ErrorCode> = match &answer {
+        Err(_) => HashMap::new(),
+        Ok(answer) => {
+            let topics = answer.markers.iter().flat_map(|marker| &marker.topics);
+            let of_topic = |topic: &write_txn_markers::WritableTxnMarkerTopicResult| {
+                let name = topic.name.clone();
+                let places = topic.partitions.clone();
+                places.into_iter().map(move |p| {
+                    let at = TopicPartition {
+                        topic: name.clone(),
+                        partition: p.partition_index,
+                    };
+                    (at, p.error_code)
+                })
+            };
+            topics.flat_map(of_topic).collect()
+        }
+    };
+    // What was not answered is not known.
+    let unanswered = answer.err().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+    let code = |at: TopicPartition| {
+        let code = codes.get(&at).copied().unwrap_or(unanswered);
+        (at, code)
+    };
+    partitions.into_iter().map(code).collect()
+}
+
 /// Whether after this answer the marker need not be written any more.
 fn is_done(error: ErrorCode) -> bool {
     matches!(
@@ -147,13 +214,39 @@ impl Outside for Fleet {
         let Some(broker) = self.0.upgrade() else {
             return partitions;
         };
-        let written = write(&broker, marker, partitions).await;
+        let catalog = broker.catalog();
+        // A topic that is gone has nobody to be written to; that is found out here as well as anywhere.
+        let (mut here, mut nobody) = (Vec::new(), BTreeSet::new());
+        let mut there: BTreeMap<NodeId, (Node, Vec<TopicPartition>)> = BTreeMap::new();
+        for at in partitions {
+            let leader = catalog
+                .topic(&at.topic)
+                .map(|topic| catalog.leader(topic, at.partition));
+            match leader {
+                Some(Some((node, _))) if node.id != broker.node => {
+                    let (_, places) = there
+                        .entry(node.id)
+                        .or_insert_with(|| (node.clone(), Vec::new()));
+                    places.push(at);
+                }
+                Some(None) => drop(nobody.insert(at)),
+                _ => here.push(at),
+            }
+        }
+        let elsewhere = there
+            .into_values()
+            .map(|(node, places)| write_there(&broker, node, marker, places));
+        let (mut written, others) = tokio::join!(
+            write(&broker, marker, here),
+            futures::future::join_all(elsewhere)
+        );
+        written.extend(others.into_iter().flatten());
         let left = written.into_iter().filter(|(at, error)| {
             if error.is_error() {
                 tracing::debug!(topic = at.topic, partition = at.partition, %error, "a marker is not written");
             }
             !is_done(*error)
         });
-        left.map(|(at, _)| at).collect()
+        left.map(|(at, _)| at).chain(nobody).collect()
     }
 }

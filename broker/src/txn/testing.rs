@@ -119,7 +119,7 @@ impl Fixture {
     pub(crate) async fn lead_all(&self, epoch: i32) {
         for partition in 0..50 {
             self.log.set_led(partition, Some(epoch));
-            self.coordinator.lead(partition, epoch);
+            self.coordinator.lead(partition, epoch, None);
         }
         crate::group::testing::until(|| self.coordinator.list().0.is_none()).await;
     }

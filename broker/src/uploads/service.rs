@@ -30,12 +30,14 @@ pub async fn run(
     listener: TcpListener,
 ) -> Result<(), tonic::transport::Error> {
     let shutdown = broker.tasks.shutdown();
+    let peer = crate::peers::service(&broker);
     let service = BrokerServer::new(Node { broker })
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
     let incoming = TcpListenerStream::new(listener);
     Server::builder()
         .add_service(service)
+        .add_service(peer)
         .serve_with_incoming_shutdown(incoming, async move { shutdown.wait().await })
         .await
 }

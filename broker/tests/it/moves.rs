@@ -8,7 +8,7 @@ use crate::{
     mirror::Mirror,
 };
 
-async fn mirror(fleet: &Fleet, from: &Broker, to: &Broker) -> Mirror {
+pub async fn mirror(fleet: &Fleet, from: &Broker, to: &Broker) -> Mirror {
     let epoch = fleet.view().groups[&GroupName::default_group()].epoch;
     Mirror::start(
         from.handle.replica,
@@ -19,7 +19,7 @@ async fn mirror(fleet: &Fleet, from: &Broker, to: &Broker) -> Mirror {
     .await
 }
 
-async fn until_end(broker: &Broker, topic: &str, end: i64) {
+pub async fn until_end(broker: &Broker, topic: &str, end: i64) {
     eventually("the copy", async || {
         broker
             .partition(topic, 0)

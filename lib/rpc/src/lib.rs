@@ -23,4 +23,7 @@ pub mod proto {
     pub mod node {
         tonic::include_proto!("whimbrel.node.v1");
     }
+    pub mod peer {
+        tonic::include_proto!("whimbrel.peer.v1");
+    }
 }

@@ -3,6 +3,9 @@
 //! Both the positions and the marker go through the partition's one queue, so that what the log says and what is
 //! known here cannot differ.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 
 use tokio::sync::oneshot;
@@ -63,14 +66,14 @@ impl Coordinator {
         let shard = self.active(group, true)?;
         Ok(shard.contents(|contents| {
             let open = contents.undecided.holds(who.id);
-            (!open).then(|| contents.admissions.begin(who))
+            (!open).then(|| contents.admissions.begin(who, 0))
         }))
     }
 
     /// The transaction coordinator said no.
     pub fn reject(&self, group: &str, who: Producer, admission: Admission) {
         if let Ok(shard) = self.active(group, true) {
-            shard.contents(|contents| contents.admissions.take(who, admission));
+            shard.contents(|contents| contents.admissions.reject(who, admission));
         }
     }
 
@@ -130,10 +133,8 @@ impl Shard {
         let waiting = self.contents(|contents| {
             self.check_room(contents)?;
             contents.check_member(committer, now)?;
-            let admitted = contents.undecided.holds(who.id)
-                || admission.is_some_and(|admission| contents.admissions.take(who, admission));
-            if !admitted {
-                return Err(ErrorCode::INVALID_TXN_STATE);
+            if !contents.undecided.holds(who.id) {
+                contents.admissions.pass(who, admission, 0)?;
             }
             let entries = commits.into_iter().map(|commit| Entry::Position {
                 group: committer.group.clone(),
@@ -153,7 +154,7 @@ impl Shard {
                 entries: entries.collect(),
                 reply,
             });
-            Ok(waiting)
+            Ok::<_, ErrorCode>(waiting)
         })?;
         self.stirred.notify_one();
         Ok(waiting)

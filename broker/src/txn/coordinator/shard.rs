@@ -36,6 +36,7 @@ pub(super) enum Work {
 pub(super) struct Shard {
     partition: i32,
     epoch: i32,
+    pub(super) stale_below: Option<i64>,
     state: Mutex<Contents>,
     /// Something was queued, or the shard was closed.
     pub(super) stirred: Notify,
@@ -54,10 +55,11 @@ pub(super) struct Contents {
 }
 
 impl Shard {
-    pub(super) fn new(partition: i32, epoch: i32) -> Self {
+    pub(super) fn new(partition: i32, epoch: i32, stale_below: Option<i64>) -> Self {
         Self {
             partition,
             epoch,
+            stale_below,
             state: Mutex::default(),
             stirred: Notify::new(),
             settled: Notify::new(),
@@ -84,15 +86,19 @@ impl Shard {
         look(&mut self.state.lock())
     }
 
-    /// The log was read. Returns the generation and the ids whose markers are to be written.
-    pub(super) fn open(&self, loaded: HashMap<String, Record>, now: Now) -> (u64, Vec<String>) {
+    /// The log was read: each id's record, and whether it is stale. Returns the generation and the ids whose markers are to be written.
+    pub(super) fn open(
+        &self,
+        loaded: HashMap<String, (Record, bool)>,
+        now: Now,
+    ) -> (u64, Vec<String>) {
         let mut state = self.state.lock();
         if state.closed {
             return (state.generation, Vec::new());
         }
         state.transactions = loaded
             .into_iter()
-            .map(|(id, record)| (id, Transaction::restore(record, now)))
+            .map(|(id, (record, stale))| (id, Transaction::restore(record, stale, now)))
             .collect();
         state.active = true;
         let prepared = state

@@ -60,7 +60,7 @@ enum LoadError {
 async fn load(
     coordinator: &Coordinator,
     shard: &Shard,
-) -> Result<HashMap<String, Record>, LoadError> {
+) -> Result<HashMap<String, (Record, bool)>, LoadError> {
     // A log that is not here, or not ours, looks empty.
     if !coordinator.leads(shard) {
         return Err(LoadError::NotLed);
@@ -71,8 +71,10 @@ async fn load(
             return Ok::<(), LoadError>(());
         }
         for found in record::records(batch, codec::Limits::default())? {
-            match records::decode(&found?)? {
-                Some((id, Some(record))) => drop(loaded.insert(id, record)),
+            let found = found?;
+            let stale = shard.stale_below.is_some_and(|end| found.offset < end);
+            match records::decode(&found)? {
+                Some((id, Some(record))) => drop(loaded.insert(id, (record, stale))),
                 Some((id, None)) => drop(loaded.remove(&id)),
                 None => {}
             }

@@ -9,6 +9,15 @@ use super::{
 impl Transaction {
     /// Commits or aborts for a client that keeps its epoch from one transaction to the next.
     pub fn end(&mut self, who: Producer, commit: bool, now: Now) -> Step {
+        if self.stale {
+            // Partitions abort what they have of it, so an abort is as good as done.
+            let aborted = if commit {
+                Err(ErrorCode::UNKNOWN_PRODUCER_ID)
+            } else {
+                Ok(who)
+            };
+            return Step::Answer(aborted);
+        }
         if self.is_unwritten() || self.record.producer.id != who.id {
             return Step::refuse(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
         }
@@ -46,8 +55,14 @@ impl Transaction {
             self.record.previous_id == who.id && who.epoch == LAST_EPOCH && current.epoch == 0;
         let bumped = current.id == who.id && who.epoch.checked_add(1) == Some(current.epoch);
         let repeated = bumped || over_the_end;
+        if self.stale && commit {
+            return Step::refuse(ErrorCode::UNKNOWN_PRODUCER_ID);
+        }
         if self.pending.is_some() {
             return Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS);
+        }
+        if self.stale {
+            return self.renew(self.record.timeout_ms, fresh, now);
         }
         if self.is_unwritten() || (current.id != who.id && !over_the_end) {
             return Step::refuse(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
@@ -125,6 +140,10 @@ impl Transaction {
             ..self.record.clone()
         };
         record.partitions.clear();
+        if self.stale {
+            // After this record a restart no longer sees that it is stale: its producer must be fenced then.
+            record.producer.epoch = record.producer.epoch.saturating_add(1);
+        }
         if self.record.next_id != NO_PRODUCER {
             record.previous_id = self.record.producer.id;
             record.producer = Producer {

@@ -21,6 +21,9 @@ impl Transaction {
         if self.pending.is_some() {
             return Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS);
         }
+        if self.stale {
+            return self.renew(timeout_ms, fresh, now);
+        }
         if recovery.is_some_and(|was| !self.may_recover(was)) {
             return Step::refuse(ErrorCode::PRODUCER_FENCED);
         }
@@ -52,6 +55,19 @@ impl Transaction {
             client_version: self.record.client_version,
             ..Record::empty(producer, timeout_ms, now.wall_ms)
         });
+        Step::Write(Ok(producer))
+    }
+
+    /// A stale id begins again as a new producer, whoever asks. What was decided is carried out first.
+    pub(super) fn renew(&mut self, timeout_ms: i32, fresh: Option<i64>, now: Now) -> Step {
+        if self.record.state.is_prepared() {
+            return Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS);
+        }
+        let Some(id) = fresh else {
+            return Step::NeedsProducerId;
+        };
+        let producer = Producer { id, epoch: 0 };
+        self.pending = Some(Record::empty(producer, timeout_ms, now.wall_ms));
         Step::Write(Ok(producer))
     }
 

@@ -40,7 +40,7 @@ fn started() -> (Transaction, Producer) {
 fn at_epoch(epoch: i16) -> (Transaction, Producer) {
     let who = Producer { id: 7, epoch };
     let record = Record::empty(who, 60_000, NOW.wall_ms);
-    (Transaction::restore(record, NOW), who)
+    (Transaction::restore(record, false, NOW), who)
 }
 
 fn add(transaction: &mut Transaction, who: Producer, version: i16) {
@@ -202,11 +202,65 @@ fn deadlines_run_on_the_monotonic_clock() {
         ..NOW
     };
     assert!(transaction.is_overdue(late));
-    let restored = Transaction::restore(transaction.record().clone(), stepped);
+    let restored = Transaction::restore(transaction.record().clone(), false, stepped);
     assert!(
         restored.is_overdue(stepped),
         "the time before a restart counts"
     );
+}
+
+/// As a lossy move leaves it.
+fn stale(mut transaction: Transaction, state: State) -> Transaction {
+    transaction.record.state = state;
+    Transaction::restore(transaction.record, true, NOW)
+}
+
+#[test]
+fn a_stale_id_is_answered_so_that_clients_begin_again() {
+    let (transaction, who) = started();
+    for state in [State::Empty, State::Ongoing, State::CompleteCommit] {
+        let mut transaction = stale(transaction.clone(), state);
+        let unknown = ErrorCode::UNKNOWN_PRODUCER_ID;
+        for who in [who, Producer { epoch: 9, ..who }] {
+            let refused = Step::refuse(unknown);
+            assert_eq!(transaction.add(who, [at(0)].into(), 0, NOW), refused);
+            assert_eq!(transaction.verify(who, &at(0)), Err(unknown));
+            assert_eq!(transaction.end(who, true, NOW), refused);
+            assert_eq!(transaction.end_and_bump(who, true, None, NOW), refused);
+            assert_eq!(transaction.end(who, false, NOW), Step::Answer(Ok(who)));
+        }
+        assert_eq!(
+            transaction.init(1, Some(who), None, NOW),
+            Step::NeedsProducerId
+        );
+        let mut aborted = transaction.clone();
+        let fresh = Producer { id: 8, epoch: 0 };
+        let answers = [
+            transaction.init(60_000, Some(who), Some(8), NOW),
+            aborted.end_and_bump(who, false, Some(8), NOW),
+        ];
+        assert_eq!(answers, [Step::Write(Ok(fresh)), Step::Write(Ok(fresh))]);
+        settle(&mut transaction);
+        assert_eq!(transaction.record().producer, fresh);
+        add(&mut transaction, fresh, 0);
+        assert_eq!(transaction.verify(fresh, &at(0)), Ok(()));
+    }
+}
+
+#[test]
+fn what_a_stale_id_had_decided_is_carried_out_and_its_producer_fenced_for_good() {
+    let (transaction, who) = started();
+    let mut transaction = stale(transaction, State::PrepareCommit);
+    let concurrent = Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS);
+    assert_eq!(transaction.init(1, None, None, NOW), concurrent);
+    assert!(transaction.complete(NOW));
+    settle(&mut transaction);
+    assert_eq!(transaction.record().state, State::CompleteCommit);
+    let unknown = Step::refuse(ErrorCode::UNKNOWN_PRODUCER_ID);
+    assert_eq!(transaction.add(who, [at(0)].into(), 0, NOW), unknown);
+    let mut restarted = Transaction::restore(transaction.record().clone(), false, NOW);
+    let fenced = Step::refuse(ErrorCode::PRODUCER_FENCED);
+    assert_eq!(restarted.add(who, [at(0)].into(), 0, NOW), fenced);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -253,7 +307,7 @@ proptest! {
                 Op::End { commit, bump: true } => transaction.end_and_bump(who, commit, Some(next_id), now),
                 Op::TimeOut => transaction.time_out(now),
                 Op::Restart => {
-                    transaction = Transaction::restore(before.clone(), now);
+                    transaction = Transaction::restore(before.clone(), false, now);
                     if before.state.is_prepared() {
                         prop_assert!(transaction.complete(now));
                     }

@@ -1,0 +1,135 @@
+use std::sync::Arc;
+
+use super::{
+    super::{super::testing::Fixture, Committer},
+    *,
+};
+use crate::group::testing::{Fault, TOPIC, commit, until};
+
+const WHO: Producer = Producer { id: 7, epoch: 0 };
+
+fn committer() -> Committer {
+    Committer {
+        group: "g".into(),
+        generation: -1,
+        ..Committer::default()
+    }
+}
+
+fn marker(commit: bool) -> Marker {
+    Marker {
+        producer: WHO,
+        commit,
+        coordinator_epoch: 1,
+        strict: false,
+    }
+}
+
+/// Commits a position of the only place.
+async fn commit_as(
+    fixture: &Fixture,
+    committer: Committer,
+    offset: i64,
+    admission: Option<Admission>,
+) -> Result<(), ErrorCode> {
+    let commits = vec![commit(0, offset)];
+    fixture
+        .coordinator
+        .commit_in_transaction(&committer, commits, WHO, admission)
+        .await
+}
+
+async fn write(fixture: &Fixture, offset: i64) {
+    let admission = fixture.coordinator.admit("g", WHO).unwrap();
+    let written = commit_as(fixture, committer(), offset, admission).await;
+    assert_eq!(written, Ok(()));
+}
+
+async fn end(fixture: &Fixture, commit: bool) -> Result<(), ErrorCode> {
+    let partition = fixture.coordinator.partition_of("g");
+    let ended = fixture
+        .coordinator
+        .end_transaction(partition, marker(commit));
+    ended.await
+}
+
+fn place() -> TopicPartition {
+    TopicPartition {
+        topic: TOPIC.into(),
+        partition: 0,
+    }
+}
+
+#[tokio::test]
+async fn positions_stand_or_fall_with_the_marker_and_until_then_are_undecided() {
+    let fixture = Fixture::leading().await;
+    fixture.commit("g", 0, 1).await;
+    for (offset, commit, then) in [(5, true, 5), (9, false, 5), (7, true, 7)] {
+        let before = fixture.position("g", 0);
+        write(&fixture, offset).await;
+        assert_eq!(fixture.position("g", 0), before);
+        assert!(
+            fixture
+                .coordinator
+                .undecided("g")
+                .unwrap()
+                .contains(&place())
+        );
+        assert_eq!(end(&fixture, commit).await, Ok(()));
+        assert_eq!(fixture.position("g", 0), Ok(then));
+        assert!(fixture.coordinator.undecided("g").unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_its_marker_waits_in_the_next_leadership_too() {
+    let old = Fixture::leading().await;
+    write(&old, 5).await;
+    let new = Fixture::on(Arc::clone(&old.log));
+    new.lead_all(2).await;
+    assert_eq!(new.position("g", 0), Ok(-1));
+    assert!(new.coordinator.undecided("g").unwrap().contains(&place()));
+    assert_eq!(end(&new, true).await, Ok(()));
+    assert_eq!(new.position("g", 0), Ok(5));
+}
+
+#[tokio::test]
+async fn a_marker_with_an_unknown_outcome_is_found_in_the_log() {
+    let fixture = Fixture::leading().await;
+    write(&fixture, 5).await;
+    fixture
+        .log
+        .fail_next(Fault::Unanswered(ErrorCode::REQUEST_TIMED_OUT));
+    assert_eq!(
+        end(&fixture, true).await,
+        Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+    );
+    until(|| fixture.position("g", 0) == Ok(5)).await;
+}
+
+#[tokio::test]
+async fn a_commit_that_was_on_its_way_when_the_marker_came_is_refused() {
+    let fixture = Fixture::leading().await;
+    let admission = fixture.coordinator.admit("g", WHO).unwrap();
+    assert!(admission.is_some());
+    assert_eq!(end(&fixture, false).await, Ok(()));
+    let late = commit_as(&fixture, committer(), 5, admission).await;
+    assert_eq!(late, Err(ErrorCode::INVALID_TXN_STATE));
+    assert!(fixture.coordinator.undecided("g").unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_member_of_another_generation_commits_nothing() {
+    let fixture = Fixture::leading().await;
+    let (member_id, generation) = fixture.stable("g").await;
+    let as_member = |generation| Committer {
+        member_id: member_id.clone(),
+        generation,
+        ..committer()
+    };
+    let admission = fixture.coordinator.admit("g", WHO).unwrap();
+    let late = commit_as(&fixture, as_member(generation + 1), 5, admission).await;
+    assert_eq!(late, Err(ErrorCode::ILLEGAL_GENERATION));
+    let present = commit_as(&fixture, as_member(generation), 5, admission).await;
+    assert_eq!(present, Ok(()));
+}

@@ -1,0 +1,96 @@
+//! What a transactional producer meets when its home was lost and a part of its past with it.
+
+use whimbrel_fleet::{AcceptLoss, MoveMode};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{add_offsets_to_txn, end_txn, init_producer_id},
+};
+
+use crate::{
+    client::Client,
+    epochs::{TX, Writer},
+    fleet::{EAST, Fleet, WEST, eventually},
+    moves::{apply, mirror, until_end},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_whose_past_was_cut_off_begins_again_and_readers_are_not_held() {
+    let fleet = Fleet::start().await;
+    let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
+    let mut client = Client::connect(east.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let carried = mirror(&fleet, &east, &west).await;
+    let mut writer = Writer::start(&east).await;
+    writer.produce(0, "kept").await;
+    writer.end(true).await;
+    writer.produce(0, "cut off").await;
+    until_end(&west, "t", 3).await;
+    drop(carried);
+    writer.produce(1, "lost").await;
+    let cut_off = writer.epoch;
+    writer.end(true).await;
+    east.kill().await;
+    apply(&fleet, WEST, MoveMode::Failover, AcceptLoss::Unknown).await;
+    let mut client = Client::connect(west.handle.kafka).await;
+    eventually("the abort", async || {
+        let data = client.fetch("t", 0, 0, 0).await;
+        (data.error_code.is_none() && data.last_stable_offset == 4).then_some(())
+    })
+    .await;
+    let old = writer.id;
+    let mut writer = Writer {
+        client,
+        id: old,
+        epoch: cut_off,
+    };
+    let found = writer.committed(|found| !found.is_empty()).await;
+    assert_eq!(found, ["kept"]);
+    // Whatever epoch it believes in, and whatever it asks for.
+    for epoch in [cut_off, cut_off + 1] {
+        refused(&mut writer, epoch).await;
+    }
+    let request = init_producer_id::Request {
+        transactional_id: Some(TX.into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: old,
+        producer_epoch: cut_off,
+        ..init_producer_id::Request::default()
+    };
+    let given = writer.client.call(4, request).await;
+    assert_eq!(given.error_code, ErrorCode::NONE);
+    assert!(given.producer_id != old && given.producer_epoch == 0);
+    (writer.id, writer.epoch) = (given.producer_id, given.producer_epoch);
+    writer.produce(0, "again").await;
+    writer.end(true).await;
+    let found = writer.committed(|found| found.len() > 1).await;
+    assert_eq!(found, ["kept", "again"]);
+    west.stop().await;
+}
+
+/// All that the producer can ask for, but to begin again.
+async fn refused(writer: &mut Writer, epoch: i16) {
+    for (version, code) in [
+        (10, ErrorCode::UNKNOWN_PRODUCER_ID),
+        (12, ErrorCode::TRANSACTION_ABORTABLE),
+    ] {
+        assert_eq!(writer.try_produce(version, epoch, 0, "on").await, code);
+    }
+    let (code, _) = writer.try_end(epoch, true).await;
+    assert_eq!(code, ErrorCode::UNKNOWN_PRODUCER_ID);
+    let request = add_offsets_to_txn::Request {
+        transactional_id: TX.into(),
+        producer_id: writer.id,
+        producer_epoch: epoch,
+        group_id: "app".into(),
+    };
+    let answer = writer.client.call(3, request).await;
+    assert_eq!(answer.error_code, ErrorCode::UNKNOWN_PRODUCER_ID);
+    let request = end_txn::Request {
+        transactional_id: TX.into(),
+        producer_id: writer.id,
+        producer_epoch: epoch,
+        committed: false,
+    };
+    let answer = writer.client.call(1, request).await;
+    assert_eq!(answer.error_code, ErrorCode::NONE);
+}
