@@ -7,6 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use whimbrel_runtime::Clock;
 use whimbrel_wire::{
     BatchBuilder, Batches, Budget, Decoder, ErrorCode, Message, RequestHeader,
     frame::{decode_response_header, encode_request_frame},
@@ -302,10 +303,12 @@ pub fn idempotent(producer_id: i64, sequence: i32, values: &[&str]) -> Bytes {
     )
 }
 
+/// Records of now: those of long ago would be retention's.
 fn build(mut builder: BatchBuilder, values: &[&str]) -> Bytes {
+    let now_ms = Clock::system().wall_ms();
     for value in values {
         builder
-            .add(1_700_000_000_000, None, Some(value.as_bytes()), &[])
+            .add(now_ms, None, Some(value.as_bytes()), &[])
             .unwrap();
     }
     builder.finish().unwrap()
