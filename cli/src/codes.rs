@@ -52,6 +52,12 @@ const CLI: &[Code] = &[
         cause: "Another `whimbrel dev` runs on this data directory.",
         fix: "Stop it, or choose another --data-dir.",
     },
+    Code {
+        code: "WB-009",
+        title: "A port of the fleet is taken",
+        cause: "`whimbrel dev` uses ports at fixed distances from its base; something else listens on one of them.",
+        fix: "Choose another base with `--port`, or stop what listens there (`ss -ltnp`). Nothing was started.",
+    },
 ];
 
 /// Every code of this program.

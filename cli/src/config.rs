@@ -3,7 +3,12 @@
 mod place;
 mod rules;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io::{Error, ErrorKind, Read},
+    path::Path,
+};
 
 use whimbrel_dev::ProcessConfig;
 
@@ -46,7 +51,7 @@ impl fmt::Display for Problems {
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<ProcessConfig, Problems> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| Problems {
+    let text = read(path).map_err(|error| Problems {
         file: file.clone(),
         problems: vec![Problem {
             code: "WB-001",
@@ -56,6 +61,21 @@ pub fn load(path: &Path) -> Result<ProcessConfig, Problems> {
         }],
     })?;
     check(&text).map_err(|problems| Problems { file, problems })
+}
+
+/// The whole file, if it can be a configuration: what never ends or is some other file is not read into memory.
+fn read(path: &Path) -> std::io::Result<String> {
+    /// A site's file is a few KiB.
+    const LONGEST: u64 = 1 << 20;
+    let mut text = String::new();
+    let read = File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > LONGEST {
+        let message = "longer than 1 MiB: this is not a configuration file";
+        return Err(Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 /// Parses `text` again and again, each time without what was wrong before, so that one mistake does not

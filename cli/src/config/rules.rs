@@ -10,8 +10,19 @@ use super::{Problem, place};
 
 /// Everything that the configuration as a whole gets wrong.
 pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
-    let table: Table = toml::from_str(text).unwrap_or_default();
     let mut problems = regions(config, text);
+    let table = match Table::try_from(config) {
+        Ok(table) => table,
+        Err(error) => {
+            problems.push(Problem {
+                code: "WB-004",
+                message: error.to_string(),
+                at: None,
+                fix: None,
+            });
+            return problems;
+        }
+    };
     for (role, options) in &table {
         if let Value::Table(options) = options {
             problems.extend(binds(role, options, text));

@@ -31,7 +31,9 @@ pub async fn run(args: Dev) -> anyhow::Result<Exit> {
     layout.settings = args.settings;
     layout.one_region = args.one_region;
     let _lock = lock(&layout.data_dir)?;
-    layout.check_ports()?;
+    layout
+        .check_ports()
+        .map_err(|taken| Refusal::coded(Exit::Failed, "WB-009", taken.to_string()))?;
     let specs = layout.processes(&fleet_id(&layout.data_dir)?)?;
     layout.write_configs(&specs)?;
     let tasks = Tasks::new(Shutdown::new());

@@ -203,6 +203,10 @@ fn show_plan(at: &At, name: &str, what: &MoveArgs, plan: &MovePlan) -> anyhow::R
         } else {
             format!(" --fleet {}", at.fleet)
         };
+        if !plan.refused.is_empty() {
+            text.push_str("NOTHING CHANGED. It cannot be applied while anything above is REFUSED.");
+            return text;
+        }
         text.push_str(&format!(
             "NOTHING CHANGED. Apply with: whimbrel {name} apply {} --to {}{flags} --plan {}{fleet} --yes",
             what.group, what.to, plan.hash

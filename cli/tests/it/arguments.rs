@@ -68,3 +68,23 @@ fn a_controller_that_does_not_answer_exits_20() {
         Some(20)
     );
 }
+
+#[test]
+fn a_port_that_is_taken_has_a_code_and_nothing_is_started() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().join("fleet");
+    let arguments = [
+        "dev",
+        "--port",
+        &port,
+        "--data-dir",
+        data_dir.to_str().unwrap(),
+    ];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("WB-009") && said.contains(&port), "{said}");
+    assert!(!data_dir.join("dev.json").exists());
+}

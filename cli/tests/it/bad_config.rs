@@ -39,6 +39,22 @@ fn a_wrong_unit_is_named() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read_into_memory() {
+    let output = run(&["config", "check", "/dev/zero"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("1 MiB"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_bind_beyond_loopback_is_refused_unless_it_is_said_by_name() {
+    let open = MIRROR.replace("127.0.0.1:0", "0.0.0.0:7777");
+    let (exit, said) = check(&open);
+    assert_eq!(exit, Some(78));
+    assert!(said.contains("WB-007") && said.contains(":4:"), "{said}");
+    assert_eq!(check(&format!("{open}insecure-bind = true\n")).0, Some(0));
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = run(&["start", "mirror", "-c", "/no/such.toml"]);
     assert_eq!(output.status.code(), Some(78));

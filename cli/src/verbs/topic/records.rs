@@ -108,6 +108,25 @@ pub struct Wanted {
     pub timeout: Option<Duration>,
 }
 
+impl Wanted {
+    /// Where each partition is read from, of its first and end offset.
+    fn begins(&self, ends: &BTreeMap<i32, (i64, i64)>) -> BTreeMap<i32, i64> {
+        let from = |(low, high): &(i64, i64)| if self.from_beginning { *low } else { *high };
+        ends.iter()
+            .map(|(partition, ends)| (*partition, from(ends)))
+            .collect()
+    }
+
+    /// Says why nothing is read by whoever asks for neither what is there nor what comes.
+    fn warn(&self) {
+        if !self.from_beginning && !self.follow {
+            output::note(
+                "nothing read: say --from-beginning for what is there, --follow for what comes",
+            );
+        }
+    }
+}
+
 /// How long nothing comes before somebody is told for what is waited.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -116,26 +135,22 @@ pub async fn consume(at: &At, wanted: Wanted) -> anyhow::Result<Exit> {
     let consumer: StreamConsumer = config(&bootstrap)
         .set("group.id", "whimbrel-cli")
         .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
         .create()?;
     let mut ends = ends(&bootstrap, &wanted)?;
+    let mut next = wanted.begins(&ends);
     let mut assignment = TopicPartitionList::new();
-    for (partition, (low, high)) in &ends {
-        let from = if wanted.from_beginning { *low } else { *high };
-        assignment.add_partition_offset(&wanted.name, *partition, Offset::Offset(from))?;
+    for (partition, from) in &next {
+        assignment.add_partition_offset(&wanted.name, *partition, Offset::Offset(*from))?;
     }
     if !wanted.follow {
         ends.retain(|_, (low, high)| wanted.from_beginning && low < high);
+        wanted.warn();
     }
     consumer.assign(&assignment)?;
     let clock = Clock::system();
     let mut read: u64 = 0;
     let mut quiet = Duration::ZERO;
-    let mut next: BTreeMap<i32, i64> = ends
-        .iter()
-        .map(|(partition, (low, high))| {
-            (*partition, if wanted.from_beginning { *low } else { *high })
-        })
-        .collect();
     while !ends.is_empty() && wanted.max.is_none_or(|max| read < max) {
         let step = wanted
             .timeout
@@ -160,6 +175,13 @@ pub async fn consume(at: &At, wanted: Wanted) -> anyhow::Result<Exit> {
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
             )) => continue,
+            // The last records before an end may be none that a consumer is given: markers, or compacted away.
+            Err(KafkaError::PartitionEOF(partition)) => {
+                if !wanted.follow {
+                    ends.remove(&partition);
+                }
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         output::bytes(message.payload().unwrap_or_default())?;
