@@ -297,7 +297,8 @@ fn of_group(
     }
     let answer: Answer = match key {
         ApiKey::FindCoordinator => {
-            group!(|c, request| find_coordinator::handle(c, &*broker, request, version).await)
+            // A client that asks here again and again, on a connection that it uses for nothing else, would never ask another broker.
+            member!(|c, request| find_coordinator::handle(c, &*broker, request, version).await)
         }
         ApiKey::JoinGroup => {
             let client = peer.client(header.client_id.clone());

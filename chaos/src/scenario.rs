@@ -6,6 +6,7 @@
 mod ground;
 pub mod home_killed;
 pub mod home_paused;
+mod java_pair;
 pub mod member_lost;
 pub mod region_cut;
 pub mod store_away;

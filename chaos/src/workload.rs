@@ -1,7 +1,8 @@
-//! Real clients that record what they do: producers with unique values, consumers alone and in groups, a raw
-//! connection to one broker, and the final read.
+//! Real clients that record what they do: producers with unique values, consumers alone and in groups, Java
+//! clients, a raw connection to one broker, and the final read.
 
 mod final_read;
+mod java;
 mod member;
 mod raw;
 mod reader;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 pub use final_read::final_read;
+pub use java::{Java, LIBS};
 pub use member::Member;
 pub use raw::{Asked, RawClient, RawError};
 pub use reader::Reader;

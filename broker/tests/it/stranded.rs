@@ -1,6 +1,9 @@
 //! A home that lost its lease and hears nothing of the controllers.
 
-use whimbrel_wire::{ErrorCode, messages::heartbeat};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{find_coordinator, heartbeat},
+};
 
 use crate::{
     client::{Client, batch},
@@ -60,6 +63,17 @@ async fn it_is_read_to_its_end_and_only_there_sends_its_readers_elsewhere() {
 async fn it_keeps_the_members_of_its_groups_and_sends_them_to_look_now_and_then() {
     let fleet = Fleet::start().await;
     let (east, _) = stranded(&fleet).await;
+    let mut client = Client::connect(east.handle.kafka).await;
+    let request = find_coordinator::Request {
+        key: "g".into(),
+        ..find_coordinator::Request::default()
+    };
+    client.call(2, request).await;
+    assert_eq!(
+        client.frame().await,
+        None,
+        "who asks for a coordinator next asks another broker"
+    );
     let (mut kept, mut sent) = (0, 0);
     eventually("both answers", async || {
         let mut client = Client::connect(east.handle.kafka).await;

@@ -16,6 +16,7 @@ use super::{
     ground::{self, Ground, east},
     home_killed::ended,
     home_paused::lease,
+    java_pair::JavaPair,
     wait::until,
 };
 use crate::{
@@ -51,6 +52,7 @@ pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Repor
     let member = Member::start(&ground.target, "members", &ground.recorder)?;
     ground.acked_since(0, 1_000).await?;
     reads_on(&ground, &member, 0).await?;
+    let java = java(setup, &ground, clients).await?;
     let lease = lease(&ground).await?;
     let stubborn = Stubborn::start(&ground);
 
@@ -63,6 +65,8 @@ pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Repor
     let wrote_ns = ground.recorder.now_ns();
     reads_on(&ground, &member, done_ns).await?;
     let read_ns = ground.recorder.now_ns();
+    JavaPair::moved(java.as_ref(), &ground).await?;
+    let java_ns = ground.recorder.now_ns();
     links.heal().await?;
     ground.recorder.lease_end(LeaseEnd {
         region: east().to_string(),
@@ -79,17 +83,20 @@ pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Repor
     ground.read_back().await?;
     let lost = ground.recorder.with(checker::lost);
     let orphans = ground.followed(&east(), lost).await?;
+    let after_ms = |at_ns: u64, since_ns: u64| (at_ns - since_ns) / 1_000_000;
     let facts = vec![
         format!(
             "the move was done {} ms after the cut: fence {} ms, move {} ms",
-            (done_ns - cut_ns) / 1_000_000,
+            after_ms(done_ns, cut_ns),
             moved.fence_ms,
             moved.total_ms
         ),
         format!(
-            "writers had moved {} ms after it, readers and their group {} ms",
-            (wrote_ns - done_ns) / 1_000_000,
-            (read_ns - done_ns) / 1_000_000
+            "writers had moved {} ms after it, readers and their group {} ms, Java clients ({}) {} ms",
+            after_ms(wrote_ns, done_ns),
+            after_ms(read_ns, done_ns),
+            if java.is_some() { "both" } else { "none" },
+            after_ms(java_ns, done_ns)
         ),
         format!(
             "{refused} writes to the cut-off home were not acknowledged; {orphans} orphan records exported"
@@ -98,6 +105,18 @@ pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Repor
     let report = Report::new(setup, &ground.recorder.history(), facts)?;
     ended(ground).await?;
     Ok(report)
+}
+
+/// Java clients beside ours, where the old home goes on answering.
+async fn java(
+    setup: &Setup,
+    ground: &Ground,
+    clients: Clients,
+) -> Result<Option<JavaPair>, ScenarioError> {
+    match clients {
+        Clients::CutOff => Ok(None),
+        Clients::ReachBoth => JavaPair::start(setup, ground).await,
+    }
 }
 
 /// The reader and the group's member are given what was acknowledged for writes after `since_ns`, and positions
