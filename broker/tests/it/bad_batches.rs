@@ -1,6 +1,7 @@
 //! Batches that lie: what each is answered with, and that nothing of them stays.
 
 use bytes::Bytes;
+use whimbrel_runtime::Clock;
 use whimbrel_wire::{BatchBuilder, Batches, Codec, ErrorCode, Header};
 
 use crate::{
@@ -8,6 +9,11 @@ use crate::{
     fleet::{Broker, EAST, Fleet},
     memory,
 };
+
+/// Records of long ago would be retention's.
+fn now_ms() -> i64 {
+    Clock::system().wall_ms()
+}
 
 async fn started() -> (Fleet, Broker, Client) {
     let fleet = Fleet::start().await;
@@ -113,9 +119,7 @@ async fn sequences_that_do_not_follow_get_their_codes_and_repeats_their_offset()
     assert_eq!(gap.error_code, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     let epoch = |epoch| {
         let mut builder = BatchBuilder::new(0).producer(9, epoch, 0);
-        builder
-            .add(1_700_000_000_000, None, Some(b"c"), &[])
-            .unwrap();
+        builder.add(now_ms(), None, Some(b"c"), &[]).unwrap();
         builder.finish().unwrap()
     };
     assert_eq!(client.produce_ok("t", 0, epoch(1)).await, 2);
@@ -159,9 +163,7 @@ async fn a_bomb_is_not_unpacked_and_where_keys_are_looked_at_it_is_refused() {
 
 fn keyed(codec: Codec, value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new(0).codec(codec);
-    builder
-        .add(1_700_000_000_000, Some(b"k"), Some(value), &[])
-        .unwrap();
+    builder.add(now_ms(), Some(b"k"), Some(value), &[]).unwrap();
     builder.finish().unwrap()
 }
 
@@ -179,9 +181,7 @@ async fn odd_header_keys_are_kept_byte_for_byte() {
         header(&[0xff, 0xfe], None),
         header(b"", Some(b"")),
     ];
-    builder
-        .add(1_700_000_000_000, None, Some(b"v"), &headers)
-        .unwrap();
+    builder.add(now_ms(), None, Some(b"v"), &headers).unwrap();
     let sent = builder.finish().unwrap();
     let offset = client.produce_ok("t", 0, sent.clone()).await;
     let got = client.fetch("t", 0, offset, 0).await.records.unwrap();
