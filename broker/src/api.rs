@@ -5,7 +5,9 @@
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_client_quotas;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
@@ -14,12 +16,16 @@ pub mod create_topics;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_topic_partitions;
 pub mod describe_transactions;
+pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
@@ -28,8 +34,10 @@ pub mod incremental_alter_configs;
 pub mod init_producer_id;
 pub mod join_group;
 pub mod leave_group;
+pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
@@ -39,10 +47,12 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod refusal;
 pub mod sync_group;
+mod toll;
 pub mod txn_offset_commit;
+pub mod update_features;
 pub mod write_txn_markers;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use whimbrel_wire::{
@@ -51,9 +61,11 @@ use whimbrel_wire::{
     messages,
 };
 
+use self::toll::Called;
 use crate::{
     broker::Broker,
-    connection::{Answer, Closed, Peer},
+    connection::{Answer, Closed, Peer, Reply},
+    quotas::{Account, Kind},
     stranded,
 };
 
@@ -62,6 +74,8 @@ pub(crate) struct Begun {
     pub answer: Answer,
     /// False when nothing of the request is held any more.
     pub holds_request: bool,
+    /// How long nothing more is read from this client.
+    pub quiet: Duration,
 }
 
 /// APIs that this listener offers; what is not listed closes the connection.
@@ -95,14 +109,23 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::DescribeLogDirs,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
+    ApiKey::ElectLeaders,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::OffsetDelete,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::AlterClientQuotas,
+    ApiKey::DescribeQuorum,
+    ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
     ApiKey::DescribeProducers,
     ApiKey::DescribeTransactions,
     ApiKey::ListTransactions,
     ApiKey::ConsumerGroupHeartbeat,
     ApiKey::ConsumerGroupDescribe,
+    ApiKey::ListConfigResources,
+    ApiKey::DescribeTopicPartitions,
 ];
 
 /// Old clients know a fenced producer only by its epoch.
@@ -137,20 +160,27 @@ pub(crate) async fn begin(
         return Err(Closed::NotOffered { api, version });
     }
     broker.meters.request(key);
+    let account = peer.account(broker, header.client_id.as_deref());
     if key == ApiKey::Produce {
-        return begin_produce(broker, &header, &mut input).await;
+        return begin_produce(broker, account, &header, &mut input).await;
     }
-    let answer = lazy(broker, peer, header, &mut input)?;
+    let answer = lazy(broker, peer, account, &header, &mut input)?;
     Ok(Begun {
         answer,
         holds_request: true,
+        quiet: Duration::ZERO,
     })
 }
 
 fn ready(chunks: Vec<Bytes>) -> Begun {
+    let reply = Reply {
+        chunks: Some(chunks),
+        quiet: Duration::ZERO,
+    };
     Begun {
-        answer: Box::pin(std::future::ready(Ok(Some(chunks)))),
+        answer: Box::pin(std::future::ready(Ok(reply))),
         holds_request: false,
+        quiet: Duration::ZERO,
     }
 }
 
@@ -165,82 +195,105 @@ fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, 
 
 async fn begin_produce(
     broker: &Arc<Broker>,
+    account: Arc<Account>,
     header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Begun, Closed> {
+    // Charged when it is read: the append that follows cannot be taken back.
+    let quiet = account.charge(Kind::Produce, input.remaining() as f64);
     let request: messages::produce::Request = decode(header, input)?;
-    let (version, correlation_id, broker) = (
-        header.api_version,
-        header.correlation_id,
-        Arc::clone(broker),
-    );
-    let pending = produce::append(&broker, request, version).await;
+    let called = Called::from(header);
+    let broker = Arc::clone(broker);
+    let append = produce::append(&broker, request, called.version);
+    let (pending, appended) = account.timed(append).await;
     let answer: Answer = Box::pin(async move {
         let acks = pending.acks;
-        let response = pending.finish(&broker, version).await;
+        let finish = account.timed(pending.finish(&broker, called.version));
+        let (mut response, finished) = finish.await;
+        let quiet = quiet.max(account.charge_time(appended + finished));
         if acks != 0 {
-            let frame = encode_response_frame(correlation_id, ApiKey::Produce, version, &response);
-            let is_stranded = produce::is_stranded(&broker, &response, version);
-            return last_if(is_stranded, frame);
+            let reply = toll::reply(called, &mut response, quiet);
+            let is_stranded = produce::is_stranded(&broker, &response, called.version);
+            return last_if(is_stranded, reply);
         }
         // Closing is the only way to tell (KIP-less, but what Kafka does).
         if produce::has_errors(&response) {
             Err(Closed::Unacked)
         } else {
-            Ok(None)
+            Ok(Reply {
+                chunks: None,
+                quiet,
+            })
         }
     });
     Ok(Begun {
         answer,
         holds_request: false,
+        quiet,
     })
 }
 
 /// An answer, after which the connection is closed if this broker can only send its client elsewhere.
-fn last_if(is_last: bool, frame: Vec<Bytes>) -> Result<Option<Vec<Bytes>>, Closed> {
+fn last_if(is_last: bool, reply: Reply) -> Result<Reply, Closed> {
     if is_last {
-        Err(Closed::Unleased(frame))
+        Err(Closed::Unleased(reply.chunks.unwrap_or_default()))
     } else {
-        Ok(Some(frame))
+        Ok(reply)
     }
+}
+
+/// Decodes a request now and answers it when its turn comes.
+macro_rules! answer_to {
+    ($account:ident, $header:ident, $input:ident, $request:ident => $response:expr) => {
+        answer_to!($account, $header, $input, $request => $response; last: false)
+    };
+    ($account:ident, $header:ident, $input:ident, $request:ident => $response:expr; last: $last:expr) => {{
+        let $request = decode(&$header, $input)?;
+        let called = Called::from(&*$header);
+        Box::pin(async move {
+            let handled = $account.timed(async { Ok($response) }).await;
+            last_if($last, toll::settle(&$account, called, handled)?)
+        })
+    }};
 }
 
 /// Requests that are handled when their turn comes.
 fn lazy(
     broker: &Arc<Broker>,
     peer: &Peer,
-    header: RequestHeader,
+    account: Arc<Account>,
+    header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, correlation_id, key) =
-        (header.api_version, header.correlation_id, header.api_key);
+    let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
-        ($request:ident => $response:expr) => {{
-            let $request = decode(&header, input)?;
-            Box::pin(async move {
-                let response = $response;
-                let frame = encode_response_frame(correlation_id, key, version, &response);
-                Ok(Some(frame))
-            })
-        }};
+        ($request:ident => $response:expr) => {
+            answer_to!(account, header, input, $request => $response)
+        };
     }
     let answer: Answer = match key {
         ApiKey::Fetch => {
-            let request = decode(&header, input)?;
+            let request = decode(header, input)?;
+            let called = Called::from(header);
             Box::pin(async move {
-                let response = fetch::handle(&broker, request, version).await;
+                let work = fetch::handle(&broker, request, version);
+                let (response, took) = account.timed(work).await;
                 let is_stranded = fetch::is_stranded(&broker, &response, version);
-                let frame = encode_response_frame(correlation_id, key, version, &response);
-                last_if(is_stranded, frame)
+                let reply = toll::settle(&account, called, (Ok(response), took))?;
+                last_if(is_stranded, reply)
             })
         }
         ApiKey::ListOffsets => {
             answer!(request => list_offsets::handle(&broker, request, version).await)
         }
         ApiKey::Metadata => answer!(request => metadata::handle(&broker, request, version).await),
-        ApiKey::CreateTopics => answer!(request => create_topics::handle(&broker, request).await),
-        ApiKey::DeleteTopics => answer!(request => delete_topics::handle(&broker, request).await),
+        ApiKey::CreateTopics => {
+            answer!(request => create_topics::handle(&broker, &account, request, version).await)
+        }
+        ApiKey::DeleteTopics => {
+            answer!(request => delete_topics::handle(&broker, &account, request, version).await)
+        }
         ApiKey::DeleteRecords => answer!(request => delete_records::handle(&broker, request).await),
         ApiKey::InitProducerId => {
             answer!(request => init_producer_id::handle(&broker, request, version).await)
@@ -248,19 +301,12 @@ fn lazy(
         ApiKey::OffsetForLeaderEpoch => {
             answer!(request => offset_for_leader_epoch::handle(&broker, request))
         }
-        ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
-        ApiKey::AlterConfigs => answer!(request => alter_configs::handle(&broker, request).await),
-        ApiKey::IncrementalAlterConfigs => {
-            answer!(request => incremental_alter_configs::handle(&broker, request).await)
-        }
-        ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
         ApiKey::CreatePartitions => {
-            answer!(request => create_partitions::handle(&broker, request).await)
+            answer!(request => create_partitions::handle(&broker, &account, request, version).await)
         }
-        ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
         ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
         // What a coordinator answers.
-        _ => return of_group(broker, peer, &header, input),
+        _ => return of_group(broker, peer, account, header, input),
     };
     Ok(answer)
 }
@@ -269,26 +315,23 @@ fn lazy(
 fn of_group(
     broker: Arc<Broker>,
     peer: &Peer,
+    account: Arc<Account>,
     header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, correlation_id, key) =
-        (header.api_version, header.correlation_id, header.api_key);
+    let (version, key) = (header.api_version, header.api_key);
     macro_rules! group {
         (|$coordinator:ident, $request:ident| $response:expr) => {
             group!(|$coordinator, $request| $response; last: false)
         };
-        (|$coordinator:ident, $request:ident| $response:expr; last: $last:expr) => {{
-            let $request = decode(header, input)?;
-            Box::pin(async move {
+        (|$coordinator:ident, $request:ident| $response:expr; last: $last:expr) => {
+            answer_to!(account, header, input, $request => {
                 let Some($coordinator) = broker.coordination.coordinator() else {
                     return Err(Closed::NotOffered { api: key.name(), version });
                 };
-                let response = $response;
-                let frame = encode_response_frame(correlation_id, key, version, &response);
-                last_if($last, frame)
-            })
-        }};
+                $response
+            }; last: $last)
+        };
     }
     macro_rules! member {
         (|$coordinator:ident, $request:ident| $response:expr) => {
@@ -324,7 +367,57 @@ fn of_group(
         ApiKey::ConsumerGroupDescribe => group!(|c, r| consumer_group_describe::handle(c, r)),
         ApiKey::OffsetDelete => group!(|c, request| offset_delete::handle(c, request).await),
         ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
-        _ => return transactional(&broker, header, input),
+        _ => return administrative(&broker, account, header, input),
+    };
+    Ok(answer)
+}
+
+/// What operators' tools ask for.
+fn administrative(
+    broker: &Arc<Broker>,
+    account: Arc<Account>,
+    header: &RequestHeader,
+    input: &mut Decoder,
+) -> Result<Answer, Closed> {
+    let (version, key) = (header.api_version, header.api_key);
+    let broker = Arc::clone(broker);
+    macro_rules! answer {
+        ($request:ident => $response:expr) => {
+            answer_to!(account, header, input, $request => $response)
+        };
+    }
+    let answer: Answer = match key {
+        ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
+        ApiKey::AlterConfigs => answer!(request => alter_configs::handle(&broker, request).await),
+        ApiKey::IncrementalAlterConfigs => {
+            answer!(request => incremental_alter_configs::handle(&broker, request).await)
+        }
+        ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
+        ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
+        ApiKey::ElectLeaders => answer!(request => elect_leaders::handle(&broker, request)),
+        ApiKey::AlterPartitionReassignments => {
+            answer!(request => alter_partition_reassignments::handle(&broker, request))
+        }
+        ApiKey::ListPartitionReassignments => {
+            answer!(request => list_partition_reassignments::handle(&request))
+        }
+        ApiKey::DescribeQuorum => {
+            answer!(request => describe_quorum::handle(&broker, request).await)
+        }
+        ApiKey::UpdateFeatures => answer!(request => update_features::handle(request, version)),
+        ApiKey::ListConfigResources => {
+            answer!(request => list_config_resources::handle(&broker, &request, version))
+        }
+        ApiKey::DescribeTopicPartitions => {
+            answer!(request => describe_topic_partitions::handle(&broker, &request))
+        }
+        ApiKey::DescribeClientQuotas => {
+            answer!(request => describe_client_quotas::handle(&broker, &request))
+        }
+        ApiKey::AlterClientQuotas => {
+            answer!(request => alter_client_quotas::handle(&broker, request).await)
+        }
+        _ => return transactional(&broker, account, header, input),
     };
     Ok(answer)
 }
@@ -332,21 +425,16 @@ fn of_group(
 /// Requests that transactions are made of. A stranded home's answer is the last on its connection.
 fn transactional(
     broker: &Arc<Broker>,
+    account: Arc<Account>,
     header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Answer, Closed> {
-    let (version, correlation_id, key) =
-        (header.api_version, header.correlation_id, header.api_key);
+    let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
-        ($request:ident => $response:expr) => {{
-            let $request = decode(header, input)?;
-            Box::pin(async move {
-                let response = $response;
-                let frame = encode_response_frame(correlation_id, key, version, &response);
-                last_if(stranded::any(&broker), frame)
-            })
-        }};
+        ($request:ident => $response:expr) => {
+            answer_to!(account, header, input, $request => $response; last: stranded::any(&broker))
+        };
     }
     macro_rules! coordinator {
         ($which:ident, |$coordinator:ident, $request:ident| $response:expr) => {

@@ -12,7 +12,7 @@ use whimbrel_runtime::{Clock, Tasks};
 use crate::{
     catalog::Catalog, cleaner::Cleaner, cold::Cold, connection, coordination::Coordination,
     fetch_sessions::Sessions, flusher::Flusher, home::Home, meters::Meters, options::Options,
-    orphans::Orphans, peers::Peers, producer_ids::ProducerIds, uploads::Uploads,
+    orphans::Orphans, peers::Peers, producer_ids::ProducerIds, quotas::Quotas, uploads::Uploads,
 };
 
 pub struct Broker {
@@ -35,6 +35,7 @@ pub struct Broker {
     pub peers: Peers,
     pub coordination: Coordination,
     pub fetch_sessions: Sessions,
+    pub quotas: Quotas,
     catalog: RwLock<Arc<Catalog>>,
     /// Version of the view that the catalog shows; ticks whenever the catalog was replaced.
     applied: watch::Sender<u64>,
@@ -100,6 +101,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             peers: Peers::default(),
             coordination: Coordination::default(),
+            quotas: Quotas::new(options.limits.quotas(), clock.clone()),
             fetch_sessions: Sessions::new(options.limits.fetch_sessions(), clock.clone()),
             catalog: RwLock::default(),
             applied: watch::Sender::new(0),

@@ -9,14 +9,23 @@ mod write;
 
 pub use read::memory;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::{net::TcpStream, sync::mpsc};
+use whimbrel_runtime::Clock;
 use whimbrel_wire::{DecodeError, FrameError};
 
-use crate::{api, broker::Broker, group::ClientInfo};
-use bytes::Bytes;
+use crate::{api, broker::Broker, group::ClientInfo, quotas::Account};
 
 /// Why a connection was closed by us.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +75,17 @@ impl Closed {
     }
 }
 
-/// What is written for one request, once it is known; `None` where no answer is due.
-pub type Answer = BoxFuture<'static, Result<Option<Vec<Bytes>>, Closed>>;
+/// What is written for one request.
+#[derive(Debug)]
+pub struct Reply {
+    /// `None` where no answer is due.
+    pub chunks: Option<Vec<Bytes>>,
+    /// How long nothing more is read from this client (KIP-219).
+    pub quiet: Duration,
+}
+
+/// The reply, once it is known.
+pub type Answer = BoxFuture<'static, Result<Reply, Closed>>;
 
 /// A request on its way through the connection.
 struct Queued {
@@ -80,15 +98,54 @@ struct Queued {
 #[derive(Debug)]
 pub struct Peer {
     pub address: SocketAddr,
+    /// The account of the client that asked last.
+    account: Mutex<Option<Arc<Account>>>,
+    /// Until when nothing is read.
+    quiet_until_ns: AtomicU64,
 }
 
 impl Peer {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            account: Mutex::default(),
+            quiet_until_ns: AtomicU64::new(0),
+        }
+    }
+
     pub fn client(&self, client_id: Option<String>) -> ClientInfo {
         ClientInfo {
             client_id: client_id.unwrap_or_default(),
             host: format!("/{}", self.address.ip()),
         }
     }
+
+    pub fn account(&self, broker: &Broker, client_id: Option<&str>) -> Arc<Account> {
+        let catalog = broker.catalog();
+        broker
+            .quotas
+            .account(&catalog.view, client_id, &mut self.account.lock())
+    }
+
+    fn hush(&self, clock: &Clock, quiet: Duration) {
+        let until = nanos(quiet).saturating_add(clock.boot_ns());
+        self.quiet_until_ns.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Until this client may be read again.
+    async fn quiet(&self, clock: &Clock) {
+        loop {
+            let until_ns = self.quiet_until_ns.load(Ordering::Relaxed);
+            match until_ns.saturating_sub(clock.boot_ns()) {
+                0 => return,
+                left => clock.sleep(Duration::from_nanos(left)).await,
+            }
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Serves until the peer leaves, misbehaves, or the process ends.
@@ -100,10 +157,10 @@ pub async fn serve(
     stream.set_nodelay(true)?;
     let (read_half, write_half) = stream.into_split();
     let (queue, queued) = mpsc::channel(broker.options.limits.pipeline);
-    let peer = Peer { address };
+    let peer = Peer::new(address);
     let shutdown = broker.tasks.shutdown();
     let reader = read_requests(broker, &peer, read_half, queue);
-    let writer = write::answers(broker, write_half, queued);
+    let writer = write::answers(broker, &peer, write_half, queued);
     tokio::select! {
         biased;
         () = shutdown.wait() => Ok(()),
@@ -122,6 +179,7 @@ async fn read_requests(
     let mut frames = read::Frames::new(stream, broker);
     while let Some((frame, held)) = frames.next().await? {
         let begun = api::begin(broker, peer, frame).await?;
+        peer.hush(&broker.clock, begun.quiet);
         // Produce holds no bytes of its request once they are in the log.
         let held = if begun.holds_request {
             Some(held)
@@ -138,6 +196,7 @@ async fn read_requests(
         {
             return Ok(());
         }
+        peer.quiet(&broker.clock).await;
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ mod orphans;
 mod partition;
 mod peers;
 mod producer_ids;
+mod quotas;
 mod replica;
 mod reports;
 mod roles;

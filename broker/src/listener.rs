@@ -84,8 +84,13 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
             broker.meters.connections_refused.increment(1);
             continue;
         };
+        let wait = broker.quotas.connect(&broker.catalog().view, peer.ip());
         let broker = Arc::clone(&broker);
         broker.tasks.clone().spawn_ok("connection", async move {
+            // It keeps its place meanwhile, so that those who wait are bounded too.
+            if !wait.is_zero() {
+                broker.clock.sleep(wait).await;
+            }
             serve(&broker, stream, peer).await;
             drop(place);
         });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, RegionName};
 use whimbrel_runtime::unit::{Size, Span};
 
-use crate::fetch_sessions::Bounds;
+use crate::{fetch_sessions::Bounds, quotas::Defaults};
 
 /// Every default has its reason beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +98,17 @@ pub struct Limits {
     pub fetch_sessions: usize,
     /// What all fetch sessions remember together: about 250,000 partitions.
     pub fetch_session_memory: Size,
+    /// What a client (user and client id) may send in produce requests a second, where the fleet has no quota
+    /// for it: more than a network card of today takes, so that only what runs wild meets it.
+    pub client_produce_bytes: Size,
+    /// The same of what it is sent in fetch answers.
+    pub client_fetch_bytes: Size,
+    /// The same of the time that its requests take, in hundredths of one core.
+    pub client_request_percentage: u32,
+    /// The same of partitions that it creates and deletes a second.
+    pub client_mutations: u32,
+    /// Connections a second from one address, where the fleet has no quota for it. Later ones wait.
+    pub connections_per_second: u32,
     /// Credit granted to a mirror: what may be on its way, not yet fsynced.
     pub replica_credit: Size,
     /// How long writes are parked while a group moves away as planned.
@@ -138,6 +149,11 @@ impl Default for Limits {
             fetch_bytes: Size::mib(55),
             fetch_sessions: 1_000,
             fetch_session_memory: Size::mib(96),
+            client_produce_bytes: Size::mib(4_096),
+            client_fetch_bytes: Size::mib(8_192),
+            client_request_percentage: 3_200,
+            client_mutations: 20_000,
+            connections_per_second: 2_000,
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
@@ -157,6 +173,21 @@ impl Limits {
         Bounds {
             slots: self.fetch_sessions,
             bytes: usize::try_from(self.fetch_session_memory.0).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn quotas(&self) -> Defaults {
+        // A rate of nothing would be no rate.
+        let bytes = |size: Size| size.0.max(1) as f64;
+        let number = |number: u32| f64::from(number.max(1));
+        Defaults {
+            produce_bytes: bytes(self.client_produce_bytes),
+            fetch_bytes: bytes(self.client_fetch_bytes),
+            request_percentage: number(self.client_request_percentage),
+            mutations: number(self.client_mutations),
+            connections: number(self.connections_per_second),
         }
     }
 }

@@ -194,6 +194,14 @@ impl controller_server::Controller for Server {
         Ok(answer::topic(version, outcome))
     }
 
+    async fn alter_client_quotas(
+        &self,
+        request: Request<proto::AlterClientQuotasRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let (version, outcome) = self.alter_quotas(&request.into_inner()).await?;
+        Ok(answer::topic(version, outcome))
+    }
+
     async fn allocate_producer_ids(
         &self,
         _: Request<proto::AllocateProducerIdsRequest>,

@@ -12,6 +12,7 @@ mod command;
 mod moves;
 mod nodes;
 mod outcome;
+mod quotas;
 mod reassign;
 mod replicas;
 mod topics;
@@ -109,6 +110,7 @@ impl State {
                 before,
                 after,
             } => self.alter_topic_configs(topic_id, &before, after),
+            Command::AlterClientQuotas { changes } => self.alter_client_quotas(changes),
             Command::AllocateProducerIds => self.allocate_producer_ids(),
             Command::SetFence(fence) => self.set_fence(*fence),
             Command::Move {

@@ -2,7 +2,7 @@
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import ConfigResource, NewPartitions, OffsetSpec, ResourceType
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, OffsetSpec, ResourceType
 
 from harness.waiting import wait_for
 from traffic import admin, consumer, create_topic, poll, produce, producer, read_all
@@ -36,6 +36,39 @@ def test_topic_administration(target, name):
     (future,) = client.delete_topics([name], operation_timeout=20).values()
     future.result(30)
     wait_for(lambda: name not in client.list_topics(timeout=10).topics, "the topic to be gone from the metadata")
+
+
+def test_configs_change_one_by_one_and_take_hold(target, name):
+    create_topic(target, name, partitions=1)
+    client = admin(target)
+
+    def alter(*entries):
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=list(entries))
+        (future,) = client.incremental_alter_configs([resource]).values()
+        return future.result(30)
+
+    def described():
+        (future,) = client.describe_configs([ConfigResource(ResourceType.TOPIC, name)]).values()
+        return future.result(30)
+
+    entry = ConfigEntry
+    alter(
+        entry("max.message.bytes", "10000", incremental_operation=AlterConfigOpType.SET),
+        entry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.APPEND),
+    )
+    configs = described()
+    assert configs["max.message.bytes"].value == "10000" and not configs["max.message.bytes"].is_default
+    assert configs["cleanup.policy"].value == "delete,compact"
+    with pytest.raises(AssertionError, match="MSG_SIZE_TOO_LARGE|Message size too large|larger"):
+        produce(producer(target, **{"message.max.bytes": 2_000_000}), name, [b"x" * 100_000], key=b"k")
+    alter(entry("max.message.bytes", None, incremental_operation=AlterConfigOpType.DELETE))
+    assert described()["max.message.bytes"].is_default
+    produce(producer(target, **{"message.max.bytes": 2_000_000}), name, [b"x" * 100_000], key=b"k")
+
+    for name_of_config, value in [("no.such.config", "1"), ("retention.ms", "soon")]:
+        with pytest.raises(KafkaException) as refused:
+            alter(entry(name_of_config, value, incremental_operation=AlterConfigOpType.SET))
+        assert refused.value.args[0].name() == "INVALID_CONFIG"
 
 
 def test_the_cluster_describes_itself(target):

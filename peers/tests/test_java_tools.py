@@ -115,3 +115,43 @@ def test_verifiable_producer_and_a_group_of_two(target, name, tmp_path):
     assert len(rows) == 4 and len({row["CONSUMER-ID"] for row in rows}) == 2
     for member in members:
         member.stop()
+
+
+def test_configs_are_altered_and_described(target, name):
+    create_topic(target, name, partitions=1)
+    topic = ["--entity-type", "topics", "--entity-name", name]
+    run(target, tools.CONFIGS, "--alter", *topic, "--add-config", "retention.ms=3600000,cleanup.policy=[compact,delete]")
+    described = run(target, tools.CONFIGS, "--describe", *topic)
+    assert "retention.ms=3600000" in described and "DYNAMIC_TOPIC_CONFIG:retention.ms=3600000" in described
+    assert "cleanup.policy=compact,delete" in described
+    assert "Configs: " in run(target, tools.TOPICS, "--describe", "--topic", name)
+    run(target, tools.CONFIGS, "--alter", *topic, "--delete-config", "retention.ms")
+    assert "retention.ms=3600000" not in run(target, tools.CONFIGS, "--describe", *topic)
+    all_of_them = run(target, tools.CONFIGS, "--describe", "--all", *topic)
+    assert "retention.ms=604800000" in all_of_them and "segment.jitter.ms=0" in all_of_them
+    with pytest.raises(AssertionError, match="no.such.config"):
+        run(target, tools.CONFIGS, "--alter", *topic, "--add-config", "no.such.config=1")
+
+
+def test_client_quotas_are_altered_and_described(target, name):
+    client = ["--entity-type", "clients", "--entity-name", name]
+    run(target, tools.CONFIGS, "--alter", *client, "--add-config", "producer_byte_rate=1048576,request_percentage=50")
+    described = run(target, tools.CONFIGS, "--describe", *client)
+    assert "producer_byte_rate=1048576" in described and "request_percentage=50" in described
+    run(target, tools.CONFIGS, "--alter", *client, "--delete-config", "producer_byte_rate,request_percentage")
+    assert "producer_byte_rate" not in run(target, tools.CONFIGS, "--describe", *client)
+
+
+def test_the_quorum_and_the_disks_are_described(target, name):
+    create_topic(target, name, partitions=1)
+    assert "LeaderId:" in run(target, tools.QUORUM, "describe", "--status")
+    out = run(target, tools.LOG_DIRS, "--describe", "--topic-list", name)
+    (line,) = [line for line in out.splitlines() if line.startswith("{")]
+    disks = [disk for broker in json.loads(line)["brokers"] for disk in broker["logDirs"]]
+    assert any(entry["partition"] == f"{name}-0" for disk in disks for entry in disk["partitions"])
+
+
+def test_an_election_that_is_not_needed_says_so(target, name):
+    create_topic(target, name, partitions=1)
+    out = run(target, tools.ELECTION, "--election-type", "preferred", "--topic", name, "--partition", "0")
+    assert "Valid replica already elected" in out

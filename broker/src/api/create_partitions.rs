@@ -10,18 +10,36 @@ use whimbrel_wire::{
 };
 
 use super::create_topics::code_of;
-use crate::broker::Broker;
+use crate::{
+    broker::Broker,
+    quotas::{Account, Kind},
+};
 
 /// Longest wait for the partitions to be served here.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+/// First version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT: i16 = 3;
+
+pub async fn handle(
+    broker: &Arc<Broker>,
+    account: &Account,
+    request: Request,
+    version: i16,
+) -> Response {
+    let throttled = version >= STRICT && !account.owes(Kind::Mutation).is_zero();
     let wait =
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let (mut results, mut newest, mut seen) =
         (Vec::with_capacity(request.topics.len()), 0, HashSet::new());
     for topic in request.topics {
-        let done = if seen.insert(topic.name.clone()) {
+        let done = if throttled {
+            let why = "too many partitions were created and deleted lately".to_owned();
+            Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, why))
+        } else if seen.insert(topic.name.clone()) {
+            if !request.validate_only {
+                account.charge(Kind::Mutation, added(broker, &topic));
+            }
             grow(broker, &topic, request.validate_only).await
         } else {
             Err((ErrorCode::INVALID_REQUEST, "named twice".to_owned()))
@@ -49,6 +67,15 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
         results,
         ..Response::default()
     }
+}
+
+/// Partitions that the topic is to have more.
+fn added(broker: &Broker, topic: &CreatePartitionsTopic) -> f64 {
+    let now = broker
+        .catalog()
+        .topic(&topic.name)
+        .map_or(0, |t| t.partitions.len());
+    (f64::from(topic.count) - now as f64).max(1.0)
 }
 
 async fn grow(

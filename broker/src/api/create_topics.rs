@@ -16,7 +16,10 @@ use whimbrel_wire::{
     },
 };
 
-use crate::broker::Broker;
+use crate::{
+    broker::Broker,
+    quotas::{Account, Kind},
+};
 
 /// Most partitions of one topic: the fleet is sized for a million in all.
 const MOST_PARTITIONS: i32 = 100_000;
@@ -25,7 +28,18 @@ const AT_ONCE: usize = 32;
 /// Longest wait for a new topic to be served here.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+/// First version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT: i16 = 6;
+
+pub async fn handle(
+    broker: &Arc<Broker>,
+    account: &Account,
+    request: Request,
+    version: i16,
+) -> Response {
+    if version >= STRICT && !account.owes(Kind::Mutation).is_zero() {
+        return throttled(request);
+    }
     let wait =
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let mut seen = HashSet::new();
@@ -49,6 +63,9 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
             Err(refused) => (refused, 0),
             Ok(new) => {
                 let validate_only = request.validate_only;
+                if !validate_only {
+                    account.charge(Kind::Mutation, f64::from(new.partitions));
+                }
                 create(
                     broker,
                     NewTopic {
@@ -69,6 +86,20 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
     }
     Response {
         topics,
+        ..Response::default()
+    }
+}
+
+fn throttled(request: Request) -> Response {
+    let topics = request.topics.into_iter().map(|topic| {
+        refused(
+            topic.name,
+            ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+            "too many partitions were created and deleted lately",
+        )
+    });
+    Response {
+        topics: topics.collect(),
         ..Response::default()
     }
 }

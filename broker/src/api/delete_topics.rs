@@ -8,12 +8,24 @@ use whimbrel_wire::{
 };
 
 use super::create_topics::code_of;
-use crate::broker::Broker;
+use crate::{
+    broker::Broker,
+    quotas::{Account, Kind},
+};
 
 /// Longest wait for the deletion to show here.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+/// First version that knows THROTTLING_QUOTA_EXCEEDED (KIP-599).
+const STRICT: i16 = 5;
+
+pub async fn handle(
+    broker: &Arc<Broker>,
+    account: &Account,
+    request: Request,
+    version: i16,
+) -> Response {
+    let throttled = version >= STRICT && !account.owes(Kind::Mutation).is_zero();
     let named = request
         .topic_names
         .into_iter()
@@ -25,7 +37,13 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let (mut responses, mut newest, mut deleted) = (Vec::new(), 0, Vec::new());
     for topic in request.topics.into_iter().chain(named) {
-        match delete(broker, &topic).await {
+        let done = if throttled {
+            let why = "too many partitions were created and deleted lately".to_owned();
+            Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, why))
+        } else {
+            delete(broker, account, &topic).await
+        };
+        match done {
             Ok((name, version)) => {
                 newest = version.max(newest);
                 deleted.push(name.clone());
@@ -55,6 +73,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
 
 async fn delete(
     broker: &Broker,
+    account: &Account,
     asked: &DeleteTopicState,
 ) -> Result<(String, u64), (ErrorCode, String)> {
     let catalog = broker.catalog();
@@ -73,6 +92,7 @@ async fn delete(
             "an internal topic stays".to_owned(),
         ));
     }
+    account.charge(Kind::Mutation, topic.partitions.len() as f64);
     let done = broker
         .controller
         .delete_topic(&topic.name)

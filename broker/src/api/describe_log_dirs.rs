@@ -37,18 +37,15 @@ pub fn handle(broker: &Arc<Broker>, request: Request) -> Response {
         };
         topics.entry(topic.to_owned()).or_default().push(described);
     }
-    let free = broker
-        .disk
-        .free_bytes()
-        .ok()
-        .and_then(|b| i64::try_from(b).ok());
+    let bytes = |stat: std::io::Result<u64>| stat.ok().and_then(|b| i64::try_from(b).ok());
     let result = DescribeLogDirsResult {
         log_dir: broker.options.data_dir.display().to_string(),
         topics: topics
             .into_iter()
             .map(|(name, partitions)| DescribeLogDirsTopic { name, partitions })
             .collect(),
-        usable_bytes: free.unwrap_or(-1),
+        total_bytes: bytes(broker.disk.total_bytes()).unwrap_or(-1),
+        usable_bytes: bytes(broker.disk.free_bytes()).unwrap_or(-1),
         ..DescribeLogDirsResult::default()
     };
     Response {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use whimbrel_fleet::{
-    NodeId, Topic,
+    NodeId, Partition, Topic,
     naming::{is_reserved_topic, is_valid_topic},
 };
 use whimbrel_rpc::controller::NewTopic;
@@ -108,18 +108,23 @@ fn one(catalog: &Catalog, asked: MetadataRequestTopic) -> MetadataResponseTopic 
     }
 }
 
-fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
+/// Where clients see a partition's copies: all replicas at home, and each other region's head.
+pub(super) fn replica_nodes(catalog: &Catalog, topic: &Topic, partition: &Partition) -> Vec<i32> {
     let home = catalog.view.group_of(topic).map(|g| &g.home);
+    let mut replica_nodes = Vec::new();
+    for (region, nodes) in &partition.replicas {
+        let most = if Some(region) == home { nodes.len() } else { 1 };
+        replica_nodes.extend(nodes.iter().take(most).map(|n| n.0));
+    }
+    replica_nodes
+}
+
+fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
     let partitions = (0_i32..)
         .zip(&topic.partitions)
         .map(|(partition_index, partition)| {
             let leader = catalog.leader(topic, partition_index);
-            // All replicas at home, and each other region's head.
-            let mut replica_nodes = Vec::new();
-            for (region, nodes) in &partition.replicas {
-                let most = if Some(region) == home { nodes.len() } else { 1 };
-                replica_nodes.extend(nodes.iter().take(most).map(|n| n.0));
-            }
+            let replica_nodes = replica_nodes(catalog, topic, partition);
             let offline = |id: &&i32| !catalog.view.is_live(NodeId(**id));
             let offline_replicas = replica_nodes.iter().filter(offline).copied().collect();
             MetadataResponsePartition {

@@ -6,18 +6,27 @@ use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 use bytes::{Buf, Bytes};
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::mpsc};
 
-use super::{Closed, Queued};
+use super::{Closed, Peer, Queued, Reply};
 use crate::broker::Broker;
 
 pub async fn answers(
     broker: &Arc<Broker>,
+    peer: &Peer,
     mut stream: OwnedWriteHalf,
     mut queued: mpsc::Receiver<Queued>,
 ) -> Result<(), Closed> {
     while let Some(next) = queued.recv().await {
         match next.answer.await {
-            Ok(None) => {}
-            Ok(Some(chunks)) => write(broker, &mut stream, chunks).await?,
+            Ok(Reply { chunks, quiet }) => {
+                if let Some(chunks) = chunks {
+                    write(broker, &mut stream, chunks).await?;
+                }
+                // Requests that were read ahead wait as well: their work begins when their turn comes.
+                peer.hush(&broker.clock, quiet);
+                if !quiet.is_zero() {
+                    peer.quiet(&broker.clock).await;
+                }
+            }
             Err(Closed::Unleased(chunks)) => {
                 write(broker, &mut stream, chunks).await?;
                 return Err(Closed::Unleased(Vec::new()));

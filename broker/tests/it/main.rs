@@ -1,6 +1,7 @@
 //! The broker against a real controller, over real sockets and a real disk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admin;
 mod bad_batches;
 mod bad_input;
 mod bad_peers;
@@ -19,6 +20,7 @@ mod mirror;
 mod moves;
 mod on_demand;
 mod produce_fetch;
+mod quotas;
 mod relay;
 mod replication;
 mod sessions;

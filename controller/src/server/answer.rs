@@ -44,6 +44,7 @@ pub(super) fn unexpected(outcome: &Outcome) -> Status {
 pub(super) fn topic(version: u64, outcome: Outcome) -> Response<proto::TopicReply> {
     let (error_code, message, topic_id) = match outcome {
         Outcome::Topic { topic_id } => (0, String::new(), topic_id),
+        Outcome::Done => (0, String::new(), TopicId::nil()),
         Outcome::Kafka {
             error_code,
             message,

@@ -1,8 +1,10 @@
-//! Changes of topic configs: judged here by the fleet's table, committed only if nobody changed them meanwhile.
+//! Changes of topic configs and of client quotas: judged here by the fleet's tables; configs are committed only if
+//! nobody changed them meanwhile.
 
 use tonic::Status;
 use whimbrel_fleet::{
     Topic,
+    quota::QuotaChange,
     topic_config::{self, Change},
 };
 use whimbrel_rpc::proto::controller as proto;
@@ -55,6 +57,24 @@ impl Server {
             self.state().view.version,
             Outcome::kafka(kafka::UNKNOWN_SERVER_ERROR, why),
         ))
+    }
+}
+
+impl Server {
+    /// The view's version that shows the change of quotas, and what it came to.
+    pub(super) async fn alter_quotas(
+        &self,
+        request: &proto::AlterClientQuotasRequest,
+    ) -> Result<(u64, Outcome), Status> {
+        let changes = requests::quota_changes(&request.changes)?;
+        if let Some(why) = changes.iter().find_map(QuotaChange::refuse) {
+            let refusal = Outcome::kafka(kafka::INVALID_REQUEST, why);
+            return Ok((self.state().view.version, refusal));
+        }
+        if request.validate_only {
+            return Ok((self.confirm().await?.view.version, Outcome::Done));
+        }
+        self.propose(Command::AlterClientQuotas { changes }).await
     }
 }
 

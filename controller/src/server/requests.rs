@@ -2,7 +2,9 @@
 
 use serde::de::DeserializeOwned;
 use tonic::Status;
-use whimbrel_fleet::{Clamp, Daemon, MoveMode, Node, naming, topic_config::Change};
+use whimbrel_fleet::{
+    Clamp, Daemon, MoveMode, Node, naming, quota::QuotaChange, topic_config::Change,
+};
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
 
 use super::answer;
@@ -48,6 +50,16 @@ pub(super) fn config_changes(json: &[u8]) -> Result<Vec<Change>, Status> {
         )));
     }
     parse("list of config changes", json)
+}
+
+pub(super) fn quota_changes(json: &[u8]) -> Result<Vec<QuotaChange>, Status> {
+    if json.len() > CHANGES_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "changes of {} bytes",
+            json.len()
+        )));
+    }
+    parse("list of quota changes", json)
 }
 
 pub(super) fn topic(request: proto::CreateTopicRequest) -> Result<NewTopic, Status> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{
     Clamp, Daemon, Fence, GroupName, Incarnation, IsrChange, LossBound, MovePlan, Node, NodeId,
-    Promotion, RegionEpoch, RegionName, TopicId, TopicPartition,
+    Promotion, RegionEpoch, RegionName, TopicId, TopicPartition, quota::QuotaChange,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,10 @@ pub enum Command {
         topic_id: TopicId,
         before: BTreeMap<String, String>,
         after: BTreeMap<String, String>,
+    },
+    /// Judged when this was proposed.
+    AlterClientQuotas {
+        changes: Vec<QuotaChange>,
     },
     AllocateProducerIds,
     SetFence(Box<SetFence>),
@@ -170,6 +174,7 @@ impl std::fmt::Display for Command {
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
             Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
             Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
+            Self::AlterClientQuotas { changes } => write!(f, "alter {} quotas", changes.len()),
             Self::AllocateProducerIds => f.write_str("allocate producer ids"),
             Self::SetFence(set) => write!(f, "fence {} at {}", set.group, set.fence.epoch),
             Self::Move { group, epoch, .. } => write!(f, "move {group} at {epoch}"),

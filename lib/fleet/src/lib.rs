@@ -10,6 +10,7 @@ pub mod lease;
 pub mod lineage;
 pub mod moves;
 pub mod naming;
+pub mod quota;
 pub mod topic_config;
 pub mod view;
 

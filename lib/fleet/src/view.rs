@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
-    TopicId, TopicPartition, naming,
+    TopicId, TopicPartition, naming, quota::Quota,
 };
 
 /// A long-running role.
@@ -213,6 +213,9 @@ pub struct View {
     /// them until they have seen this, and they are in no ack set that another broker is in.
     #[serde(default)]
     pub fenced: BTreeSet<NodeId>,
+    /// Sorted by entity.
+    #[serde(default)]
+    pub quotas: Vec<Quota>,
 }
 
 impl View {

@@ -151,6 +151,12 @@ impl Disk {
         self.shared.room.measure(&self.shared.root_dir)
     }
 
+    /// Size of the filesystem.
+    pub fn total_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::fstatvfs(&self.shared.root_dir)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
+
     /// Keeps `bytes` of the filesystem back from what clients write, see [`Self::is_short`].
     pub fn set_reserve(&self, bytes: u64) {
         self.shared.room.set_reserve(bytes);

@@ -107,14 +107,23 @@ api_keys! {
     SaslAuthenticate = 36, 0..=2, flexible 2;
     CreatePartitions = 37, 0..=3, flexible 2;
     DeleteGroups = 42, 0..=2, flexible 2;
+    ElectLeaders = 43, 0..=2, flexible 2;
     IncrementalAlterConfigs = 44, 0..=1, flexible 1;
+    AlterPartitionReassignments = 45, 0..=1, flexible 0;
+    ListPartitionReassignments = 46, 0..=0, flexible 0;
     OffsetDelete = 47, 0..=0, flexible NEVER;
+    DescribeClientQuotas = 48, 0..=1, flexible 1;
+    AlterClientQuotas = 49, 0..=1, flexible 1;
+    DescribeQuorum = 55, 0..=2, flexible 0;
+    UpdateFeatures = 57, 0..=2, flexible 0;
     DescribeCluster = 60, 0..=2, flexible 0;
     DescribeProducers = 61, 0..=0, flexible 0;
     DescribeTransactions = 65, 0..=0, flexible 0;
     ListTransactions = 66, 0..=2, flexible 0;
     ConsumerGroupHeartbeat = 68, 0..=1, flexible 0;
     ConsumerGroupDescribe = 69, 0..=1, flexible 0;
+    ListConfigResources = 74, 0..=1, flexible 0;
+    DescribeTopicPartitions = 75, 0..=0, flexible 0;
 }
 
 impl ApiKey {

@@ -38,6 +38,8 @@ pub enum Kind {
     Int32,
     /// 64 bits.
     Int64,
+    /// 64 bits, IEEE 754.
+    Float64,
     /// Sixteen bytes.
     Uuid,
     /// UTF-8.

@@ -82,12 +82,21 @@ apis! {
     sasl_authenticate: SaslAuthenticate;
     create_partitions: CreatePartitions;
     delete_groups: DeleteGroups;
+    elect_leaders: ElectLeaders;
     incremental_alter_configs: IncrementalAlterConfigs;
     offset_delete: OffsetDelete;
+    alter_partition_reassignments: AlterPartitionReassignments;
+    list_partition_reassignments: ListPartitionReassignments;
+    describe_client_quotas: DescribeClientQuotas;
+    alter_client_quotas: AlterClientQuotas;
+    describe_quorum: DescribeQuorum;
+    update_features: UpdateFeatures;
     describe_cluster: DescribeCluster;
     describe_producers: DescribeProducers;
     describe_transactions: DescribeTransactions;
     list_transactions: ListTransactions;
     consumer_group_heartbeat: ConsumerGroupHeartbeat;
     consumer_group_describe: ConsumerGroupDescribe;
+    list_config_resources: ListConfigResources;
+    describe_topic_partitions: DescribeTopicPartitions;
 }

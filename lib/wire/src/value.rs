@@ -91,6 +91,8 @@ number! {
     i16, Int16, put_i16;
     i32, Int32, put_i32;
     i64, Int64, put_i64;
+    u16, Int16, put_u16;
+    f64, Float64, put_f64;
 }
 
 impl Value for bool {

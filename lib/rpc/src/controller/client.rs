@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use whimbrel_fleet::{
     Clamp, Daemon, GroupName, HostPort, MovePlan, MoveReport, Node, NodeId, RegionEpoch, View,
+    quota::QuotaChange,
 };
 use whimbrel_runtime::{Clock, Tasks};
 
@@ -196,6 +197,26 @@ impl ControllerClient {
                 async move { c.alter_topic_configs(request).await }
             });
         changed(reply.await?)
+    }
+
+    /// The view shows the change from the answered version on. A repeated change comes out the same.
+    pub async fn alter_client_quotas(
+        &self,
+        changes: &[QuotaChange],
+        validate_only: bool,
+    ) -> Result<u64, ControlError> {
+        let request = proto::AlterClientQuotasRequest {
+            changes: json("alter_client_quotas", &changes)?,
+            validate_only,
+        };
+        let reply = self
+            .inner
+            .calls
+            .leader("alter_client_quotas", Again::Repeat, |mut c| {
+                let request = request.clone();
+                async move { c.alter_client_quotas(request).await }
+            });
+        Ok(changed(reply.await?)?.version)
     }
 
     /// A repeated request wastes a block and never gives one twice.

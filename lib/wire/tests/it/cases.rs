@@ -158,6 +158,15 @@ pub fn all() -> Vec<Case> {
         create_partitions CreatePartitionsRequest CreatePartitionsResponse;
         delete_groups DeleteGroupsRequest DeleteGroupsResponse;
         incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+        describe_client_quotas DescribeClientQuotasRequest DescribeClientQuotasResponse;
+        alter_client_quotas AlterClientQuotasRequest AlterClientQuotasResponse;
+        elect_leaders ElectLeadersRequest ElectLeadersResponse;
+        alter_partition_reassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+        list_partition_reassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
+        describe_quorum DescribeQuorumRequest DescribeQuorumResponse;
+        update_features UpdateFeaturesRequest UpdateFeaturesResponse;
+        list_config_resources ListConfigResourcesRequest ListConfigResourcesResponse;
+        describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         describe_cluster DescribeClusterRequest DescribeClusterResponse;
         describe_producers DescribeProducersRequest DescribeProducersResponse;
         describe_transactions DescribeTransactionsRequest DescribeTransactionsResponse;

@@ -72,6 +72,10 @@ impl Generator<'_> {
             Kind::Int16 => self.number(2, out),
             Kind::Int32 => self.number(4, out),
             Kind::Int64 => self.number(8, out),
+            // No NaN: it is not equal to itself.
+            Kind::Float64 => {
+                out.extend_from_slice(&f64::from(self.random.random::<i32>()).to_be_bytes());
+            }
             Kind::Uuid => self.number(16, out),
             Kind::String => {
                 let len = self.random.random_range(0..12);
