@@ -12,7 +12,10 @@ use super::super::{
     store::OffsetsLog,
 };
 use super::txn::Undecided;
-use crate::state_log::{self, ReplayError};
+use crate::{
+    state_log::{self, ReplayError},
+    txn::Producer,
+};
 
 /// Why a log could not be read; loading is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +62,11 @@ impl Loaded {
         for found in record::records(batch, codec::Limits::default())? {
             let found = found?;
             if header.is_transactional() {
-                self.wait(header.producer_id, &found)?;
+                let producer = Producer {
+                    id: header.producer_id,
+                    epoch: header.producer_epoch,
+                };
+                self.wait(producer, &found)?;
             } else {
                 self.apply(&found)?;
             }
@@ -68,14 +75,14 @@ impl Loaded {
     }
 
     /// Only positions are ever part of a transaction.
-    fn wait(&mut self, producer_id: i64, record: &Record) -> Result<(), LoadError> {
+    fn wait(&mut self, producer: Producer, record: &Record) -> Result<(), LoadError> {
         if let Some(Entry::Position {
             group,
             at,
             committed: Some(committed),
         }) = records::decode(record)?
         {
-            self.undecided.add(producer_id, group, at, committed);
+            self.undecided.add(producer, group, at, committed);
         }
         Ok(())
     }

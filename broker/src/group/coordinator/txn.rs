@@ -25,32 +25,49 @@ use crate::txn::{Admission, Marker, Producer};
 
 /// Positions of transactions without a marker, by producer id.
 #[derive(Debug, Default)]
-pub(super) struct Undecided(HashMap<i64, Vec<(String, TopicPartition, Committed)>>);
+pub(super) struct Undecided(HashMap<i64, Open>);
+
+#[derive(Debug)]
+struct Open {
+    /// Of the newest of them: clients may have an epoch for each transaction.
+    epoch: i16,
+    positions: Vec<(String, TopicPartition, Committed)>,
+}
 
 impl Undecided {
     pub(super) fn add(
         &mut self,
-        producer_id: i64,
+        producer: Producer,
         group: String,
         at: TopicPartition,
         committed: Committed,
     ) {
-        let positions = self.0.entry(producer_id).or_default();
-        positions.retain(|(g, a, _)| (g, a) != (&group, &at));
-        positions.push((group, at, committed));
+        let open = self.0.entry(producer.id).or_insert(Open {
+            epoch: producer.epoch,
+            positions: Vec::new(),
+        });
+        open.epoch = producer.epoch;
+        open.positions.retain(|(g, a, _)| (g, a) != (&group, &at));
+        open.positions.push((group, at, committed));
     }
 
     /// What a marker of the producer decides about.
     pub(super) fn take(&mut self, producer_id: i64) -> Vec<(String, TopicPartition, Committed)> {
-        self.0.remove(&producer_id).unwrap_or_default()
+        self.0
+            .remove(&producer_id)
+            .map_or_else(Vec::new, |open| open.positions)
     }
 
-    fn holds(&self, producer_id: i64) -> bool {
-        self.0.contains_key(&producer_id)
+    /// Whether the producer has positions here in this epoch. Those of an earlier one are of another transaction, whose
+    /// marker is still to come.
+    fn holds(&self, producer: Producer) -> bool {
+        self.0
+            .get(&producer.id)
+            .is_some_and(|open| open.epoch == producer.epoch)
     }
 
     fn places(&self, group: &str) -> BTreeSet<TopicPartition> {
-        let all = self.0.values().flatten();
+        let all = self.0.values().flat_map(|open| &open.positions);
         all.filter(|(g, _, _)| g == group)
             .map(|(_, at, _)| at.clone())
             .collect()
@@ -65,7 +82,7 @@ impl Coordinator {
     pub fn admit(&self, group: &str, who: Producer) -> Result<Option<Admission>, ErrorCode> {
         let shard = self.active(group, true)?;
         Ok(shard.contents(|contents| {
-            let open = contents.undecided.holds(who.id);
+            let open = contents.undecided.holds(who);
             (!open).then(|| contents.admissions.begin(who, 0))
         }))
     }
@@ -133,7 +150,7 @@ impl Shard {
         let waiting = self.contents(|contents| {
             self.check_room(contents)?;
             contents.check_member(committer, now)?;
-            if !contents.undecided.holds(who.id) {
+            if !contents.undecided.holds(who) {
                 contents.admissions.pass(who, admission, 0)?;
             }
             let entries = commits.into_iter().map(|commit| Entry::Position {
@@ -210,7 +227,7 @@ impl Contents {
                             log_offset,
                             ..committed
                         };
-                        self.undecided.add(producer.id, group, at, committed);
+                        self.undecided.add(producer, group, at, committed);
                     }
                 }
             }

@@ -133,3 +133,13 @@ async fn a_member_of_another_generation_commits_nothing() {
     let present = commit_as(&fixture, as_member(generation), 5, admission).await;
     assert_eq!(present, Ok(()));
 }
+
+/// With an epoch for every transaction the next one may begin before the marker of the last is written.
+#[tokio::test]
+async fn the_next_transaction_is_not_let_in_on_the_last_ones_positions() {
+    let fixture = Fixture::leading().await;
+    write(&fixture, 5).await;
+    let admit = |epoch| fixture.coordinator.admit("g", Producer { epoch, ..WHO });
+    assert_eq!(admit(WHO.epoch), Ok(None));
+    assert!(admit(WHO.epoch + 1).unwrap().is_some());
+}
