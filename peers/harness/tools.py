@@ -18,6 +18,7 @@ CONSOLE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 VERIFIABLE_PRODUCER = "org.apache.kafka.tools.VerifiableProducer"
 VERIFIABLE_CONSUMER = "org.apache.kafka.tools.VerifiableConsumer"
 TRANSACTIONS = "org.apache.kafka.tools.TransactionsCommand"
+TRANSACTIONAL_COPIER = "org.apache.kafka.tools.TransactionalMessageCopier"
 DUMP_LOG = "kafka.tools.DumpLogSegments"
 
 

@@ -1,8 +1,10 @@
-"""Transactions with librdkafka."""
+"""Transactions: librdkafka, the Java client with an epoch for every transaction, and Kafka's tool for transactions."""
 
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
+from harness import tools
+from harness.waiting import wait_for
 from traffic import consumer, create_topic, poll, produce, producer
 
 
@@ -43,3 +45,52 @@ def test_a_second_producer_fences_the_first(target, name):
     with pytest.raises(KafkaException):
         first.commit_transaction(30)
     assert committed(target, name, 1) == [b"second"]
+
+
+def copy(target, source: str, target_topic: str, *more) -> str:
+    return tools.run(
+        tools.TRANSACTIONAL_COPIER, "--broker-list", target.bootstrap, "--input-topic", source, "--input-partition", "0", "--output-topic", target_topic,
+        "--consumer-group", source, "--transactional-id", source, "--transaction-size", "20", *more, deadline_s=120,
+    )
+
+
+@pytest.mark.parametrize("more", [[], ["--use-group-metadata", "--group-mode"], ["--enable-random-aborts"]], ids=["plain", "group", "aborts"])
+def test_java_copies_exactly_once(target, name, more):
+    source, copied = f"{name}-in", f"{name}-out"
+    create_topic(target, source)
+    create_topic(target, copied)
+    values = [b"%d" % number for number in range(200)]
+    produce(producer(target), source, values)
+    copy(target, source, copied, *more)
+    assert committed(target, copied, len(values)) == values
+    # The group's positions went with the transactions, so a second run finds nothing to do.
+    copy(target, source, copied)
+    client = consumer(target, f"{copied}-readers", **{"isolation.level": "read_committed"})
+    client.assign([TopicPartition(copied, 0, 0)])
+    assert [message.value() for message in poll(client, len(values))] == values
+    assert client.poll(2) is None
+    client.close()
+
+
+def run(target, *arguments) -> str:
+    return tools.run(tools.TRANSACTIONS, "--bootstrap-server", target.bootstrap, *arguments)
+
+
+def test_kafkas_tool_lists_describes_and_aborts(target, name):
+    create_topic(target, name)
+    client = transactional(target, name)
+    client.begin_transaction()
+    produce(client, name, [b"open"])
+    (listed,) = [row for row in tools.table(run(target, "list"), "TransactionalId") if row["TransactionalId"] == name]
+    assert listed["TransactionState"] == "Ongoing"
+    (described,) = tools.table(run(target, "describe", "--transactional-id", name), "CoordinatorId")
+    assert described["ProducerId"] == listed["ProducerId"] and described["TopicPartitions"] == f"{name}-0"
+    (active,) = tools.table(run(target, "describe-producers", "--topic", name, "--partition", "0"), "ProducerId")
+    assert active["ProducerId"] == listed["ProducerId"] and active["CurrentTransactionStartOffset"] == "0"
+    run(target, "abort", "--topic", name, "--partition", "0", "--start-offset", "0")
+
+    def ended():
+        (row,) = tools.table(run(target, "describe-producers", "--topic", name, "--partition", "0"), "ProducerId")
+        return row["CurrentTransactionStartOffset"] in ("None", "-1")
+
+    wait_for(ended, "the transaction to be ended", 30)
