@@ -82,7 +82,7 @@ impl Default for LogConfig {
             cleanup_policy: CleanupPolicy::default(),
             message_timestamp_type: TimestampType::CreateTime,
             message_timestamp_before_max_ms: i64::MAX,
-            message_timestamp_after_max_ms: i64::MAX,
+            message_timestamp_after_max_ms: 3_600_000,
             segment_jitter_ms: 0,
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,

@@ -50,7 +50,7 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(-131_072, 22),
         "Kept without effect: batches stay as their producer compressed them.",
     ),
-    kept(
+    works(
         "delete.retention.ms",
         Some("log.cleaner.delete.retention.ms"),
         Kind::Long,
@@ -122,7 +122,7 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(-2, LONG),
         "How long records stay on local disk once they are verified in the bucket; -2 is as retention.ms.",
     ),
-    kept(
+    works(
         "max.compaction.lag.ms",
         Some("log.cleaner.max.compaction.lag.ms"),
         Kind::Long,
@@ -138,15 +138,15 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(0, BATCH),
         "Largest record batch, as it was compressed.",
     ),
-    kept(
+    works(
         "message.timestamp.after.max.ms",
         Some("log.message.timestamp.after.max.ms"),
         Kind::Long,
-        "9223372036854775807",
+        "3600000",
         Rule::Whole(0, LONG),
         "How far a record's timestamp may be ahead of the broker's clock.",
     ),
-    kept(
+    works(
         "message.timestamp.before.max.ms",
         Some("log.message.timestamp.before.max.ms"),
         Kind::Long,
@@ -162,7 +162,7 @@ pub const ENTRIES: &[Entry] = &[
         Rule::OneOf(&["CreateTime", "LogAppendTime"]),
         "Whose clock timestamps are of: the producer's or the broker's.",
     ),
-    kept(
+    works(
         "min.cleanable.dirty.ratio",
         Some("log.cleaner.min.cleanable.ratio"),
         Kind::Double,
@@ -170,7 +170,7 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Ratio,
         "Share of a compacted log that must be uncleaned before it is cleaned again.",
     ),
-    kept(
+    works(
         "min.compaction.lag.ms",
         Some("log.cleaner.min.compaction.lag.ms"),
         Kind::Long,
@@ -250,13 +250,13 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(4, INT),
         "Largest index of a segment; a full one closes it.",
     ),
-    kept(
+    works(
         "segment.jitter.ms",
         Some("log.roll.jitter.ms"),
         Kind::Long,
         "0",
         Rule::Whole(0, LONG),
-        "Kept without effect: segments close when they are due.",
+        "Up to this long before segment.ms a segment closes, so that those of many partitions do not close at once.",
     ),
     works(
         "segment.ms",
