@@ -394,12 +394,12 @@ fn administrative(
         }
         ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
         ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
-        ApiKey::ElectLeaders => answer!(request => elect_leaders::handle(&broker, request)),
+        ApiKey::ElectLeaders => answer!(request => elect_leaders::handle(&broker, request).await),
         ApiKey::AlterPartitionReassignments => {
-            answer!(request => alter_partition_reassignments::handle(&broker, request))
+            answer!(request => alter_partition_reassignments::handle(&broker, request).await)
         }
         ApiKey::ListPartitionReassignments => {
-            answer!(request => list_partition_reassignments::handle(&request))
+            answer!(request => list_partition_reassignments::handle(&broker, &request))
         }
         ApiKey::DescribeQuorum => {
             answer!(request => describe_quorum::handle(&broker, request).await)

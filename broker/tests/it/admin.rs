@@ -144,7 +144,7 @@ async fn an_election_that_is_not_needed_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_and_features_are_the_fleets_to_choose() {
+async fn replicas_elsewhere_and_unknown_features_are_refused() {
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use whimbrel_fleet::{AcceptLoss, MoveMode, NodeId, TopicPartition};
 use whimbrel_rpc::controller::Reassignment;
 use whimbrel_runtime::{Shutdown, Tasks, random};
-use whimbrel_wire::ErrorCode;
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{alter_partition_reassignments as reassign, elect_leaders},
+};
 
 use crate::{
     client::{Client, batch, idempotent},
@@ -140,9 +143,16 @@ async fn a_region_of_three_loses_its_leader_and_nothing_else() {
     until_insync(&fleet, 3).await;
     let back = region[&first].partition("t", 0).await.unwrap();
     assert_eq!(back["durable_end"], 20, "{back}");
-    let at = TopicPartition::new(fleet.view().topics["t"].id, 0);
-    let elected = fleet.client.elect_leaders(&[at], false).await.unwrap();
-    assert_eq!(elected.results[0].error_code, 0, "{elected:?}");
+    let request = elect_leaders::Request {
+        election_type: 0,
+        topic_partitions: None,
+        timeout_ms: 10_000,
+    };
+    let elected = client.call(2, request).await;
+    let results = elected.replica_election_results;
+    let of_t = results.iter().find(|r| r.topic == "t").unwrap();
+    assert_eq!(of_t.partition_result.len(), 1);
+    assert_eq!(of_t.partition_result[0].error_code, ErrorCode::NONE);
     write(&fleet, &region, 20..25).await;
     assert_eq!(placed(&fleet).0, first, "the preferred leader again");
     assert_eq!(read(&fleet, &region).await, values(25));
@@ -184,14 +194,25 @@ async fn a_replica_moves_to_an_empty_broker() {
     create(&region, &[]).await;
     write(&fleet, &region, 0..50).await;
     region.insert(4, start(&fleet, 4).await);
-    let at = TopicPartition::new(fleet.view().topics["t"].id, 0);
     let wanted = vec![NodeId(4), NodeId(1)];
-    let change = Reassignment {
-        at,
-        replicas: Some(wanted.clone()),
+    let mut client = Client::connect(region[&2].handle.kafka).await;
+    let asked = reassign::ReassignablePartition {
+        partition_index: 0,
+        replicas: Some(wanted.iter().map(|n| n.0).collect()),
     };
-    let answered = fleet.client.reassign(&[change]).await.unwrap();
-    assert_eq!(answered.results[0].error_code, 0, "{answered:?}");
+    let request = |allow_replication_factor_change| reassign::Request {
+        allow_replication_factor_change,
+        topics: vec![reassign::ReassignableTopic {
+            name: "t".into(),
+            partitions: vec![asked.clone()],
+        }],
+        ..reassign::Request::default()
+    };
+    let fewer = client.call(1, request(false)).await;
+    let code = |r: &reassign::Response| r.responses[0].partitions[0].error_code;
+    assert_eq!(code(&fewer), ErrorCode::INVALID_REPLICATION_FACTOR);
+    let answered = client.call(1, request(true)).await;
+    assert_eq!(code(&answered), ErrorCode::NONE, "{answered:?}");
     eventually("the new replicas", async || {
         let view = fleet.view();
         let p = &view.topics["t"].partitions[0];
