@@ -17,7 +17,7 @@ from traffic import admin, create_topic, produce, producer, read_all
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 # Some records are years old, and none may be retained away.
 CONFIG = {"segment.bytes": "1048576", "index.interval.bytes": "4096", "retention.ms": "-1"}
-COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "65536", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "500", "delete.retention.ms": "600000"}
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "500", "delete.retention.ms": "600000"}
 TOPICS = {"codecs": CONFIG, "transactions": CONFIG, "compacted": COMPACTED}
 
 
@@ -71,6 +71,12 @@ def seen(target, topic: str) -> dict[str, list]:
     return {level: rows(level) for level in ("read_uncommitted", "read_committed")}
 
 
+def made(target, topic: str) -> Path | None:
+    """The folder of the partition once the system has written who it is."""
+    folder = target.partition_folder(topic, 0)
+    return folder if folder and (folder / "partition.metadata").exists() else None
+
+
 def transplant(source: Path, place: Path) -> None:
     for old in place.iterdir():
         if old.name != "partition.metadata":
@@ -102,7 +108,7 @@ def test_a_partition_folder_of_one_is_served_by_the_other(tmp_path, topic, write
         copy = systems[reader].start()
         # Without cleaning: what is compared must stand still.
         create_topic(copy, topic, config=TOPICS[topic] | {"cleanup.policy": "delete", "retention.ms": "-1"})
-        place = wait_for(lambda: copy.partition_folder(topic, 0), "the partition's folder", 30)
+        place = wait_for(lambda: made(copy, topic), "the partition's folder", 30)
         copy.kill()
         transplant(folder, place)
         copy.start()
