@@ -3,8 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, server::TcpIncoming},
+};
 use whimbrel_fleet::TopicPartition;
 use whimbrel_rpc::proto::node::{
     Empty, LogStartProposal, LogStartReply, PartitionId, ReleaseRequest, TieredReport,
@@ -34,7 +36,7 @@ pub async fn run(
     let service = BrokerServer::new(Node { broker })
         .max_decoding_message_size(MESSAGE_BYTES)
         .max_encoding_message_size(MESSAGE_BYTES);
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .add_service(service)
         .add_service(peer)
