@@ -18,7 +18,7 @@ VERSION = "3.9.0.0"
 # They count on who is in the first generation: Kafka's default delay, in which all members join.
 COUNT_REBALANCES = ("0113", "0118")
 # They make topics with three replicas.
-THREE_REPLICAS = ("0103", "0107", "0111")
+THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
 NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
 
 
