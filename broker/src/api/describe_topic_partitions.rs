@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use whimbrel_fleet::{NodeId, Topic, naming::is_valid_topic};
+use whimbrel_fleet::{Topic, naming::is_valid_topic};
 use whimbrel_wire::{
     ErrorCode,
     messages::describe_topic_partitions::{
@@ -11,7 +11,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::metadata::replica_nodes;
+use super::metadata::standing;
 use crate::{broker::Broker, catalog::Catalog};
 
 /// Kafka's `max.request.partition.size.limit`.
@@ -104,24 +104,17 @@ fn failed(name: &str, error_code: ErrorCode) -> DescribedTopic {
 fn described(catalog: &Catalog, topic: &Topic, first: usize, most: usize) -> DescribedTopic {
     let partitions = (0_i32..).zip(&topic.partitions).skip(first).take(most);
     let partitions = partitions.map(|(partition_index, placed)| {
-        let leader = catalog.leader(topic, partition_index);
-        let replica_nodes = replica_nodes(catalog, topic, placed);
-        let offline = |id: &&i32| !catalog.view.is_live(NodeId(**id));
-        let offline_replicas = replica_nodes.iter().filter(offline).copied().collect();
+        let standing = standing(catalog, topic, partition_index, placed);
         DescribedPartition {
-            error_code: if leader.is_some() {
-                ErrorCode::NONE
-            } else {
-                ErrorCode::LEADER_NOT_AVAILABLE
-            },
+            error_code: standing.error_code,
             partition_index,
-            leader_id: leader.map_or(-1, |(node, _)| node.id.0),
-            leader_epoch: placed.leader_epoch.0,
-            replica_nodes,
-            isr_nodes: placed.isr.iter().map(|n| n.0).collect(),
+            leader_id: standing.leader_id,
+            leader_epoch: standing.leader_epoch,
+            replica_nodes: standing.replica_nodes,
+            isr_nodes: standing.isr_nodes,
             eligible_leader_replicas: Some(Vec::new()),
             last_known_elr: Some(Vec::new()),
-            offline_replicas,
+            offline_replicas: standing.offline_replicas,
         }
     });
     DescribedTopic {

@@ -119,26 +119,52 @@ pub(super) fn replica_nodes(catalog: &Catalog, topic: &Topic, partition: &Partit
     replica_nodes
 }
 
+/// Where a partition stands, as clients are told whichever API they ask.
+pub(super) struct Standing {
+    pub error_code: ErrorCode,
+    pub leader_id: i32,
+    pub leader_epoch: i32,
+    pub replica_nodes: Vec<i32>,
+    pub isr_nodes: Vec<i32>,
+    pub offline_replicas: Vec<i32>,
+}
+
+pub(super) fn standing(
+    catalog: &Catalog,
+    topic: &Topic,
+    index: i32,
+    partition: &Partition,
+) -> Standing {
+    let leader = catalog.leader(topic, index);
+    let replica_nodes = replica_nodes(catalog, topic, partition);
+    let offline = |id: &&i32| !catalog.view.is_live(NodeId(**id));
+    Standing {
+        error_code: if leader.is_some() {
+            ErrorCode::NONE
+        } else {
+            ErrorCode::LEADER_NOT_AVAILABLE
+        },
+        leader_id: leader.map_or(-1, |(node, _)| node.id.0),
+        leader_epoch: partition.leader_epoch.0,
+        isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
+        offline_replicas: replica_nodes.iter().filter(offline).copied().collect(),
+        replica_nodes,
+    }
+}
+
 fn described(catalog: &Catalog, topic: &Topic) -> MetadataResponseTopic {
     let partitions = (0_i32..)
         .zip(&topic.partitions)
         .map(|(partition_index, partition)| {
-            let leader = catalog.leader(topic, partition_index);
-            let replica_nodes = replica_nodes(catalog, topic, partition);
-            let offline = |id: &&i32| !catalog.view.is_live(NodeId(**id));
-            let offline_replicas = replica_nodes.iter().filter(offline).copied().collect();
+            let standing = standing(catalog, topic, partition_index, partition);
             MetadataResponsePartition {
-                error_code: if leader.is_some() {
-                    ErrorCode::NONE
-                } else {
-                    ErrorCode::LEADER_NOT_AVAILABLE
-                },
+                error_code: standing.error_code,
                 partition_index,
-                leader_id: leader.map_or(-1, |(node, _)| node.id.0),
-                leader_epoch: partition.leader_epoch.0,
-                replica_nodes,
-                isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
-                offline_replicas,
+                leader_id: standing.leader_id,
+                leader_epoch: standing.leader_epoch,
+                replica_nodes: standing.replica_nodes,
+                isr_nodes: standing.isr_nodes,
+                offline_replicas: standing.offline_replicas,
             }
         });
     MetadataResponseTopic {
