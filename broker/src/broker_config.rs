@@ -124,7 +124,7 @@ fn identity(options: &Options) -> [Own; 11] {
 }
 
 /// What clients can make it hold.
-fn bounds(options: &Options) -> [Own; 7] {
+fn bounds(options: &Options) -> [Own; 8] {
     let limits = &options.limits;
     let idle = millis(limits.idle_time.0);
     let fetch = limits.fetch_bytes.0.to_string();
@@ -135,6 +135,7 @@ fn bounds(options: &Options) -> [Own; 7] {
         limits.connections_per_ip.to_string(),
     );
     let sessions = limits.fetch_sessions.to_string();
+    let retention = millis(options.retention_check_interval.0);
     [
         (
             "connections.max.idle.ms",
@@ -143,6 +144,12 @@ fn bounds(options: &Options) -> [Own; 7] {
             "A connection without requests is closed then.",
         ),
         ("fetch.max.bytes", Kind::Int, fetch, "Largest fetch answer."),
+        (
+            "log.retention.check.interval.ms",
+            Kind::Long,
+            retention,
+            "How often log starts are moved by retention.",
+        ),
         ("max.connections", Kind::Int, all, "Connections in all."),
         (
             "max.connections.per.ip",

@@ -20,11 +20,18 @@ const PRODUCER_EXPIRY_MS: i64 = 86_400_000;
 pub async fn run(broker: Arc<Broker>) {
     let shutdown = broker.tasks.shutdown();
     let mut round = 0_u32;
+    let mut retained_ms = broker.clock.boot_ms();
+    let retention_every = broker.options.retention_check_interval.0;
     while shutdown.unless(broker.clock.sleep(PERIOD)).await.is_some() {
         round = round.wrapping_add(1);
         look_at_disk(&broker);
+        let since = Duration::from_millis(broker.clock.boot_ms().saturating_sub(retained_ms));
+        let retain = since >= retention_every;
+        if retain {
+            retained_ms = broker.clock.boot_ms();
+        }
         for partition in broker.catalog().partitions() {
-            keep(&broker, partition).await;
+            keep(&broker, partition, retain).await;
         }
         if round.is_multiple_of(CHECKPOINT_EVERY) || broker.disk.checkpoint_is_due() {
             let now_ms = broker.clock.wall_ms();
@@ -65,35 +72,42 @@ fn look_at_disk(broker: &Broker) {
     }
 }
 
-async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>) {
+/// `retain`: whether retention is due as well.
+async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>, retain: bool) {
     if partition.log.health() != Health::Good {
         return;
     }
     let now_ms = broker.clock.wall_ms();
-    close_by_time(broker, partition, now_ms).await;
-    let offsets = partition.log.offsets();
-    // What is in the bucket alone is the tiering daemon's to propose.
-    let all_local = offsets.local_log_start == offsets.log_start;
-    if let Some(start) = partition
-        .log
-        .retention_start(now_ms)
-        .filter(|_| all_local && partition.leads().is_some())
-    {
-        let start = start.min(partition.high_watermark());
-        let _ = move_log_start(broker, partition, start).await;
+    let retain = retain && partition.leads().is_some();
+    let expired = retain && partition.log.is_wholly_expired(now_ms);
+    close_by_time(broker, partition, now_ms, expired).await;
+    if retain {
+        move_by_retention(broker, partition, now_ms).await;
     }
     free_local(broker, partition).await;
 }
 
-/// Closes an active segment older than `segment.ms`, or one that retention wants to go.
-async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
+async fn move_by_retention(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
+    let offsets = partition.log.offsets();
+    // What is in the bucket alone is the tiering daemon's to propose.
+    if offsets.local_log_start != offsets.log_start {
+        return;
+    }
+    if let Some(start) = partition.log.retention_start(now_ms) {
+        let start = start.min(partition.high_watermark());
+        let _ = move_log_start(broker, partition, start).await;
+    }
+}
+
+/// Closes an active segment older than `segment.ms`, or one that is `expired`.
+async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64, expired: bool) {
     let Some(active) = partition.log.segments().pop() else {
         return;
     };
     let begun_ms = partition.log.append_time_of(active.base_offset);
     let old = begun_ms.is_some_and(|ms| {
         now_ms.saturating_sub(ms) >= partition.log.roll_after_ms(active.base_offset)
-    }) || (partition.leads().is_some() && partition.log.is_wholly_expired(now_ms));
+    }) || expired;
     if active.closed || active.end_offset == active.base_offset || !old {
         return;
     }

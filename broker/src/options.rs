@@ -45,6 +45,8 @@ pub struct Options {
     /// Room on the data directory's filesystem that clients' records may not take, so that offsets,
     /// checkpoints and epochs can still be written. 5 % of the filesystem, at most 1 GiB, when not set.
     pub disk_reserve: Option<Size>,
+    /// Kafka's `log.retention.check.interval.ms`. Freeing local copies of what the bucket holds does not wait for it.
+    pub retention_check_interval: Span,
     pub cleaner: Cleaner,
     pub limits: Limits,
 }
@@ -213,6 +215,7 @@ impl Default for Options {
             replica_lag_time: Span::secs(30),
             insecure_bind: false,
             disk_reserve: None,
+            retention_check_interval: Span::secs(300),
             cleaner: Cleaner::default(),
             limits: Limits::default(),
         }

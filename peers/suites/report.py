@@ -11,6 +11,7 @@ def line(outcome: Outcome, expected: Expected | None) -> str:
     listed = expected.verdict if expected else "unlisted"
     mark = "" if listed == outcome.verdict else f" (listed: {listed})"
     why = f"  {outcome.why}" if outcome.why else ""
+    why += "  at its second go" if outcome.unstable else ""
     return f"{outcome.verdict:<5}{outcome.seconds:>7.1f}s  {outcome.test}{mark}{why}"
 
 
@@ -31,6 +32,7 @@ def summary(suite: str, outcomes: list[Outcome], comparison: Comparison, disagre
     passed = sum(outcome.verdict == "pass" for outcome in outcomes)
     lines = [f"{suite}: {passed} of {len(outcomes)} pass, {comparison.as_listed} as listed, {sum(o.seconds for o in outcomes):.0f}s"]
     lines += [f"  REGRESSION {text}" for text in comparison.regressions]
+    lines += [f"  UNSTABLE   {text}" for text in comparison.unstable]
     lines += [f"  better     {text}" for text in comparison.better]
     lines += [f"  LIST       {text}" for text in disagreements]
     return "\n".join(lines)

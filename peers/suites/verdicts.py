@@ -5,7 +5,7 @@ the test, where it has one that still tests something; the seconds are the test'
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PASS, FAIL, SKIP = "pass", "fail", "skip"
@@ -24,12 +24,14 @@ class Expected:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a test did. `why` is the suite's own word for a failure, or for a test that passed itself over."""
+    """What a test did. `why` is the suite's own word for a failure, or for a test that passed itself over; `unstable`, the same of a first go
+    that failed where the second passed."""
 
     test: str
     verdict: str
     seconds: float
     why: str = ""
+    unstable: str = ""
 
 
 class BadList(ValueError):
@@ -64,6 +66,7 @@ class Comparison:
 
     regressions: list[str] = field(default_factory=list)
     better: list[str] = field(default_factory=list)
+    unstable: list[str] = field(default_factory=list)
     as_listed: int = 0
 
     @property
@@ -75,6 +78,8 @@ def compare(expected: dict[str, Expected], outcomes: list[Outcome]) -> Compariso
     result = Comparison()
     for outcome in outcomes:
         listed = expected.get(outcome.test)
+        if outcome.unstable:
+            result.unstable.append(f"{outcome.test}: passed at its second go; first: {outcome.unstable}")
         if listed is None:
             result.regressions.append(f"{outcome.test}: not in the list ({outcome.verdict}{_because(outcome)})")
         elif outcome.verdict == listed.verdict:
@@ -87,6 +92,12 @@ def compare(expected: dict[str, Expected], outcomes: list[Outcome]) -> Compariso
         else:
             result.as_listed += 1
     return result
+
+
+def second_go(first: Outcome, second: Outcome) -> Outcome:
+    """What both goes of a test say together: it fails when both did."""
+    seconds = first.seconds + second.seconds
+    return replace(second, seconds=seconds, unstable=first.why or first.verdict if second.verdict == PASS else "")
 
 
 def complete(expected: dict[str, Expected], known: list[str]) -> list[str]:

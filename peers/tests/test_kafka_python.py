@@ -34,6 +34,9 @@ def member(target, group: str, topic: str | None = None) -> KafkaConsumer:
     )
     if topic:
         client.subscribe([topic])
+        # kafka-python 3.0 forgets to ask for the topic when the answer to its first metadata request, which names none, comes after `subscribe`;
+        # its assignments then stay empty until its metadata is five minutes old.
+        wait_for(lambda: client.partitions_for_topic(topic), f"the partitions of {topic}")
     return client
 
 

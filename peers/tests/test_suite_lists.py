@@ -58,6 +58,16 @@ def test_a_listed_failure_that_passes_is_told():
     assert found.good and len(found.better) == 1
 
 
+def test_a_second_go_decides_and_the_first_is_told():
+    first = verdicts.Outcome("one", FAIL, 2.0, "too late")
+    passed = verdicts.second_go(first, verdicts.Outcome("one", PASS, 1.0))
+    found = verdicts.compare(verdicts.parse(LIST), [passed])
+    assert found.good and passed.seconds == 3.0 and found.unstable == ["one: passed at its second go; first: too late"]
+    failed = verdicts.second_go(first, verdicts.Outcome("one", FAIL, 1.0, "too late again"))
+    found = verdicts.compare(verdicts.parse(LIST), [failed])
+    assert found.regressions == ["one: fail: too late again"] and not found.unstable
+
+
 def test_list_and_suite_must_agree():
     assert verdicts.complete(verdicts.parse(LIST), ["one", "two", "three"]) == []
     assert len(verdicts.complete(verdicts.parse(LIST), ["one", "two", "four"])) == 2

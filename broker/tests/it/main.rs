@@ -23,6 +23,7 @@ mod produce_fetch;
 mod quotas;
 mod relay;
 mod replication;
+mod retention;
 mod sessions;
 mod stranded;
 mod transactions;
