@@ -50,6 +50,22 @@ fn find(table: &DeTable<'_>, at: usize) -> Option<Place> {
     })
 }
 
+/// Line and column of the value of a dotted key, `broker.region`.
+pub fn of_value(text: &str, dotted: &str) -> Option<(usize, usize)> {
+    let table = DeTable::parse(text).ok()?;
+    let mut inner = table.get_ref();
+    let mut keys = dotted.split('.').peekable();
+    while let Some(key) = keys.next() {
+        let value = inner.get(key)?;
+        match (keys.peek(), value.get_ref()) {
+            (Some(_), DeValue::Table(next)) => inner = next,
+            (Some(_), _) => return None,
+            (None, _) => return Some(line_and_column(text, value.span().start)),
+        }
+    }
+    None
+}
+
 /// An inline table follows its key; a `[table]` encloses or precedes it.
 fn text_value(value: &Range<usize>, key: &Range<usize>) -> bool {
     value.start > key.end

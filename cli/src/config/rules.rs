@@ -65,7 +65,7 @@ fn regions(config: &ProcessConfig, text: &str) -> Vec<Problem> {
                 "{key} = \"{region}\" is a region that does not exist; the fleet has {}",
                 known.join(", ")
             ),
-            at: find(text, &format!("\"{region}\"")),
+            at: place::of_value(text, key),
             fix: known
                 .iter()
                 .max_by(|a, b| {
@@ -89,12 +89,8 @@ fn binds(role: &str, options: &Table, text: &str) -> Vec<Problem> {
         .map(|(key, at)| Problem {
             code: "WB-007",
             message: format!("{role}.{key} = \"{at}\" can be reached from other machines, without TLS and authentication"),
-            at: find(text, at),
+            at: place::of_value(text, &format!("{role}.{key}")),
             fix: Some("bind to 127.0.0.1, or set insecure-bind = true on a network that only you can reach".to_owned()),
         })
         .collect()
-}
-
-fn find(text: &str, what: &str) -> Option<(usize, usize)> {
-    text.find(what).map(|at| place::line_and_column(text, at))
 }

@@ -55,6 +55,23 @@ fn a_bind_beyond_loopback_is_refused_unless_it_is_said_by_name() {
 }
 
 #[test]
+fn a_region_that_does_not_exist_is_named_in_each_role_with_its_own_place() {
+    let east = include_str!("../../../region-configs/east.toml");
+    let wrong = east.replace("region = \"east\"", "region = \"eats\"");
+    assert_ne!(wrong, east);
+    let (exit, said) = check(&wrong);
+    assert_eq!(exit, Some(78));
+    for role in ["broker", "tiering", "mirror"] {
+        let named = format!("{role}.region = \"eats\" is a region that does not exist");
+        assert!(said.contains(&named), "{named} is missing in {said}");
+    }
+    let places = said.lines().filter(|line| line.starts_with("  at "));
+    let places: std::collections::BTreeSet<&str> = places.collect();
+    assert_eq!(places.len(), 3, "{said}");
+    assert!(said.contains("did you mean \"east\"?"), "{said}");
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let output = run(&["start", "mirror", "-c", "/no/such.toml"]);
     assert_eq!(output.status.code(), Some(78));

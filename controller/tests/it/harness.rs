@@ -184,6 +184,13 @@ impl Fleet {
         self.links[&(from, to)].cut(cut);
     }
 
+    /// Cuts what `from` has to every voter; no byte passes when it returns.
+    pub async fn sever(&self, from: u64) {
+        for (_, link) in self.links.iter().filter(|((of, _), _)| *of == from) {
+            link.sever().await;
+        }
+    }
+
     /// Cuts a voter off from the other voters, in both directions.
     pub fn isolate(&self, id: u64, cut: bool) {
         for other in (1..=3).filter(|other| *other != id) {

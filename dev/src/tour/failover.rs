@@ -13,9 +13,12 @@ pub(crate) async fn run(tour: &mut Tour<'_>) -> Result<(), TourError> {
     let accept_loss = match plan.bound {
         LossBound::AtMost(most) => {
             tour.facts.records_lost_bound = Some(most.records);
+            let behind = plan
+                .behind_ms
+                .map_or("an unknown time".to_owned(), |ms| format!("{ms} ms"));
             tour.progress.fact(&format!(
-                "stated before: at most {} records ({} bytes) can be lost, {:?} ms behind",
-                most.records, most.bytes, plan.behind_ms
+                "stated before: at most {} records ({} bytes) can be lost, {behind} behind",
+                most.records, most.bytes
             ));
             AcceptLoss::Records(most.records)
         }
