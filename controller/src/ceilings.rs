@@ -1,15 +1,17 @@
 //! The newest ceiling this voter granted to each home broker of each group.
 //!
 //! Kept in memory only: after a restart a voter names no ceiling until it has granted a new one, and
-//! then that one is newer than everything it forgot. So a majority of voters that *each* name one for a
-//! broker always includes the newest that was ever granted, and less than that means `unknown`.
+//! then that one is newer than everything it forgot, since it grants only to requests that name its
+//! present start, and those were sent after it answered for the first time. So a majority of voters that
+//! *each* name one for a broker always includes the newest that was ever granted, and less than that
+//! means `unknown`.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 use whimbrel_fleet::{
     Ceiling, GroupName, Incarnation, NodeId, Position, RegionEpoch,
-    lease::{Request, majority},
+    lease::{Answer, Request, majority},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +26,38 @@ pub(crate) struct Held {
     pub(crate) at_ns: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ceilings {
+    /// Of this memory: random at each start of the voter.
+    start: Incarnation,
     held: Mutex<BTreeMap<(GroupName, NodeId), Held>>,
 }
 
 impl Ceilings {
-    /// Notes what is about to be granted; must come before the answer leaves.
-    pub(crate) fn note(&self, request: &Request, now_ns: u64) {
+    pub(crate) fn new(start: Incarnation) -> Self {
+        Self {
+            start,
+            held: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn start(&self) -> Incarnation {
+        self.start
+    }
+
+    /// What is answered to a request that log and state judge so. A grant is noted before it leaves.
+    pub(crate) fn settle(&self, judged: Answer, request: &Request, now_ns: u64) -> Answer {
+        if judged != Answer::Yes {
+            return judged;
+        }
+        if request.voter_start != Some(self.start) {
+            return Answer::Unknown;
+        }
+        self.note(request, now_ns);
+        Answer::Yes
+    }
+
+    fn note(&self, request: &Request, now_ns: u64) {
         let new = Held {
             node: request.node,
             incarnation: request.incarnation,
@@ -171,7 +197,7 @@ mod tests {
 
     #[test]
     fn late_renewals_do_not_replace_newer_ones() {
-        let ceilings = Ceilings::default();
+        let ceilings = Ceilings::new(Incarnation::from_u128(1));
         let mut request = Request {
             node: NodeId(1),
             incarnation: Incarnation::from_u128(7),
@@ -180,6 +206,7 @@ mod tests {
             epoch: RegionEpoch(1),
             ceiling: held(1, 5, 50).ceiling,
             view_version: 5,
+            voter_start: None,
         };
         ceilings.note(&request, 1);
         request.ceiling = held(1, 4, 99).ceiling;

@@ -12,7 +12,7 @@ use whimbrel_rpc::{
         voter_server::VoterServer,
     },
 };
-use whimbrel_runtime::{Clock, OnError, Tasks, admin::Admin};
+use whimbrel_runtime::{Clock, OnError, Tasks, admin::Admin, random};
 
 use crate::{
     bootstrap,
@@ -176,7 +176,7 @@ impl Core {
             clock: clock.clone(),
             out_of_touch_ms: options.election_max_ms,
         };
-        let ceilings = Arc::new(Ceilings::default());
+        let ceilings = Arc::new(Ceilings::new(random::uuid()));
         let voter = Voter {
             fleet_id: Arc::clone(&fleet_id),
             pending,

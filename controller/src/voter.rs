@@ -3,6 +3,11 @@
 //! Yes is said only to the registered incarnation of a node of the group's home, in the present epoch,
 //! while this voter's log holds no fence or newer epoch, applied or not, and while it is a voter.
 //! Anything it does not know is no, never a guess.
+//!
+//! Fences stand in the log, which outlives the process; the ceilings do not. So a voter need not wait out
+//! a lease after a start before it grants to another home, but it grants only to requests that name its
+//! present start: one that was on its way since before could name less than what was granted and
+//! forgotten.
 
 use std::sync::Arc;
 
@@ -13,7 +18,7 @@ use whimbrel_fleet::{
     lease::{self, Answer},
 };
 use whimbrel_rpc::{
-    address::uuid_from,
+    address::{uuid_bytes, uuid_from},
     proto::controller::{
         CeilingsReply, CeilingsRequest, LeaseReply, LeaseRequest, ceilings_reply,
         lease_reply::Verdict, voter_server,
@@ -75,12 +80,10 @@ impl Voter {
         let is_voter = self.proposer.is_voter();
         // The index first, the state second: what leaves the index is in the state by then.
         let pending = self.pending.floor(&request.group);
-        let fenced = self.pending.fences(request.node);
+        let fenced = self.pending.fences(request.node, request.incarnation);
         let state = Arc::clone(&self.state.borrow());
-        let answer = judge(&state, pending, is_voter && !fenced, request);
-        if answer == Answer::Yes {
-            self.ceilings.note(request, self.clock.boot_ns());
-        }
+        let judged = judge(&state, pending, is_voter && !fenced, request);
+        let answer = self.ceilings.settle(judged, request, self.clock.boot_ns());
         self.labels.lease(&answer);
         answer
     }
@@ -116,6 +119,7 @@ impl voter_server::Voter for Voter {
                 sequence: request.ceiling_sequence,
             },
             view_version: request.view_version,
+            voter_start: uuid_from(&request.voter_start).ok(),
         });
         let (verdict, epoch) = match answer {
             Answer::Yes => (Verdict::Yes, 0),
@@ -125,6 +129,7 @@ impl voter_server::Voter for Voter {
         Ok(Response::new(LeaseReply {
             verdict: verdict.into(),
             epoch,
+            voter_start: uuid_bytes(self.ceilings.start()),
         }))
     }
 
@@ -149,11 +154,16 @@ fn to_wire(held: &Held, now_ns: u64) -> ceilings_reply::Held {
         records: held.ceiling.position.records,
         bytes: held.ceiling.position.bytes,
         sequence: held.ceiling.sequence,
-        incarnation: whimbrel_rpc::address::uuid_bytes(held.incarnation),
+        incarnation: uuid_bytes(held.incarnation),
         age_ms: now_ns.saturating_sub(held.at_ns) / 1_000_000,
         view_version: held.view_version,
     }
 }
+
+#[cfg(test)]
+mod histories;
+#[cfg(test)]
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -171,6 +181,7 @@ mod tests {
             epoch: RegionEpoch(epoch),
             ceiling: Ceiling::default(),
             view_version: 3,
+            voter_start: None,
         }
     }
 

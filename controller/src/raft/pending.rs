@@ -1,4 +1,4 @@
-//! Fences that are in this voter's log but not applied yet.
+//! Fences and registrations that are in this voter's log but not applied yet.
 //!
 //! A lease is refused from the moment a fence is *appended*: a majority of voters holds it then, and any
 //! majority that could grant a lease meets that one. What is applied is the state's business. Entries
@@ -8,14 +8,15 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use whimbrel_fleet::{GroupName, NodeId, RegionEpoch};
+use whimbrel_fleet::{GroupName, Incarnation, NodeId, RegionEpoch};
 
 use super::Entry;
 
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     by_index: Mutex<BTreeMap<u64, (GroupName, RegionEpoch)>>,
-    nodes: Mutex<BTreeMap<u64, NodeId>>,
+    /// Brokers fenced, or registered at a new start, which is the only one that may go on.
+    nodes: Mutex<BTreeMap<u64, (NodeId, Option<Incarnation>)>>,
 }
 
 impl Pending {
@@ -28,7 +29,10 @@ impl Pending {
             self.by_index.lock().insert(index, (group.clone(), epoch));
         }
         if let Some(node) = command.fenced_node() {
-            self.nodes.lock().insert(index, node);
+            self.nodes.lock().insert(index, (node, None));
+        }
+        if let Some((node, start)) = command.started_node() {
+            self.nodes.lock().insert(index, (node, Some(start)));
         }
     }
 
@@ -49,9 +53,12 @@ impl Pending {
         *nodes = later;
     }
 
-    /// True while an entry that is not applied yet fences the broker.
-    pub(crate) fn fences(&self, node: NodeId) -> bool {
-        self.nodes.lock().values().any(|n| *n == node)
+    /// True while an entry that is not applied yet fences this start of the broker.
+    pub(crate) fn fences(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let nodes = self.nodes.lock();
+        nodes
+            .values()
+            .any(|(n, start)| *n == node && *start != Some(incarnation))
     }
 
     /// The highest epoch that an entry of `group` forbids leases below.

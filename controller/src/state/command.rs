@@ -142,6 +142,16 @@ impl Command {
         }
     }
 
+    /// The start that alone may ask for leases of its broker once this command is in a voter's log.
+    pub fn started_node(&self) -> Option<(NodeId, Incarnation)> {
+        match self {
+            Self::RegisterNode { node } | Self::StartNode { node, .. } => {
+                Some((node.id, node.incarnation))
+            }
+            _ => None,
+        }
+    }
+
     /// The group whose leases this command, once it is in a voter's log, forbids below an epoch.
     pub fn fences(&self) -> Option<(&GroupName, RegionEpoch)> {
         match self {

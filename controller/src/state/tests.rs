@@ -100,7 +100,7 @@ pub(crate) fn fence_at(to: &str, epoch: u32, declare_lost: bool) -> Command {
     }))
 }
 
-pub(super) fn move_at(epoch: u32, partitions: Vec<Promoted>) -> Command {
+pub(crate) fn move_at(epoch: u32, partitions: Vec<Promoted>) -> Command {
     Command::Move {
         group: GroupName::default_group(),
         epoch: RegionEpoch(epoch),

@@ -17,6 +17,10 @@ pub struct Request {
     /// that has fenced the broker grants nothing below that fence.
     #[serde(default)]
     pub view_version: u64,
+    /// The start of the voter that the broker was told. A voter grants only to its own: it has forgotten
+    /// what it granted before, and a request from then could name less.
+    #[serde(default)]
+    pub voter_start: Option<Incarnation>,
 }
 
 /// A voter's answer.
@@ -28,7 +32,8 @@ pub enum Answer {
     Fenced {
         epoch: RegionEpoch,
     },
-    /// The voter does not know this incarnation, group or region as home (yet), or is no voter any more.
+    /// The voter does not know this incarnation, group or region as home (yet), is no voter any more, or
+    /// was not asked at its present start.
     Unknown,
 }
 

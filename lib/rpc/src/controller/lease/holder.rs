@@ -22,7 +22,7 @@ use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use super::tenure::{Change, Tenure};
 use crate::{
-    address::uuid_bytes,
+    address::{uuid_bytes, uuid_from},
     controller::call::channel,
     proto::controller::{
         LeaseReply, LeaseRequest, lease_reply::Verdict, voter_client::VoterClient,
@@ -58,6 +58,8 @@ struct Inner {
     clock: Clock,
     groups: RwLock<BTreeMap<GroupName, Arc<Slot>>>,
     sequence: AtomicU64,
+    /// The start that each voter named last.
+    starts: Mutex<Vec<Option<Incarnation>>>,
     changed: watch::Sender<u64>,
 }
 
@@ -76,11 +78,12 @@ impl LeaseHolder {
         clock: Clock,
     ) -> Self {
         let voter_count = voters.len();
-        let voters = voters
+        let voters: Vec<_> = voters
             .iter()
             .filter_map(channel)
             .map(VoterClient::new)
             .collect();
+        let starts = Mutex::new(vec![None; voters.len()]);
         Self {
             inner: Arc::new(Inner {
                 voters,
@@ -90,6 +93,7 @@ impl LeaseHolder {
                 clock,
                 groups: RwLock::default(),
                 sequence: AtomicU64::new(0),
+                starts,
                 changed: watch::Sender::new(0),
             }),
         }
@@ -214,8 +218,38 @@ impl Inner {
             ceiling_bytes: ceiling.position.bytes,
             ceiling_sequence: ceiling.sequence,
             view_version,
+            voter_start: bytes::Bytes::new(),
         }
     }
+
+    /// `request` for `voter` at the start that it named last.
+    fn addressed(&self, request: &LeaseRequest, voter: usize) -> LeaseRequest {
+        let start = self.starts.lock().get(voter).copied().flatten();
+        LeaseRequest {
+            voter_start: start.map(uuid_bytes).unwrap_or_default(),
+            ..request.clone()
+        }
+    }
+
+    /// Notes the start that `voter` named.
+    fn learn(&self, voter: usize, start: Option<Incarnation>) -> Introduction {
+        let mut starts = self.starts.lock();
+        match starts.get_mut(voter) {
+            Some(known) if start.is_some() && *known != start => {
+                let before = std::mem::replace(known, start);
+                before.map_or(Introduction::First, |_| Introduction::Again)
+            }
+            _ => Introduction::Known,
+        }
+    }
+}
+
+/// Whether a voter's answer came from the start that was asked. Another one granted nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Introduction {
+    Known,
+    First,
+    Again,
 }
 
 /// What came back from one voter.
@@ -224,6 +258,7 @@ struct Heard {
     sequence: u64,
     voter: usize,
     answer: Option<Answer>,
+    start: Option<Incarnation>,
 }
 
 async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
@@ -231,12 +266,17 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
     let mut in_flight = vec![0_usize; inner.voters.len()];
     let mut due_ns = 0_u64;
     let mut last_ns: Option<u64> = None;
+    let mut is_introduced = true;
     let mut was_valid = false;
     while !slot.stop.requested() {
         let now = inner.clock.boot_ns();
         let short = slot.tenure.lock().is_short();
         let hurry_ns = last_ns.map_or(0, |last| last.saturating_add(HURRY_NS));
-        let next_ns = if short { due_ns.min(hurry_ns) } else { due_ns };
+        let next_ns = if short || !is_introduced {
+            due_ns.min(hurry_ns)
+        } else {
+            due_ns
+        };
         if now >= next_ns {
             let (request, period_ms, lease_ms) = {
                 let mut tenure = slot.tenure.lock();
@@ -251,6 +291,7 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
             };
             due_ns = now.saturating_add(period_ms.saturating_mul(1_000_000));
             last_ns = Some(now);
+            is_introduced = true;
             for (voter, stub) in inner.voters.iter().enumerate() {
                 let Some(busy) = in_flight.get_mut(voter).filter(|n| **n < IN_FLIGHT) else {
                     continue;
@@ -259,7 +300,7 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
                 answers.push(ask(
                     inner.clock.clone(),
                     stub.clone(),
-                    request.clone(),
+                    inner.addressed(&request, voter),
                     voter,
                     Duration::from_millis(lease_ms),
                 ));
@@ -271,6 +312,11 @@ async fn renew(inner: Arc<Inner>, group: GroupName, slot: Arc<Slot>) {
             () = slot.stop.wait() => return,
             Some(heard) = answers.next(), if !answers.is_empty() => {
                 if let Some(busy) = in_flight.get_mut(heard.voter) { *busy -= 1; }
+                match inner.learn(heard.voter, heard.start) {
+                    Introduction::Known => {}
+                    Introduction::First => (is_introduced, last_ns) = (false, None),
+                    Introduction::Again => is_introduced = false,
+                }
                 hear(&slot, &heard)
             }
             () = slot.hurry.notified() => Change::Nothing,
@@ -304,15 +350,16 @@ async fn ask(
 ) -> Heard {
     let (epoch, sequence) = (RegionEpoch(request.epoch), request.ceiling_sequence);
     let reply = clock.within(deadline, stub.lease(request)).await;
-    let answer = match reply {
-        Some(Ok(reply)) => Some(verdict(&reply.into_inner())),
+    let reply = match reply {
+        Some(Ok(reply)) => Some(reply.into_inner()),
         Some(Err(_)) | None => None,
     };
     Heard {
         epoch,
         sequence,
         voter,
-        answer,
+        answer: reply.as_ref().map(verdict),
+        start: reply.and_then(|r| uuid_from(&r.voter_start).ok()),
     }
 }
 
