@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from harness import target as targets
 from harness.waiting import wait_for
@@ -18,6 +19,7 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 # Some records are years old, and none may be retained away.
 CONFIG = {"segment.bytes": "1048576", "index.interval.bytes": "4096", "retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "500", "delete.retention.ms": "600000"}
+RESTING = {"cleanup.policy": "delete", "retention.ms": "-1"}
 TOPICS = {"codecs": CONFIG, "transactions": CONFIG, "compacted": COMPACTED}
 
 
@@ -56,6 +58,12 @@ def fill_compacted(target) -> None:
         return min(int(log.stem) for log in folder.glob("*.log")) == 0 and sum(log.stat().st_size for log in folder.glob("*.log")) < 120_000
 
     wait_for(cleaned, "the log to be cleaned", 90, pause_s=0.6)
+    # What is compared must stand still from here on.
+    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in RESTING.items()]
+    resource = ConfigResource(ResourceType.TOPIC, "compacted", incremental_configs=entries)
+    client = admin(target)
+    for altered in client.incremental_alter_configs([resource]).values():
+        altered.result(30)
 
 
 FILL = {"codecs": fill_codecs, "transactions": fill_transactions, "compacted": fill_compacted}
@@ -69,6 +77,17 @@ def seen(target, topic: str) -> dict[str, list]:
         return [(message.offset(), message.timestamp(), message.key(), message.value(), message.headers()) for message in messages]
 
     return {level: rows(level) for level in ("read_uncommitted", "read_committed")}
+
+
+def at_rest(target, topic: str) -> dict[str, list]:
+    """The same, of a log that no cleaning changed while it was read: one may have been under way."""
+
+    def unchanged():
+        files = logs(target.partition_folder(topic, 0))
+        rows = seen(target, topic)
+        return rows if logs(target.partition_folder(topic, 0)) == files else None
+
+    return wait_for(unchanged, "the log to stand still", 60)
 
 
 def made(target, topic: str) -> Path | None:
@@ -99,15 +118,14 @@ def test_a_partition_folder_of_one_is_served_by_the_other(tmp_path, topic, write
         source = systems[writer].start()
         create_topic(source, topic, config=TOPICS[topic])
         FILL[topic](source)
-        wanted = seen(source, topic)
+        wanted = at_rest(source, topic)
         assert wanted["read_uncommitted"], "nothing was written"
         source.kill()
         folder = source.partition_folder(topic, 0)
         files = logs(folder)
 
         copy = systems[reader].start()
-        # Without cleaning: what is compared must stand still.
-        create_topic(copy, topic, config=TOPICS[topic] | {"cleanup.policy": "delete", "retention.ms": "-1"})
+        create_topic(copy, topic, config=TOPICS[topic] | RESTING)
         place = wait_for(lambda: made(copy, topic), "the partition's folder", 30)
         copy.kill()
         transplant(folder, place)
