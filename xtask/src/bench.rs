@@ -5,6 +5,7 @@
 
 mod cold_read;
 mod disk;
+mod flush;
 mod history;
 mod kafka;
 mod latency;
@@ -12,7 +13,9 @@ mod load;
 mod mirror_catch_up;
 mod open_loop;
 mod partitions;
+mod probe;
 mod process;
+mod restart;
 mod table;
 mod throughput;
 mod usage;
@@ -65,10 +68,14 @@ enum Scenario {
     Busy,
     /// Ten thousand partitions: making, metadata, memory, start.
     Partitions,
+    /// A broker with 10 GB of log is killed and started again.
+    Restart,
     /// A mirror that was away catches up.
     Mirror,
     /// Read a topic whose closed segments are only in the tiered store.
     Cold,
+    /// The ways to make many small appends durable, on bare files.
+    Flush,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,11 +88,12 @@ enum SystemKind {
 type Measure = fn(SystemKind, &Load, &mut Table) -> anyhow::Result<()>;
 
 /// What is measured on one system after the other.
-const SIDE_BY_SIDE: [(Scenario, Measure); 5] = [
+const SIDE_BY_SIDE: [(Scenario, Measure); 6] = [
     (Scenario::Throughput, throughput::run),
     (Scenario::Latency, latency::steady),
     (Scenario::Busy, latency::busy_partitions),
     (Scenario::Partitions, partitions::run),
+    (Scenario::Restart, restart::run),
     (Scenario::Mirror, mirror_catch_up::run),
 ];
 
@@ -121,44 +129,79 @@ fn start(kind: SystemKind, load: &Load, folder: &Path) -> anyhow::Result<Box<dyn
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let load = Load::new(options)?;
-    let mut table = Table::default();
+    let mut run = Run {
+        begun: history::begun()?,
+        options,
+        table: Table::default(),
+    };
     let wants = |scenario| options.only.is_empty() || options.only.contains(&scenario);
-    disk::run(&load.data, &mut table)?;
-    for kind in [
-        SystemKind::Kafka,
-        SystemKind::KafkaFsync,
-        SystemKind::Whimbrel,
-    ] {
-        if !options.systems.is_empty() && !options.systems.contains(&kind) {
-            continue;
-        }
+    let takes = |kind| options.systems.is_empty() || options.systems.contains(&kind);
+    disk::run(&load.data, &mut run.table)?;
+    if wants(Scenario::Flush) && takes(SystemKind::Whimbrel) {
+        let outcome = flush::run(&load.data, &mut run.table);
+        run.record(SystemKind::Whimbrel, Scenario::Flush, outcome)?;
+    }
+    for kind in SYSTEMS {
         for (scenario, measure) in SIDE_BY_SIDE {
-            if wants(scenario) && (kind != SystemKind::KafkaFsync || scenario.writes()) {
-                let outcome = measure(kind, &load, &mut table);
-                record(&format!("{kind:?} {scenario:?}"), outcome);
+            let differs = kind != SystemKind::KafkaFsync || scenario.writes();
+            if takes(kind) && wants(scenario) && differs {
+                let outcome = measure(kind, &load, &mut run.table);
+                run.record(kind, scenario, outcome)?;
             }
         }
     }
     if wants(Scenario::Cold) {
         let kinds: Vec<_> = [SystemKind::Kafka, SystemKind::Whimbrel]
             .into_iter()
-            .filter(|kind| options.systems.is_empty() || options.systems.contains(kind))
+            .filter(|kind| takes(*kind))
             .collect();
-        let outcome = cold_read::run(&kinds, options.turns, &load, &mut table);
-        record("cold read", outcome);
+        let outcome = cold_read::run(&kinds, options.turns, &load, &mut run.table);
+        run.record(SystemKind::Whimbrel, Scenario::Cold, outcome)?;
     }
-    table.print();
-    history::write(options, &table)
+    run.table.print();
+    run.say_where()
 }
 
-/// A scenario that fails leaves its cells empty and its reason on standard error; the others still run.
-#[expect(
-    clippy::print_stderr,
-    reason = "progress of a program that runs for minutes"
-)]
-fn record(scenario: &str, outcome: anyhow::Result<()>) {
-    match outcome {
-        Ok(()) => eprintln!("bench: {scenario}: done"),
-        Err(error) => eprintln!("bench: {scenario}: {error:#}"),
+const SYSTEMS: [SystemKind; 3] = [
+    SystemKind::Kafka,
+    SystemKind::KafkaFsync,
+    SystemKind::Whimbrel,
+];
+
+/// One run of the benchmark and what it has found so far.
+struct Run<'a> {
+    begun: u64,
+    options: &'a Options,
+    table: Table,
+}
+
+impl Run<'_> {
+    /// A scenario that fails leaves its reason in the table; the others still run. What is known is kept after each.
+    #[expect(
+        clippy::print_stderr,
+        reason = "progress of a program that runs for minutes"
+    )]
+    fn record(
+        &mut self,
+        kind: SystemKind,
+        scenario: Scenario,
+        outcome: anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        match outcome {
+            Ok(()) => eprintln!("bench: {kind:?} {scenario:?}: done"),
+            Err(error) => {
+                eprintln!("bench: {kind:?} {scenario:?}: {error:#}");
+                let what = format!("{scenario:?}, as a whole");
+                self.table.fail(&what, kind, &format!("{error:#}"));
+            }
+        }
+        history::write(self.begun, self.options, &self.table).map(drop)
+    }
+
+    #[expect(clippy::print_stdout, reason = "says where the result is")]
+    fn say_where(&self) -> anyhow::Result<()> {
+        let path = history::write(self.begun, self.options, &self.table)?;
+        println!("kept in {path}");
+        Ok(())
     }
 }

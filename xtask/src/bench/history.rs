@@ -25,15 +25,18 @@ struct Run<'a> {
     rows: &'a [Row],
 }
 
+/// When the run began: its name in the history.
 #[expect(
     clippy::disallowed_methods,
     reason = "the date of a run is the machine's own"
 )]
-#[expect(clippy::print_stdout, reason = "says where the result is")]
-pub fn write(options: &Options, table: &Table) -> anyhow::Result<()> {
-    let unix_s = std::time::SystemTime::now()
-        .duration_since(UNIX_EPOCH)?
-        .as_secs();
+pub fn begun() -> anyhow::Result<u64> {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(since.as_secs())
+}
+
+/// Writes what is known so far; a later call replaces it, so that a run that is cut short keeps what it had. Returns where it is.
+pub fn write(unix_s: u64, options: &Options, table: &Table) -> anyhow::Result<String> {
     let commit =
         output(Command::new("git").args(["describe", "--always", "--dirty"])).unwrap_or_default();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -59,6 +62,5 @@ pub fn write(options: &Options, table: &Table) -> anyhow::Result<()> {
     fs::create_dir_all(FOLDER)?;
     let path = format!("{FOLDER}/{unix_s}.json");
     fs::write(&path, serde_json::to_string_pretty(&run)? + "\n")?;
-    println!("kept in {path}");
-    Ok(())
+    Ok(path)
 }

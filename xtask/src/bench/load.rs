@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 
 use super::{
     Options,
-    process::{output, wait_for},
+    process::{Running, output, wait_for},
 };
 
 /// What one run of the load generator said.
@@ -115,6 +115,7 @@ impl Load {
         output(&mut command).map(drop)
     }
 
+    /// Fills partition 0.
     pub fn produce(
         &self,
         bootstrap: &str,
@@ -122,36 +123,40 @@ impl Load {
         size: u64,
         count: u64,
     ) -> anyhow::Result<Rate> {
-        let mut command = Command::new(&self.performance);
-        command.args([
-            "-P",
-            "-b",
-            bootstrap,
-            "-t",
-            topic,
-            "-p",
-            "0",
-            "-a",
-            "-1",
-            "-q",
-            "-X",
-            "linger.ms=5",
-            "-X",
-            "batch.num.messages=10000",
-        ]);
-        command.args([
-            "-X",
-            "queue.buffering.max.messages=1000000",
-            "-X",
-            "queue.buffering.max.kbytes=524288",
-        ]);
-        command.args(["-s", &size.to_string(), "-c", &count.to_string()]);
-        let text = output(&mut command)?;
+        let mut command = self.producer(bootstrap, topic, size, count);
+        let text = output(command.args(["-p", "0"]))?;
         ensure!(
             text.contains(&format!("{count} delivered")),
             "not every message was delivered:\n{text}"
         );
         last_rate(&text)
+    }
+
+    /// A producer at work on all partitions.
+    pub fn producing(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        size: u64,
+        count: u64,
+    ) -> anyhow::Result<Running> {
+        let mut command = self.producer(bootstrap, topic, size, count);
+        Running::start(&mut command, &self.data.join("producer.log"))
+    }
+
+    fn producer(&self, bootstrap: &str, topic: &str, size: u64, count: u64) -> Command {
+        let mut command = Command::new(&self.performance);
+        command.args(["-P", "-b", bootstrap, "-t", topic, "-a", "-1", "-q"]);
+        for setting in [
+            "linger.ms=5",
+            "batch.num.messages=10000",
+            "queue.buffering.max.messages=1000000",
+            "queue.buffering.max.kbytes=524288",
+        ] {
+            command.args(["-X", setting]);
+        }
+        command.args(["-s", &size.to_string(), "-c", &count.to_string()]);
+        command
     }
 
     /// Reads the topic from its beginning.

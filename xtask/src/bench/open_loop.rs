@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rdkafka::{
     ClientConfig, ClientContext,
     error::{KafkaError, RDKafkaErrorCode},
@@ -36,9 +36,15 @@ pub struct Latencies {
     sorted_us: Vec<u32>,
     /// Messages without an acknowledgement when patience ended, or refused.
     pub lost: usize,
+    /// From the end of the warm-up to the last answer, or to the end of patience.
+    pub took: Duration,
 }
 
 impl Latencies {
+    pub fn acknowledged(&self) -> usize {
+        self.sorted_us.len()
+    }
+
     /// The latency in milliseconds that this share of all messages did not exceed. A message that was lost exceeded every one.
     pub fn ms(&self, share: f64) -> f64 {
         let all = self.sorted_us.len() + self.lost;
@@ -114,21 +120,20 @@ pub fn run(bootstrap: &str, topic: &str, shape: Shape) -> anyhow::Result<Latenci
         }
         producer.poll(TICK);
     }
-    let unanswered = producer.flush(shape.patience).is_err();
+    // Else dropping the producer would wait for what is left.
+    if producer.flush(shape.patience).is_err() {
+        producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    }
     let wanted = usize::try_from(total - count(shape.warm_up))?;
     let mut sorted_us = match producer.context().latencies_us.lock() {
         Ok(mut latencies) => std::mem::take(&mut *latencies),
         Err(_) => anyhow::bail!("a delivery report panicked"),
     };
-    ensure!(!sorted_us.is_empty(), "nothing was acknowledged");
     sorted_us.sort_unstable();
-    if unanswered {
-        // Else dropping the producer would wait for them.
-        producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-    }
     Ok(Latencies {
         lost: wanted.saturating_sub(sorted_us.len()),
         sorted_us,
+        took: start.elapsed().saturating_sub(shape.warm_up),
     })
 }
 
@@ -141,6 +146,7 @@ mod tests {
         let mut latencies = Latencies {
             sorted_us: (1..=1000).map(|ms| ms * 1000).collect(),
             lost: 0,
+            took: Duration::from_secs(1),
         };
         assert_eq!(latencies.ms(0.5), 500.0);
         assert_eq!(latencies.ms(0.999), 999.0);

@@ -4,25 +4,25 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use rdkafka::{
-    ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer},
-};
 
 use super::{
     SystemKind,
     load::Load,
+    probe::{DEADLINE, client, led, write},
     process::{now, wait_for},
     start,
     table::Table,
-    usage::resident_mb,
+    usage::{Usage, open_files, resident_mb},
 };
 
 const TOPIC: &str = "many";
 const PARTITIONS: i32 = 10_000;
-const DEADLINE: Duration = Duration::from_secs(180);
+/// The first, the middle and the last.
+const ASKED_OF: [i32; 3] = [0, PARTITIONS / 2, PARTITIONS - 1];
 /// Of the metadata requests whose median is told.
 const ASKED: usize = 11;
+/// Long enough for whatever a broker does every few seconds.
+const IDLE: Duration = Duration::from_secs(15);
 
 pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<()> {
     let folder = load.data.join("partitions");
@@ -33,9 +33,9 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
         .context("creating 10,000 partitions")?;
     let client = client(&bootstrap)?;
     wait_for("every partition to have a leader", DEADLINE, || {
-        Ok(led(&client).unwrap_or(0) == PARTITIONS as usize)
+        Ok(led(&client, TOPIC).unwrap_or(0) == PARTITIONS as usize)
     })?;
-    write(&bootstrap)?;
+    write(&bootstrap, TOPIC, &ASKED_OF)?;
     table.set_cost(
         "10,000 partitions: created, s",
         kind,
@@ -44,7 +44,7 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     let mut asked_ms = Vec::new();
     for _ in 0..ASKED {
         let begun = now();
-        led(&client)?;
+        led(&client, TOPIC)?;
         asked_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
     asked_ms.sort_unstable_by(f64::total_cmp);
@@ -53,15 +53,25 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
         kind,
         asked_ms[ASKED / 2],
     );
+    let pids = system.broker_pids();
+    table.set_cost("10,000 partitions: RSS MB", kind, resident_mb(&pids)?);
     table.set_cost(
-        "10,000 partitions: RSS MB",
+        "10,000 partitions: open files",
         kind,
-        resident_mb(&system.broker_pids())?,
+        open_files(&pids)? as f64,
+    );
+    let before = Usage::of(&pids)?;
+    std::thread::sleep(IDLE);
+    let used = Usage::of(&pids)?.cpu_since(&before);
+    table.set_cost(
+        "10,000 partitions: CPU idle, % of one",
+        kind,
+        100.0 * used / IDLE.as_secs_f64(),
     );
     drop(client);
     let begun = now();
     system.kill_and_start(load)?;
-    write(&bootstrap)?;
+    write(&bootstrap, TOPIC, &ASKED_OF)?;
     table.set_cost(
         "10,000 partitions: serving again after kill -9, s",
         kind,
@@ -70,42 +80,4 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     drop(system);
     let _ = std::fs::remove_dir_all(&folder);
     Ok(())
-}
-
-fn client(bootstrap: &str) -> anyhow::Result<BaseProducer> {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("acks", "all")
-        // A start is to be measured, not the pauses of a client that waits for it.
-        .set("reconnect.backoff.ms", "20")
-        .set("reconnect.backoff.max.ms", "50")
-        .set("retry.backoff.ms", "20")
-        .set("message.timeout.ms", DEADLINE.as_millis().to_string());
-    Ok(config.create()?)
-}
-
-/// How many partitions have a leader.
-fn led(client: &BaseProducer) -> anyhow::Result<usize> {
-    let metadata = client
-        .client()
-        .fetch_metadata(Some(TOPIC), Duration::from_secs(30))?;
-    let topic = metadata.topics().first().context("no topic in metadata")?;
-    Ok(topic
-        .partitions()
-        .iter()
-        .filter(|partition| partition.leader() >= 0 && partition.error().is_none())
-        .count())
-}
-
-/// A record in the first, the middle and the last partition; returns when all are acknowledged.
-fn write(bootstrap: &str) -> anyhow::Result<()> {
-    let producer = client(bootstrap)?;
-    for partition in [0, PARTITIONS / 2, PARTITIONS - 1] {
-        let record = BaseRecord::<(), str>::to(TOPIC)
-            .partition(partition)
-            .payload("here");
-        producer.send(record).map_err(|(error, _)| error)?;
-    }
-    producer.flush(DEADLINE).context("writing to three of them")
 }

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -77,12 +78,28 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Runs a program to its end; its standard output and error together.
+/// A tool that takes longer hangs on a system that does not answer.
+const LONGEST_TOOL: Duration = Duration::from_secs(600);
+
+/// Runs a program to its end, or kills it; its standard output and error together.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let done = command
+    let child = command
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .with_context(|| format!("{command:?}"))?;
+    let pid = child.id();
+    let (ended, wait) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if wait.recv_timeout(LONGEST_TOOL) == Err(RecvTimeoutError::Timeout) {
+            let _ = signal(pid, Signal::KILL);
+        }
+    });
+    let done = child.wait_with_output();
+    drop(ended);
+    let _ = watch.join();
+    let done = done.with_context(|| format!("{command:?}"))?;
     let text = format!(
         "{}{}",
         String::from_utf8_lossy(&done.stdout),

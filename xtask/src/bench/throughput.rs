@@ -26,8 +26,11 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
         let mut measure =
             |what: &str, work: &dyn Fn() -> anyhow::Result<Rate>| -> anyhow::Result<()> {
                 let before = Usage::of(&system.broker_pids())?;
+                let client = Usage::of_clients()?;
                 let rate = work()?;
                 let used = Usage::of(&system.broker_pids())?.cpu_since(&before);
+                let client = Usage::of_clients()? - client;
+                let gb = load.megabytes as f64 / 1000.0;
                 table.set(&format!("{what} {size} B, MB/s"), kind, rate.mb_per_s);
                 table.set(
                     &format!("{what} {size} B, thousand messages/s"),
@@ -37,7 +40,13 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
                 table.set_cost(
                     &format!("{what} {size} B, broker CPU-s/GB"),
                     kind,
-                    used / (load.megabytes as f64 / 1000.0),
+                    used / gb,
+                );
+                // Where client and broker together keep every CPU busy, the client is the limit.
+                table.set_cost(
+                    &format!("{what} {size} B, client CPU-s/GB"),
+                    kind,
+                    client / gb,
                 );
                 Ok(())
             };

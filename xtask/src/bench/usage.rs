@@ -26,17 +26,34 @@ impl Usage {
         Ok(sum)
     }
 
+    /// CPU seconds of the programs this process has run to their end: the clients.
+    pub fn of_clients() -> anyhow::Result<f64> {
+        let stat = fs::read_to_string("/proc/self/stat")?;
+        let ticks = children_ticks(&stat).context("/proc/self/stat")?;
+        Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+    }
+
     /// CPU seconds between an earlier reading and this one.
     pub fn cpu_since(&self, earlier: &Self) -> f64 {
         self.cpu_s - earlier.cpu_s
     }
 }
 
-/// utime + stime: fields 14 and 15 of proc_pid_stat(5). The name before them is in parentheses and may hold anything.
+/// utime + stime: fields 14 and 15 of proc_pid_stat(5).
 fn cpu_ticks(stat: &str) -> Option<f64> {
+    sum_from(stat, 14)
+}
+
+/// cutime + cstime: fields 16 and 17.
+fn children_ticks(stat: &str) -> Option<f64> {
+    sum_from(stat, 16)
+}
+
+/// A field and the next, counted from 1. The name before them is in parentheses and may hold anything.
+fn sum_from(stat: &str, field: usize) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<f64>().ok();
-    Some(number(11)? + number(12)?)
+    let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
+    Some(number(field)? + number(field + 1)?)
 }
 
 /// Resident memory now, summed over the processes.
@@ -46,6 +63,16 @@ pub fn resident_mb(pids: &[u32]) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
             .with_context(|| format!("process {pid}"))?;
         sum += kilobytes(&status, "VmRSS:").context("no VmRSS")? / 1000.0;
+    }
+    Ok(sum)
+}
+
+/// Files and sockets that are open, summed over the processes.
+pub fn open_files(pids: &[u32]) -> anyhow::Result<usize> {
+    let mut sum = 0;
+    for pid in pids {
+        let folder = format!("/proc/{pid}/fd");
+        sum += fs::read_dir(&folder).with_context(|| folder)?.count();
     }
     Ok(sum)
 }
@@ -66,8 +93,9 @@ mod tests {
 
     #[test]
     fn fields_are_counted_after_the_name() {
-        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0";
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 120 30 5 6 20 0";
         assert_eq!(cpu_ticks(stat), Some(150.0));
+        assert_eq!(children_ticks(stat), Some(11.0));
         assert_eq!(cpu_ticks("7 (cut"), None);
     }
 
