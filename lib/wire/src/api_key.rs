@@ -101,9 +101,12 @@ api_keys! {
     EndTxn = 26, 0..=5, flexible 3;
     WriteTxnMarkers = 27, 1..=2, flexible 1;
     TxnOffsetCommit = 28, 0..=5, flexible 3;
+    DescribeAcls = 29, 1..=3, flexible 2;
+    CreateAcls = 30, 1..=3, flexible 2;
+    DeleteAcls = 31, 1..=3, flexible 2;
     DescribeConfigs = 32, 1..=4, flexible 4;
     AlterConfigs = 33, 0..=2, flexible 2;
-    DescribeLogDirs = 35, 1..=4, flexible 2;
+    DescribeLogDirs = 35, 1..=5, flexible 2;
     SaslAuthenticate = 36, 0..=2, flexible 2;
     CreatePartitions = 37, 0..=3, flexible 2;
     DeleteGroups = 42, 0..=2, flexible 2;
@@ -114,6 +117,8 @@ api_keys! {
     OffsetDelete = 47, 0..=0, flexible NEVER;
     DescribeClientQuotas = 48, 0..=1, flexible 1;
     AlterClientQuotas = 49, 0..=1, flexible 1;
+    DescribeUserScramCredentials = 50, 0..=0, flexible 0;
+    AlterUserScramCredentials = 51, 0..=0, flexible 0;
     DescribeQuorum = 55, 0..=2, flexible 0;
     UpdateFeatures = 57, 0..=2, flexible 0;
     DescribeCluster = 60, 0..=2, flexible 0;

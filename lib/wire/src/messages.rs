@@ -76,6 +76,9 @@ apis! {
     end_txn: EndTxn;
     write_txn_markers: WriteTxnMarkers;
     txn_offset_commit: TxnOffsetCommit;
+    describe_acls: DescribeAcls;
+    create_acls: CreateAcls;
+    delete_acls: DeleteAcls;
     describe_configs: DescribeConfigs;
     alter_configs: AlterConfigs;
     describe_log_dirs: DescribeLogDirs;
@@ -89,6 +92,8 @@ apis! {
     list_partition_reassignments: ListPartitionReassignments;
     describe_client_quotas: DescribeClientQuotas;
     alter_client_quotas: AlterClientQuotas;
+    describe_user_scram_credentials: DescribeUserScramCredentials;
+    alter_user_scram_credentials: AlterUserScramCredentials;
     describe_quorum: DescribeQuorum;
     update_features: UpdateFeatures;
     describe_cluster: DescribeCluster;

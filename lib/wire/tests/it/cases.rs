@@ -151,6 +151,11 @@ pub fn all() -> Vec<Case> {
         end_txn EndTxnRequest EndTxnResponse;
         write_txn_markers WriteTxnMarkersRequest WriteTxnMarkersResponse;
         txn_offset_commit TxnOffsetCommitRequest TxnOffsetCommitResponse;
+        describe_acls DescribeAclsRequest DescribeAclsResponse;
+        create_acls CreateAclsRequest CreateAclsResponse;
+        delete_acls DeleteAclsRequest DeleteAclsResponse;
+        describe_user_scram_credentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
+        alter_user_scram_credentials AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse;
         describe_configs DescribeConfigsRequest DescribeConfigsResponse;
         alter_configs AlterConfigsRequest AlterConfigsResponse;
         describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse;
