@@ -7,6 +7,7 @@ mod configs;
 mod moves;
 mod replicas;
 mod requests;
+mod security;
 mod watch;
 
 use std::sync::Arc;
@@ -202,6 +203,21 @@ impl controller_server::Controller for Server {
         Ok(answer::topic(version, outcome))
     }
 
+    async fn alter_credentials(
+        &self,
+        request: Request<proto::AlterCredentialsRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let (version, outcome) = self.change_credentials(&request.into_inner()).await?;
+        Ok(answer::topic(version, outcome))
+    }
+
+    async fn alter_acls(
+        &self,
+        request: Request<proto::AlterAclsRequest>,
+    ) -> Result<Response<proto::AlterAclsReply>, Status> {
+        answer::acls(self.change_acls(&request.into_inner()).await?)
+    }
+
     async fn allocate_producer_ids(
         &self,
         _: Request<proto::AllocateProducerIdsRequest>,
@@ -307,7 +323,7 @@ impl controller_server::Controller for Server {
         let raft = answer::json(&self.mover.proposer.status())?;
         Ok(Response::new(proto::StatusReply {
             raft,
-            view: answer::json(&self.state().view)?,
+            view: answer::json(&self.state().view.without_secrets())?,
         }))
     }
 }

@@ -234,7 +234,7 @@ impl Core {
                     let now = state.borrow();
                     fields.insert(
                         "view".to_owned(),
-                        serde_json::to_value(&now.view).unwrap_or_default(),
+                        serde_json::to_value(now.view.without_secrets()).unwrap_or_default(),
                     );
                     fields.insert(
                         "moves".to_owned(),

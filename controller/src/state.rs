@@ -15,6 +15,7 @@ mod outcome;
 mod quotas;
 mod reassign;
 mod replicas;
+mod security;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -111,6 +112,8 @@ impl State {
                 after,
             } => self.alter_topic_configs(topic_id, &before, after),
             Command::AlterClientQuotas { changes } => self.alter_client_quotas(changes),
+            Command::AlterCredentials { changes } => self.alter_credentials(changes),
+            Command::AlterAcls { delete, create } => self.alter_acls(&delete, create),
             Command::AllocateProducerIds => self.allocate_producer_ids(),
             Command::SetFence(fence) => self.set_fence(*fence),
             Command::Move {
@@ -147,6 +150,10 @@ impl State {
             } => self.add_clamps(&group, epoch, clamps),
             Command::FinishMove { group, epoch } => self.finish_move(&group, epoch),
         };
+        self.applied(index, change)
+    }
+
+    fn applied(&mut self, index: u64, change: Change) -> Applied {
         if change.view {
             self.view.version = index;
         }

@@ -9,6 +9,7 @@ use whimbrel_rpc::{
     proto::controller as proto,
 };
 
+use super::security::Altered;
 use crate::{raft::NotProposed, state::Outcome};
 
 /// Longest message text: a refusal names a few things, not all.
@@ -39,6 +40,22 @@ pub(super) fn not_proposed(error: NotProposed) -> Status {
 
 pub(super) fn unexpected(outcome: &Outcome) -> Status {
     Status::internal(format!("the state answered {outcome:?}"))
+}
+
+pub(super) fn acls(altered: Altered) -> Result<Response<proto::AlterAclsReply>, Status> {
+    let deleted = json(&altered.deleted)?;
+    let proto::TopicReply {
+        error_code,
+        message,
+        version,
+        ..
+    } = topic(altered.version, altered.outcome).into_inner();
+    Ok(Response::new(proto::AlterAclsReply {
+        error_code,
+        message,
+        deleted,
+        version,
+    }))
 }
 
 pub(super) fn topic(version: u64, outcome: Outcome) -> Response<proto::TopicReply> {

@@ -3,7 +3,12 @@
 use serde::de::DeserializeOwned;
 use tonic::Status;
 use whimbrel_fleet::{
-    Clamp, Daemon, MoveMode, Node, naming, quota::QuotaChange, topic_config::Change,
+    Clamp, Daemon, MoveMode, Node,
+    acl::{Acl, AclFilter},
+    credential::CredentialChange,
+    naming,
+    quota::QuotaChange,
+    topic_config::Change,
 };
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
 
@@ -42,24 +47,34 @@ pub(super) fn clamps(json: &[u8]) -> Result<Vec<Clamp>, Status> {
     parse("list of clamps", json)
 }
 
-pub(super) fn config_changes(json: &[u8]) -> Result<Vec<Change>, Status> {
+fn changes<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Status> {
     if json.len() > CHANGES_BYTES {
         return Err(Status::invalid_argument(format!(
             "changes of {} bytes",
             json.len()
         )));
     }
-    parse("list of config changes", json)
+    parse(what, json)
+}
+
+pub(super) fn config_changes(json: &[u8]) -> Result<Vec<Change>, Status> {
+    changes("list of config changes", json)
 }
 
 pub(super) fn quota_changes(json: &[u8]) -> Result<Vec<QuotaChange>, Status> {
-    if json.len() > CHANGES_BYTES {
-        return Err(Status::invalid_argument(format!(
-            "changes of {} bytes",
-            json.len()
-        )));
-    }
-    parse("list of quota changes", json)
+    changes("list of quota changes", json)
+}
+
+pub(super) fn credential_changes(json: &[u8]) -> Result<Vec<CredentialChange>, Status> {
+    changes("list of credentials", json)
+}
+
+pub(super) fn acls(json: &[u8]) -> Result<Vec<Acl>, Status> {
+    changes("list of acls", json)
+}
+
+pub(super) fn acl_filters(json: &[u8]) -> Result<Vec<AclFilter>, Status> {
+    changes("list of filters", json)
 }
 
 pub(super) fn topic(request: proto::CreateTopicRequest) -> Result<NewTopic, Status> {

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{
     Clamp, Daemon, Fence, GroupName, Incarnation, IsrChange, LossBound, MovePlan, Node, NodeId,
-    Promotion, RegionEpoch, RegionName, TopicId, TopicPartition, quota::QuotaChange,
+    Promotion, RegionEpoch, RegionName, TopicId, TopicPartition, acl::Acl,
+    credential::CredentialChange, quota::QuotaChange,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,15 @@ pub enum Command {
     /// Judged when this was proposed.
     AlterClientQuotas {
         changes: Vec<QuotaChange>,
+    },
+    /// Judged when this was proposed.
+    AlterCredentials {
+        changes: Vec<CredentialChange>,
+    },
+    /// Judged when this was proposed. What goes, goes before anything is added.
+    AlterAcls {
+        delete: Vec<Acl>,
+        create: Vec<Acl>,
     },
     AllocateProducerIds,
     SetFence(Box<SetFence>),
@@ -185,6 +195,17 @@ impl std::fmt::Display for Command {
             Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
             Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
             Self::AlterClientQuotas { changes } => write!(f, "alter {} quotas", changes.len()),
+            Self::AlterCredentials { changes } => {
+                write!(f, "alter {} credentials", changes.len())
+            }
+            Self::AlterAcls { delete, create } => {
+                write!(
+                    f,
+                    "delete {} and create {} acls",
+                    delete.len(),
+                    create.len()
+                )
+            }
             Self::AllocateProducerIds => f.write_str("allocate producer ids"),
             Self::SetFence(set) => write!(f, "fence {} at {}", set.group, set.fence.epoch),
             Self::Move { group, epoch, .. } => write!(f, "move {group} at {epoch}"),

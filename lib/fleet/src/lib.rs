@@ -4,7 +4,9 @@
 //! Everything here is data and arithmetic. It deliberately does no IO, reads no clock and draws no
 //! random number: what time it is, who answered and what was drawn come in as arguments.
 
+pub mod acl;
 pub mod ceiling;
+pub mod credential;
 pub mod ids;
 pub mod lease;
 pub mod lineage;

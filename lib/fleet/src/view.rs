@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
-    TopicId, TopicPartition, naming, quota::Quota,
+    TopicId, TopicPartition, acl::Acls, credential::Credentials, naming, quota::Quota,
 };
 
 /// A long-running role.
@@ -216,9 +216,22 @@ pub struct View {
     /// Sorted by entity.
     #[serde(default)]
     pub quotas: Vec<Quota>,
+    #[serde(default)]
+    pub acls: Acls,
+    /// For brokers, which check passwords against them; people are shown [`View::without_secrets`].
+    #[serde(default)]
+    pub credentials: Credentials,
 }
 
 impl View {
+    /// The view as it may be shown.
+    pub fn without_secrets(&self) -> Self {
+        Self {
+            credentials: Credentials::default(),
+            ..self.clone()
+        }
+    }
+
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Topic> {
         self.topics.values().find(|t| t.id == id)
     }

@@ -12,6 +12,7 @@ mod lease;
 mod messages;
 mod registration;
 mod replicas;
+mod security;
 mod watch;
 
 pub use client::ControllerClient;
@@ -23,3 +24,4 @@ pub use messages::{
 };
 pub use registration::{Registration, SUPERSEDED};
 pub use replicas::{PartitionResult, PartitionResults, Reassignment};
+pub use security::AclsAltered;
