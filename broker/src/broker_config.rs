@@ -63,7 +63,8 @@ fn identity(options: &Options) -> [Own; 11] {
     let advertised = options.advertise.as_ref().unwrap_or(&options.listen);
     let id = options.node_id.to_string();
     let created = options.auto_create_topics.to_string();
-    let region = options.region.to_string();
+    let rack = options.rack.clone();
+    let rack = rack.unwrap_or_else(|| options.region.to_string());
     let folder = options.data_dir.display().to_string();
     let partitions = options.default_partitions.to_string();
     let one = "1".to_owned();
@@ -85,8 +86,8 @@ fn identity(options: &Options) -> [Own; 11] {
         (
             "broker.rack",
             Kind::String,
-            region,
-            "The region this broker stands in.",
+            rack,
+            "Where this broker stands: its region, unless it was told a place in it.",
         ),
         (
             "default.replication.factor",

@@ -23,6 +23,8 @@ pub struct Meters {
     pub connections: Gauge,
     pub connections_refused: Counter,
     pub local_freed_bytes: Counter,
+    /// Records sent to consumers.
+    pub fetched_bytes: Counter,
     pub replica_sent_bytes: Counter,
     pub replica_received_bytes: Counter,
 }
@@ -47,6 +49,7 @@ impl Meters {
             requests: OFFERED.iter().map(|api| (*api, of_api(*api))).collect(),
             connections: metrics::gauge!("whimbrel_connections", labels.clone()),
             connections_refused: counter("whimbrel_connections_refused_total"),
+            fetched_bytes: counter("whimbrel_fetched_bytes_total"),
             local_freed_bytes: counter("whimbrel_local_freed_bytes_total"),
             replica_sent_bytes: counter("whimbrel_replica_sent_bytes_total"),
             replica_received_bytes: counter("whimbrel_replica_received_bytes_total"),

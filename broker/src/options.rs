@@ -15,6 +15,9 @@ pub struct Options {
     /// Fleet-wide unique.
     pub node_id: i32,
     pub region: RegionName,
+    /// Kafka's `broker.rack`: consumers that name it as their `client.rack` read here what they may (KIP-392).
+    /// The region's name when not set; those that name the region are served by its brokers in any case.
+    pub rack: Option<String>,
     pub data_dir: PathBuf,
     /// Taken from the data directory, or from the controller at the first start, when not set.
     pub fleet_id: Option<String>,
@@ -200,6 +203,7 @@ impl Default for Options {
         Self {
             node_id: 1,
             region: RegionName::from("east"),
+            rack: None,
             data_dir: PathBuf::from("./broker-data"),
             fleet_id: None,
             listen: loopback(9092),

@@ -16,14 +16,14 @@ mod transactions;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
-use whimbrel_fleet::{NodeId, Position, RegionEpoch, RegionName, TopicPartition};
+use whimbrel_fleet::{Node, NodeId, Position, RegionEpoch, RegionName, TopicPartition};
 use whimbrel_log::Log;
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
@@ -64,7 +64,7 @@ struct State {
     acks: VecDeque<Waiting>,
     insync: insync::Insync,
     /// What other regions hold, as their followers say.
-    remote: BTreeMap<RegionName, i64>,
+    remote: BTreeMap<RegionName, Remote>,
     sync_set: BTreeSet<RegionName>,
     lossy_promotion: Option<i64>,
     /// A planned move drains: streams go to the fsynced end.
@@ -72,6 +72,15 @@ struct State {
     /// No replica's batch comes in: an unplanned move takes the group away from its home.
     sealed: bool,
     admissions: Admissions,
+}
+
+/// What another region holds.
+#[derive(Debug)]
+struct Remote {
+    /// Fsynced there.
+    end: i64,
+    /// The stream that feeds it, while there is one.
+    stream: Weak<()>,
 }
 
 /// An ack that waits for the high watermark.
@@ -160,17 +169,36 @@ impl Partition {
         self.tiered_end.store(end, Ordering::Release);
     }
 
-    /// A follower in `region` holds everything below `end` fsynced. True when acks may have waited for it.
-    pub fn set_remote(&self, region: &RegionName, end: i64) -> bool {
+    /// A follower in `region` holds everything below `end` fsynced, and is fed as long as `stream` lives.
+    /// True when acks may have waited for it.
+    pub fn set_remote(&self, region: &RegionName, end: i64, stream: &Arc<()>) -> bool {
         let mut state = self.state.lock();
-        state.remote.insert(region.clone(), end);
+        let stream = Arc::downgrade(stream);
+        state.remote.insert(region.clone(), Remote { end, stream });
         state.sync_set.contains(region)
+    }
+
+    /// The follower in `region` is not fed any more.
+    pub fn unfed(&self, region: &RegionName) {
+        if let Some(remote) = self.state.lock().remote.get_mut(region) {
+            remote.stream = Weak::new();
+        }
+    }
+
+    /// How far the copy on `node` is, where this leader feeds it: of this region, if it is in the ack set.
+    pub fn copy_end(&self, node: &Node) -> Option<i64> {
+        let state = self.state.lock();
+        let remote = || {
+            let remote = state.remote.get(&node.region)?;
+            (remote.stream.strong_count() > 0).then_some(remote.end)
+        };
+        state.insync.end_of(node.id).or_else(remote)
     }
 
     /// Below this the followers in `region` hold everything fsynced, as far as they have said since this
     /// role began.
     pub fn remote_end(&self, region: &RegionName) -> i64 {
-        self.state.lock().remote.get(region).copied().unwrap_or(0)
+        self.state.lock().remote.get(region).map_or(0, |r| r.end)
     }
 
     /// A follower of this region holds everything below `end` fsynced. True when something may follow from
@@ -240,7 +268,7 @@ impl Partition {
                 let held = state
                     .sync_set
                     .iter()
-                    .map(|region| state.remote.get(region).copied().unwrap_or(0))
+                    .map(|region| state.remote.get(region).map_or(0, |r| r.end))
                     .min();
                 let held = held.into_iter().chain(state.insync.held()).min();
                 (covered, held.map_or(covered, |held| held.min(covered)))

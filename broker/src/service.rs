@@ -302,6 +302,7 @@ async fn serve(
     let node = Node {
         id: broker.node,
         region: broker.region.clone(),
+        rack: options.rack.clone(),
         incarnation: broker.incarnation,
         kafka: advertised.clone(),
         replica: options

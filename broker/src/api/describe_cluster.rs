@@ -27,7 +27,7 @@ pub fn handle(broker: &Arc<Broker>, request: &Request) -> Response {
             broker_id: node.id.0,
             host: node.kafka.host.clone(),
             port: i32::from(node.kafka.port),
-            rack: Some(node.region.to_string()),
+            rack: Some(node.rack().to_owned()),
             is_fenced: false,
         });
     Response {

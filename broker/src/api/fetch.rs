@@ -5,6 +5,7 @@
 //! have ready in time comes back empty, and the next fetch finds it in the daemon's cache.
 
 mod plan;
+mod rack;
 mod read;
 
 use std::{sync::Arc, time::Duration};
@@ -108,9 +109,11 @@ fn refused(error_code: ErrorCode) -> Response {
 
 /// The answer, with what its session has to say.
 fn close(broker: &Broker, context: &Context, plan: &Plan, mut parts: Vec<Part>) -> Response {
-    if parts.iter().all(|part| part.len() == 0) {
+    let bytes: usize = parts.iter().map(Part::len).sum();
+    if bytes == 0 {
         plan.send_away(broker, &mut parts);
     }
+    broker.meters.fetched_bytes.increment(bytes as u64);
     let told: Vec<_> = parts.iter().map(Part::told).collect();
     match broker.fetch_sessions.close(context, &plan.wanted, &told) {
         Ok((session_id, changes)) => Response {
@@ -276,7 +279,7 @@ fn name_leader(
             node_id: node.id.0,
             host,
             port,
-            rack: Some(node.region.to_string()),
+            rack: Some(node.rack().to_owned()),
         });
     }
 }

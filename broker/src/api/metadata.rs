@@ -51,7 +51,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
             node_id: node.id.0,
             host: node.kafka.host.clone(),
             port: i32::from(node.kafka.port),
-            rack: Some(node.region.to_string()),
+            rack: Some(node.rack().to_owned()),
         });
     Response {
         brokers: brokers.collect(),

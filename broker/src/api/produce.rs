@@ -416,7 +416,7 @@ fn name_leaders(catalog: &Catalog, response: &mut Response, version: i16) {
                     node_id: node.id.0,
                     host,
                     port,
-                    rack: Some(node.region.to_string()),
+                    rack: Some(node.rack().to_owned()),
                 });
             }
         }

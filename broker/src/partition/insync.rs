@@ -93,6 +93,15 @@ impl Insync {
             .min()
     }
 
+    /// How far a follower is that is in the committed set.
+    pub(super) fn end_of(&self, node: NodeId) -> Option<i64> {
+        let follower = self
+            .followers
+            .get(&node)
+            .filter(|_| self.set.isr.contains(&node))?;
+        Some(follower.end)
+    }
+
     pub(super) fn is_enough(&self) -> bool {
         self.set.isr.len().saturating_add(1) >= self.set.min
     }

@@ -29,6 +29,8 @@ struct Stream {
     hello: Hello,
     /// The broker of this region that follows; `None` for a mirror.
     follower: Option<NodeId>,
+    /// Held as long as this stream feeds anybody.
+    alive: Arc<()>,
     server: Box<dyn whimbrel_rpc::replica::FrameTx<FromSource>>,
     subscriptions: HashMap<TopicPartition, Subscription>,
     order: Vec<TopicPartition>,
@@ -47,6 +49,7 @@ pub async fn serve(
         broker: Arc::clone(broker),
         hello: hello.clone(),
         follower: None,
+        alive: Arc::default(),
         server: server.tx,
         subscriptions: HashMap::new(),
         order: Vec::new(),
@@ -98,7 +101,10 @@ impl Stream {
         let partition = &subscription.partition;
         let (acks, joins) = match self.follower {
             Some(node) => partition.set_follower(node, end_offset, self.broker.clock.boot_ns()),
-            None => (partition.set_remote(&self.hello.region, end_offset), false),
+            None => (
+                partition.set_remote(&self.hello.region, end_offset, &self.alive),
+                false,
+            ),
         };
         if acks {
             self.broker.flusher.advance(partition);
@@ -164,7 +170,8 @@ impl Stream {
     }
 
     fn forget(&mut self, at: TopicPartition) {
-        if self.subscriptions.remove(&at).is_some() {
+        if let Some(subscription) = self.subscriptions.remove(&at) {
+            subscription.partition.unfed(&self.hello.region);
             self.order.retain(|known| *known != at);
         }
     }

@@ -21,6 +21,7 @@ mod moves;
 mod on_demand;
 mod produce_fetch;
 mod quotas;
+mod racks;
 mod relay;
 mod replication;
 mod retention;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use whimbrel_fleet::{HostPort, RegionEpoch};
+use whimbrel_fleet::{HostPort, RegionEpoch, RegionName};
 use whimbrel_rpc::replica::{
     FromSink, FromSource, Hello, Purpose, Sink, Source, StopReason, ToSink, ToSource, connect_sink,
     connect_source,
@@ -25,13 +25,13 @@ impl Mirror {
         source: SocketAddr,
         sink: SocketAddr,
         fleet_id: &str,
+        region: RegionName,
         epoch: RegionEpoch,
     ) -> Self {
         let hello = |purpose| Hello {
             purpose,
             fleet_id: fleet_id.into(),
-            // Of neither broker's region: those are taken for their brokers'.
-            region: "elsewhere".into(),
+            region: region.clone(),
             incarnation: random::uuid(),
         };
         let at = |address: SocketAddr| HostPort::new("127.0.0.1", address.port());

@@ -14,6 +14,7 @@ pub async fn mirror(fleet: &Fleet, from: &Broker, to: &Broker) -> Mirror {
         from.handle.replica,
         to.handle.replica,
         &from.handle.fleet_id,
+        to.handle.follower().region,
         epoch,
     )
     .await

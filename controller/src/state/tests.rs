@@ -15,6 +15,7 @@ pub(crate) fn node(id: i32, region: &str, incarnation: u128) -> Node {
     Node {
         id: NodeId(id),
         region: region.into(),
+        rack: None,
         incarnation: Incarnation::from_u128(incarnation),
         kafka: at.clone(),
         replica: at.clone(),

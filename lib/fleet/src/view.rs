@@ -37,6 +37,9 @@ pub struct Region {
 pub struct Node {
     pub id: NodeId,
     pub region: RegionName,
+    /// Where in its region it stands, if its operator tells such places apart.
+    #[serde(default)]
+    pub rack: Option<String>,
     pub incarnation: Incarnation,
     /// Advertised to Kafka clients.
     pub kafka: HostPort,
@@ -46,6 +49,18 @@ pub struct Node {
     pub rpc: HostPort,
     /// Admin HTTP.
     pub admin: HostPort,
+}
+
+impl Node {
+    /// What Kafka clients are shown as its rack.
+    pub fn rack(&self) -> &str {
+        self.rack.as_deref().unwrap_or(self.region.as_str())
+    }
+
+    /// True when a client that names `rack` as its own stands beside it. Regions are racks too.
+    pub fn is_beside(&self, rack: &str) -> bool {
+        self.rack() == rack || self.region.as_str() == rack
+    }
 }
 
 /// A registered process that is not a broker.
@@ -291,6 +306,7 @@ mod tests {
             let node = Node {
                 id: NodeId(id),
                 region: region.into(),
+                rack: None,
                 incarnation: Incarnation::nil(),
                 kafka: at.clone(),
                 replica: at.clone(),

@@ -42,6 +42,7 @@ fn view(source: &HostPort, sink: &HostPort) -> View {
         let node = Node {
             id: NodeId(id),
             region: region.into(),
+            rack: None,
             incarnation: Uuid::nil(),
             kafka: replica.clone(),
             replica: replica.clone(),

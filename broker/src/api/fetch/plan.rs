@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use whimbrel_fleet::{NodeId, Topic};
 use whimbrel_wire::{ErrorCode, messages::fetch::Request};
 
-use super::{BY_ID, read::Part};
+use super::{BY_ID, rack, read::Part};
 use crate::{
     api::refusal,
     broker::Broker,
@@ -24,8 +25,8 @@ pub struct Plan {
     pub version: i16,
     pub committed_only: bool,
     max_bytes: usize,
-    /// The client names where it stands, so it may read from the replica of that region (KIP-392).
-    in_rack: bool,
+    /// Where the client stands, if it says so: it may read from the copy that stands there (KIP-392).
+    rack: Option<String>,
 }
 
 /// Bytes of an answer.
@@ -55,7 +56,7 @@ impl Plan {
             version,
             committed_only: request.isolation_level == 1,
             max_bytes,
-            in_rack: !request.rack_id.is_empty(),
+            rack: Some(request.rack_id.clone()).filter(|rack| !rack.is_empty()),
         }
     }
 
@@ -105,7 +106,7 @@ impl Plan {
         waiter: &Waiter,
     ) -> Part {
         match self.find(catalog, wanted) {
-            Ok(partition) => {
+            Ok((topic, partition)) => {
                 // Parked before reading: what comes between reading and waiting wakes.
                 partition.waiters.park(waiter, number);
                 let left = self.max_bytes.saturating_sub(taken.bytes + taken.kept);
@@ -116,22 +117,44 @@ impl Plan {
                     self.max_bytes
                 };
                 part.limit_cold(most.saturating_sub(taken.kept), taken.kept == 0);
+                if let Some(node) = self.elsewhere(catalog, topic, partition, wanted) {
+                    part.send_to(node);
+                }
                 part
             }
             Err(error) => Part::error(wanted.partition, error),
         }
     }
 
-    /// Refuses those who have read all that a stranded home has: nothing comes here any more.
+    /// The copy that a reader should turn to instead of this leader.
+    fn elsewhere(
+        &self,
+        catalog: &Catalog,
+        topic: &Topic,
+        partition: &Partition,
+        wanted: &Wanted,
+    ) -> Option<NodeId> {
+        let rack = self.rack.as_ref()?;
+        partition.leads()?;
+        rack::preferred(catalog, topic, partition, wanted.offset, rack)
+    }
+
+    /// Refuses those who have read all there is where nothing comes any more: at a stranded home, and at a
+    /// copy that its source does not feed. The leader knows better, or who leads will be another.
     pub fn send_away(&self, broker: &Broker, parts: &mut [Part]) {
         let catalog = broker.catalog();
         for (wanted, part) in self.wanted.iter().zip(parts) {
+            if part.len() > 0 || part.cold().is_some() || part.is_news() {
+                continue;
+            }
             let by_id = self.version >= BY_ID;
             let topic = refusal::topic(&catalog, &wanted.topic, wanted.topic_id, by_id);
-            let done = part.len() == 0 && part.cold().is_none() && !part.is_news();
-            if done
-                && topic.is_ok_and(|t| stranded::partition(broker, &catalog, t, wanted.partition))
-            {
+            let idle = |topic: &Topic| {
+                stranded::partition(broker, &catalog, topic, wanted.partition)
+                    || refusal::replica(&catalog, topic, wanted.partition)
+                        .is_ok_and(|p| is_stale(broker, p))
+            };
+            if topic.is_ok_and(idle) {
                 part.fail(ErrorCode::NOT_LEADER_OR_FOLLOWER);
             }
         }
@@ -141,7 +164,7 @@ impl Plan {
         &self,
         catalog: &'a Catalog,
         wanted: &Wanted,
-    ) -> Result<&'a Arc<Partition>, ErrorCode> {
+    ) -> Result<(&'a Topic, &'a Arc<Partition>), ErrorCode> {
         let topic = refusal::topic(
             catalog,
             &wanted.topic,
@@ -151,13 +174,23 @@ impl Plan {
         let partition = refusal::replica(catalog, topic, wanted.partition)?;
         let epoch = match partition.role() {
             Role::Leader(terms) => terms.leader_epoch,
-            // The epoch of the leader elsewhere, which is what a client knows.
-            Role::Follower { .. } if self.in_rack => catalog
-                .leader(topic, wanted.partition)
-                .map_or(-1, |(_, epoch)| epoch),
+            // What a source has not confirmed may be the tail of a home that was lost. The epoch is that of
+            // the leader elsewhere, which is what a client knows, whether that leader is up or not.
+            Role::Follower { .. } if self.rack.is_some() && partition.following.is_confirmed() => {
+                let index = usize::try_from(wanted.partition).ok();
+                let placed = index.and_then(|index| topic.partitions.get(index));
+                placed.map_or(-1, |p| p.leader_epoch.0)
+            }
             _ => return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
         };
         refusal::fence(wanted.current_leader_epoch, epoch)?;
-        Ok(partition)
+        Ok((topic, partition))
     }
+}
+
+/// True for a copy that is further behind, in time, than a member of an ack set may be.
+fn is_stale(broker: &Broker, partition: &Partition) -> bool {
+    let lag = broker.options.replica_lag_time.0.as_millis();
+    matches!(partition.role(), Role::Follower { .. })
+        && u128::from(partition.following.behind_ms(broker.clock.boot_ns())) > lag
 }

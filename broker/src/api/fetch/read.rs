@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use whimbrel_fleet::NodeId;
 use whimbrel_log::ReadError;
 use whimbrel_wire::{
     Batches, Codec, ErrorCode,
@@ -76,18 +77,19 @@ impl Part {
             aborted_from: None,
             version: plan.version,
         };
+        let leads = partition.leads().is_some();
+        let is_out = wanted.offset < offsets.log_start || wanted.offset > offsets.log_end;
+        if is_out && !leads {
+            // A copy may only not have it yet, or not any more. The leader knows, and clients ask it then.
+            part.fail(ErrorCode::OFFSET_NOT_AVAILABLE);
+            return part;
+        }
         if let Some(diverging) = diverging(partition, wanted) {
             part.data.diverging_epoch = diverging;
             return part;
         }
-        if wanted.offset < offsets.log_start || wanted.offset > offsets.log_end {
-            // A follower region's replica may simply not have it yet (KIP-392).
-            let ahead = wanted.offset > offsets.log_end && partition.leads().is_none();
-            part.fail(if ahead {
-                ErrorCode::OFFSET_NOT_AVAILABLE
-            } else {
-                ErrorCode::OFFSET_OUT_OF_RANGE
-            });
+        if is_out {
+            part.fail(ErrorCode::OFFSET_OUT_OF_RANGE);
             return part;
         }
         if plan.committed_only {
@@ -132,7 +134,9 @@ impl Part {
 
     /// True when the client should hear of it at once.
     pub fn is_news(&self) -> bool {
-        self.data.error_code.is_error() || self.data.diverging_epoch.epoch >= 0
+        self.data.error_code.is_error()
+            || self.data.diverging_epoch.epoch >= 0
+            || self.data.preferred_read_replica >= 0
     }
 
     /// What is still to be read from the bucket.
@@ -149,7 +153,7 @@ impl Part {
             last_stable_offset: self.data.last_stable_offset,
             log_start: self.data.log_start_offset,
             has_records: self.len() > 0,
-            is_news: self.is_news() || self.data.preferred_read_replica >= 0,
+            is_news: self.is_news(),
             is_error: self.data.error_code.is_error(),
         }
     }
@@ -161,6 +165,15 @@ impl Part {
         }
         if let Some(cold) = &mut self.cold {
             cold.max_bytes = cold.max_bytes.min(most);
+        }
+    }
+
+    /// Names a copy that the client should read from instead; such an answer has no records.
+    pub fn send_to(&mut self, node: NodeId) {
+        if !self.is_news() {
+            self.data.preferred_read_replica = node.0;
+            self.data.records = Some(Bytes::new());
+            self.cold = None;
         }
     }
 

@@ -33,6 +33,7 @@ pub(super) fn view(version: u64, leaders: &[NodeId], home: &str, epoch: u32) -> 
         let node = Node {
             id,
             region: region.into(),
+            rack: None,
             incarnation: Uuid::nil(),
             kafka: address.clone(),
             replica: address.clone(),
