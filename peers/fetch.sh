@@ -124,7 +124,9 @@ python() {
 librdkafka() {
     local version source work
     version=$(sed -nE '/^name = "rdkafka-sys"$/{n;s/^version = "(.*)"$/\1/p}' "$here/../Cargo.lock")
-    complete librdkafka "$version, all tests" && return 0
+    complete librdkafka "$version, all tests beside their schema" && return 0
+    # A Java client that one of the tests starts.
+    kafka
     install_for make build-essential
     # Some tests pass themselves over without it.
     [ -e /usr/include/rapidjson/document.h ] || apt_packages rapidjson-dev
@@ -144,14 +146,18 @@ librdkafka() {
         return 1
     }
     # The Makefile of the examples links the static library: the binary stands alone. That of the tests links the shared ones, and they want their
-    # folder's fixtures and plug-ins; test.c names them.
+    # folder's fixtures and plug-ins, which test.c names, and what is in ../src. One asks make for its Java client while it runs: that is made here.
     mv "$work/examples/rdkafka_performance" "$bin/rdkafka_performance"
-    rm -rf "$cache/librdkafka-tests"
     find "$work/tests" -name '*.[od]' -delete
     mv "$work/src/librdkafka.so.1" "$work/src-cpp/librdkafka++.so.1" "$work/tests"
-    mv "$work/tests" "$cache/librdkafka-tests"
+    javac -cp "$cache/kafka/libs/*" "$work/tests/java/TransactionProducerCli.java" >&2
+    printf 'java:\n.PHONY: java\n' >"$work/tests/Makefile"
+    rm -rf "$cache/librdkafka"
+    mkdir -p "$cache/librdkafka/src"
+    mv "$work/src/statistics_schema.json" "$cache/librdkafka/src"
+    mv "$work/tests" "$cache/librdkafka/tests"
     rm -rf "$work"
-    stamp librdkafka "$version, all tests"
+    stamp librdkafka "$version, all tests beside their schema"
 }
 
 # The tests of kafka-python are only in its source distribution; the version is that of the venv.

@@ -115,7 +115,8 @@ pub struct Dev {
     /// Brokers in east only: one cluster in one place, without mirror and second copy.
     #[arg(long)]
     pub one_region: bool,
-    /// An option of every process of a role, as in its configuration file: broker.default-partitions=4
+    /// An option of every process of a role, as in its configuration file: broker.default-partitions=4;
+    /// of one of several in each region: broker-2.rack=cellar
     #[arg(long = "set", value_name = "ROLE.KEY=VALUE")]
     pub settings: Vec<whimbrel_dev::Setting>,
 }

@@ -242,7 +242,7 @@ impl Layout {
         table.insert("region".to_owned(), region.as_str().into());
         table.insert("admin-listen".to_owned(), admin.to_string().into());
         for setting in &self.settings {
-            setting.apply(role_name, &mut table);
+            setting.apply((role_name, number), &mut table);
         }
         let mut file = Table::new();
         file.insert(role_name.to_owned(), Value::Table(table));

@@ -1,4 +1,5 @@
-//! One option of every process of a role, given on the command line as `ROLE.KEY[.KEY..]=VALUE`.
+//! One option of every process of a role, given on the command line as `ROLE.KEY[.KEY..]=VALUE`; with `ROLE-NUMBER`, of
+//! the one of that number in each region.
 
 use std::str::FromStr;
 
@@ -15,6 +16,7 @@ const ROLES: [Role; 4] = [Role::Broker, Role::Mirror, Role::Tiering, Role::Contr
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
     role: String,
+    number: Option<u16>,
     keys: Vec<String>,
     value: Value,
 }
@@ -34,6 +36,13 @@ impl FromStr for Setting {
         let mut names = path.split('.').map(str::to_owned);
         let role = names.next().ok_or_else(refused)?;
         let keys: Vec<String> = names.collect();
+        let (role, number) = match role.split_once('-') {
+            None => (role, None),
+            Some((role, number)) => {
+                let number = number.parse().map_err(|_| refused())?;
+                (role.to_owned(), Some(number))
+            }
+        };
         let known = ROLES.into_iter().any(|known| role_name(known) == role);
         let empty = keys.is_empty() || keys.iter().any(String::is_empty);
         if !known || empty || keys.len() > MOST_KEYS {
@@ -45,14 +54,19 @@ impl FromStr for Setting {
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(value.to_owned()));
-        Ok(Self { role, keys, value })
+        Ok(Self {
+            role,
+            number,
+            keys,
+            value,
+        })
     }
 }
 
 impl Setting {
-    /// Puts the value into the table of one process, over what stands there, if the role is meant.
-    pub fn apply(&self, role: &str, table: &mut Table) {
-        if role != self.role {
+    /// Puts the value into the table of one process, over what stands there, if it is meant.
+    pub fn apply(&self, (role, number): (&str, u16), table: &mut Table) {
+        if role != self.role || self.number.is_some_and(|meant| meant != number) {
             return;
         }
         let Some((last, inner)) = self.keys.split_last() else {
@@ -81,7 +95,9 @@ mod tests {
 
     fn applied(text: &str, role: &str, before: &str) -> String {
         let mut table: Table = before.parse().unwrap();
-        text.parse::<Setting>().unwrap().apply(role, &mut table);
+        text.parse::<Setting>()
+            .unwrap()
+            .apply((role, 2), &mut table);
         toml::to_string(&table).unwrap()
     }
 
@@ -108,6 +124,12 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_can_be_meant() {
+        assert_eq!(applied("broker-2.n=4", "broker", ""), "n = 4\n");
+        assert_eq!(applied("broker-3.n=4", "broker", ""), "");
+    }
+
+    #[test]
     fn what_is_not_a_setting_is_refused() {
         for text in [
             "",
@@ -116,6 +138,8 @@ mod tests {
             ".a=1",
             "baker.a=1",
             "broker.=1",
+            "broker-.a=1",
+            "broker-b.a=1",
             "broker.a",
             "b.a.a.a.a.a=1",
         ] {

@@ -13,13 +13,13 @@ PARTITIONS = 4
 
 
 class KafkaTarget:
-    """One Kafka broker, which is always `one_region` and never more `brokers`. Its "loss of a region" is kill -9 and a new start on the same port."""
+    """One Kafka broker, which is always `one_region` and never more `brokers` with `racks`. Its "loss of a region" is kill -9 and a new start on the same port."""
 
     name = "kafka"
     # Tiering is asked for by the topic, and only where the broker was started with it.
     tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, least_session_ms: int = 6000):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, least_session_ms: int = 6000):
         extra = {"num.partitions": PARTITIONS, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
         extra["group.min.session.timeout.ms"] = least_session_ms
         # Heartbeats and sessions as short as in `whimbrel dev`.
@@ -64,7 +64,7 @@ class WhimbrelTarget:
     # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, least_session_ms: int = 6000):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, least_session_ms: int = 6000):
         self.minio = Minio(folder / "minio") if tiered else None
         bucket = self.minio.bucket("whimbrel") if self.minio else None
         settings = {
@@ -73,6 +73,9 @@ class WhimbrelTarget:
             "broker.limits.group-initial-rebalance-delay": f"{rebalance_delay_ms}ms",
             "broker.limits.group-min-session-timeout": f"{least_session_ms}ms",
         }
+        if racks:
+            # Each broker of east has its own, by its id. Further ones are numbered 11, 21..
+            settings |= {f"broker-{number}.rack": f"RACK{10 * number - 9}" for number in range(1, brokers + 1)}
         self.fleet = Fleet(folder, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region, brokers=brokers)
 
     def start(self) -> "WhimbrelTarget":

@@ -19,11 +19,15 @@ VERSION = "3.9.0.0"
 COUNT_REBALANCES = ("0113", "0118")
 # They make topics with three replicas.
 THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
+# They count on brokers that stand in different racks.
+RACKS = ("0101",)
+# What their authors run with KIP-848's protocol only.
+CONSUMER_PROTOCOL = ("0153",)
 NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
 
 
 def folder() -> Path:
-    return cache.part("WHIMBREL_LIBRDKAFKA_TESTS", cache.FOLDER / "librdkafka-tests")
+    return cache.part("WHIMBREL_LIBRDKAFKA_TESTS", cache.FOLDER / "librdkafka" / "tests")
 
 
 def tests() -> list[str]:
@@ -48,6 +52,7 @@ def settings(test: str) -> dict:
         "auto_create": "@noautocreate" not in test,
         "rebalance_delay_ms": 3000 if number in COUNT_REBALANCES else 0,
         "brokers": 3 if number in THREE_REPLICAS else 1,
+        "racks": number in RACKS,
     }
 
 
@@ -62,6 +67,8 @@ def run(test: str, bootstrap: str, output: Path, deadline_s: int, quick: bool) -
     env = {"TESTS": name[:4], "RDKAFKA_TEST_CONF": str(config.resolve()), "TEST_LEVEL": "2", "LD_LIBRARY_PATH": str(folder())}
     # Some tests make and change topics with Kafka's own script.
     env |= {"KAFKA_PATH": str(Path(__file__).parent / "kafka"), "BROKERS": bootstrap, "WHIMBREL_KAFKA_LIBS": str(cache.kafka_libs())}
+    if name[:4] in CONSUMER_PROTOCOL:
+        env["TEST_CONSUMER_GROUP_PROTOCOL"] = "consumer"
     ended = program.run(command, output / f"{test}.log", deadline_s, cwd=folder(), env=env)
     for statistics in folder().glob("stats_*.json"):
         statistics.unlink()

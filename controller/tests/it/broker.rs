@@ -37,6 +37,7 @@ impl Broker {
         let node = Node {
             id: NodeId(id),
             region: region.into(),
+            rack: None,
             incarnation: random::uuid(),
             kafka: at.clone(),
             replica: at.clone(),
