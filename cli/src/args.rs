@@ -42,7 +42,9 @@ pub struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// Columns for people.
     Table,
+    /// One JSON value, for programs.
     Json,
 }
 
@@ -75,7 +77,10 @@ pub enum Verb {
     #[command(subcommand)]
     Config(Config),
     /// What a WB code means and what to do about it.
-    Explain { code: String },
+    Explain {
+        /// As printed: WB-112.
+        code: String,
+    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -123,14 +128,19 @@ pub struct Dev {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
+    /// Serves Kafka's clients and keeps partitions.
     Broker,
+    /// Brings the other regions' records here.
     Mirror,
+    /// Moves closed segments to the bucket and reads them back.
     Tiering,
+    /// A voter of those who decide who may write where.
     Controller,
 }
 
 #[derive(Debug, ClapArgs)]
 pub struct Start {
+    /// Which of the file's roles.
     pub role: Role,
     /// Configuration; the table of the role is read.
     #[arg(short, long)]
@@ -142,19 +152,25 @@ pub struct Start {
 
 #[derive(Debug, Subcommand)]
 pub enum Topic {
+    /// Make a topic; it is there in every region at once.
     Create {
+        /// 1 to 249 of a-z, A-Z, 0-9, `.`, `_` and `-`.
         name: String,
+        /// How many; more can be added later, never fewer.
         #[arg(long, default_value_t = 1)]
         partitions: i32,
+        /// Copies inside each region, each on a broker of its own.
         #[arg(long, default_value_t = 1)]
         replication_factor: i32,
         /// NAME=VALUE, may be repeated.
         #[arg(long = "config")]
         configs: Vec<String>,
     },
+    /// All topics, with ids and homes.
     List,
     /// Partitions, and the configs that the topic has of its own.
     Describe {
+        /// The topic.
         name: String,
         /// All configs, with defaults and what each does. JSON always has them.
         #[arg(long)]
@@ -162,6 +178,7 @@ pub enum Topic {
     },
     /// Change configs; all of it or nothing.
     Alter {
+        /// The topic.
         name: String,
         /// NAME=VALUE, may be repeated.
         #[arg(long)]
@@ -175,15 +192,20 @@ pub enum Topic {
     },
     /// One line of stdin is one record.
     Produce {
+        /// The topic.
         name: String,
+        /// This one; the client spreads records over all without it.
         #[arg(long)]
         partition: Option<i32>,
     },
     /// Records to stdout, one a line.
     Consume {
+        /// The topic.
         name: String,
+        /// This one; all of them without it.
         #[arg(long)]
         partition: Option<i32>,
+        /// Begin with the oldest record that is kept, on disk or in the bucket.
         #[arg(long)]
         from_beginning: bool,
         /// End after so many records; without it, at the end of what is there now.
@@ -218,6 +240,7 @@ pub enum Move {
         #[command(flatten)]
         what: MoveArgs,
     },
+    /// Do what the plan says. Without `--yes` it is only printed.
     Apply {
         #[command(flatten)]
         what: MoveArgs,
@@ -238,9 +261,11 @@ pub enum Move {
 
 #[derive(Debug, Subcommand)]
 pub enum Mirror {
+    /// How far each region is behind, in records, bytes and seconds; what stopped and why.
     Status,
     /// Compare the regions batch by batch.
     Verify {
+        /// This one; all of them without it.
         #[arg(long)]
         topic: Option<String>,
     },
@@ -248,6 +273,7 @@ pub enum Mirror {
 
 #[derive(Debug, Subcommand)]
 pub enum Tier {
+    /// What waits to go up, what is stuck, the cache.
     Status,
     /// Check the bucket against its roots.
     Verify {
@@ -257,6 +283,7 @@ pub enum Tier {
         /// Read the objects back and check every block.
         #[arg(long)]
         bytes: bool,
+        /// This one's bucket; every region's without it.
         #[arg(long)]
         region: Option<String>,
     },
@@ -265,5 +292,34 @@ pub enum Tier {
 #[derive(Debug, Subcommand)]
 pub enum Config {
     /// Say everything that is wrong with a file; exit 78 when something is.
-    Check { file: PathBuf },
+    Check {
+        /// TOML, as `start` takes it.
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use super::*;
+
+    fn silent(command: &Command, path: &str, found: &mut Vec<String>) {
+        let here = format!("{path} {}", command.get_name());
+        if command.get_about().is_none() {
+            found.push(here.clone());
+        }
+        let arguments = command.get_arguments().filter(|a| a.get_help().is_none());
+        found.extend(arguments.map(|a| format!("{here} {}", a.get_id())));
+        for inner in command.get_subcommands() {
+            silent(inner, &here, found);
+        }
+    }
+
+    #[test]
+    fn every_verb_and_argument_says_what_it_is() {
+        let mut found = Vec::new();
+        silent(&Args::command(), "", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
 }

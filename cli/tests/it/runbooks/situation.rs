@@ -186,8 +186,13 @@ impl Situation {
             .collect()
     }
 
-    /// SIGKILL for every process of a region.
+    /// SIGKILL for every process of the home, once it has reserved at the voters what it may acknowledge: just after a move it has not, and then
+    /// the bound of a loss is unknown.
     pub fn lose(&self, region: &str) {
+        let other = if region == "east" { "west" } else { "east" };
+        self.wait(&format!(
+            "whimbrel failover plan default --to {other} | grep -q 'data at risk  at most'"
+        ));
         let pids: Vec<String> = self
             .processes(region)
             .iter()
