@@ -19,8 +19,8 @@ class KafkaTarget:
     # Tiering is asked for by the topic, and only where the broker was started with it.
     tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, least_session_ms: int = 6000):
-        extra = {"num.partitions": PARTITIONS, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000):
+        extra = {"num.partitions": partitions, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
         extra["group.min.session.timeout.ms"] = least_session_ms
         # Heartbeats and sessions as short as in `whimbrel dev`.
         extra |= {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
@@ -64,11 +64,11 @@ class WhimbrelTarget:
     # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, least_session_ms: int = 6000):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000):
         self.minio = Minio(folder / "minio") if tiered else None
         bucket = self.minio.bucket("whimbrel") if self.minio else None
         settings = {
-            "broker.default-partitions": PARTITIONS,
+            "broker.default-partitions": partitions,
             "broker.auto-create-topics": str(auto_create).lower(),
             "broker.limits.group-initial-rebalance-delay": f"{rebalance_delay_ms}ms",
             "broker.limits.group-min-session-timeout": f"{least_session_ms}ms",

@@ -71,11 +71,47 @@ def test_a_groups_positions_are_reset_every_way(target, name):
     assert reset("--shift-by", "100") == "10"
     assert reset("--to-datetime", "2023-11-14T22:13:23.000") == "3"
     assert reset("--to-latest") == "10"
+    assert reset("--shift-by", "-3") == "7"
+    assert reset("--to-current") == "7"
+    # The newest record is years old: nothing is younger than an hour, and all is younger than twenty years.
+    assert reset("--by-duration", "PT1H") == "10"
+    assert reset("--by-duration", "P7300D") == "0"
     out = run(target, tools.GROUPS, "--delete-offsets", "--group", name, "--topic", name)
     assert "Successful" in out or "successful" in out
     assert tools.table(run(target, tools.GROUPS, "--describe", "--group", name), "GROUP") == []
     run(target, tools.GROUPS, "--delete", "--group", name)
     assert name not in run(target, tools.GROUPS, "--list").split()
+
+
+def test_positions_are_reset_from_a_file_and_for_all_topics(target, name, tmp_path):
+    topics = [f"{name}-a", f"{name}-b"]
+    for topic in topics:
+        create_topic(target, topic, partitions=2)
+        for partition in range(2):
+            produce(producer(target), topic, [b"%d" % number for number in range(5)], partition=partition)
+        run(target, tools.CONSOLE_CONSUMER, "--topic", topic, "--group", name, "--from-beginning", "--max-messages", "10", "--timeout-ms", "20000")
+
+    def reset(*how) -> dict[tuple[str, str], str]:
+        out = run(target, tools.GROUPS, "--reset-offsets", "--group", name, *how)
+        return {(row["TOPIC"], row["PARTITION"]): row["NEW-OFFSET"] for row in tools.table(out, "GROUP")}
+
+    def positions() -> set[str]:
+        return {row["CURRENT-OFFSET"] for row in tools.table(run(target, tools.GROUPS, "--describe", "--group", name), "GROUP")}
+
+    everywhere = {(topic, str(partition)) for topic in topics for partition in range(2)}
+    planned = reset("--all-topics", "--to-offset", "2", "--dry-run")
+    assert set(planned) == everywhere and set(planned.values()) == {"2"}
+    assert positions() == {"5"}, "a plan changes nothing"
+    assert set(reset("--all-topics", "--to-offset", "2", "--execute").values()) == {"2"}
+    assert positions() == {"2"}
+    # One partition of one topic, by name.
+    assert reset("--topic", f"{topics[0]}:1", "--to-earliest", "--execute") == {(topics[0], "1"): "0"}
+    assert positions() == {"0", "2"}
+    exported = run(target, tools.GROUPS, "--reset-offsets", "--group", name, "--all-topics", "--to-offset", "4", "--export", "--dry-run")
+    file = tmp_path / "positions.csv"
+    file.write_text("\n".join(line for line in exported.splitlines() if line.count(",") >= 2) + "\n")
+    assert set(reset("--from-file", str(file), "--execute").values()) == {"4"}
+    assert positions() == {"4"}
 
 
 def test_offsets_are_shown(target, name):

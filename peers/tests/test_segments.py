@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from harness import tools
+from harness.waiting import wait_for
 from traffic import consumer, create_topic, poll, produce, producer
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -64,6 +65,33 @@ def test_a_wrong_index_entry_is_complained_about(segments, tmp_path):
     entry[8:12] = (int.from_bytes(entry[8:12]) + 100_000).to_bytes(4)
     index.write_bytes(entry)
     assert index_complaints([index]) != []
+
+
+def test_a_cleaned_log_is_read(target, name):
+    config = {"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"}
+    create_topic(target, name, partitions=1, config=config)
+    sender = producer(target, **{"enable.idempotence": True})
+    # Three and a half segments of three keys, none of which can be compressed away.
+    for number in range(0, 3500, 3):
+        for key in (b"a", b"b", b"c"):
+            sender.produce(name, bytes((number * 7 + place * place * 31) % 251 for place in range(1000)) + b" %d" % number, key=key)
+        sender.poll(0)
+    assert sender.flush(60) == 0
+    folder = target.partition_folder(name, 0)
+
+    def records() -> list[tuple[int, str]]:
+        logs = sorted(folder.glob("*.log"))
+        out = dump(logs, "--deep-iteration", "--print-data-log")
+        assert "isvalid: false" not in out
+        return [(int(offset), key) for offset, key in re.findall(r"^\| offset: (\d+) .*?key: (\w)", out, re.MULTILINE)]
+
+    # What is left of the cleaned part is one record of each key; the newest segment is never cleaned.
+    wait_for(lambda: len(records()) < 1500, "a cleaning", 90)
+    found = records()
+    assert [offset for offset, _ in found] == sorted({offset for offset, _ in found})
+    assert [key for _, key in found[-3:]] == ["a", "b", "c"]
+    indexes = [log.with_suffix(suffix) for log in sorted(folder.glob("*.log"))[:-1] for suffix in (".index", ".timeindex")]
+    assert index_complaints(indexes) == []
 
 
 def test_group_positions_decode_as_kafkas(target, name):
