@@ -93,4 +93,10 @@ pub const CODES: &[Code] = &[
         cause: "A consumer asks for records that are only in the bucket, and the bucket or this node's tiering daemon has not given them for some seconds. Consumers get empty answers meanwhile and lose nothing; partitions with local data are served as ever.",
         fix: "The reason stands in the log, as `cold_wait` in the broker's `/status`, and under `stuck` in `whimbrel tier status`. Bring the bucket or the daemon back; consumers then go on by themselves.",
     },
+    Code {
+        code: "WB-119",
+        title: "nobody said which transactions of tiered data were aborted",
+        cause: "The tiering daemon answered a read without its list of aborted transactions: it is of an older version. Consumers at read_committed get KAFKA_STORAGE_ERROR and try again; without the list they would read aborted records.",
+        fix: "Update the node's tiering daemon. Consumers go on by themselves.",
+    },
 ];

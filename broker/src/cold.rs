@@ -7,6 +7,7 @@
 mod ahead;
 mod buffers;
 mod ranges;
+mod records;
 mod waits;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -29,6 +30,7 @@ use self::{
     waits::Waits,
 };
 
+pub use records::Records;
 pub use waits::Waiting;
 
 /// Longest answer taken; whole batches within a fetch's limit.
@@ -62,12 +64,9 @@ struct Inner {
 }
 
 /// What a cold read came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ColdRead {
-    Records {
-        records: Bytes,
-        next_offset: i64,
-    },
+    Records(Records),
     /// Not here within the wait; being fetched.
     Pending,
     Failed(ErrorCode),
@@ -154,15 +153,7 @@ impl Cold {
             found => found,
         };
         let sequential = match found {
-            Found::Records {
-                records,
-                next_offset,
-            } => {
-                return ColdRead::Records {
-                    records,
-                    next_offset,
-                };
-            }
+            Found::Records(records) => return ColdRead::Records(records),
             Found::Failed(error) => return ColdRead::Failed(error),
             Found::Loading(_) => return ColdRead::Pending,
             Found::Sequential => true,
@@ -173,8 +164,8 @@ impl Cold {
         }
         let read = inner.ask(at, offset, max_bytes, wait, lineage).await;
         match &read {
-            ColdRead::Records { next_offset, .. } => {
-                self.go_on(at, *next_offset, lineage, sequential);
+            ColdRead::Records(records) => {
+                self.go_on(at, records.next_offset, lineage, sequential);
             }
             // It will ask again, and is sequential still.
             ColdRead::Pending if sequential => {
@@ -321,11 +312,12 @@ impl Inner {
                 Outcome::Ranges => {}
             }
             match self.read_ranges(reply.ranges).await {
-                Ok(records) => {
-                    return ColdRead::Records {
-                        records,
+                Ok(bytes) => {
+                    return ColdRead::Records(Records {
+                        bytes,
                         next_offset: reply.next_offset,
-                    };
+                        aborted: reply.aborted.map(records::named),
+                    });
                 }
                 // Deleted or evicted since, or damaged: the daemon looks.
                 Err(error) if !request.doubt => {

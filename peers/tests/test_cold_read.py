@@ -63,3 +63,31 @@ def test_offsets_by_time_reach_into_cold_data(tiered_target, values):
     out = tools.run(tools.OFFSETS, "--bootstrap-server", tiered_target.bootstrap, "--topic", TOPIC, "--time", first.timestamp()[1])
     offset = int(out.strip().rsplit(":", 1)[1])
     assert offset <= 100 and read_all(tiered_target.bootstrap, TOPIC)[offset].timestamp()[1] >= first.timestamp()[1]
+
+
+def test_read_committed_leaves_out_what_was_aborted(tiered_target, values):
+    """A topic of transactions, committed and aborted in turn, whose markers are as cold as its records."""
+    topic = "cold-transactions"
+    config = {"segment.bytes": "1048576", "local.retention.bytes": "1", "file.delete.delay.ms": "100"} | tiered_target.tiered_topic
+    create_topic(tiered_target, topic, config=config)
+    sender = producer(tiered_target, **{"transactional.id": "cold", "batch.size": 20_000})
+    sender.init_transactions(30)
+    committed, all_values = [], []
+    for number in range(40):
+        made = [b"%d %d %s" % (number, place, bytes(97 + (number * place) % 23 for place in range(400))) for place in range(200)]
+        sender.begin_transaction()
+        produce(sender, topic, made)
+        all_values += made
+        if number % 4 in (1, 2):
+            sender.abort_transaction(30)
+        else:
+            sender.commit_transaction(30)
+            committed += made
+    folder = tiered_target.partition_folder(topic, 0)
+    wait_for(lambda: len(list(folder.glob("*.log"))) == 1, "closed segments to leave the local disk", 90, 0.2)
+    (active,) = folder.glob("*.log")
+    assert int(active.stem) > len(all_values) // 2, "most of the topic was to be cold"
+    read = read_all(tiered_target.bootstrap, topic, **{"isolation.level": "read_committed"})
+    assert [message.value() for message in read] == committed
+    read = read_all(tiered_target.bootstrap, topic, **{"isolation.level": "read_uncommitted"})
+    assert [message.value() for message in read] == all_values

@@ -119,6 +119,12 @@ pub const CODES: &[Code] = &[
         "The store does not answer or refuses; nothing is lost, but local disks fill.",
         "See /status: each stuck operation has its step, age and last error. Runbook: bucket unreachable.",
     ),
+    code(
+        "WB-318",
+        "a segment's list of aborted transactions is not what its markers say",
+        "The broker's transaction index lost or changed an entry. Uploaded with it, aborted records would be read as committed ones once the local segment is gone.",
+        "The slice is not uploaded and not freed. The reason names segment and producer. Have this replica filled again from another one.",
+    ),
 ];
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What comes out of a bucket counts as hostile: every length is checked against the bytes that are there
 //! before it is believed, every structure carries a CRC, and keys are derived from numbers, never read.
 
+mod aborted;
 mod blocks;
 mod fields;
 mod footer;
@@ -12,6 +13,7 @@ mod key;
 mod object;
 mod trailer;
 
+pub use aborted::Aborted;
 pub use blocks::{BLOCK_BYTES, BlockCrcs, BlockTable};
 pub use fields::{FieldError, Fields, Put};
 pub use footer::{Footer, Section, SectionKind, SliceMeta};

@@ -2,7 +2,10 @@
 //!
 //! Nothing that the broker says about the bytes is taken on trust. A batch with a wrong CRC, out of order
 //! or of another epoch than the lineage says is refused here, so that a local segment that rotted is never
-//! uploaded, and therefore never freed.
+//! uploaded, and therefore never freed. The same goes for a list of aborted transactions that its markers
+//! contradict.
+
+mod outcomes;
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
@@ -11,9 +14,10 @@ use uuid::Uuid;
 use whimbrel_fleet::{EpochStart, TopicPartition};
 use whimbrel_wire::{Batch, BatchError, BatchHeader};
 
+use self::outcomes::Outcomes;
 use crate::{
     checksum::Crc64,
-    format::{BlockCrcs, Footer, OffsetIndex, Put, SectionKind, SliceMeta, TailParts},
+    format::{Aborted, BlockCrcs, Footer, OffsetIndex, Put, SectionKind, SliceMeta, TailParts},
     root::{Commit, Entry},
     store::{Part, Source},
 };
@@ -81,6 +85,13 @@ pub enum PrepareError {
         position: u64,
         reason: String,
     },
+    #[error("{at}: {reason} (byte {position} of {path})", path = path.display())]
+    Aborted {
+        at: TopicPartition,
+        path: PathBuf,
+        position: u64,
+        reason: String,
+    },
 }
 
 /// What a pass over the batches collects.
@@ -92,6 +103,7 @@ struct Pass<'a> {
     records: u64,
     first_timestamp_ms: Option<i64>,
     max_timestamp_ms: i64,
+    outcomes: Outcomes,
 }
 
 /// Blocking: reads the whole slice.
@@ -102,6 +114,13 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
         source,
     };
     let file = Arc::new(File::open(&slice.path).map_err(io)?);
+    let aborted = Aborted::decode_all(&slice.aborted, slice.base, slice.end);
+    let aborted = aborted.map_err(|e| PrepareError::Aborted {
+        at: slice.at,
+        path: slice.path.clone(),
+        position: 0,
+        reason: e.to_string(),
+    })?;
     let mut pass = Pass {
         slice,
         index: OffsetIndex::default(),
@@ -110,6 +129,7 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
         records: 0,
         first_timestamp_ms: None,
         max_timestamp_ms: -1,
+        outcomes: Outcomes::new(aborted),
     };
     let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
     let mut waiting = BytesMut::new();
@@ -162,6 +182,15 @@ impl Pass<'_> {
         }
     }
 
+    fn aborted(&self, position: u64, reason: String) -> PrepareError {
+        PrepareError::Aborted {
+            at: self.slice.at,
+            path: self.slice.path.clone(),
+            position,
+            reason,
+        }
+    }
+
     fn order(&self, position: u64, reason: String) -> PrepareError {
         PrepareError::Order {
             at: self.slice.at,
@@ -185,6 +214,9 @@ impl Pass<'_> {
                 Ok(batch) => {
                     batch.verify_crc().map_err(|e| self.batch_error(at, e))?;
                     self.add(&batch.header, at)?;
+                    self.outcomes
+                        .add(&batch)
+                        .map_err(|reason| self.aborted(at, reason))?;
                     at += batch.bytes.len() as u64;
                 }
                 Err(BatchError::Truncated { needed, .. }) if !last && needed <= MAX_BATCH => break,

@@ -28,7 +28,7 @@ pub use timestamp::Stamped;
 
 use crate::{
     committer::Committer,
-    format::{FormatError, Key, Keys},
+    format::{Aborted, FormatError, Key, Keys},
     root::{Entry, Partition},
     store::StoreError,
 };
@@ -76,6 +76,8 @@ pub enum Answer {
     Ranges {
         ranges: Vec<Range>,
         next_offset: i64,
+        /// All that touch the offsets from the one asked for up to `next_offset`.
+        aborted: Vec<Aborted>,
     },
     NotTiered(String),
 }
@@ -281,6 +283,12 @@ impl Reader {
         Ok(Answer::Ranges {
             ranges,
             next_offset: span.next_offset,
+            aborted: object
+                .aborted
+                .iter()
+                .filter(|txn| txn.touches(wish.offset, span.next_offset))
+                .copied()
+                .collect(),
         })
     }
 

@@ -12,7 +12,7 @@ use whimbrel_runtime::{Clock, Tasks};
 use crate::{
     broker::{lineage_from, partition_from},
     committer::{CommitError, Committer, Edit, Outcome as Edited},
-    format::BLOCK_BYTES,
+    format::{Aborted, BLOCK_BYTES},
     orphan::{OrphanError, Orphans},
     reader::{Answer, Range, ReadError, Reader, Wish},
 };
@@ -55,12 +55,13 @@ impl Service {
         inline: bool,
     ) -> Result<node::ReadReply, ReadError> {
         loop {
-            let (ranges, next_offset) = match reader.read(wish, lineage).await? {
+            let (ranges, next_offset, aborted) = match reader.read(wish, lineage).await? {
                 Answer::NotTiered(why) => return Ok(reply(Outcome::NotTiered, why)),
                 Answer::Ranges {
                     ranges,
                     next_offset,
-                } => (ranges, next_offset),
+                    aborted,
+                } => (ranges, next_offset, aborted),
             };
             let ranges = if inline {
                 self.inline(ranges).await
@@ -72,6 +73,7 @@ impl Service {
                     return Ok(node::ReadReply {
                         ranges,
                         next_offset,
+                        aborted: Some(named(&aborted)),
                         ..reply(Outcome::Ranges, "")
                     });
                 }
@@ -126,12 +128,24 @@ fn answer(range: &Range) -> node::Range {
     }
 }
 
+fn named(aborted: &[Aborted]) -> node::AbortedTransactions {
+    let transactions = aborted.iter().map(|txn| node::AbortedTransaction {
+        producer_id: txn.producer_id,
+        first_offset: txn.first_offset,
+        last_offset: txn.last_offset,
+    });
+    node::AbortedTransactions {
+        transactions: transactions.collect(),
+    }
+}
+
 fn reply(outcome: Outcome, detail: impl ToString) -> node::ReadReply {
     node::ReadReply {
         outcome: outcome.into(),
         ranges: Vec::new(),
         next_offset: -1,
         detail: detail.to_string(),
+        aborted: None,
     }
 }
 

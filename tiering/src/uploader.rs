@@ -90,6 +90,7 @@ enum UploadError {
 impl UploadError {
     fn code(&self) -> Option<&'static str> {
         match self {
+            Self::Prepare(PrepareError::Aborted { .. }) => Some("WB-318"),
             Self::Prepare(_) => Some("WB-315"),
             Self::Transfer(_) => Some("WB-317"),
             Self::Commit(e) => e.code(),

@@ -193,7 +193,7 @@ async fn fetch_cold(
             continue;
         };
         match read {
-            ColdRead::Records { records, .. } => part.fill(records),
+            ColdRead::Records(records) => part.fill_cold(records),
             ColdRead::Pending => {}
             ColdRead::Failed(error) => part.fail(error),
         }

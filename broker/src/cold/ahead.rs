@@ -15,7 +15,7 @@ use whimbrel_fleet::TopicPartition;
 use whimbrel_log::EpochStart;
 use whimbrel_wire::{BatchHeader, ErrorCode};
 
-use super::ColdRead;
+use super::{ColdRead, Records};
 
 /// Bytes asked for at once: one GET of the daemon, and what a consumer takes in about ten milliseconds.
 pub const WINDOW: usize = 8 << 20;
@@ -39,8 +39,8 @@ pub struct Ahead {
 #[derive(Clone, Debug)]
 struct Slot {
     lineage: Vec<EpochStart>,
-    /// Whole batches from its place on, and where they end.
-    ready: Option<(Bytes, i64)>,
+    /// Whole batches from its place on.
+    ready: Option<Records>,
     /// What comes behind them.
     loading: Option<Flight>,
     used_ns: u64,
@@ -52,10 +52,7 @@ pub enum Found {
     Stranger,
     /// It does, and nothing was read for it yet.
     Sequential,
-    Records {
-        records: Bytes,
-        next_offset: i64,
-    },
+    Records(Records),
     /// There is nothing to be had, now or later.
     Failed(ErrorCode),
     /// On its way.
@@ -73,16 +70,13 @@ impl Load {
     /// Ends the flight. The window's place is given up with its last byte.
     pub fn finish(self, read: ColdRead) {
         let read = match read {
-            ColdRead::Records {
-                records,
-                next_offset,
-            } => ColdRead::Records {
-                records: Bytes::from_owner(Held {
-                    records,
+            ColdRead::Records(records) => ColdRead::Records(Records {
+                bytes: Bytes::from_owner(Held {
+                    bytes: records.bytes,
                     _place: self.place,
                 }),
-                next_offset,
-            },
+                ..records
+            }),
             other => other,
         };
         self.done.send_replace(Some(read));
@@ -90,13 +84,13 @@ impl Load {
 }
 
 struct Held {
-    records: Bytes,
+    bytes: Bytes,
     _place: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
-        &self.records
+        &self.bytes
     }
 }
 
@@ -138,22 +132,28 @@ impl Ahead {
                     slots.insert(place, slot);
                     return (Found::Loading(flight), None);
                 }
-                Some(ColdRead::Records {
-                    records,
-                    next_offset,
-                }) => slot.ready = Some((records, next_offset)),
+                Some(ColdRead::Records(records)) => slot.ready = Some(records),
                 Some(ColdRead::Failed(error)) => return (Found::Failed(error), None),
                 _ => return (Found::Sequential, None),
             }
         }
-        let Some((records, end)) = slot.ready.take() else {
+        let Some(ready) = slot.ready.take() else {
             return (Found::Sequential, None);
         };
-        let Some((cut, next_offset)) = cut(&records, end, max_bytes) else {
+        let end = ready.next_offset;
+        let Some((cut, next_offset)) = cut(&ready.bytes, end, max_bytes) else {
             return (Found::Stranger, None);
         };
-        if cut < records.len() {
-            slot.ready = Some((records.slice(cut..), end));
+        let taken = Records {
+            bytes: ready.bytes.slice(..cut),
+            next_offset,
+            aborted: ready.aborted.clone(),
+        };
+        if cut < ready.bytes.len() {
+            slot.ready = Some(Records {
+                bytes: ready.bytes.slice(cut..),
+                ..ready
+            });
         }
         let load = if slot.loading.is_none() {
             self.load(&mut slots, &mut slot, end, now_ns)
@@ -161,14 +161,7 @@ impl Ahead {
             None
         };
         self.put(&mut slots, (place.0, next_offset), slot);
-        let records = records.slice(..cut);
-        (
-            Found::Records {
-                records,
-                next_offset,
-            },
-            load,
-        )
+        (Found::Records(taken), load)
     }
 
     /// A consumer was served without us up to `next_offset`; with `sequential` its next window is read now.
@@ -269,19 +262,17 @@ mod tests {
             builder.add(0, None, Some(&[7; 100]), &[]).unwrap();
             records.extend_from_slice(&builder.finish().unwrap());
         }
-        ColdRead::Records {
-            records: records.into(),
+        ColdRead::Records(Records {
+            bytes: records.into(),
             next_offset: to,
-        }
+            aborted: None,
+        })
     }
 
     fn next(ahead: &Ahead, offset: i64, max_bytes: usize) -> (Option<(i64, usize)>, Option<Load>) {
         let (found, load) = ahead.take((at(), offset), &LINEAGE, max_bytes, 0);
         match found {
-            Found::Records {
-                records,
-                next_offset,
-            } => (Some((next_offset, records.len())), load),
+            Found::Records(r) => (Some((r.next_offset, r.bytes.len())), load),
             _ => (None, load),
         }
     }
@@ -328,7 +319,7 @@ mod tests {
         for n in 0..i64::try_from(WINDOWS).unwrap() {
             load(n, 0).unwrap().finish(batches(10 * n, 10 * n + 1));
         }
-        if let Found::Records { records, .. } = ahead.take((at(), 0), &LINEAGE, 1, 0).0 {
+        if let Found::Records(records) = ahead.take((at(), 0), &LINEAGE, 1, 0).0 {
             held.push(records);
         }
         assert!(load(100, 1).is_none());

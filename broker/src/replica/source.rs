@@ -246,20 +246,14 @@ impl Stream {
                 })
                 .await
             }
-            (
-                ColdRead::Records {
-                    records,
-                    next_offset,
-                },
-                Some((region_epoch, leader_epoch)),
-            ) => {
-                self.credit = self.credit.saturating_sub(records.len() as u64);
+            (ColdRead::Records(read), Some((region_epoch, leader_epoch))) => {
+                self.credit = self.credit.saturating_sub(read.bytes.len() as u64);
                 match subscription.send(
                     &self.broker,
                     region_epoch,
                     leader_epoch,
-                    records,
-                    next_offset,
+                    read.bytes,
+                    read.next_offset,
                 ) {
                     Step::Send(batches) => self.send(FromSource::Batches(*batches)).await,
                     _ => Ok(()),

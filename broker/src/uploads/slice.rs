@@ -19,7 +19,11 @@ pub fn limit(partition: &Partition) -> Option<i64> {
         Role::Leader(_) => Some(partition.last_stable_offset()),
         Role::Follower {
             feed: Feed::Home, ..
-        } if partition.following.is_confirmed() => Some(partition.log.offsets().durable_end),
+        } if partition.following.is_confirmed() => {
+            // Above it a transaction's outcome is not known, and the list of aborted ones not whole.
+            let durable_end = partition.log.offsets().durable_end;
+            Some(partition.last_stable_offset().min(durable_end))
+        }
         _ => None,
     }
 }

@@ -11,17 +11,24 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
-    Extent, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest,
-    TieredReport, TimestampReply, TimestampRequest, TruncateReply, TruncateRequest,
-    UploadableRequest,
+    AbortedTransaction, AbortedTransactions, Extent, OrphanReply, OrphanRequest, Range, ReadReply,
+    ReadRequest, ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
+    TruncateRequest, UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
 };
 use whimbrel_runtime::{OnError, Shutdown, Tasks};
 
-/// Base offset -> (end offset, copy).
-type Kept = Arc<Mutex<BTreeMap<TopicPartition, BTreeMap<i64, (i64, PathBuf)>>>>;
+/// Base offset -> what was uploaded.
+type Kept = Arc<Mutex<BTreeMap<TopicPartition, BTreeMap<i64, Copy>>>>;
+
+struct Copy {
+    end: i64,
+    path: PathBuf,
+    /// As in `.txnindex`.
+    aborted: Bytes,
+}
 
 pub struct Daemon {
     pub address: HostPort,
@@ -32,12 +39,15 @@ pub struct Daemon {
     pub thawed: Arc<std::sync::atomic::AtomicBool>,
     /// Reads are not answered at all while it is set.
     pub hung: Arc<std::sync::atomic::AtomicBool>,
+    /// Answers do not say which transactions were aborted while it is set.
+    pub silent: Arc<std::sync::atomic::AtomicBool>,
 }
 
 struct Server {
     kept: Kept,
     thawed: Arc<std::sync::atomic::AtomicBool>,
     hung: Arc<std::sync::atomic::AtomicBool>,
+    silent: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Drop for Daemon {
@@ -52,11 +62,13 @@ impl Daemon {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
         let (kept, thawed, hung) = (Kept::default(), Arc::default(), Arc::default());
+        let silent = Arc::default();
         let tasks = Tasks::new(Shutdown::new());
         let server = TieringServer::new(Server {
             kept: Arc::clone(&kept),
             thawed: Arc::clone(&thawed),
             hung: Arc::clone(&hung),
+            silent: Arc::clone(&silent),
         });
         let shutdown = tasks.shutdown();
         let serving = async move {
@@ -74,6 +86,7 @@ impl Daemon {
             tasks,
             thawed,
             hung,
+            silent,
         }
     }
 
@@ -102,12 +115,17 @@ impl Daemon {
                 .dir
                 .join(format!("{}-{}", at.partition, slice.base_offset));
             std::fs::write(&copy, &file[from..from + length]).unwrap();
+            let copy = Copy {
+                end: slice.end_offset,
+                path: copy,
+                aborted: slice.aborted,
+            };
             self.kept
                 .lock()
                 .unwrap()
                 .entry(at)
                 .or_default()
-                .insert(slice.base_offset, (slice.end_offset, copy));
+                .insert(slice.base_offset, copy);
             records += slice.records;
             tokens.push(slice.token);
         }
@@ -123,10 +141,10 @@ impl Daemon {
 
     fn extents(&self) -> Vec<Extent> {
         let kept = self.kept.lock().unwrap();
-        let extent = |(at, slices): (&TopicPartition, &BTreeMap<i64, (i64, PathBuf)>)| Extent {
+        let extent = |(at, slices): (&TopicPartition, &BTreeMap<i64, Copy>)| Extent {
             at: Some((*at).into()),
             start_offset: *slices.keys().next().unwrap(),
-            end_offset: slices.values().map(|(end, _)| *end).max().unwrap(),
+            end_offset: slices.values().map(|copy| copy.end).max().unwrap(),
         };
         kept.iter().map(extent).collect()
     }
@@ -151,8 +169,8 @@ impl Tiering for Server {
         let found = kept
             .get(&at)
             .and_then(|slices| slices.range(..=request.offset).next_back())
-            .filter(|(_, (end, _))| *end > request.offset);
-        let Some((_, (end, path))) = found else {
+            .filter(|(_, copy)| copy.end > request.offset);
+        let Some((_, Copy { end, path, aborted })) = found else {
             return Ok(Response::new(ReadReply {
                 outcome: Outcome::NotTiered.into(),
                 ..ReadReply::default()
@@ -176,6 +194,8 @@ impl Tiering for Server {
             ranges: vec![range],
             next_offset: *end,
             detail: String::new(),
+            aborted: (!self.silent.load(std::sync::atomic::Ordering::SeqCst))
+                .then(|| touching(aborted, request.offset)),
         }))
     }
 
@@ -203,5 +223,19 @@ impl Tiering for Server {
         _: Request<TruncateRequest>,
     ) -> Result<Response<TruncateReply>, Status> {
         Ok(Response::new(TruncateReply::default()))
+    }
+}
+
+/// The entries of a `.txnindex` whose markers lie at or above `from`.
+fn touching(index: &[u8], from: i64) -> AbortedTransactions {
+    let number =
+        |entry: &[u8], at: usize| i64::from_be_bytes(entry[at..at + 8].try_into().unwrap());
+    let transactions = index.chunks_exact(34).map(|entry| AbortedTransaction {
+        producer_id: number(entry, 2),
+        first_offset: number(entry, 10),
+        last_offset: number(entry, 18),
+    });
+    AbortedTransactions {
+        transactions: transactions.filter(|txn| txn.last_offset >= from).collect(),
     }
 }

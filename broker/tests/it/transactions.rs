@@ -14,14 +14,14 @@ use crate::{
     fleet::{Broker, EAST, Fleet},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs what blocks; librdkafka's calls do.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-fn producer(broker: &Broker, id: &str, settings: &[(&str, &str)]) -> BaseProducer {
+pub fn producer(broker: &Broker, id: &str, settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", broker.handle.kafka.to_string())
@@ -33,7 +33,7 @@ fn producer(broker: &Broker, id: &str, settings: &[(&str, &str)]) -> BaseProduce
     config.create().unwrap()
 }
 
-fn consumer(broker: &Broker, group: &str, isolation: &str) -> BaseConsumer {
+pub fn consumer(broker: &Broker, group: &str, isolation: &str) -> BaseConsumer {
     ClientConfig::new()
         .set("bootstrap.servers", broker.handle.kafka.to_string())
         .set("group.id", group)
@@ -45,7 +45,7 @@ fn consumer(broker: &Broker, group: &str, isolation: &str) -> BaseConsumer {
         .unwrap()
 }
 
-fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
+pub fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
     let record = BaseRecord::<(), str>::to(topic)
         .partition(partition)
         .payload(value);
@@ -53,7 +53,7 @@ fn send(producer: &BaseProducer, topic: &str, partition: i32, value: &str) {
 }
 
 /// All values up to the end of the topic's partitions, as a reader in this isolation sees them.
-fn values(broker: &Broker, topic: &str, partitions: i32, isolation: &str) -> Vec<String> {
+pub fn values(broker: &Broker, topic: &str, partitions: i32, isolation: &str) -> Vec<String> {
     let reader = consumer(broker, "reader", isolation);
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {

@@ -6,8 +6,8 @@
 use bytes::Bytes;
 
 use super::{
-    BLOCK_BYTES, BlockCrcs, BlockTable, Footer, FormatError, OffsetIndex, Section, SectionKind,
-    SliceMeta, TRAILER_BYTES, Trailer, check_crc,
+    Aborted, BLOCK_BYTES, BlockCrcs, BlockTable, Footer, FormatError, OffsetIndex, Section,
+    SectionKind, SliceMeta, TRAILER_BYTES, Trailer, check_crc,
 };
 
 /// What the tail of an object with one slice is made of.
@@ -74,6 +74,8 @@ pub struct Opened {
     pub blocks: BlockTable,
     /// Index of the first slice.
     pub index: OffsetIndex,
+    /// All aborted transactions that touch the first slice.
+    pub aborted: Vec<Aborted>,
     pub object_bytes: u64,
 }
 
@@ -118,9 +120,15 @@ impl Opened {
             section(SectionKind::Times)?,
             slice.length,
         )?;
+        let aborted = Aborted::decode_all(
+            section(SectionKind::Aborted)?,
+            slice.base_offset,
+            slice.end_offset,
+        )?;
         check_blocks(&blocks, tail, tail_position, trailer.body_length)?;
         Ok(Self {
             index,
+            aborted,
             footer,
             blocks,
             object_bytes,

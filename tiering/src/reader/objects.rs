@@ -140,6 +140,8 @@ fn opened(key: &Key, entry: &Entry, tail: &[u8], from: u64) -> Outcome {
             && slice.position == 0
             && slice.length == entry.data_bytes
             && slice.leader_epoch == entry.leader_epoch
+            // A list that is gone would make aborted records committed ones.
+            && entry.aborted != object.aborted.is_empty()
     });
     if same {
         Ok(Arc::new(object))

@@ -19,4 +19,5 @@ mod memory;
 mod minio;
 mod support;
 mod timed;
+mod transactions;
 mod world;

@@ -20,6 +20,8 @@ pub struct Log {
     pub lineage: Vec<EpochStart>,
     /// (base offset, next offset, bytes) of every batch.
     pub batches: Vec<(i64, i64, Vec<u8>)>,
+    /// Aborted transactions of a segment, as the broker lists them.
+    pub aborted: std::collections::BTreeMap<usize, Vec<u8>>,
 }
 
 pub fn batch(base: i64, records: usize, epoch: i32, value: &[u8]) -> Vec<u8> {
@@ -97,6 +99,7 @@ impl Log {
                 start_offset: epoch.start_offset,
             }],
             log_start: 0,
+            aborted: self.aborted.get(&n).cloned().unwrap_or_default().into(),
             ..node::Slice::default()
         }
     }

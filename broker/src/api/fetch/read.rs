@@ -12,6 +12,7 @@ use whimbrel_wire::{
 
 use super::plan::Plan;
 use crate::{
+    cold::Records,
     fetch_sessions::{Told, Wanted},
     partition::Partition,
 };
@@ -33,6 +34,8 @@ pub struct Cold {
     pub partition: Arc<Partition>,
     pub offset: i64,
     pub max_bytes: usize,
+    /// Where the reader's view ends: the bucket may hold more.
+    upto: i64,
 }
 
 impl Part {
@@ -115,6 +118,7 @@ impl Part {
                     partition: Arc::clone(partition),
                     offset: wanted.offset,
                     max_bytes,
+                    upto,
                 };
                 part.cold = (at_least_one || max_bytes > 0).then_some(cold);
             }
@@ -182,6 +186,43 @@ impl Part {
         self.data.records = Some(Bytes::new());
     }
 
+    /// Fills in what came from the bucket, up to where the reader may see.
+    pub fn fill_cold(&mut self, read: Records) {
+        let Some(upto) = self.cold.as_ref().map(|cold| cold.upto) else {
+            return;
+        };
+        let records = if read.next_offset > upto {
+            below(read.bytes, upto)
+        } else {
+            read.bytes
+        };
+        let end = read.next_offset.min(upto);
+        let committed_only = self.aborted_from.take();
+        self.fill(records);
+        let Some((partition, from)) = committed_only else {
+            return;
+        };
+        let Some(aborted) = read.aborted else {
+            tracing::error!(
+                code = "WB-119",
+                at = %partition.at,
+                from,
+                "nobody said which transactions of tiered data were aborted"
+            );
+            self.fail(ErrorCode::KAFKA_STORAGE_ERROR);
+            return;
+        };
+        // One that ended before would hide what its producer committed later.
+        let touching = aborted
+            .iter()
+            .filter(|txn| txn.last_offset >= from && txn.first_offset < end)
+            .map(|txn| AbortedTransaction {
+                producer_id: txn.producer_id,
+                first_offset: txn.first_offset,
+            });
+        self.data.aborted_transactions = Some(touching.collect());
+    }
+
     pub fn fill(&mut self, records: Bytes) {
         if self.version < ZSTD
             && Batches::new(records.clone())
@@ -216,6 +257,15 @@ impl Part {
             }
         }
     }
+}
+
+/// The whole batches below `upto`.
+fn below(records: Bytes, upto: i64) -> Bytes {
+    let visible = Batches::new(records.clone())
+        .map_while(Result::ok)
+        .take_while(|batch| batch.header.next_offset() <= upto);
+    let length: usize = visible.map(|batch| batch.bytes.len()).sum();
+    records.slice(..length)
 }
 
 /// Where the client's log and ours part, if they do (KIP-595's rule).
