@@ -299,7 +299,7 @@ fn lazy(
             answer!(request => init_producer_id::handle(&broker, request, version).await)
         }
         ApiKey::OffsetForLeaderEpoch => {
-            answer!(request => offset_for_leader_epoch::handle(&broker, request))
+            answer!(request => offset_for_leader_epoch::handle(&broker, request).await)
         }
         ApiKey::CreatePartitions => {
             answer!(request => create_partitions::handle(&broker, &account, request, version).await)

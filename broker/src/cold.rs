@@ -6,6 +6,7 @@
 
 mod ahead;
 mod buffers;
+mod lookups;
 mod ranges;
 mod records;
 mod waits;
@@ -18,8 +19,8 @@ use tonic::transport::{Channel, Endpoint};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_log::EpochStart;
 use whimbrel_rpc::proto::node::{
-    self, OrphanReply, OrphanRequest, ReadRequest, TimestampRequest, TruncateReply,
-    TruncateRequest, read_reply::Outcome, tiering_client::TieringClient,
+    self, OrphanReply, OrphanRequest, ReadRequest, TruncateReply, TruncateRequest,
+    read_reply::Outcome, tiering_client::TieringClient,
 };
 use whimbrel_runtime::{Clock, Tasks};
 use whimbrel_wire::ErrorCode;
@@ -37,9 +38,6 @@ pub use waits::Waiting;
 const MESSAGE_BYTES: usize = 64 << 20;
 /// For the way to the daemon and back, above the wait it is told.
 pub const SLACK: Duration = Duration::from_millis(100);
-/// A lookup by timestamp reads an object's index and a block, from a bucket that may be slow.
-const LOOKUP_WAIT: Duration = Duration::from_secs(10);
-
 /// How long a window that is read ahead waits for the bucket before it is asked for anew: a daemon that was
 /// away is noticed, and what it fetches meanwhile is in its cache then.
 const LOAD_WAIT: Duration = Duration::from_secs(2);
@@ -213,25 +211,6 @@ impl Cold {
                 .await;
             load.finish(read);
         });
-    }
-
-    /// First record at or after a timestamp in the bucket: (offset, timestamp, leader epoch).
-    pub async fn offset_for_timestamp(
-        &self,
-        at: TopicPartition,
-        timestamp_ms: i64,
-    ) -> Result<Option<(i64, i64, i32)>, tonic::Status> {
-        let mut client = self.client()?;
-        let asked = client.offset_for_timestamp(TimestampRequest {
-            at: Some(at.into()),
-            timestamp_ms,
-        });
-        let late = || tonic::Status::deadline_exceeded("the bucket does not answer");
-        let reply = self.inner.clock.within(LOOKUP_WAIT, asked).await;
-        let reply = reply.ok_or_else(late)??.into_inner();
-        Ok(reply
-            .found
-            .then_some((reply.offset, reply.timestamp_ms, reply.leader_epoch)))
     }
 
     pub async fn store_orphan(&self, request: OrphanRequest) -> Result<OrphanReply, tonic::Status> {

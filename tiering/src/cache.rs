@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! CACHE_DIR/<object's name>.<block number>     8 MiB of an object's body, or what is left of it
+//! CACHE_DIR/<object's name>.tail               the object from the last CRC block of its data on
 //! CACHE_DIR/.tmp-<uuid>                        being written; removed at start
 //! ```
 //! A file is complete when it has its name, and is never written again; it can only go. Files live over
-//! restarts, and are compared with the object's block table when they are first used after one. Nothing is
-//! fsynced: all of it can be fetched again. The limit holds at every instant: room is made before a
-//! block is written.
+//! restarts, and are compared with the object's block table when they are first used after one; a tail, which
+//! holds that table, is compared with the root's entry and its own checksums whenever it is read. The limit
+//! holds at every instant: room is made before a block is written. Readers have a file as soon as it has its
+//! name; it is pushed to the disk before the next one is written, so that a broker's sync never finds much.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,27 +25,43 @@ use std::{
 use parking_lot::Mutex;
 use whimbrel_runtime::random;
 
-/// One block of one object: the object's name (the last part of its key) and the block's number.
+const TAIL: &str = "tail";
+
+/// A part of an object that is cached as one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Piece {
+    Block(u32),
+    Tail,
+}
+
+/// One piece of one object, which is named by the last part of its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BlockId {
     pub object: Arc<str>,
-    pub number: u32,
+    pub piece: Piece,
 }
 
 impl BlockId {
     fn file_name(&self) -> String {
-        format!("{}.{}", self.object, self.number)
+        match self.piece {
+            Piece::Block(number) => format!("{}.{number}", self.object),
+            Piece::Tail => format!("{}.{TAIL}", self.object),
+        }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let (object, number) = name.rsplit_once('.')?;
+        let (object, piece) = name.rsplit_once('.')?;
         let legal = !object.is_empty()
             && object
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-');
         legal.then_some(Self {
             object: object.into(),
-            number: number.parse().ok()?,
+            piece: if piece == TAIL {
+                Piece::Tail
+            } else {
+                Piece::Block(piece.parse().ok()?)
+            },
         })
     }
 }
@@ -192,10 +210,12 @@ impl Cache {
         }
     }
 
-    /// Writes a block. Blocking. A block that is there already stays as it is.
-    pub fn insert(&self, id: &BlockId, bytes: &[u8]) -> io::Result<()> {
+    /// Writes a block. Blocking. A block that is there already stays as it is. `seen` is called when readers
+    /// can have it, before it is pushed to the disk.
+    pub fn insert(&self, id: &BlockId, bytes: &[u8], seen: impl FnOnce()) -> io::Result<()> {
         let length = bytes.len() as u64;
         if self.state.lock().blocks.contains_key(id) {
+            seen();
             return Ok(());
         }
         if !self.make_room(length) {
@@ -225,7 +245,8 @@ impl Cache {
                 state.add(id.clone(), length, true);
             }
         }
-        // Readers have it already. A disk that cannot keep it tells whoever reads it later.
+        seen();
+        // A disk that cannot keep it tells whoever reads it later.
         file.sync_data()
     }
 
@@ -284,7 +305,7 @@ mod tests {
     fn id(object: &str, number: u32) -> BlockId {
         BlockId {
             object: object.into(),
-            number,
+            piece: Piece::Block(number),
         }
     }
 
@@ -292,12 +313,12 @@ mod tests {
     fn the_limit_holds_and_the_oldest_use_goes_first() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path(), 250).unwrap();
-        cache.insert(&id("a", 0), &[1; 100]).unwrap();
-        cache.insert(&id("a", 1), &[2; 100]).unwrap();
+        cache.insert(&id("a", 0), &[1; 100], || {}).unwrap();
+        cache.insert(&id("a", 1), &[2; 100], || {}).unwrap();
         assert!(cache.get(&id("a", 0)).is_some());
-        cache.insert(&id("a", 2), &[3; 100]).unwrap();
+        cache.insert(&id("a", 2), &[3; 100], || {}).unwrap();
         assert_eq!((cache.get(&id("a", 1)), cache.bytes()), (None, 200));
-        assert!(cache.insert(&id("b", 0), &[0; 300]).is_err());
+        assert!(cache.insert(&id("b", 0), &[0; 300], || {}).is_err());
         let on_disk: u64 = fs::read_dir(dir.path())
             .unwrap()
             .map(|e| e.unwrap().metadata().unwrap().len())
@@ -310,7 +331,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Cache::open(dir.path(), 1_000)
             .unwrap()
-            .insert(&id("a", 7), b"x")
+            .insert(&id("a", 7), b"x", || {})
             .unwrap();
         fs::write(dir.path().join(".tmp-1"), b"half").unwrap();
         let cache = Cache::open(dir.path(), 1_000).unwrap();

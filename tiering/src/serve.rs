@@ -226,6 +226,22 @@ impl Tiering for Service {
         }))
     }
 
+    async fn lineage(
+        &self,
+        request: Request<node::LineageRequest>,
+    ) -> Result<Response<node::LineageReply>, Status> {
+        let (request, served) = (request.into_inner(), self.served()?);
+        let at = checked("the partition", partition_from(request.at.as_ref()))?;
+        let partition = served.reader.partition(at).unwrap_or_default();
+        let lineage = partition.lineage.iter().map(|e| node::EpochStart {
+            epoch: e.epoch,
+            start_offset: e.start_offset,
+        });
+        Ok(Response::new(node::LineageReply {
+            lineage: lineage.collect(),
+        }))
+    }
+
     async fn store_orphan(
         &self,
         request: Request<node::OrphanRequest>,

@@ -21,6 +21,7 @@ use crate::{
     metrics as names,
     ops::Ops,
     prepare::{PrepareError, Slice, Writer, prepare},
+    reader::Objects,
     transfer::{Transfer, TransferError},
 };
 
@@ -74,6 +75,7 @@ pub struct Uploader {
     pub ops: Ops,
     pub pending: Arc<Mutex<Pending>>,
     pub refusals: Refusals,
+    pub objects: Objects,
 }
 
 /// Why a slice was not uploaded. It is offered again.
@@ -256,6 +258,7 @@ impl Uploader {
             }
             return Err(error.into());
         }
+        self.objects.written(&key, &entry, prepared.source).await;
         counter!(names::UPLOADED_BYTES).increment(entry.data_bytes);
         counter!(names::UPLOADED_OBJECTS).increment(1);
         Ok(())

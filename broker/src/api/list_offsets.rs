@@ -93,6 +93,12 @@ async fn find(
     let (partition, leader_epoch) = refusal::leader(&catalog, topic, asked.partition_index)?;
     refusal::fence(asked.current_leader_epoch, leader_epoch)?;
     let offsets = partition.log.offsets();
+    // Before the daemon has told anything: what is not local any more was verified there.
+    let tiered_end = if offsets.local_log_start > offsets.log_start {
+        partition.tiered_end().max(offsets.local_log_start)
+    } else {
+        partition.tiered_end()
+    };
     let at = |offset: i64| (-1, offset, epoch_of(partition, offset));
     Ok(match asked.timestamp {
         LATEST => {
@@ -116,11 +122,9 @@ async fn find(
         }
         EARLIEST => at(offsets.log_start),
         EARLIEST_LOCAL => at(offsets.local_log_start),
-        LATEST_TIERED => match partition.tiered_end() {
-            end if end > offsets.log_start => at(end - 1),
-            _ => NOTHING,
-        },
-        EARLIEST_PENDING_UPLOAD => at(partition.tiered_end().max(offsets.log_start)),
+        LATEST_TIERED if tiered_end > offsets.log_start => at(tiered_end - 1),
+        LATEST_TIERED => NOTHING,
+        EARLIEST_PENDING_UPLOAD => at(tiered_end.max(offsets.log_start)),
         MAX_TIMESTAMP => partition
             .log
             .max_timestamp()

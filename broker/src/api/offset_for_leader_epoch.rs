@@ -1,8 +1,10 @@
 //! OffsetForLeaderEpoch: where an epoch ended (KIP-320). Clients use it after a leader change to notice
-//! that what they read is gone; so it is answered from the log's own lineage and never guessed.
+//! that what they read is gone; so it is answered from the log's own lineage and never guessed. What that does
+//! not reach back to is asked of the bucket, which holds the records.
 
 use std::sync::Arc;
 
+use whimbrel_log::{EpochEnd, EpochStart};
 use whimbrel_wire::{
     ErrorCode,
     messages::offset_for_leader_epoch::{
@@ -11,33 +13,32 @@ use whimbrel_wire::{
 };
 
 use super::refusal;
-use crate::{broker::Broker, catalog::Catalog};
+use crate::{broker::Broker, partition::Partition};
 
-pub fn handle(broker: &Arc<Broker>, request: Request) -> Response {
-    let catalog = broker.catalog();
-    let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic
-            .partitions
-            .iter()
-            .map(|asked| one(&catalog, &topic.topic, asked))
-            .collect();
-        OffsetForLeaderTopicResult {
+pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in &topic.partitions {
+            partitions.push(one(broker, &topic.topic, asked).await);
+        }
+        topics.push(OffsetForLeaderTopicResult {
             topic: topic.topic,
             partitions,
-        }
-    });
+        });
+    }
     Response {
-        topics: topics.collect(),
+        topics,
         ..Response::default()
     }
 }
 
-fn one(catalog: &Catalog, name: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+async fn one(broker: &Arc<Broker>, name: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
     let partition = asked.partition;
-    match find(catalog, name, asked) {
-        Ok((leader_epoch, end_offset)) => EpochEndOffset {
+    match find(broker, name, asked).await {
+        Ok(EpochEnd { epoch, end_offset }) => EpochEndOffset {
             partition,
-            leader_epoch,
+            leader_epoch: epoch,
             end_offset,
             ..EpochEndOffset::default()
         },
@@ -49,14 +50,72 @@ fn one(catalog: &Catalog, name: &str, asked: &OffsetForLeaderPartition) -> Epoch
     }
 }
 
-fn find(
-    catalog: &Catalog,
+async fn find(
+    broker: &Arc<Broker>,
     name: &str,
     asked: &OffsetForLeaderPartition,
-) -> Result<(i32, i64), ErrorCode> {
-    let topic = refusal::topic(catalog, name, uuid::Uuid::nil(), false)?;
-    let (partition, epoch) = refusal::leader(catalog, topic, asked.partition)?;
+) -> Result<EpochEnd, ErrorCode> {
+    let catalog = broker.catalog();
+    let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
+    let (partition, epoch) = refusal::leader(&catalog, topic, asked.partition)?;
     refusal::fence(asked.current_leader_epoch, epoch)?;
-    let end = partition.log.end_for_epoch(asked.leader_epoch);
-    Ok((end.epoch, end.end_offset))
+    match first_known(partition).filter(|first| asked.leader_epoch < first.epoch) {
+        Some(first) if broker.cold.is_configured() => {
+            let tiered = broker.cold.lineage(partition.at).await.map_err(|error| {
+                tracing::debug!(at = %partition.at, %error, "the bucket's lineage is not to be had now");
+                ErrorCode::OFFSET_NOT_AVAILABLE
+            })?;
+            Ok(end_in(&tiered, first, asked.leader_epoch))
+        }
+        _ => Ok(partition.log.end_for_epoch(asked.leader_epoch)),
+    }
+}
+
+/// The first epoch that the log knows, if records of older ones are in the bucket only.
+fn first_known(partition: &Partition) -> Option<EpochStart> {
+    let offsets = partition.log.offsets();
+    let first = *partition.log.lineage().first()?;
+    let cold = offsets.local_log_start > offsets.log_start;
+    (cold && first.start_offset > offsets.log_start).then_some(first)
+}
+
+/// Where the largest epoch not above `asked` ended, which is older than `first`.
+fn end_in(tiered: &[EpochStart], first: EpochStart, asked: i32) -> EpochEnd {
+    let start_of = |from: i32| {
+        let next = tiered.iter().find(|e| e.epoch > from);
+        next.filter(|e| e.epoch <= first.epoch && e.start_offset <= first.start_offset)
+            .map_or(first.start_offset, |e| e.start_offset)
+    };
+    let floor = tiered.iter().rfind(|e| e.epoch <= asked);
+    EpochEnd {
+        epoch: floor.map_or(asked, |e| e.epoch),
+        end_offset: start_of(asked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(epoch: i32, start_offset: i64) -> EpochStart {
+        EpochStart {
+            epoch,
+            start_offset,
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_only_the_bucket_knows_ends_where_the_next_one_began() {
+        let tiered = [start(1, 0), start(3, 10), start(6, 40)];
+        let end = |asked| {
+            let end = end_in(&tiered, start(6, 70), asked);
+            (end.epoch, end.end_offset)
+        };
+        assert_eq!(end(1), (1, 10));
+        assert_eq!(end(2), (1, 10));
+        assert_eq!(end(5), (3, 40));
+        assert_eq!(end(0), (0, 0), "below all: where the first began");
+        let alone = end_in(&[], start(6, 70), 4);
+        assert_eq!((alone.epoch, alone.end_offset), (4, 70));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::atomic::Ordering};
 
+use rdkafka::{consumer::Consumer, producer::Producer};
 use whimbrel_broker::Options;
 use whimbrel_rpc::proto::node::broker_client::BrokerClient;
 use whimbrel_wire::ErrorCode;
@@ -128,7 +129,6 @@ async fn an_open_transaction_is_not_uploaded() {
 
 /// The offset after the last record.
 fn broker_end(broker: &Broker) -> i64 {
-    use rdkafka::consumer::Consumer;
     let reader = crate::transactions::consumer(broker, "end", "read_uncommitted");
     reader.fetch_watermarks("t", 0, PATIENCE).unwrap().1
 }

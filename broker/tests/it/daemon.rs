@@ -11,9 +11,9 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
-    AbortedTransaction, AbortedTransactions, Extent, OrphanReply, OrphanRequest, Range, ReadReply,
-    ReadRequest, ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
-    TruncateRequest, UploadableRequest,
+    AbortedTransaction, AbortedTransactions, EpochStart, Extent, LineageReply, LineageRequest,
+    OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest, TieredReport,
+    TimestampReply, TimestampRequest, TruncateReply, TruncateRequest, UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
@@ -28,6 +28,7 @@ struct Copy {
     path: PathBuf,
     /// As in `.txnindex`.
     aborted: Bytes,
+    lineage: Vec<EpochStart>,
 }
 
 pub struct Daemon {
@@ -119,6 +120,7 @@ impl Daemon {
                 end: slice.end_offset,
                 path: copy,
                 aborted: slice.aborted,
+                lineage: slice.lineage,
             };
             self.kept
                 .lock()
@@ -170,7 +172,13 @@ impl Tiering for Server {
             .get(&at)
             .and_then(|slices| slices.range(..=request.offset).next_back())
             .filter(|(_, copy)| copy.end > request.offset);
-        let Some((_, Copy { end, path, aborted })) = found else {
+        let Some((
+            _,
+            Copy {
+                end, path, aborted, ..
+            },
+        )) = found
+        else {
             return Ok(Response::new(ReadReply {
                 outcome: Outcome::NotTiered.into(),
                 ..ReadReply::default()
@@ -209,6 +217,18 @@ impl Tiering for Server {
             timestamp_ms: 1,
             leader_epoch: 0,
         }))
+    }
+
+    async fn lineage(
+        &self,
+        request: Request<LineageRequest>,
+    ) -> Result<Response<LineageReply>, Status> {
+        let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
+        let kept = self.kept.lock().unwrap();
+        let copies = kept.get(&at).into_iter().flat_map(BTreeMap::values);
+        let mut lineage: Vec<_> = copies.flat_map(|copy| copy.lineage.clone()).collect();
+        lineage.dedup();
+        Ok(Response::new(LineageReply { lineage }))
     }
 
     async fn store_orphan(

@@ -8,6 +8,7 @@ mod bad_peers;
 mod bad_requests;
 mod ceilings;
 mod client;
+mod cold_lookups;
 mod cold_transactions;
 mod compaction;
 mod configs;

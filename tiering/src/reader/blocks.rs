@@ -5,12 +5,12 @@ use std::{fs::File, io, ops::Range as Span, os::unix::fs::FileExt, sync::Arc, ti
 
 use bytes::Bytes;
 use metrics::counter;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
 use super::{Flights, Objects, Range, ReadError, SHORT, direct, flights::landed};
 use crate::{
-    cache::{BlockId, Cache, Cached},
+    cache::{BlockId, Cache, Cached, Piece},
     format::{BLOCK_BYTES, BlockTable, Key, Opened},
     metrics as names,
     ops::Ops,
@@ -43,12 +43,12 @@ pub struct Blocks {
 fn id(key: &Key, number: u32) -> BlockId {
     BlockId {
         object: key.name().into(),
-        number,
+        piece: Piece::Block(number),
     }
 }
 
 /// The bytes of a block: up to the end of the CRC block in which the data ends, so that all of it can be checked.
-fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> Span<u64> {
+pub(super) fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> Span<u64> {
     let from = u64::from(number) * BLOCK;
     let data_end = data_bytes
         .div_ceil(BLOCK_BYTES)
@@ -113,7 +113,7 @@ impl Blocks {
                 if !counted {
                     self.cache.count(true);
                 }
-                if cached.trusted || self.check(key, object, &block, &cached).await {
+                if cached.trusted || self.check(key, object, number, &cached).await {
                     return Ok(cached);
                 }
             }
@@ -132,18 +132,10 @@ impl Blocks {
     }
 
     /// A file of an earlier run: is it what the object says? If not it goes.
-    async fn check(
-        &self,
-        key: &Key,
-        object: &Arc<Opened>,
-        block: &BlockId,
-        cached: &Cached,
-    ) -> bool {
+    async fn check(&self, key: &Key, object: &Arc<Opened>, number: u32, cached: &Cached) -> bool {
+        let block = &id(key, number);
         let (object_, path) = (Arc::clone(object), cached.path.clone());
-        let (from, length) = (
-            u64::from(block.number) * BLOCK,
-            self.length(&object_, block.number),
-        );
+        let (from, length) = (u64::from(number) * BLOCK, self.length(&object_, number));
         let sound = self
             .tasks
             .blocking(move || {
@@ -155,7 +147,7 @@ impl Blocks {
         if sound {
             self.cache.trust(block);
         } else {
-            tracing::warn!(%key, block = block.number, "a cached block is damaged and is fetched again");
+            tracing::warn!(%key, block = number, "a cached block is damaged and is fetched again");
             self.cache.forget(block);
         }
         sound
@@ -168,8 +160,6 @@ impl Blocks {
     }
 
     async fn fetch(&self, key: &Key, object: &Arc<Opened>, number: u32) -> Outcome {
-        // Never closed.
-        let _place = self.fetches.acquire().await;
         let block = id(key, number);
         if self.cache.get(&block).is_some() {
             return Ok(());
@@ -180,7 +170,12 @@ impl Blocks {
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            match self.fetch_once(key, object, &block, range.clone()).await {
+            // Never closed.
+            let place = Arc::clone(&self.fetches).acquire_owned().await;
+            match self
+                .fetch_once(key, object, &block, range.clone(), place.ok())
+                .await
+            {
                 Err(e @ ReadError::Cache(_)) => return Err(e),
                 Err(e) => {
                     op.failed(&e);
@@ -204,6 +199,7 @@ impl Blocks {
         object: &Arc<Opened>,
         block: &BlockId,
         range: Span<u64>,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Outcome {
         let from = range.start;
         let bytes = match self.store.get_range(key, range).await {
@@ -220,16 +216,30 @@ impl Blocks {
             block.clone(),
             key.clone(),
         );
+        let (seen, told) = oneshot::channel();
         let kept = move || {
-            object
+            let kept = object
                 .blocks
                 .check(from, &bytes)
-                .map_err(|e| ReadError::format(&key, &e))?;
-            cache
-                .insert(&block, &bytes)
-                .map_err(|e| ReadError::Cache(e.to_string()))
+                .map_err(|e| ReadError::format(&key, &e))
+                .and_then(|()| {
+                    let kept = cache.insert(&block, &bytes, || {
+                        // Nobody may be waiting any more.
+                        let _ = seen.send(());
+                    });
+                    kept.map_err(|e| ReadError::Cache(e.to_string()))
+                });
+            // Its memory and its turn are held until the disk has it.
+            drop(place);
+            kept
         };
-        self.tasks.blocking(kept).await
+        // Whoever waits has it before the disk does; the thread goes on by itself.
+        let kept = self.tasks.blocking(kept);
+        tokio::pin!(kept);
+        tokio::select! {
+            Ok(()) = told => Ok(()),
+            kept = &mut kept => kept,
+        }
     }
 
     /// Where the object's bytes `span` are, with the checksums of the blocks that hold them. In `doubt` they
@@ -253,7 +263,7 @@ impl Blocks {
             let end = span.end.min(base + BLOCK);
             let block = id(key, number);
             if doubt && let Some(cached) = self.cache.get(&block) {
-                self.check(key, object, &block, &cached).await;
+                self.check(key, object, number, &cached).await;
             }
             let cached = self.get(key, object, number).await?;
             ranges.push(range(cached.path, base, &object.blocks, at..end));

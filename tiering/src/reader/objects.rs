@@ -1,4 +1,5 @@
-//! Tails of objects, opened once and kept in memory up to a limit.
+//! Tails of objects, opened once and kept in memory up to a limit; those from afar also in the cache, so that
+//! indexes and checksums are there after a restart and a lookup costs no request for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,19 +7,26 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use whimbrel_runtime::{Backoff, Clock};
+use tokio::sync::oneshot;
+use whimbrel_runtime::{Backoff, Clock, Tasks};
 
-use super::{Flights, ReadError, blocks::OPEN, flights::landed};
+use super::{
+    BLOCK, Flights, ReadError,
+    blocks::{OPEN, extent},
+    flights::landed,
+};
 use crate::{
+    cache::{BlockId, Cache, Piece},
     format::{Key, Opened},
     ops::Ops,
     root::Entry,
-    store::Store,
+    store::{Source, Store},
 };
 
-/// Objects kept open. An object of 64 MiB takes about 70 KiB here, one of 1 GiB a MiB.
-const KEPT: usize = 512;
+/// Bytes of tails kept open. That of an object of 64 MiB takes about 100 KiB, that of one of 1 GiB 1.3 MiB.
+const KEPT_BYTES: u64 = 48 << 20;
 /// A tail is indexes and tables: far below this for any object that we write.
 const MAX_TAIL: u64 = 64 << 20;
 const ATTEMPTS: u32 = 4;
@@ -28,7 +36,9 @@ type Outcome = Result<Arc<Opened>, ReadError>;
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn Store>,
+    cache: Arc<Cache>,
     clock: Clock,
+    tasks: Tasks,
     flights: Flights<Key, Outcome>,
     ops: Ops,
     kept: Arc<Mutex<Kept>>,
@@ -39,6 +49,7 @@ struct Kept {
     objects: HashMap<Key, (u64, Arc<Opened>)>,
     by_use: BTreeMap<u64, Key>,
     uses: u64,
+    bytes: u64,
 }
 
 impl Kept {
@@ -52,13 +63,17 @@ impl Kept {
     }
 
     fn add(&mut self, key: &Key, object: Arc<Opened>) {
-        if self.objects.len() >= KEPT
+        let weight = |o: &Opened| o.object_bytes - o.slice().map_or(0, |slice| slice.length);
+        self.bytes += weight(&object);
+        if let Some((used, before)) = self.objects.insert(key.clone(), (self.uses, object)) {
+            self.by_use.remove(&used);
+            self.bytes -= weight(&before);
+        }
+        while self.bytes > KEPT_BYTES
             && let Some((_, oldest)) = self.by_use.pop_first()
         {
-            self.objects.remove(&oldest);
-        }
-        if let Some((used, _)) = self.objects.insert(key.clone(), (self.uses, object)) {
-            self.by_use.remove(&used);
+            let gone = self.objects.remove(&oldest);
+            self.bytes -= gone.map_or(0, |(_, object)| weight(&object));
         }
         self.by_use.insert(self.uses, key.clone());
         self.uses += 1;
@@ -68,14 +83,17 @@ impl Kept {
 impl Objects {
     pub fn new(
         store: Arc<dyn Store>,
+        cache: Arc<Cache>,
         ops: Ops,
         clock: Clock,
-        flights: Flights<Key, Outcome>,
+        tasks: Tasks,
     ) -> Self {
         Self {
             store,
+            cache,
             clock,
-            flights,
+            flights: Flights::new(tasks.clone()),
+            tasks,
             ops,
             kept: Arc::default(),
         }
@@ -103,12 +121,23 @@ impl Objects {
                 format!("a tail of {} bytes", entry.object_bytes - from),
             ));
         }
+        if let Some(object) = self.cached(key, entry, from).await {
+            self.kept.lock().add(key, Arc::clone(&object));
+            return Ok(object);
+        }
+        let is_remote = self.store.local(key).is_none();
+        // A small one comes as a whole: what is read next is in it.
+        let begin = if is_remote && entry.object_bytes <= BLOCK {
+            0
+        } else {
+            from
+        };
         let op = self.ops.begin(OPEN, key);
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let read = match self.store.get_range(key, from..entry.object_bytes).await {
-                Ok(tail) => opened(key, entry, &tail, from),
+            let read = match self.store.get_range(key, begin..entry.object_bytes).await {
+                Ok(bytes) => self.take(key, entry, &bytes, begin).await,
                 Err(e) if e.is_not_found() => {
                     return Err(ReadError::damaged(key, "it is not in the bucket"));
                 }
@@ -127,6 +156,93 @@ impl Objects {
             self.clock.sleep(pause.next()).await;
         }
         Err(last.unwrap_or_else(|| ReadError::damaged(key, "no attempt was made")))
+    }
+}
+
+impl Objects {
+    /// What an earlier look has left in the cache, if it is what the root's entry says.
+    async fn cached(&self, key: &Key, entry: &Entry, from: u64) -> Option<Arc<Opened>> {
+        let id = tail_of(key);
+        let cached = self.cache.get(&id)?;
+        let (key_, entry) = (key.clone(), *entry);
+        let read = move || {
+            let whole = cached.bytes == entry.object_bytes - from;
+            let tail = whole.then(|| std::fs::read(cached.path).ok()).flatten()?;
+            opened(&key_, &entry, &tail, from).ok()
+        };
+        let object = self.tasks.blocking(read).await;
+        if object.is_none() {
+            tracing::warn!(%key, "a cached tail is damaged and is fetched again");
+            self.cache.forget(&id);
+        }
+        object
+    }
+
+    /// The object of which `bytes` are all from `begin` on. What came from afar is cached.
+    async fn take(&self, key: &Key, entry: &Entry, bytes: &Bytes, begin: u64) -> Outcome {
+        let from = Opened::tail_position(entry.data_bytes);
+        let skip = usize::try_from(from - begin).unwrap_or(usize::MAX);
+        if bytes.len() < skip {
+            return Err(ReadError::damaged(key, "it is shorter than the root says"));
+        }
+        let tail = bytes.slice(skip..);
+        let object = opened(key, entry, &tail, from)?;
+        if self.store.local(key).is_some() {
+            return Ok(object);
+        }
+        let data = extent(0, entry.data_bytes, object.blocks.covers());
+        let data = usize::try_from(data.end).ok().and_then(|n| bytes.get(..n));
+        let block = data.filter(|data| begin == 0 && object.blocks.check(0, data).is_ok());
+        self.keep(key, block.map(|data| bytes.slice_ref(data)), tail)
+            .await;
+        Ok(object)
+    }
+
+    /// An object that was just written: its tail is at hand, and nobody need ask the store for it. A small
+    /// one comes as a whole with the first request for it.
+    pub async fn written(&self, key: &Key, entry: &Entry, source: Source) {
+        if self.store.local(key).is_some() || entry.object_bytes <= BLOCK {
+            return;
+        }
+        let from = Opened::tail_position(entry.data_bytes);
+        match self.tasks.blocking(move || source.bytes_from(from)).await {
+            Ok(tail) => self.keep(key, None, tail).await,
+            Err(error) => tracing::warn!(%key, %error, "the tail of a written object was not kept"),
+        }
+    }
+
+    /// Caches the tail, and the first block where the object has no other; back when readers have that one.
+    async fn keep(&self, key: &Key, block: Option<Bytes>, tail: Bytes) {
+        let (cache, tasks, tail_id) = (Arc::clone(&self.cache), self.tasks.clone(), tail_of(key));
+        let block_id = BlockId {
+            object: Arc::clone(&tail_id.object),
+            piece: Piece::Block(0),
+        };
+        let (seen, told) = oneshot::channel::<()>();
+        self.tasks.spawn_ok("cache an object", async move {
+            let insert = move || {
+                let first = match block {
+                    Some(block) => cache.insert(&block_id, &block, || drop(seen)),
+                    None => {
+                        drop(seen);
+                        Ok(())
+                    }
+                };
+                first.and_then(|()| cache.insert(&tail_id, &tail, || {}))
+            };
+            if let Err(error) = tasks.blocking(insert).await {
+                tracing::warn!(%error, "an object was not cached");
+            }
+        });
+        // Either way it is over with the sender.
+        let _ = told.await;
+    }
+}
+
+fn tail_of(key: &Key) -> BlockId {
+    BlockId {
+        object: key.name().into(),
+        piece: Piece::Tail,
     }
 }
 

@@ -61,10 +61,7 @@ async fn in_object(
         if header.base_offset >= entry.end {
             return Ok(None);
         }
-        if header.max_timestamp >= timestamp_ms
-            && header.last_offset() >= start
-            && !header.is_control()
-        {
+        if header.max_timestamp >= timestamp_ms && header.last_offset() >= start {
             let mut bytes = walk.bytes(header.size() as u64).await?;
             let batch = Batch::take(&mut bytes).map_err(|e| ReadError::damaged(scan.key, e))?;
             for record in

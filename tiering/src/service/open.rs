@@ -14,7 +14,7 @@ use crate::{
     committer::{CommitError, Committer, Context},
     format::Keys,
     orphan::Orphans,
-    reader::{Blocks, Flights, Objects, Reader},
+    reader::{Blocks, Objects, Reader},
     retention::Retention,
     serve::Served,
     status::Status,
@@ -165,9 +165,10 @@ impl Open {
         }
         let objects = Objects::new(
             Arc::clone(&self.store),
+            Arc::clone(&self.cache),
             self.status.ops.clone(),
             self.clock.clone(),
-            Flights::new(self.tasks.clone()),
+            self.tasks.clone(),
         );
         let blocks = Blocks::new(
             Arc::clone(&self.store),
@@ -180,10 +181,10 @@ impl Open {
             committer.clone(),
             self.keys.clone(),
             blocks,
-            objects,
+            objects.clone(),
             Arc::clone(&self.status.damage),
         );
-        let uploader = self.uploader(&transfer, &committer);
+        let uploader = self.uploader(&transfer, &committer, &objects);
         let retention = self.retention(&committer);
         serve.send_replace(Some(Arc::new(Served {
             reader,
@@ -215,7 +216,7 @@ impl Open {
         }
     }
 
-    fn uploader(&self, transfer: &Transfer, committer: &Committer) -> Uploader {
+    fn uploader(&self, transfer: &Transfer, committer: &Committer, objects: &Objects) -> Uploader {
         Uploader {
             broker: self.broker.clone(),
             committer: committer.clone(),
@@ -229,6 +230,7 @@ impl Open {
             ops: self.status.ops.clone(),
             pending: Arc::clone(&self.status.pending),
             refusals: Arc::clone(&self.status.refusals),
+            objects: objects.clone(),
         }
     }
 

@@ -38,6 +38,27 @@ impl Source {
         self.parts.iter().map(Part::length).sum()
     }
 
+    /// The bytes from `from` on. Blocking.
+    pub fn bytes_from(&self, from: u64) -> io::Result<Bytes> {
+        let mut out = BytesMut::new();
+        let mut begin = 0;
+        for part in &self.parts {
+            let end = begin + part.length();
+            let skip = from.saturating_sub(begin).min(part.length());
+            let size = usize::try_from(part.length() - skip).map_err(io::Error::other)?;
+            match part {
+                Part::File { file, position, .. } => {
+                    let at = out.len();
+                    out.resize(at + size, 0);
+                    file.read_exact_at(&mut out[at..], position.saturating_add(skip))?;
+                }
+                Part::Bytes(bytes) => out.extend_from_slice(&bytes[bytes.len() - size..]),
+            }
+            begin = end;
+        }
+        Ok(out.freeze())
+    }
+
     /// Hands the bytes on in order, in pieces of at most `piece` bytes. Blocking.
     pub fn read<E: From<io::Error>>(
         &self,

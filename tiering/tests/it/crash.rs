@@ -11,10 +11,13 @@ use std::{
 use whimbrel_fleet::HostPort;
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 use whimbrel_tiering::{
+    MIN_CACHE,
     broker::BrokerLink,
+    cache::Cache,
     committer::{Committer, Context},
     format::Keys,
     ops::Ops,
+    reader::Objects,
     retention::Retention,
     root::{MAX_BYTES, Root},
     store::{Capabilities, Store},
@@ -54,6 +57,14 @@ async fn daemon(store: Arc<dyn Store>, broker: &FakeBroker, dir: &Path, tasks: &
         ops: ops.clone(),
     };
     let committer = Committer::claim(&context).await.unwrap();
+    let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
+    let objects = Objects::new(
+        Arc::clone(&store),
+        Arc::new(cache),
+        ops.clone(),
+        clock.clone(),
+        tasks.clone(),
+    );
     let transfer = Transfer {
         store: Arc::clone(&store),
         capabilities: Capabilities::default(),
@@ -72,6 +83,7 @@ async fn daemon(store: Arc<dyn Store>, broker: &FakeBroker, dir: &Path, tasks: &
         ops,
         pending: Arc::new(parking_lot::Mutex::new(Pending::default())),
         refusals: Refusals::default(),
+        objects,
     };
     let retention = Retention {
         broker: link,

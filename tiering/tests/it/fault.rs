@@ -45,6 +45,8 @@ pub struct Fault<S> {
     pub store: S,
     pub plan: Plan,
     pub writes: Arc<AtomicU64>,
+    /// Ranges of objects that were asked for.
+    pub ranges: Arc<AtomicU64>,
     pub dead: Arc<AtomicBool>,
 }
 
@@ -62,6 +64,7 @@ impl<S: Store> Fault<S> {
             store,
             plan,
             writes: Arc::default(),
+            ranges: Arc::default(),
             dead: Arc::default(),
         }
     }
@@ -179,6 +182,7 @@ impl<S: Store> Store for Fault<S> {
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.ranges.fetch_add(1, Ordering::SeqCst);
         self.run(
             "get_range",
             key.as_str(),

@@ -10,6 +10,7 @@
 
 mod away;
 mod broker;
+mod cache;
 mod conformance;
 mod crash;
 mod daemon;

@@ -1,0 +1,105 @@
+//! What is asked of a log whose beginning is only in the bucket: epochs and special offsets.
+
+use std::sync::atomic::Ordering;
+
+use whimbrel_broker::Options;
+use whimbrel_rpc::proto::node::broker_client::BrokerClient;
+use whimbrel_wire::{ErrorCode, messages::offset_for_leader_epoch as epochs};
+
+use crate::{
+    client::{Client, batch},
+    daemon::Daemon,
+    fleet::{Broker, EAST, Fleet, eventually},
+};
+
+/// Where an epoch ended, by the broker that leads.
+async fn end_of(client: &mut Client, leader_epoch: i32) -> (ErrorCode, i32, i64) {
+    let partition = epochs::OffsetForLeaderPartition {
+        partition: 0,
+        leader_epoch,
+        ..epochs::OffsetForLeaderPartition::default()
+    };
+    let topic = epochs::OffsetForLeaderTopic {
+        topic: "t".into(),
+        partitions: vec![partition],
+    };
+    let request = epochs::Request {
+        topics: vec![topic],
+        ..epochs::Request::default()
+    };
+    let answer = client.call(4, request).await;
+    let end = &answer.topics[0].partitions[0];
+    (end.error_code, end.leader_epoch, end.end_offset)
+}
+
+async fn produce(client: &mut Client) {
+    let text = "x".repeat(200);
+    for _ in 0..20 {
+        client.produce_ok("t", 0, batch(&[&text])).await;
+    }
+}
+
+async fn local_start(broker: &Broker, above: i64) -> i64 {
+    eventually("freed segments", async || {
+        let partition = broker.partition("t", 0).await?;
+        partition["local_log_start"]
+            .as_i64()
+            .filter(|start| *start > above)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
+    let fleet = Fleet::start().await;
+    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
+    daemon.thawed.store(true, Ordering::SeqCst);
+    let options = Options {
+        tiering: Some(daemon.address.clone()),
+        ..fleet.options(1, EAST)
+    };
+    let data_dir = options.data_dir.clone();
+    let broker = fleet.try_broker(options.clone()).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let settings = [
+        ("segment.bytes", "1024"),
+        ("local.retention.bytes", "1"),
+        ("retention.ms", "-1"),
+    ];
+    client.create_topic("t", 1, &settings).await;
+    // Every start is an epoch of its own.
+    produce(&mut client).await;
+    let (_, first, _) = end_of(&mut client, i32::MAX).await;
+    broker.stop().await;
+    let broker = fleet.try_broker(options.clone()).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    produce(&mut client).await;
+    let (_, second, _) = end_of(&mut client, i32::MAX).await;
+    assert!(second > first);
+    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
+        .await
+        .unwrap();
+    daemon.upload(&mut rpc, &data_dir).await;
+    let start = local_start(&broker, 25).await;
+    let known = (ErrorCode::NONE, first, 20);
+    assert_eq!(end_of(&mut client, first).await, known);
+    assert_eq!(client.offset_at("t", 0, -4).await.offset, start);
+    let tiered = client.offset_at("t", 0, -5).await.offset;
+    broker.stop().await;
+    let folder = data_dir.join("t-0");
+    std::fs::remove_file(folder.join("leader-epoch-checkpoint")).unwrap();
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let found = eventually("a leader", async || {
+        let found = end_of(&mut client, first).await;
+        (found.0 != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(found)
+    })
+    .await;
+    assert_eq!(found, known, "as the bucket knows it");
+    // The daemon has not told what it holds; what is not here any more is there.
+    assert_eq!(client.offset_at("t", 0, -4).await.offset, start);
+    let told = client.offset_at("t", 0, -5).await.offset;
+    assert!((start - 1..=tiered).contains(&told), "{told} of {tiered}");
+    assert_eq!(end_of(&mut client, second).await.1, second);
+    broker.stop().await;
+}
