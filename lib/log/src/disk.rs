@@ -26,8 +26,8 @@ use crate::error::{DiskFailed, LogError};
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
 use crate::naming::{
-    CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, HIGH_WATERMARKS, LOG_STARTS,
-    RECOVERY_POINTS, directory_name, is_topic_name,
+    CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, DURABLE_POINTS, HIGH_WATERMARKS,
+    LOG_STARTS, RECOVERY_POINTS, directory_name, is_topic_name,
 };
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
@@ -215,8 +215,26 @@ impl Disk {
             let written = self.shared.note(write_offsets(&path, &offsets));
             written.map_err(|source| LogError::io(&path, source))?;
         }
+        self.note_high_watermarks()?;
         self.unchecked_bytes.store(0, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Where they have a checksum.
+    fn note_high_watermarks(&self) -> Result<(), LogError> {
+        let logs = self.logs();
+        let noted = self.shared.with_points(|points| {
+            for log in &logs {
+                points.set_high_watermark(log.key(), log.high_watermark());
+            }
+            if points.has_changes() {
+                points.write()?;
+                points.sync()?;
+            }
+            Ok(())
+        });
+        let noted = self.shared.note(noted.unwrap_or(Ok(())));
+        noted.map_err(|source| LogError::io(&self.shared.root.join(DURABLE_POINTS), source))
     }
 
     /// Syncs, writes checkpoints and the clean-shutdown marker. Appends and syncs fail from then on. A disk

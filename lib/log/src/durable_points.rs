@@ -8,8 +8,8 @@
 //! 64 bytes header: "WBDP", u32 version = 1, zeros
 //! slots of 64 bytes: topic id 16, i32 partition, i64 durable end, i64 log start,
 //!                    u64 bytes below the first local segment, u32 CRC-32C of the topic's name
-//!                    (0 = not noted), u32 CRC-32C of `leader-epoch-checkpoint` (likewise), zeros,
-//!                    u32 CRC-32C of bytes 0..60
+//!                    (0 = not noted), u32 CRC-32C of `leader-epoch-checkpoint` (likewise),
+//!                    i64 high watermark + 1 (likewise), u32 CRC-32C of bytes 0..60
 //! ```
 //! A slot never crosses a sector, so that a power cut leaves the old one or the new one; one that is
 //! torn all the same fails its CRC and counts as unknown. Free slots are zeros.
@@ -42,6 +42,8 @@ pub(crate) struct Point {
     pub(crate) name: u32,
     /// Of the text of `leader-epoch-checkpoint`, which has no checksum of its own.
     pub(crate) epochs: u32,
+    /// `replication-offset-checkpoint` has no checksum: what it says counts only where this is unknown.
+    pub(crate) high_watermark: Option<i64>,
 }
 
 /// What a slot holds of a topic's name: enough to see that `partition.metadata` names another topic id
@@ -61,6 +63,8 @@ fn encode(key: Key, point: Point) -> [u8; SLOT] {
     slot[36..44].copy_from_slice(&point.base_bytes.to_be_bytes());
     slot[44..48].copy_from_slice(&point.name.to_be_bytes());
     slot[48..52].copy_from_slice(&point.epochs.to_be_bytes());
+    let high_watermark = point.high_watermark.map_or(0, |hw| hw.saturating_add(1));
+    slot[52..60].copy_from_slice(&high_watermark.to_be_bytes());
     let crc = crc32c::crc32c(&slot[..CRC_AT]);
     slot[CRC_AT..].copy_from_slice(&crc.to_be_bytes());
     slot
@@ -74,6 +78,7 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
     let base_bytes = u64::from_be_bytes(fields.take()?);
     let name = fields.u32()?;
     let epochs = fields.u32()?;
+    let high_watermark = fields.i64()?.checked_sub(1).filter(|hw| *hw >= 0);
     let crc = u32::from_be_bytes(*slot.get(CRC_AT..)?.first_chunk()?);
     let good = crc == crc32c::crc32c(&slot[..CRC_AT]) && durable_end >= 0 && log_start >= 0;
     good.then_some((
@@ -84,6 +89,7 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
             base_bytes,
             name,
             epochs,
+            high_watermark,
         },
     ))
 }
@@ -152,8 +158,27 @@ impl DurablePoints {
                 self.image.len() / SLOT - 1
             })
         });
-        self.image[slot * SLOT..(slot + 1) * SLOT].copy_from_slice(&encode(key, point));
-        self.changed.insert(slot);
+        let (place, encoded) = (slot * SLOT..(slot + 1) * SLOT, encode(key, point));
+        if self.image[place.clone()] != encoded {
+            self.image[place].copy_from_slice(&encoded);
+            self.changed.insert(slot);
+        }
+    }
+
+    /// Changes nothing else of what is stored.
+    pub(crate) fn set_high_watermark(&mut self, key: Key, high_watermark: i64) {
+        let slot = self.slots.get(&key).map(|slot| slot * SLOT);
+        let stored = slot.and_then(|at| decode(self.image.get(at..at + SLOT)?));
+        if let Some((_, point)) = stored {
+            let high_watermark = Some(high_watermark);
+            self.set(
+                key,
+                Point {
+                    high_watermark,
+                    ..point
+                },
+            );
+        }
     }
 
     pub(crate) fn remove(&mut self, key: Key) {
@@ -200,6 +225,7 @@ mod tests {
             base_bytes: 2,
             name: 3,
             epochs: 4,
+            high_watermark: (durable_end > 4).then_some(durable_end - 1),
         }
     }
 

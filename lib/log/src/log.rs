@@ -93,6 +93,7 @@ impl State {
             base_bytes: self.base_bytes,
             name: self.name,
             epochs: self.epochs_check,
+            high_watermark: Some(self.high_watermark),
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod scan;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -363,18 +364,32 @@ impl SegmentFile {
         self.indexes.lock().truncate(end, position, descriptors)
     }
 
+    /// Makes the copies that [`Self::cut`] at `position` needs of pinned files. The segment stays as it is:
+    /// a disk without room for them refuses the cut before anything is cut.
+    pub(crate) fn prepare_cut(&self, position: u64, descriptors: &Descriptors) -> io::Result<()> {
+        if self.open(descriptors)?.metadata()?.nlink() <= 1 {
+            return Ok(());
+        }
+        let copy = file_path(&self.dir, self.base, CUT);
+        let made = self.indexes.lock().unshare().and_then(|()| {
+            crate::txn_index::unshare(&file_path(&self.dir, self.base, TXN_INDEX))?;
+            calls::copy(self.path(), &copy, position)
+        });
+        if made.is_err() {
+            // What is left of it is swept at the next start at the latest.
+            let _ = remove_if_there(&copy);
+        }
+        made
+    }
+
     /// Cuts the log to `position`, where the batch at `end` began; durable on return. A pinned file is
-    /// replaced by a copy instead, so that the pin keeps its bytes.
+    /// replaced by the copy that [`Self::prepare_cut`] made, so that the pin keeps its bytes.
     pub(crate) fn cut(&self, end: i64, position: u64, descriptors: &Descriptors) -> io::Result<()> {
-        use std::os::unix::fs::MetadataExt;
         let file = self.open(descriptors)?;
         if file.metadata()?.nlink() > 1 {
-            let copy = file_path(&self.dir, self.base, CUT);
-            calls::copy(self.path(), &copy, position)?;
-            calls::rename(&copy, self.path())?;
+            calls::rename(&file_path(&self.dir, self.base, CUT), self.path())?;
             sync_dir(&self.dir)?;
             self.log.close();
-            self.indexes.lock().unshare()?;
         } else {
             calls::set_length(&file, self.path(), position)?;
             calls::sync_all(&file, self.path())?;

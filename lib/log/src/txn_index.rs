@@ -128,6 +128,15 @@ pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
     calls::set_length(&calls::open(path)?, path, kept.len() as u64)
 }
 
+/// Makes the file our own if it is linked elsewhere too, so that a truncation stays here.
+pub(crate) fn unshare(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.nlink() > 1 => write(path, &std::fs::read(path)?),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Puts entries in the place of those that are there.
 pub(crate) fn write_all(path: &Path, entries: &[AbortedTxn]) -> io::Result<()> {
     let kept: Vec<u8> = entries.iter().flat_map(encode).collect();

@@ -62,6 +62,12 @@ impl Stored {
             None => self.recovery_point.unwrap_or(0),
         }
     }
+
+    /// The point's, which has a checksum, before the checkpoint's.
+    fn high_watermark(&self) -> i64 {
+        let noted = self.point.and_then(|point| point.high_watermark);
+        noted.or(self.high_watermark).unwrap_or(0)
+    }
 }
 
 /// What a look at the segments brought.
@@ -117,8 +123,7 @@ pub(crate) fn recover(
         end_bytes,
         durable_bytes: end_bytes,
         high_watermark: stored
-            .high_watermark
-            .unwrap_or(0)
+            .high_watermark()
             .clamp(log_start.min(found.log_end), found.log_end),
         epochs: epochs.epochs,
         epochs_check: epochs.check,

@@ -167,6 +167,7 @@ impl Log {
     fn truncate_at(&self, writer: &mut Writer, offset: i64) -> Result<Truncated, LogError> {
         let from = self.state.read().log_end;
         let (index, position, to) = self.place_of(offset)?;
+        self.prepare(index, position)?;
         self.store_cut(to)?;
         let (removed, cut, point) = {
             let mut state = self.state.write();
@@ -211,6 +212,15 @@ impl Log {
         self.shared.note_names();
         self.mark_dirty(None);
         Ok(Truncated { from, to })
+    }
+
+    /// What the cut needs room for: nothing was cut yet if it fails.
+    fn prepare(&self, index: usize, position: u64) -> Result<(), LogError> {
+        let segment = Arc::clone(&self.state.read().segments[index]);
+        match segment.prepare_cut(position, &self.shared.descriptors) {
+            Err(error) if is_full(&error) => Err(LogError::io(self.dir(), error)),
+            other => self.in_truncation(other),
+        }
     }
 
     /// Stores what is promised and the lineage as they will be: nothing was cut yet if it fails, and the

@@ -15,6 +15,7 @@ use crate::support::{Crashed, Fixture, append, fill, options, produced, small_se
 struct Truth {
     batches: BTreeMap<i64, Vec<u8>>,
     end: i64,
+    high_watermark: i64,
     lineage: Vec<whimbrel_log::EpochStart>,
     aborted: Vec<AbortedTxn>,
 }
@@ -53,6 +54,8 @@ fn built() -> Fixture {
         f.sync();
     }
     assert!(f.log.segments().len() >= 3);
+    // Below the end, as with copies that are slower.
+    f.log.set_high_watermark(f.log.offsets().log_end - 5);
     f
 }
 
@@ -60,6 +63,7 @@ fn truth(log: &Log) -> Truth {
     Truth {
         batches: all(log, 0).unwrap(),
         end: log.offsets().log_end,
+        high_watermark: log.high_watermark(),
         lineage: log.lineage(),
         aborted: log.aborted(0, i64::MAX).unwrap(),
     }
@@ -124,6 +128,12 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         "{context}: {offsets:?}"
     );
     assert_eq!(offsets.log_start, 0, "{context}");
+    // What was not visible does not become so. A slot that was hit is unknown, and the checkpoint counts.
+    let high_watermark = log.high_watermark();
+    assert!(
+        !good || high_watermark == truth.high_watermark,
+        "{context}: high watermark {high_watermark}"
+    );
     if good {
         assert_eq!(log.lineage(), truth.lineage, "{context}");
     }

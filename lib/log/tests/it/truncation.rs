@@ -1,8 +1,13 @@
 //! Truncation by (epoch, offset), reset, and crashes in the middle of them.
 
 use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use whimbrel_log::calls::{Call, Watcher, watch};
 use whimbrel_log::{Health, LogError};
 
 use crate::support::{Fixture, append, bases, produced, read_all};
@@ -150,4 +155,69 @@ fn a_reset_starts_empty_elsewhere() {
         (150, 180)
     );
     assert_eq!(crashed.lineage()[0].epoch, 40);
+}
+
+/// A disk without room for new files and longer ones, from the `first` such call on.
+#[derive(Debug)]
+struct Full {
+    first: usize,
+    seen: AtomicUsize,
+}
+
+impl Watcher for Full {
+    fn before(&self, call: Call, path: &Path) -> io::Result<()> {
+        // The slots of durable points are there already.
+        let needs_room =
+            matches!(call, Call::Create | Call::Write) && !path.ends_with("durable-points");
+        if needs_room && self.seen.fetch_add(1, Ordering::SeqCst) >= self.first {
+            return Err(io::Error::from_raw_os_error(28));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_a_truncation_whole_and_takes_it_when_there_is_room() {
+    for first in 0.. {
+        let f = three_epochs();
+        f.sync();
+        let all = read_all(&f.log, 0);
+        // Linked by an upload: the cut needs a copy of each file.
+        let pins = f.root.join("pins");
+        fs::create_dir(&pins).unwrap();
+        for segment in f.log.segments() {
+            f.log.pin(segment.base_offset, &pins).unwrap();
+        }
+        let full = Arc::new(Full {
+            first,
+            seen: AtomicUsize::new(0),
+        });
+        let watched = watch(&f.root, full.clone());
+        let cut = f.log.truncate(20, 91);
+        drop(watched);
+        assert!(f.disk.failed().is_none(), "{first}: {:?}", f.disk.failed());
+        if full.seen.load(Ordering::SeqCst) <= first {
+            assert!(cut.is_ok() && first > 3, "{first}: {cut:?}");
+            break;
+        }
+        if cut.is_err() {
+            assert_eq!(f.log.offsets().log_end, 180, "{first}");
+            assert_eq!(read_all(&f.log, 0), all, "{first}");
+            let (_disk, log) = f.crash().open();
+            assert_eq!(
+                (log.health(), log.offsets().log_end),
+                (Health::Good, 180),
+                "{first}"
+            );
+            f.log.truncate(20, 91).unwrap();
+        }
+        assert_eq!(f.log.offsets().log_end, 90, "{first}");
+        f.sync();
+        let (_disk, log) = f.crash().open();
+        assert_eq!(
+            (log.health(), log.offsets().log_end),
+            (Health::Good, 90),
+            "{first}"
+        );
+    }
 }
