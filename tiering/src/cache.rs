@@ -23,6 +23,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::fs::{Advice, fadvise};
 use whimbrel_runtime::random;
 
 const TAIL: &str = "tail";
@@ -248,6 +249,16 @@ impl Cache {
         seen();
         // A disk that cannot keep it tells whoever reads it later.
         file.sync_data()
+    }
+
+    /// Takes a block out of the kernel's page cache, where new pages for the next block cost more than the
+    /// copy into them. Blocking. It fails where the block is not on the disk yet, and costs nothing then.
+    pub fn let_go(&self, id: &BlockId) {
+        if self.holds(id)
+            && let Ok(file) = File::open(self.path(id))
+        {
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
     }
 
     /// Removes a block that was found damaged.

@@ -14,6 +14,7 @@ mod direct;
 mod flights;
 mod objects;
 mod scan;
+mod spots;
 mod timestamp;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -25,6 +26,8 @@ pub use blocks::{BLOCK, Blocks};
 pub use flights::Flights;
 pub use objects::Objects;
 pub use timestamp::Stamped;
+
+use self::spots::{Spot, Spots};
 
 use crate::{
     committer::Committer,
@@ -41,8 +44,6 @@ const AHEAD: u32 = 2;
 const MOST_AHEAD: u32 = 12;
 /// What the kernel is told to read ahead of a consumer of a folder, so that a disk is never idle.
 const WILL_NEED: u64 = 32 << 20;
-/// Readers whose position is remembered.
-const REMEMBERED: usize = 4_096;
 
 /// Where bytes of an answer are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,20 +117,7 @@ pub struct Reader {
     pub blocks: Blocks,
     pub objects: Objects,
     pub damage: Damage,
-    spots: Arc<Mutex<BTreeMap<TopicPartition, Spot>>>,
-}
-
-/// Where the last read of a partition ended.
-#[derive(Clone, Copy, Debug)]
-struct Spot {
-    offset: i64,
-    /// Base offset of the object that holds it, and the position there.
-    base: i64,
-    position: u64,
-    /// Blocks that are worth having ahead of this consumer.
-    ahead: u32,
-    /// Up to where in the object the kernel was told.
-    needed: u64,
+    spots: Arc<Mutex<Spots>>,
 }
 
 /// A read's place: one object, and where the answer begins in it.
@@ -246,16 +234,19 @@ impl Reader {
             entry: &place.entry,
         };
         let spot = self.spot(place, wish.offset);
-        let near = spot.map_or_else(|| scan.near(wish.offset), |s| s.position);
-        let mut ahead = spot.map_or(0, |s| s.ahead);
+        let start = spot.as_ref().map(|s| s.position);
+        let near = start.unwrap_or_else(|| scan.near(wish.offset));
+        let mut ahead = spot.as_ref().map_or(0, |s| s.ahead);
         if self.blocks.is_remote(&key) {
+            if let Some((key, blocks)) = spot.as_ref().and_then(|s| s.behind.clone()) {
+                self.blocks.let_go(&key, blocks);
+            }
             if ahead > 0 && !self.blocks.holds(&key, near) {
                 // It is faster than what was fetched for it.
                 ahead = (ahead * 2).min(MOST_AHEAD);
             }
             self.fetch_ahead(place, &key, near, ahead);
         }
-        let start = spot.map(|s| s.position);
         let span = scan
             .span(wish.offset, start, wish.max_bytes.max(1), place.visible_end)
             .await?;
@@ -266,20 +257,27 @@ impl Reader {
             .blocks
             .ranges(&key, &object, span.from..span.to, wish.doubt)
             .await?;
-        let needed = match spot {
-            Some(spot) if !self.blocks.is_remote(&key) => {
-                self.will_need(place, &key, spot, span.to)
-            }
+        let remote = self.blocks.is_remote(&key);
+        let needed = match &spot {
+            Some(spot) if !remote => self.will_need(place, &key, spot.needed, span.to),
             _ => span.to,
         };
+        let block = |position: u64| u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
+        let done = if span.to >= place.entry.data_bytes {
+            block(span.to.saturating_sub(1)).saturating_add(1)
+        } else {
+            block(span.to)
+        };
+        let read = block(span.from)..done;
         let spot = Spot {
             offset: span.next_offset,
             base: place.entry.base,
             position: span.to,
             ahead: ahead.max(AHEAD),
             needed,
+            behind: (remote && !read.is_empty()).then_some((key, read)),
         };
-        self.remember(place.at, spot);
+        self.spots.lock().put(place.at, spot);
         Ok(Answer::Ranges {
             ranges,
             next_offset: span.next_offset,
@@ -294,20 +292,16 @@ impl Reader {
 
     /// Where the batch with this offset begins, if a read has ended there or the object begins with it.
     fn spot(&self, place: &Place, offset: i64) -> Option<Spot> {
-        let last = self
-            .spots
-            .lock()
-            .get(&place.at)
-            .copied()
-            .filter(|s| s.offset == offset);
+        let last = self.spots.lock().get(place.at, offset);
         if offset == place.entry.base {
-            let ahead = last.map_or(AHEAD, |s| s.ahead);
+            let ahead = last.as_ref().map_or(AHEAD, |s| s.ahead);
             return Some(Spot {
                 offset,
                 base: offset,
                 position: 0,
                 ahead,
                 needed: 0,
+                behind: last.and_then(|s| s.behind),
             });
         }
         last.filter(|s| s.base == place.entry.base)
@@ -333,12 +327,12 @@ impl Reader {
     }
 
     /// The same for a folder: the kernel reads ahead. Up to where it was told.
-    fn will_need(&self, place: &Place, key: &Key, spot: Spot, from: u64) -> u64 {
-        if spot.needed >= from.saturating_add(WILL_NEED / 2) {
-            return spot.needed;
+    fn will_need(&self, place: &Place, key: &Key, needed: u64, from: u64) -> u64 {
+        if needed >= from.saturating_add(WILL_NEED / 2) {
+            return needed;
         }
         let (data, end) = (place.entry.data_bytes, from.saturating_add(WILL_NEED));
-        let begin = spot.needed.max(from);
+        let begin = needed.max(from);
         if begin < data {
             self.blocks.will_need(key, begin..end.min(data));
             if let Some(next) = place.next.filter(|_| end > data) {
@@ -348,14 +342,6 @@ impl Reader {
             }
         }
         end
-    }
-
-    fn remember(&self, at: TopicPartition, spot: Spot) {
-        let mut spots = self.spots.lock();
-        if spots.len() >= REMEMBERED && !spots.contains_key(&at) {
-            spots.clear();
-        }
-        spots.insert(at, spot);
     }
 
     /// The tiered part of a partition, if there is one.

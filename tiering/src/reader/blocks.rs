@@ -292,6 +292,16 @@ impl Blocks {
         u32::try_from(position / BLOCK).is_ok_and(|number| self.cache.holds(&id(key, number)))
     }
 
+    /// A reader has these blocks behind it and goes on: their memory is of more use to what comes next, and to
+    /// the log. They stay on the disk for others.
+    pub fn let_go(&self, key: &Key, numbers: Span<u32>) {
+        let (cache, tasks, key) = (Arc::clone(&self.cache), self.tasks.clone(), key.clone());
+        self.tasks.spawn_ok("let go of blocks", async move {
+            let let_go = move || numbers.for_each(|number| cache.let_go(&id(&key, number)));
+            tasks.blocking(let_go).await;
+        });
+    }
+
     /// True where blocks are fetched from afar, one by one.
     pub fn is_remote(&self, key: &Key) -> bool {
         self.store.local(key).is_none()

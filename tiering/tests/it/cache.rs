@@ -169,6 +169,30 @@ async fn readers_of_one_block_share_one_request() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_several_readers_of_a_partition_is_read_ahead_of() {
+    // Four blocks a segment; one reader begins in the first, the other in the second, neither at its beginning,
+    // where everybody is taken for one that reads on.
+    let (remote, mut running) = Remote::uploaded(&vec![vec![(4, 100_000); 80]; 2]).await;
+    let mut places = [4, 324];
+    for _ in 0..2 {
+        for place in &mut places {
+            let (_, reply) = running.read(0, *place, 1 << 20, false).await;
+            *place = reply.next_offset;
+        }
+    }
+    let blocks = |number: &str| {
+        let files = remote.files();
+        let found = files.iter().filter(|p| p.extension().unwrap() == number);
+        found.count()
+    };
+    until("blocks ahead of both", || {
+        blocks("1") == 2 && blocks("2") == 2
+    })
+    .await;
+    running.stop().await;
+}
+
 async fn by_time(running: &mut Running, timestamp_ms: i64) -> Option<i64> {
     let request = node::TimestampRequest {
         at: Some(at(0).into()),
