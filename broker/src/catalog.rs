@@ -3,7 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use uuid::Uuid;
-use whimbrel_fleet::{FailoverGroup, Node, NodeId, Topic, TopicPartition, View};
+use whimbrel_fleet::{
+    FailoverGroup, Node, NodeId, Partition as Placed, Topic, TopicPartition, View,
+};
 
 use crate::partition::Partition;
 
@@ -30,6 +32,13 @@ impl Catalog {
 
     pub fn topic_by_id(&self, id: Uuid) -> Option<&Topic> {
         self.topic(self.names.get(&id)?)
+    }
+
+    /// A partition's topic, and where the view has it.
+    pub fn placed(&self, at: TopicPartition) -> Option<(&Topic, &Placed)> {
+        let topic = self.topic_by_id(at.topic_id)?;
+        let placed = topic.partitions.get(usize::try_from(at.partition).ok()?)?;
+        Some((topic, placed))
     }
 
     pub fn local(&self, at: TopicPartition) -> Option<&Arc<Partition>> {

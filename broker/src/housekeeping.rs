@@ -101,14 +101,7 @@ async fn move_by_retention(broker: &Broker, partition: &Arc<Partition>, now_ms: 
 
 /// Closes an active segment older than `segment.ms`, or one that is `expired`.
 async fn close_by_time(broker: &Broker, partition: &Arc<Partition>, now_ms: i64, expired: bool) {
-    let Some(active) = partition.log.segments().pop() else {
-        return;
-    };
-    let begun_ms = partition.log.append_time_of(active.base_offset);
-    let old = begun_ms.is_some_and(|ms| {
-        now_ms.saturating_sub(ms) >= partition.log.roll_after_ms(active.base_offset)
-    }) || expired;
-    if active.closed || active.end_offset == active.base_offset || !old {
+    if !expired && !partition.log.is_old(now_ms) {
         return;
     }
     let log = Arc::clone(&partition.log);

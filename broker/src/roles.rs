@@ -10,7 +10,9 @@ use std::{
     sync::Arc,
 };
 
-use whimbrel_fleet::{FailoverGroup, MoveMode, NodeId, Position, Topic, TopicPartition, View};
+use whimbrel_fleet::{
+    FailoverGroup, MoveMode, NodeId, Position, Topic, TopicId, TopicPartition, View,
+};
 use whimbrel_log::{Disk, Health, Log};
 
 use crate::{
@@ -40,23 +42,27 @@ pub async fn run(broker: Arc<Broker>, logs: Vec<Arc<Log>>) {
     }
 }
 
+/// A view's topics by their ids; what is asked for each of thousands of partitions must not walk all topics.
+type Topics<'a> = HashMap<TopicId, &'a Topic>;
+
 async fn apply(
     broker: &Arc<Broker>,
     view: Arc<View>,
     found: &mut BTreeMap<TopicPartition, Arc<Log>>,
 ) {
     let before = broker.catalog();
+    let topics: Topics<'_> = view.topics.values().map(|t| (t.id, t)).collect();
     let mut local = HashMap::with_capacity(before.locals().len());
     for topic in view.topics.values() {
         place(broker, &before, topic, found, &mut local).await;
     }
     for (at, partition) in before.locals() {
-        if view.topic_by_id(at.topic_id).is_none() {
+        if !topics.contains_key(&at.topic_id) {
             delete(broker, partition, "the topic was deleted").await;
         }
     }
     for (at, partition) in before.locals() {
-        if view.topic_by_id(at.topic_id).is_some() && !local.contains_key(at) {
+        if topics.contains_key(&at.topic_id) && !local.contains_key(at) {
             delete(broker, partition, "a reassignment took it from this broker").await;
         }
     }
@@ -71,7 +77,7 @@ async fn apply(
     }
     let mut led = Vec::new();
     for group in view.groups.values() {
-        led.extend(demote(broker, &view, group, &local, alive));
+        led.extend(demote(broker, (&view, &topics), group, &local, alive));
     }
     let led = begin_epochs(broker, led).await;
     broker.replace_catalog(Catalog::new(Arc::clone(&view), local));
@@ -185,7 +191,7 @@ struct Rise {
 /// Takes leadership away where the view does, and names who is to lead anew.
 fn demote(
     broker: &Broker,
-    view: &View,
+    (view, topics): (&View, &Topics<'_>),
     group: &FailoverGroup,
     local: &HashMap<TopicPartition, Arc<Partition>>,
     alive: bool,
@@ -193,7 +199,11 @@ fn demote(
     let home_here = group.home == broker.region;
     let mut rising = Vec::new();
     for partition in local.values() {
-        let Some((topic, placed)) = view.partition(partition.at) else {
+        let index = usize::try_from(partition.at.partition).unwrap_or(usize::MAX);
+        let Some((topic, placed)) = topics
+            .get(&partition.at.topic_id)
+            .and_then(|topic| Some((topic, topic.partitions.get(index)?)))
+        else {
             continue;
         };
         if topic.group != group.name {
@@ -250,8 +260,8 @@ fn is_registered(broker: &Broker, view: &View) -> bool {
 }
 
 /// Which copies the acks of a led partition wait for.
-fn ack_set(broker: &Broker, view: &View, partition: &Partition) -> AckSet {
-    let Some((topic, placed)) = view.partition(partition.at) else {
+fn ack_set(broker: &Broker, catalog: &Catalog, partition: &Partition) -> AckSet {
+    let Some((topic, placed)) = catalog.placed(partition.at) else {
         return AckSet::default();
     };
     let other = |n: &NodeId| *n != broker.node;
@@ -260,7 +270,7 @@ fn ack_set(broker: &Broker, view: &View, partition: &Partition) -> AckSet {
     AckSet {
         isr: placed.isr.iter().copied().filter(other).collect(),
         candidates: candidates
-            .filter(|n| other(n) && view.is_live(*n))
+            .filter(|n| other(n) && catalog.view.is_live(*n))
             .collect(),
         version: placed.version,
         min: topic.min_insync_replicas(),
@@ -336,7 +346,7 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
     };
     let position = home.rebase(|| sum(&leading), tell);
     let staying = leading.iter().filter(|p| !rising.contains(&p.at));
-    staying.for_each(|p| restamp(broker, view, group, p, position));
+    staying.for_each(|p| restamp(broker, &catalog, group, p, position));
     let lossy = group
         .moves
         .last()
@@ -359,7 +369,7 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
         partition.lead(
             terms,
             position,
-            (ack_set(broker, view, partition), &group.sync_set),
+            (ack_set(broker, &catalog, partition), &group.sync_set),
             group.lossy_promotion(partition.at),
             broker.clock.boot_ns(),
         );
@@ -401,12 +411,12 @@ fn lead_transactions<'a>(
 /// For a partition that goes on being led here: the sums are other ones, and perhaps the ack set.
 fn restamp(
     broker: &Broker,
-    view: &View,
+    catalog: &Catalog,
     group: &FailoverGroup,
     partition: &Arc<Partition>,
     position: Position,
 ) {
-    let acks = ack_set(broker, view, partition);
+    let acks = ack_set(broker, catalog, partition);
     if partition.restamp(position, acks, &group.sync_set) {
         broker.flusher.advance(partition);
     }

@@ -15,6 +15,7 @@ mod configs;
 mod daemon;
 mod disk;
 mod epochs;
+mod few_files;
 mod fleet;
 mod lost;
 mod memory;

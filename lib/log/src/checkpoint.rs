@@ -8,7 +8,6 @@ use std::io;
 use std::path::Path;
 
 use crate::epochs::EpochStart;
-use crate::replace::{Durability, replace};
 
 const VERSION: &str = "0";
 /// Larger than a million partitions with long names; anything bigger is not a checkpoint.
@@ -47,9 +46,10 @@ pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
     Ok(Some(std::fs::read_to_string(path)?))
 }
 
-pub(crate) fn encode_offsets(offsets: &Offsets) -> String {
+/// Offsets by topic and partition as a checkpoint's text.
+pub(crate) fn encode_offsets(offsets: &[(&str, i32, i64)]) -> String {
     let mut text = format!("{VERSION}\n{}\n", offsets.len());
-    for ((topic, partition), offset) in offsets {
+    for (topic, partition, offset) in offsets {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{topic} {partition} {offset}");
     }
@@ -103,10 +103,6 @@ pub(crate) fn read_offsets(path: &Path) -> io::Result<Offsets> {
     }
 }
 
-pub(crate) fn write_offsets(path: &Path, offsets: &Offsets) -> io::Result<()> {
-    replace(path, encode_offsets(offsets).as_bytes(), Durability::Now)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +113,11 @@ mod tests {
         let text = "0\n2\na 0 17\n__consumer_offsets 3 0\n";
         let offsets = decode_offsets(text).unwrap();
         assert_eq!(offsets[&("a".to_owned(), 0)], 17);
-        assert_eq!(decode_offsets(&encode_offsets(&offsets)).unwrap(), offsets);
+        let entries: Vec<_> = offsets
+            .iter()
+            .map(|((topic, partition), offset)| (topic.as_str(), *partition, *offset))
+            .collect();
+        assert_eq!(decode_offsets(&encode_offsets(&entries)).unwrap(), offsets);
         let epochs = decode_epochs("0\n2\n0 0\n4 100\n").unwrap();
         assert_eq!(encode_epochs(&epochs), "0\n2\n0 0\n4 100\n");
     }

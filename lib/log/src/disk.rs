@@ -3,6 +3,7 @@
 //! Nothing else writes under its root. Appends of all logs become durable together: one `fdatasync`
 //! if one file is dirty, one `syncfs` if there are more or files were created (group commit).
 
+mod checkpoints;
 mod open;
 pub(crate) mod room;
 pub(crate) mod shared;
@@ -13,28 +14,22 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::calls;
-use crate::checkpoint::{Offsets, write_offsets};
 use crate::config::LogConfig;
+use crate::disk::checkpoints::Checkpoints;
 use crate::disk::shared::Shared;
 use crate::error::{DiskFailed, LogError};
 use crate::log::recover::{Stored, recover};
 use crate::log::{Identity, Log};
-use crate::naming::{
-    CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, DURABLE_POINTS, HIGH_WATERMARKS,
-    LOG_STARTS, RECOVERY_POINTS, directory_name, is_topic_name,
-};
+use crate::naming::{CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, directory_name, is_topic_name};
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
 use crate::types::Health;
-
-/// A second of writing at most, so that recovery reads little more than that.
-const CHECKPOINT_DUE_BYTES: u64 = 256 << 20;
 
 /// Which directory, and whose.
 #[derive(Debug, Clone)]
@@ -54,6 +49,7 @@ pub struct Disk {
     rounds: AtomicU64,
     points_written_ms: AtomicI64,
     unchecked_bytes: AtomicU64,
+    checkpoints: Checkpoints,
     _lock: File,
 }
 
@@ -172,69 +168,6 @@ impl Disk {
     /// Bytes of batches that [`Disk::open`] walked over: what a restart took.
     pub fn recovered_bytes(&self) -> u64 {
         self.shared.scanned()
-    }
-
-    /// Whether enough was synced since the last checkpoint that a restart would feel it.
-    pub fn checkpoint_is_due(&self) -> bool {
-        self.unchecked_bytes.load(Ordering::Relaxed) >= CHECKPOINT_DUE_BYTES
-    }
-
-    /// Writes producer snapshots, recovery points, log starts and high watermarks. Call when
-    /// [`Self::checkpoint_is_due`] and every few seconds: recovery after a crash begins there.
-    pub fn checkpoint(&self) -> Result<(), LogError> {
-        self.shared.check()?;
-        for log in self.logs() {
-            log.snapshot_if_far()
-                .map_err(|source| LogError::io(log.dir(), source))?;
-        }
-        let (mut recovery, mut starts, mut marks, mut clean) = (
-            Offsets::new(),
-            Offsets::new(),
-            Offsets::new(),
-            Offsets::new(),
-        );
-        for log in self.logs() {
-            let key = (log.topic().to_owned(), log.partition());
-            let state = log.state.read();
-            recovery.insert(key.clone(), state.durable_end);
-            if state.log_start > 0 {
-                starts.insert(key.clone(), state.log_start);
-            }
-            if state.clean_end > 0 {
-                clean.insert(key.clone(), state.clean_end);
-            }
-            marks.insert(key, state.high_watermark);
-        }
-        for (name, offsets) in [
-            (RECOVERY_POINTS, recovery),
-            (LOG_STARTS, starts),
-            (HIGH_WATERMARKS, marks),
-            (CLEANER_POINTS, clean),
-        ] {
-            let path = self.shared.root.join(name);
-            let written = self.shared.note(write_offsets(&path, &offsets));
-            written.map_err(|source| LogError::io(&path, source))?;
-        }
-        self.note_high_watermarks()?;
-        self.unchecked_bytes.store(0, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Where they have a checksum.
-    fn note_high_watermarks(&self) -> Result<(), LogError> {
-        let logs = self.logs();
-        let noted = self.shared.with_points(|points| {
-            for log in &logs {
-                points.set_high_watermark(log.key(), log.high_watermark());
-            }
-            if points.has_changes() {
-                points.write()?;
-                points.sync()?;
-            }
-            Ok(())
-        });
-        let noted = self.shared.note(noted.unwrap_or(Ok(())));
-        noted.map_err(|source| LogError::io(&self.shared.root.join(DURABLE_POINTS), source))
     }
 
     /// Syncs, writes checkpoints and the clean-shutdown marker. Appends and syncs fail from then on. A disk

@@ -51,6 +51,8 @@ pub(crate) struct SegmentFile {
     hints: Mutex<Hints>,
     /// The highest timestamp is known to be right.
     times_checked: AtomicBool,
+    /// See [`Self::begun_ms`]; below zero while it is not known.
+    begun_ms: AtomicI64,
 }
 
 impl SegmentFile {
@@ -65,6 +67,7 @@ impl SegmentFile {
             indexes: Mutex::new(Indexes::new(dir, base, ending)),
             hints: Mutex::new(Hints::default()),
             times_checked: AtomicBool::new(false),
+            begun_ms: AtomicI64::new(-1),
         }
     }
 
@@ -322,6 +325,17 @@ impl SegmentFile {
         self.indexes.lock().append_time_of(offset, descriptors)
     }
 
+    /// Broker time of the segment's first append, remembered once it was found.
+    pub(crate) fn begun_ms(&self, descriptors: &Descriptors) -> io::Result<Option<i64>> {
+        let known = self.begun_ms.load(Ordering::Relaxed);
+        if known >= 0 {
+            return Ok(Some(known));
+        }
+        let found = self.append_time_of(self.base, descriptors)?;
+        self.begun_ms.store(found.unwrap_or(-1), Ordering::Relaxed);
+        Ok(found)
+    }
+
     /// Where recovery may begin to look at the log instead of the index, see `Indexes::newest`.
     pub(crate) fn newest_entry(&self, descriptors: &Descriptors) -> io::Result<Option<(i64, u64)>> {
         self.indexes.lock().newest(descriptors)
@@ -361,6 +375,7 @@ impl SegmentFile {
         descriptors: &Descriptors,
     ) -> io::Result<()> {
         *self.hints.lock() = Hints::default();
+        self.begun_ms.store(-1, Ordering::Relaxed);
         self.indexes.lock().truncate(end, position, descriptors)
     }
 

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::calls;
 use crate::checkpoint::{Offsets, read_offsets, read_text};
 use crate::config::LogConfig;
+use crate::disk::checkpoints::Checkpoints;
 use crate::disk::shared::Shared;
 use crate::disk::{Disk, DiskOptions};
 use crate::durable_points::{self, DurablePoints, Key, Point, name_check};
@@ -135,6 +136,7 @@ impl Disk {
             rounds: AtomicU64::new(0),
             points_written_ms: AtomicI64::new(now_ms),
             unchecked_bytes: AtomicU64::new(0),
+            checkpoints: Checkpoints::default(),
             _lock: lock,
         });
         Ok((disk, logs))

@@ -102,6 +102,17 @@ impl Log {
         }
     }
 
+    /// Whether the active segment holds something and `segment.ms` has passed since that began. Costs no look
+    /// at the disk but the first.
+    pub fn is_old(&self, now_ms: i64) -> bool {
+        let active = self.active();
+        if active.size() == 0 {
+            return false;
+        }
+        let begun_ms = active.begun_ms(&self.shared.descriptors).ok().flatten();
+        begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= self.roll_after_ms(active.base))
+    }
+
     /// Broker time at which the record at `offset` was appended here, never later than the truth; `None`
     /// where it is not known or the record is not in the local log.
     pub fn append_time_of(&self, offset: i64) -> Option<i64> {
