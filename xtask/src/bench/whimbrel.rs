@@ -165,9 +165,21 @@ impl System for Whimbrel {
     }
 
     fn kill_and_start(&mut self, _load: &Load) -> anyhow::Result<()> {
-        signal(self.pid("broker", "east")?, Signal::KILL)?;
+        let pid = self.pid("broker", "east")?;
+        signal(pid, Signal::KILL)?;
+        // Its port and its lock on the disk are free when the kernel has taken it apart.
+        wait_for("the killed broker to be gone", Duration::from_secs(30), || {
+            Ok(is_gone(pid))
+        })?;
         self.restart("broker", "east").map(drop)
     }
+}
+
+/// True for a process that nobody has asked after yet, too.
+fn is_gone(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 fn free_base() -> anyhow::Result<u16> {

@@ -146,7 +146,7 @@ pub(crate) fn recover(
     let active = log.active();
     active.close_append_gap(&log.shared.descriptors)?;
     let first_timestamp_ms = log.first_timestamp(&active)?;
-    let replayed = log.replay_producers(log_end, true)?;
+    let replayed = log.replay_producers(log_end, Some(stored.scan_from()))?;
     if let Some(why) = replayed.damage {
         log.state.write().health.worsen(why);
     }

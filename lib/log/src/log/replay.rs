@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use whimbrel_wire::Batch;
+use whimbrel_wire::batch::BatchHeader;
 use whimbrel_wire::control::parse_batch;
 
 use crate::log::Log;
@@ -14,6 +15,11 @@ use crate::producers::{Producers, recent, snapshot};
 use crate::replace::remove_if_there;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step};
+
+/// Whether a batch is still to be held against its CRC.
+fn unverified(header: &BatchHeader, recovered: Option<i64>) -> bool {
+    recovered.is_some_and(|verified_from| header.last_offset() < verified_from)
+}
 
 /// What a replay brought.
 pub(crate) struct Replayed {
@@ -25,10 +31,15 @@ pub(crate) struct Replayed {
 }
 
 impl Log {
-    /// State of the producers at `end`. With `rebuild_aborted` the `.txnindex` files of what is replayed
-    /// are written anew, as recovery needs it, from batches whose CRC is right: a marker that was missed
-    /// would make aborted records committed ones.
-    pub(crate) fn replay_producers(&self, end: i64, rebuild_aborted: bool) -> io::Result<Replayed> {
+    /// State of the producers at `end`. In a recovery the `.txnindex` files of what is replayed are written
+    /// anew, from batches whose CRC is right: a marker that was missed would make aborted records committed
+    /// ones. What lies at or above `recovered` was held against its CRC a moment ago and is not read again.
+    pub(crate) fn replay_producers(
+        &self,
+        end: i64,
+        recovered: Option<i64>,
+    ) -> io::Result<Replayed> {
+        let rebuild_aborted = recovered.is_some();
         let segments = self.state.read().segments.clone();
         let upto = if rebuild_aborted {
             self.aborts_sound_below(&segments, end)?
@@ -53,7 +64,7 @@ impl Log {
             let file = segment.open(&self.shared.descriptors)?;
             let mut scanner = Scanner::new(&file, near, segment.size(), segment.base);
             loop {
-                let (position, header) = match scanner.step(|_| rebuild_aborted)? {
+                let (position, header) = match scanner.step(|header| unverified(header, recovered))? {
                     Step::Batch { position, header } => (position, header),
                     Step::End => break,
                     Step::Bad { position, why, .. } => {
@@ -62,7 +73,7 @@ impl Log {
                         break;
                     }
                 };
-                if rebuild_aborted {
+                if unverified(&header, recovered) {
                     self.shared.note_scanned(header.size() as u64);
                 }
                 if header.base_offset < from {

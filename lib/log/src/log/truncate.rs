@@ -198,7 +198,7 @@ impl Log {
         self.in_truncation(sync_dir(self.dir()))?;
         self.in_truncation(cut.cut(to, position, &self.shared.descriptors))?;
         writer.first_timestamp_ms = self.in_truncation(self.first_timestamp(&cut))?;
-        let replayed = self.in_truncation(self.replay_producers(to, false))?;
+        let replayed = self.in_truncation(self.replay_producers(to, None))?;
         let snapshot = replayed.snapshot;
         let inner = !self
             .state
