@@ -16,6 +16,7 @@ mod partitions;
 mod probe;
 mod process;
 mod restart;
+mod single_records;
 mod table;
 mod throughput;
 mod usage;
@@ -41,6 +42,9 @@ pub struct Options {
     /// Bytes of payload each scenario moves, in MB (10^6).
     #[arg(long, default_value_t = 1000)]
     megabytes: u64,
+    /// Megabytes of log at the kill of the restart scenario.
+    #[arg(long, default_value_t = 10_000)]
+    log_megabytes: u64,
     /// Where fetched parts lie, as peers/fetch.sh has it.
     #[arg(long, env = "WHIMBREL_CACHE")]
     cache: Option<PathBuf>,

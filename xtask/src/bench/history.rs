@@ -21,6 +21,8 @@ struct Run<'a> {
     /// Of the last minute before the end: the run's own and whatever else the machine did.
     load_average: f64,
     megabytes: u64,
+    /// How the client was built: an unoptimised one is slower than some of what it measures.
+    client: &'static str,
     note: &'a str,
     rows: &'a [Row],
 }
@@ -56,6 +58,11 @@ pub fn write(unix_s: u64, options: &Options, table: &Table) -> anyhow::Result<St
             .and_then(|text| text.parse().ok())
             .unwrap_or(0.0),
         megabytes: options.megabytes,
+        client: if cfg!(debug_assertions) {
+            "unoptimised"
+        } else {
+            "release"
+        },
         note: &options.note,
         rows: table.rows(),
     };

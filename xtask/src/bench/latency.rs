@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     SystemKind,
     load::Load,
-    open_loop::{self, Shape},
-    start,
+    open_loop::{self, Latencies, Shape},
+    single_records, start,
     table::Table,
     usage::{Usage, resident_mb},
 };
@@ -32,6 +32,8 @@ const THOUSAND: Shape = Shape {
     patience: Duration::from_secs(60),
 };
 
+const TOPIC: &str = "steady";
+
 const SHARES: [(f64, &str); 4] = [(0.5, "p50"), (0.95, "p95"), (0.99, "p99"), (0.999, "p99.9")];
 
 pub fn steady(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<()> {
@@ -40,7 +42,15 @@ pub fn steady(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Resul
     let pids = system.broker_pids();
     table.set_cost("broker memory idle, RSS MB", kind, resident_mb(&pids)?);
     let what = "15,000 x 1 KiB/s over 8 partitions";
-    measure(kind, load, system.bootstrap(), what, EIGHT, table)?;
+    let bootstrap = system.bootstrap();
+    load.create_topic(bootstrap, TOPIC, EIGHT.partitions, &[])?;
+    note(
+        kind,
+        what,
+        EIGHT,
+        &open_loop::run(bootstrap, TOPIC, EIGHT)?,
+        table,
+    );
     table.set_cost(
         &format!("broker memory at {what}, peak RSS MB"),
         kind,
@@ -55,23 +65,19 @@ pub fn busy_partitions(kind: SystemKind, load: &Load, table: &mut Table) -> anyh
     let folder = load.data.join("busy");
     let system = start(kind, load, &folder)?;
     let what = "20,000 x 1 KiB/s, a batch each, over 1,000 partitions";
-    measure(kind, load, system.bootstrap(), what, THOUSAND, table)?;
+    let (bootstrap, pids) = (system.bootstrap(), system.broker_pids());
+    load.create_topic(bootstrap, TOPIC, THOUSAND.partitions, &[])?;
+    let before = Usage::of(&pids)?;
+    let latencies = single_records::run(bootstrap, TOPIC, THOUSAND)?;
+    let used = Usage::of(&pids)?.cpu_since(&before);
+    note(kind, what, THOUSAND, &latencies, table);
+    table.set_cost(&format!("produce {what}, broker CPU-s"), kind, used);
     drop(system);
     let _ = std::fs::remove_dir_all(&folder);
     Ok(())
 }
 
-fn measure(
-    kind: SystemKind,
-    load: &Load,
-    bootstrap: &str,
-    what: &str,
-    shape: Shape,
-    table: &mut Table,
-) -> anyhow::Result<()> {
-    let topic = "steady";
-    load.create_topic(bootstrap, topic, shape.partitions, &[])?;
-    let latencies = open_loop::run(bootstrap, topic, shape)?;
+fn note(kind: SystemKind, what: &str, shape: Shape, latencies: &Latencies, table: &mut Table) {
     let (acknowledged, lost) = (latencies.acknowledged(), latencies.lost);
     let mb = (acknowledged * shape.bytes) as f64 / 1e6;
     table.set(
@@ -89,5 +95,4 @@ fn measure(
             table.fail(&row, kind, &why);
         }
     }
-    Ok(())
 }

@@ -23,6 +23,7 @@ pub struct Load {
     pub binary: PathBuf,
     pub data: PathBuf,
     pub megabytes: u64,
+    pub log_megabytes: u64,
     python: PathBuf,
     performance: PathBuf,
 }
@@ -47,6 +48,7 @@ impl Load {
                 .unwrap_or_else(|| target.join("release/whimbrel")),
             data: options.data.canonicalize()?,
             megabytes: options.megabytes,
+            log_megabytes: options.log_megabytes,
             python: cache.join("venv/bin/python"),
             performance: cache.join("bin/rdkafka_performance"),
         };

@@ -33,7 +33,7 @@ pub struct Shape {
 /// Latencies of the messages that were due in the measured time, in microseconds, sorted.
 #[derive(Debug)]
 pub struct Latencies {
-    sorted_us: Vec<u32>,
+    pub sorted_us: Vec<u32>,
     /// Messages without an acknowledgement when patience ended, or refused.
     pub lost: usize,
     /// From the end of the warm-up to the last answer, or to the end of patience.

@@ -17,8 +17,6 @@ use super::{
 const TOPIC: &str = "restart";
 const PARTITIONS: i32 = 8;
 const SIZE: u64 = 1024;
-/// Megabytes of log when the broker is killed.
-const LOG_MB: u64 = 10_000;
 /// More than is needed: the producer never ends by itself.
 const ASKED_MB: u64 = 1_000_000;
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -35,7 +33,7 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     wait_for("the log to grow", DEADLINE, || {
         thread::sleep(BETWEEN_LOOKS);
         held = log_bytes(kind, &folder)?;
-        Ok(held >= LOG_MB * 1_000_000 || producer.ended())
+        Ok(held >= load.log_megabytes * 1_000_000 || producer.ended())
     })?;
     anyhow::ensure!(!producer.ended(), "the producer ended early");
     let begun = now();

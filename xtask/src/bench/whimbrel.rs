@@ -168,9 +168,11 @@ impl System for Whimbrel {
         let pid = self.pid("broker", "east")?;
         signal(pid, Signal::KILL)?;
         // Its port and its lock on the disk are free when the kernel has taken it apart.
-        wait_for("the killed broker to be gone", Duration::from_secs(30), || {
-            Ok(is_gone(pid))
-        })?;
+        wait_for(
+            "the killed broker to be gone",
+            Duration::from_secs(30),
+            || Ok(is_gone(pid)),
+        )?;
         self.restart("broker", "east").map(drop)
     }
 }
