@@ -98,6 +98,7 @@ async fn place(
     local: &mut HashMap<TopicPartition, Arc<Partition>>,
 ) {
     let config = topic_config::log_config(&topic.configs);
+    let mut missing = Vec::new();
     for (index, partition) in (0_i32..).zip(&topic.partitions) {
         let at = TopicPartition::new(topic.id, index);
         if !partition
@@ -114,34 +115,41 @@ async fn place(
             local.insert(at, Arc::clone(known));
             continue;
         }
-        let log = match found.remove(&at) {
+        match found.remove(&at) {
             Some(log) => {
                 log.set_config(config.clone());
-                log
+                local.insert(at, partition_of(broker, topic, log));
             }
-            None => match create(broker, topic, index, config.clone(), found).await {
-                Some(log) => log,
-                None => continue,
-            },
-        };
-        local.insert(
-            at,
-            Partition::new(log, broker.home(&topic.group), broker.clock.boot_ns()),
-        );
+            None => missing.push(index),
+        }
+    }
+    if missing.is_empty() {
+        return;
+    }
+    for log in create(broker, topic, missing, config, found).await {
+        let at = TopicPartition::new(topic.id, log.partition());
+        local.insert(at, partition_of(broker, topic, log));
     }
 }
 
+fn partition_of(broker: &Broker, topic: &Topic, log: Arc<Log>) -> Arc<Partition> {
+    Partition::new(log, broker.home(&topic.group), broker.clock.boot_ns())
+}
+
+/// Makes the logs of these partitions; what cannot be made is missing in the answer.
 async fn create(
     broker: &Arc<Broker>,
     topic: &Topic,
-    index: i32,
+    partitions: Vec<i32>,
     config: whimbrel_log::LogConfig,
     found: &mut BTreeMap<TopicPartition, Arc<Log>>,
-) -> Option<Arc<Log>> {
+) -> Vec<Arc<Log>> {
     // A deleted topic's log of the same name stands in the way: its topic id is in no view any more.
     let stale: Vec<_> = found
         .iter()
-        .filter(|(_, log)| log.topic() == topic.name && log.partition() == index)
+        .filter(|(_, log)| {
+            log.topic() == topic.name && partitions.binary_search(&log.partition()).is_ok()
+        })
         .map(|(at, _)| *at)
         .collect();
     for at in stale {
@@ -150,17 +158,20 @@ async fn create(
         }
     }
     let (disk, name, id) = (Arc::clone(&broker.disk), topic.name.clone(), topic.id);
-    match broker
-        .tasks
-        .blocking(move || disk.create(&name, id, index, config))
-        .await
-    {
-        Ok(log) => Some(log),
-        Err(error) => {
-            tracing::error!(topic = topic.name, partition = index, %error, "a log cannot be created");
-            None
+    let created = broker.tasks.blocking(move || {
+        let made = disk.create_all(&name, id, &partitions, &config);
+        partitions.into_iter().zip(made).collect::<Vec<_>>()
+    });
+    let mut logs = Vec::new();
+    for (partition, made) in created.await {
+        match made {
+            Ok(log) => logs.push(log),
+            Err(error) => {
+                tracing::error!(topic = topic.name, partition, %error, "a log cannot be created");
+            }
         }
     }
+    logs
 }
 
 async fn delete(broker: &Arc<Broker>, partition: &Arc<Partition>, why: &str) {

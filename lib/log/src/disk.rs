@@ -5,6 +5,7 @@
 
 mod checkpoints;
 mod open;
+mod parallel;
 pub(crate) mod room;
 pub(crate) mod shared;
 mod sync;
@@ -71,7 +72,7 @@ impl Disk {
         self.shared.check()?;
         let name = directory_name(topic, partition);
         let dir = self.shared.root.join(&name);
-        let mut logs = self.logs.lock();
+        // Of two that want the same name the directory tells which one has it.
         match calls::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(LogError::Exists { log: name });
@@ -97,8 +98,23 @@ impl Disk {
                 LogError::io(&dir, source)
             })?;
         self.shared.note_names();
-        logs.insert((topic.to_owned(), partition), Arc::clone(&log));
+        self.logs
+            .lock()
+            .insert((topic.to_owned(), partition), Arc::clone(&log));
         Ok(log)
+    }
+
+    /// As [`Self::create`], of several partitions of one topic at once; the answers stand in their order.
+    pub fn create_all(
+        &self,
+        topic: &str,
+        topic_id: Uuid,
+        partitions: &[i32],
+        config: &LogConfig,
+    ) -> Vec<Result<Arc<Log>, LogError>> {
+        parallel::each(partitions, |partition| {
+            self.create(topic, topic_id, *partition, config.clone())
+        })
     }
 
     /// Deletes a log and its files. Pins stay.

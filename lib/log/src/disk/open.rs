@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
@@ -14,6 +14,7 @@ use crate::calls;
 use crate::checkpoint::{Offsets, read_offsets, read_text};
 use crate::config::LogConfig;
 use crate::disk::checkpoints::Checkpoints;
+use crate::disk::parallel;
 use crate::disk::shared::Shared;
 use crate::disk::{Disk, DiskOptions};
 use crate::durable_points::{self, DurablePoints, Key, Point, name_check};
@@ -26,9 +27,6 @@ use crate::naming::{
 };
 use crate::replace::{Durability, sync_dir};
 use crate::{meta_properties, partition_metadata};
-
-/// Logs opened at once: mostly waiting for the disk.
-const OPENERS: usize = 8;
 
 /// What the root's files say.
 struct Known {
@@ -168,29 +166,17 @@ fn open_all(root: &Path, shared: &Arc<Shared>, known: &Known) -> Result<Vec<Arc<
             .correct(identity)
             .map_err(|source| OpenError::io(&identity.dir, source))?;
     }
-    let next = AtomicUsize::new(0);
-    let opened = Mutex::new(Vec::with_capacity(identities.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..OPENERS.min(identities.len()) {
-            scope.spawn(|| {
-                while let Some(identity) = identities.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let stored = known.of(identity);
-                    let log = recover(
-                        identity.clone(),
-                        Arc::clone(shared),
-                        LogConfig::default(),
-                        stored,
-                    )
-                    .map_err(|source| OpenError::io(&identity.dir, source));
-                    opened.lock().push(log);
-                }
-            });
-        }
+    let opened = parallel::each(&identities, |identity| {
+        let stored = known.of(identity);
+        recover(
+            identity.clone(),
+            Arc::clone(shared),
+            LogConfig::default(),
+            stored,
+        )
+        .map_err(|source| OpenError::io(&identity.dir, source))
     });
-    let mut logs = opened
-        .into_inner()
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut logs = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
     logs.sort_unstable_by(|a, b| (a.topic(), a.partition()).cmp(&(b.topic(), b.partition())));
     Ok(logs)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::calls;
-use crate::disk::Disk;
+use crate::disk::{Disk, parallel};
 use crate::error::{LogError, SyncError};
 use crate::log::Log;
 use crate::replace::Durability;
@@ -113,9 +113,10 @@ impl Disk {
 
     /// Begins `epoch` in each log at its end, as [`Log::begin_epoch`] does, with one sync for all.
     pub fn begin_epochs(&self, epochs: &[(Arc<Log>, i32)]) -> Result<(), LogError> {
-        for (log, epoch) in epochs {
-            log.begin(*epoch, Durability::NextSync)?;
-        }
+        let begun = parallel::each(epochs, |(log, epoch)| {
+            log.begin(*epoch, Durability::NextSync)
+        });
+        begun.into_iter().collect::<Result<(), _>>()?;
         self.sync().map_err(|error| LogError::DiskFailed(error.0))?;
         Ok(())
     }

@@ -64,15 +64,16 @@ impl Log {
             let file = segment.open(&self.shared.descriptors)?;
             let mut scanner = Scanner::new(&file, near, segment.size(), segment.base);
             loop {
-                let (position, header) = match scanner.step(|header| unverified(header, recovered))? {
-                    Step::Batch { position, header } => (position, header),
-                    Step::End => break,
-                    Step::Bad { position, why, .. } => {
-                        let base = segment.base;
-                        damage.get_or_insert(format!("segment {base} byte {position}: {why}"));
-                        break;
-                    }
-                };
+                let (position, header) =
+                    match scanner.step(|header| unverified(header, recovered))? {
+                        Step::Batch { position, header } => (position, header),
+                        Step::End => break,
+                        Step::Bad { position, why, .. } => {
+                            let base = segment.base;
+                            damage.get_or_insert(format!("segment {base} byte {position}: {why}"));
+                            break;
+                        }
+                    };
                 if unverified(&header, recovered) {
                     self.shared.note_scanned(header.size() as u64);
                 }
