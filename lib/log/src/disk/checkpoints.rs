@@ -15,9 +15,7 @@ use crate::checkpoint::encode_offsets;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::log::{Log, State};
-use crate::naming::{
-    CLEANER_POINTS, DURABLE_POINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS,
-};
+use crate::naming::{CLEANER_POINTS, DURABLE_POINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS};
 use crate::replace::{Durability, replace};
 
 /// A second of writing at most, so that recovery reads little more than that.
