@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod tier;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use whimbrel_runtime::unit::Span;
+
+pub use tier::{Mend, Tier, Verify};
 
 /// Where `whimbrel dev` keeps a fleet unless told otherwise.
 pub const DEFAULT_FLEET: &str = "./whimbrel-dev";
@@ -268,24 +272,6 @@ pub enum Mirror {
         /// This one; all of them without it.
         #[arg(long)]
         topic: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Tier {
-    /// What waits to go up, what is stuck, the cache.
-    Status,
-    /// Check the bucket against its roots.
-    Verify {
-        /// Percentage of objects to look at.
-        #[arg(long, default_value = "100%")]
-        sample: String,
-        /// Read the objects back and check every block.
-        #[arg(long)]
-        bytes: bool,
-        /// This one's bucket; every region's without it.
-        #[arg(long)]
-        region: Option<String>,
     },
 }
 

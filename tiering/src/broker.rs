@@ -78,6 +78,16 @@ impl BrokerLink {
         .map(drop)
     }
 
+    /// Where the broker's logs stand; partitions that are not there are left out.
+    pub async fn logs(&self, at: Vec<node::PartitionId>) -> Result<Vec<node::LogState>, Status> {
+        self.within(
+            Duration::ZERO,
+            self.client.clone().logs(node::LogsRequest { at }),
+        )
+        .await
+        .map(|reply| reply.logs)
+    }
+
     /// Returns the log start that stands at the home leader now.
     pub async fn propose_log_start(
         &self,

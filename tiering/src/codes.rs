@@ -87,7 +87,7 @@ pub const CODES: &[Code] = &[
         "WB-312",
         "a root is gone, older than it was, or damaged",
         "Somebody changed the bucket by hand, restored it from a copy, or the store lost a write.",
-        "Do not delete anything. Kept roots are under root-kept/; local segments are not freed while this stands.",
+        "Do not delete anything. The shard rests: nothing of it is uploaded, freed or deleted, and the other shards go on. `whimbrel tier rebuild` makes a root from the kept ones and the objects themselves.",
     ),
     code(
         "WB-313",
@@ -111,7 +111,7 @@ pub const CODES: &[Code] = &[
         "WB-316",
         "an object is missing or damaged",
         "A root names an object that is not in the bucket or whose blocks fail their CRC.",
-        "`whimbrel tier verify` lists the ranges. Restore the object under the same key from a copy of the bucket.",
+        "The object is quarantined: not deleted, and its sound blocks are read on. `whimbrel tier verify --bytes --repair` says who still has the records, with --apply it makes the object again. Or restore it under the same key from a copy of the bucket, and verify.",
     ),
     code(
         "WB-317",
@@ -124,6 +124,12 @@ pub const CODES: &[Code] = &[
         "a segment's list of aborted transactions is not what its markers say",
         "The broker's transaction index lost or changed an entry. Uploaded with it, aborted records would be read as committed ones once the local segment is gone.",
         "The slice is not uploaded and not freed. The reason names segment and producer. Have this replica filled again from another one.",
+    ),
+    code(
+        "WB-319",
+        "this machine's clock is not believed",
+        "It differs by more than an hour from the store's, or it has jumped since the daemon's start.",
+        "Set the clock and start the daemon again. Until then nothing is deleted because of its age; retention by size goes on.",
     ),
 ];
 

@@ -15,6 +15,16 @@ pub const CACHE_HITS: &str = "whimbrel_tiering_cache_hits_total";
 pub const CACHE_MISSES: &str = "whimbrel_tiering_cache_misses_total";
 /// Objects found missing or damaged while the root names them.
 pub const DAMAGE: &str = "whimbrel_tiering_damage_total";
+pub const REPAIRED_OBJECTS: &str = "whimbrel_tiering_repaired_objects_total";
+/// Objects that are quarantined now.
+pub const QUARANTINED: &str = "whimbrel_tiering_quarantined_objects";
+/// Shards whose root is not believed.
+pub const QUARANTINED_SHARDS: &str = "whimbrel_tiering_quarantined_shards";
+/// Age of the newest complete verification; missing before the first.
+pub const VERIFIED_AGE: &str = "whimbrel_tiering_verified_age_seconds";
+/// What the newest complete verification found and looked at.
+pub const VERIFY_PROBLEMS: &str = "whimbrel_tiering_verify_problems";
+pub const VERIFIED_OBJECTS: &str = "whimbrel_tiering_verified_objects";
 pub const CACHE_BYTES: &str = "whimbrel_tiering_cache_bytes";
 pub const CACHE_LIMIT: &str = "whimbrel_tiering_cache_limit_bytes";
 /// By `topic`.

@@ -39,6 +39,18 @@ pub struct Options {
     /// How often retention is looked at. Kafka's log.retention.check.interval.ms is 5 minutes; ours costs
     /// one request to the broker per partition.
     pub retention_interval: Span,
+    /// How often the bucket is verified without being asked; 0s is never. A day: damage is found while other
+    /// copies still have what was lost.
+    pub verify_interval: Span,
+    /// Percent of the objects that such a verification looks at, drawn at random: all in three weeks or so.
+    pub verify_sample: u8,
+    /// Bytes of blocks that it reads back and compares, and how many a second. Slow enough not to be felt.
+    pub verify_bytes: Size,
+    pub verify_rate: Size,
+    /// Requests that it makes at most: two for each object, one for each shard.
+    pub verify_max_requests: u64,
+    /// What the provider charges; list prices of Amazon S3 without it.
+    pub prices: Option<PathBuf>,
     /// Allows listeners that are not on loopback although they have neither TLS nor authentication.
     pub insecure_bind: bool,
 }
@@ -60,6 +72,12 @@ impl Default for Options {
             request_timeout: Span::secs(30),
             delete_grace: Span::secs(600),
             retention_interval: Span::secs(60),
+            verify_interval: Span::secs(86_400),
+            verify_sample: 5,
+            verify_bytes: Size::mib(10 << 10),
+            verify_rate: Size::mib(16),
+            verify_max_requests: 100_000,
+            prices: None,
             insecure_bind: false,
         }
     }
@@ -90,6 +108,12 @@ impl Options {
             found.push(format!(
                 "cache-bytes {} is less than {MIN_CACHE}",
                 self.cache_bytes
+            ));
+        }
+        if self.verify_sample == 0 || self.verify_sample > 100 {
+            found.push(format!(
+                "verify-sample {} is not a percentage from 1 to 100",
+                self.verify_sample
             ));
         }
         if self.controllers.is_empty() && self.fleet_id.is_none() {

@@ -151,6 +151,7 @@ impl Reader {
 
     /// Whole batches from the one that holds the offset on.
     pub async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
+        self.refuse_sick(wish.at)?;
         let place = match self.place(wish.at, wish.offset, lineage) {
             Ok(place) => place,
             Err(why) => return Ok(Answer::NotTiered(why)),
@@ -205,6 +206,17 @@ impl Reader {
             visible_end,
             next,
         })
+    }
+
+    /// What a root that is not believed had named is not said to be missing: nobody knows.
+    fn refuse_sick(&self, at: TopicPartition) -> Result<(), ReadError> {
+        let shard = self.committer.shard_of(at);
+        match self.committer.sick(shard) {
+            Some(error) if self.committer.root(shard).is_none() => {
+                Err(ReadError::damaged(&self.keys.root(shard), error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A read that met a 404 is damage only if the newest root still names the object.

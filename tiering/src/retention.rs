@@ -18,7 +18,9 @@ use crate::{
     committer::{CommitError, Committer, Edit},
     format::{Key, Keys},
     metrics as names,
+    quarantine::Quarantine,
     root::{MAX_BYTES, Partition, Root},
+    skew::Skew,
     store::Store,
 };
 
@@ -31,6 +33,8 @@ pub struct Retention {
     pub committer: Committer,
     pub store: Arc<dyn Store>,
     pub keys: Keys,
+    pub quarantine: Quarantine,
+    pub skew: Skew,
     pub incarnation: Uuid,
     pub view: Option<watch::Receiver<Arc<View>>>,
     pub clock: Clock,
@@ -40,11 +44,12 @@ pub struct Retention {
 }
 
 /// Where a partition's log may begin by its topic's configs; `None` when nothing has to go. Internal topics
-/// are compacted and lose nothing by age or size: they are not asked about.
+/// are compacted and lose nothing by age or size: they are not asked about. Without a clock that can be believed
+/// nothing goes by its age.
 pub fn proposal(
     partition: &Partition,
     configs: &BTreeMap<String, String>,
-    now_ms: i64,
+    now_ms: Option<i64>,
 ) -> Option<i64> {
     let config = |name: &str, default: i64| {
         configs
@@ -71,7 +76,8 @@ pub fn proposal(
         } else {
             entry.max_timestamp_ms
         };
-        let too_old = keep_ms >= 0 && now_ms.saturating_sub(newest) > keep_ms;
+        let too_old =
+            now_ms.is_some_and(|now_ms| keep_ms >= 0 && now_ms.saturating_sub(newest) > keep_ms);
         let too_much = u64::try_from(keep_bytes)
             .is_ok_and(|keep| bytes.saturating_sub(entry.data_bytes) >= keep);
         if !too_old && !too_much {
@@ -126,10 +132,11 @@ impl Retention {
 
     /// Proposes retention and takes over the log starts that stand.
     pub async fn follow_log_starts(&self) {
+        let now_ms = self.skew.believed_ms().await;
         let view = self.view.as_ref().map(|view| Arc::clone(&view.borrow()));
         for root in self.committer.roots() {
             for (at, partition) in &root.partitions {
-                if let Err(error) = self.follow(*at, partition, view.as_deref()).await {
+                if let Err(error) = self.follow(*at, partition, view.as_deref(), now_ms).await {
                     tracing::debug!(%at, %error, "its log start is not known now");
                 }
             }
@@ -141,11 +148,12 @@ impl Retention {
         at: TopicPartition,
         partition: &Partition,
         view: Option<&View>,
+        now_ms: Option<i64>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let topic = view.and_then(|view| view.topic_by_id(at.topic_id));
         let wanted = topic
             .filter(|topic| !topic.internal)
-            .and_then(|topic| proposal(partition, &topic.configs, self.clock.wall_ms()));
+            .and_then(|topic| proposal(partition, &topic.configs, now_ms));
         let stands = self
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")
@@ -196,11 +204,18 @@ impl Retention {
             let mut deleted = Vec::new();
             for key in due {
                 // What is held was put on the list by mistake; it goes off it and stays.
+                if self.quarantine.holds(&key) {
+                    // Whoever looks into the damage may want it.
+                    continue;
+                }
                 if !root.holds(&self.keys, &key) && self.keys.parse_data(&key).is_some() {
                     self.store.delete(&key).await?;
                     counter!(names::DELETED_OBJECTS).increment(1);
                 }
                 deleted.push(key);
+            }
+            if deleted.is_empty() {
+                continue;
             }
             count += deleted.len();
             self.committer
@@ -270,29 +285,38 @@ mod tests {
     fn only_the_oldest_run_goes() {
         let p = partition(&[1_000, 9_000, 1_000]);
         assert_eq!(
-            proposal(&p, &configs(&[("retention.ms", "5000")]), 10_000),
+            proposal(&p, &configs(&[("retention.ms", "5000")]), Some(10_000)),
             Some(10)
         );
         assert_eq!(
             proposal(
                 &p,
                 &configs(&[("retention.ms", "-1"), ("retention.bytes", "100")]),
-                10_000
+                Some(10_000)
             ),
             Some(20)
         );
         assert_eq!(
-            proposal(&p, &configs(&[("retention.ms", "-1")]), 10_000),
+            proposal(&p, &configs(&[("retention.ms", "-1")]), Some(10_000)),
             None
         );
         assert_eq!(
             proposal(
                 &p,
                 &configs(&[("retention.ms", "1"), ("cleanup.policy", "compact")]),
-                10_000
+                Some(10_000)
             ),
             None
         );
+    }
+
+    #[test]
+    fn without_a_clock_only_size_counts() {
+        let p = partition(&[1_000, 1_000]);
+        let by_time = configs(&[("retention.ms", "1")]);
+        assert_eq!(proposal(&p, &by_time, None), None);
+        let by_size = configs(&[("retention.ms", "1"), ("retention.bytes", "100")]);
+        assert_eq!(proposal(&p, &by_size, None), Some(10));
     }
 
     #[test]
@@ -301,7 +325,7 @@ mod tests {
             proposal(
                 &partition(&[-1]),
                 &configs(&[("retention.ms", "5000")]),
-                10_000
+                Some(10_000)
             ),
             None
         );
@@ -309,7 +333,7 @@ mod tests {
             proposal(
                 &partition(&[-1]),
                 &configs(&[("retention.ms", "5000")]),
-                10_001
+                Some(10_001)
             ),
             Some(10)
         );

@@ -12,6 +12,7 @@ mod codec;
 mod edit;
 mod entry;
 mod judge;
+mod replace;
 
 use std::collections::BTreeMap;
 

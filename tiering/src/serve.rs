@@ -15,6 +15,8 @@ use crate::{
     format::{Aborted, BLOCK_BYTES},
     orphan::{OrphanError, Orphans},
     reader::{Answer, Range, ReadError, Reader, Wish},
+    rebuild::Rebuilder,
+    verify::Verifier,
 };
 
 /// What can be asked for once the bucket was opened and the shards are ours.
@@ -23,6 +25,8 @@ pub struct Served {
     pub reader: Reader,
     pub committer: Committer,
     pub orphans: Orphans,
+    pub verifier: Verifier,
+    pub rebuilder: Rebuilder,
 }
 
 /// A reader may ask for less, never for more.

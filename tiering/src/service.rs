@@ -4,7 +4,6 @@ mod open;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::RawQuery, routing::post};
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::TcpIncoming};
@@ -20,14 +19,18 @@ use crate::{
     Options,
     broker::BrokerLink,
     cache::Cache,
+    cost::Cost,
     format::Keys,
     ops::Ops,
+    prices::Prices,
     reader::Damage,
+    rebuild,
     serve::{Served, Service as Rpc},
+    skew::Doubt,
     status::Status,
-    store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
+    store::{self, Ledger, Limited, Location, MarkerError, ProbeError, StoreError},
     uploader::Refusals,
-    verify::{Request as VerifyRequest, Verifier},
+    verify::{self, Proof},
 };
 
 /// How long a daemon without `fleet-id` waits for a controller to tell it.
@@ -55,6 +58,8 @@ pub enum StartError {
         address: String,
         source: tonic::transport::Error,
     },
+    #[error(transparent)]
+    Prices(#[from] crate::prices::PriceError),
     #[error("no controller told the fleet's id")]
     NoFleet,
     #[error("bucket {bucket}: {source}")]
@@ -68,7 +73,7 @@ pub enum StartError {
 impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Options { .. } | Self::Broker { .. } => "WB-300",
+            Self::Options { .. } | Self::Broker { .. } | Self::Prices(_) => "WB-300",
             Self::Bucket { .. }
             | Self::Marker {
                 source: MarkerError::Store(_),
@@ -143,6 +148,7 @@ impl Service {
         clock: Clock,
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
+        let prices = Prices::load(options.prices.as_deref())?;
         let limited = Limited::new(store, clock.clone(), options.request_timeout.0);
         let store: Arc<dyn store::Store> = Arc::new(limited);
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
@@ -164,7 +170,16 @@ impl Service {
         let (serve, served) = watch::channel(None);
         let status = status(&options, &store, &cache, served.clone(), &clock);
         let keys = Keys::new(&options.region);
-        let admin = serve_admin(&options, &status, &store, &keys, &tasks).await?;
+        let ledger = Ledger::new(keys.clone());
+        let cost = Cost {
+            status: status.clone(),
+            ledger: ledger.clone(),
+            prices: prices.clone(),
+            store: Arc::clone(&store),
+            clock: clock.clone(),
+            begun_boot_ms: clock.boot_ms(),
+        };
+        let admin = serve_admin(&options, &status, cost, &tasks).await?;
         let service = Rpc {
             served,
             clock: clock.clone(),
@@ -181,6 +196,8 @@ impl Service {
             broker,
             incarnation,
             fleet_id,
+            prices,
+            ledger,
             view,
             clock,
             tasks: tasks.clone(),
@@ -232,6 +249,8 @@ fn status(
         refusals: Refusals::default(),
         damage: Damage::default(),
         orphans: Arc::default(),
+        proof: Proof::default(),
+        doubt: Doubt::default(),
         served,
         opening: Arc::new(Mutex::new(None)),
     }
@@ -254,34 +273,18 @@ fn checked(options: &Options) -> Result<Location, StartError> {
 async fn serve_admin(
     options: &Options,
     status: &Status,
-    store: &Arc<dyn store::Store>,
-    keys: &Keys,
+    cost: Cost,
     tasks: &Tasks,
 ) -> Result<SocketAddr, StartError> {
-    let (store, keys, served) = (Arc::clone(store), keys.clone(), status.served.clone());
-    let verify = move |RawQuery(query): RawQuery| async move {
-        let request = match VerifyRequest::parse(&query.unwrap_or_default()) {
-            Ok(request) => request,
-            Err(reason) => return Json(serde_json::json!({"ok": false, "reason": reason})),
-        };
-        let Some(served) = served.borrow().clone() else {
-            return Json(serde_json::json!({"ok": false, "reason": "the bucket is not open yet"}));
-        };
-        let verifier = Verifier {
-            store,
-            keys,
-            committer: served.committer.clone(),
-            objects: served.reader.objects.clone(),
-        };
-        Json(serde_json::json!(verifier.run(&request).await))
-    };
     let (ready, json, scrape) = (status.clone(), status.clone(), status.clone());
     let admin = Admin::new()
         .ready(move || ready.ready())
         .status(move || json.json())
         .scrape(move || scrape.scrape());
     Ok(admin
-        .route(Router::new().route("/verify", post(verify)))
+        .route(verify::route(status.served.clone()))
+        .route(cost.route())
+        .route(rebuild::route(status.served.clone()))
         .serve(&options.admin_listen, tasks)
         .await?)
 }

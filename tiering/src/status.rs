@@ -17,7 +17,9 @@ use crate::{
     orphan::OrphanEntry,
     root::Root,
     serve::Served,
+    skew::Doubt,
     uploader::{Pending, Refusals},
+    verify::Proof,
 };
 
 /// Shared with the parts that it describes.
@@ -33,18 +35,32 @@ pub struct Status {
     pub refusals: Refusals,
     pub damage: Arc<Mutex<BTreeMap<Key, String>>>,
     pub orphans: Arc<Mutex<Vec<OrphanEntry>>>,
+    pub proof: Proof,
+    pub doubt: Doubt,
     pub served: watch::Receiver<Option<Arc<Served>>>,
     /// Why the bucket is not open yet.
     pub opening: Arc<Mutex<Option<String>>>,
 }
 
 impl Status {
-    fn roots(&self) -> Vec<Arc<Root>> {
+    pub fn roots(&self) -> Vec<Arc<Root>> {
         self.served
             .borrow()
             .as_ref()
             .map(|served| served.committer.roots())
             .unwrap_or_default()
+    }
+
+    /// Shards whose root is not believed, with the reason.
+    fn sick(&self) -> Vec<(u16, String, &'static str)> {
+        let served = self.served.borrow();
+        let Some(committer) = served.as_ref().map(|served| &served.committer) else {
+            return Vec::new();
+        };
+        (0..committer.shards())
+            .filter_map(|n| committer.sick(n).map(|e| (n, e)))
+            .map(|(n, e)| (n, e.to_string(), e.code().unwrap_or("WB-312")))
+            .collect()
     }
 
     fn age_seconds(&self) -> Option<f64> {
@@ -88,11 +104,17 @@ impl Status {
             .iter()
             .map(|(key, why)| json!({"object": key.as_str(), "reason": why}))
             .collect();
+        let sick: Vec<_> = self
+            .sick()
+            .iter()
+            .map(|(shard, why, code)| json!({"shard": shard, "code": code, "reason": why}))
+            .collect();
         json!({
             "role": "tiering", "region": self.region, "node": self.node, "store": self.store,
             "ready": self.ready().err().map_or(Value::Bool(true), Value::String),
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
+            "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
             "stuck": self.ops.stuck(), "refused": refused, "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),
@@ -121,6 +143,13 @@ impl Status {
         set(names::CACHE_MISSES, float(self.cache.misses()));
         set(names::STUCK, float(self.ops.stuck().len() as u64));
         set(names::ORPHANS, float(self.orphans.lock().len() as u64));
+        set(names::QUARANTINED, float(self.damage.lock().len() as u64));
+        set(names::QUARANTINED_SHARDS, float(self.sick().len() as u64));
+        if let (Some(last), Some(age)) = (self.proof.last(), self.proof.age_seconds(&self.clock)) {
+            set(names::VERIFIED_AGE, age);
+            set(names::VERIFY_PROBLEMS, float(last.report.problems_found));
+            set(names::VERIFIED_OBJECTS, float(last.report.objects_checked));
+        }
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
         for partition in self
             .roots()

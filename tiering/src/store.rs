@@ -8,6 +8,7 @@
 //! and a place in the ledger of requests, and the callers decide what is tried again.
 
 mod folder;
+mod ledger;
 mod limited;
 mod location;
 mod marker;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use folder::Folder;
+pub use ledger::{Counts, Ledger};
 pub use limited::Limited;
 pub use location::{Bucket, Location, LocationError};
 pub use marker::{Marker, MarkerError, accept_marker, check_marker, read_marker};
@@ -49,6 +51,8 @@ pub struct Meta {
     pub version: Version,
     /// CRC64NVME of the whole object, where the store keeps one.
     pub crc64: Option<u64>,
+    /// When it was written by the store's own clock, where the store tells.
+    pub modified_ms: Option<i64>,
 }
 
 /// One line of a listing.
@@ -90,6 +94,11 @@ pub trait Store: Send + Sync + Debug {
     /// Streams an object whose key was never used before. Returns the store's CRC64NVME of what it holds,
     /// where it computed one itself; `None` asks the caller to read the object back.
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError>;
+
+    /// HTTP requests that [`Store::put_file`] makes for so many bytes.
+    fn upload_requests(&self, _length: u64) -> u64 {
+        1
+    }
 
     /// Where the object is a local file that others may open: its bytes never change under that name, and a
     /// deletion leaves them to whoever has it open. `None` for every store that is not a folder.

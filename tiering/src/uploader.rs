@@ -111,7 +111,9 @@ impl Uploader {
                 Some(Ok(0)) => {}
                 Some(Ok(_)) => pause.reset(),
                 Some(Err(RoundError::Commit(error)))
-                    if !matches!(error, CommitError::Rejected(_)) && !error.is_retryable() =>
+                    if !matches!(error, CommitError::Rejected(_))
+                        && !error.is_retryable()
+                        && !error.is_quarantine() =>
                 {
                     return Err(error);
                 }
@@ -150,10 +152,18 @@ impl Uploader {
         };
         let offered = self.broker.uploadable(request).await?;
         self.pending.lock().replace(&offered.pending);
-        let tokens: Vec<_> = offered.slices.iter().map(|s| s.token).collect();
-        if tokens.is_empty() {
+        if offered.slices.is_empty() {
             return Ok(0);
         }
+        // Slices of a quarantined shard stay pinned, so that they are not offered again and again in the place
+        // of others.
+        let rests = |slice: &&node::Slice| {
+            partition_from(slice.at.as_ref())
+                .and_then(|at| self.committer.sick(self.committer.shard_of(at)))
+                .is_some()
+        };
+        let tokens = offered.slices.iter().filter(|s| !rests(s));
+        let tokens: Vec<_> = tokens.map(|s| s.token).collect();
         let uploaded = self.upload_all(&offered.slices).await;
         // The root was read back before the commit was answered: what is reported is in the bucket.
         self.broker.tiered(self.extents()).await?;
@@ -211,6 +221,9 @@ impl Uploader {
 
     async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
         let shard = self.committer.shard_of(slice.at);
+        if let Some(error) = self.committer.sick(shard) {
+            return Err(error.into());
+        }
         let Some(root) = self.committer.root(shard) else {
             return Err(CommitError::Stopping.into());
         };

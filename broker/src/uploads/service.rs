@@ -9,8 +9,8 @@ use tonic::{
 };
 use whimbrel_fleet::TopicPartition;
 use whimbrel_rpc::proto::node::{
-    Empty, LogStartProposal, LogStartReply, PartitionId, ReleaseRequest, TieredReport,
-    UploadableReply, UploadableRequest,
+    Empty, EpochStart, LogStartProposal, LogStartReply, LogState, LogsReply, LogsRequest,
+    PartitionId, ReleaseRequest, TieredReport, UploadableReply, UploadableRequest,
     broker_server::{Broker as Service, BrokerServer},
 };
 
@@ -168,5 +168,34 @@ impl Service for Node {
         };
         tracing::debug!(at = %partition.at, proposed = proposal.log_start, log_start, reason = proposal.reason, "log start proposed");
         Ok(Response::new(LogStartReply { log_start }))
+    }
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<LogsReply>, Status> {
+        let asked = request.into_inner().at;
+        let here = asked
+            .iter()
+            .filter_map(|at| self.partition(Some(at)).ok().map(|p| state(&p)));
+        Ok(Response::new(LogsReply {
+            logs: here.collect(),
+        }))
+    }
+}
+
+fn state(partition: &Partition) -> LogState {
+    // The lineage first: an epoch that begins meanwhile begins at or above the end read after it.
+    let lineage = partition.log.lineage();
+    let offsets = partition.log.offsets();
+    LogState {
+        at: Some(partition.at.into()),
+        log_start: offsets.log_start,
+        local_log_start: offsets.local_log_start,
+        durable_end: offsets.durable_end,
+        lineage: lineage
+            .iter()
+            .map(|e| EpochStart {
+                epoch: e.epoch,
+                start_offset: e.start_offset,
+            })
+            .collect(),
     }
 }

@@ -9,6 +9,7 @@ use whimbrel_runtime::{Backoff, random};
 
 use super::{CommitError, Context, Edit, Outcome, Reply};
 use crate::{
+    format::FormatError,
     metrics as names,
     root::{
         Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim,
@@ -37,6 +38,9 @@ enum Written {
     Moved,
 }
 
+/// Answers that are not a root before the object is called damaged: one may have been bent on its way.
+const BENT: u32 = 2;
+
 fn pause() -> Backoff {
     Backoff::new(Duration::from_millis(50), Duration::from_secs(5))
 }
@@ -45,6 +49,10 @@ impl Owned {
     pub async fn claim(context: Context, shard: u16) -> Result<Self, CommitError> {
         loop {
             let found = read(&context, shard).await?;
+            if found.is_none() && remains(&context, shard).await {
+                // A root that begins anew would make garbage of every object that the lost one named.
+                return Err(CommitError::WentBack { shard });
+            }
             let by = Claim {
                 incarnation: context.incarnation,
                 nonce: random::uuid(),
@@ -71,10 +79,6 @@ impl Owned {
                 }
             }
         }
-    }
-
-    pub fn number(&self) -> u16 {
-        self.shard
     }
 
     pub fn root(&self) -> Arc<Root> {
@@ -174,6 +178,9 @@ impl Owned {
             Edit::RaiseLogStart { at, log_start } => {
                 Outcome::Applied(root.raise_log_start(keys, *at, *log_start, now_ms))
             }
+            Edit::Replace { at, old, new } => {
+                Outcome::Applied(root.replace(keys, *at, old, **new)?)
+            }
             Edit::Unlink(list) => {
                 let unlinked: Vec<_> = list
                     .iter()
@@ -220,16 +227,54 @@ impl Owned {
     }
 }
 
+/// Whether the bucket has anything that only a root of this shard can have named. Waits while the store is
+/// away.
+async fn remains(context: &Context, shard: u16) -> bool {
+    let keys = &context.keys;
+    let op = context.ops.begin("look for a lost root", &keys.root(shard));
+    let mut pause = pause();
+    loop {
+        let listed = async {
+            if !context
+                .store
+                .list(&keys.kept_prefix(shard))
+                .await?
+                .is_empty()
+            {
+                return Ok(true);
+            }
+            let objects = context.store.list(&keys.data_prefix()).await?;
+            let mut names = objects.iter().filter_map(|l| keys.parse_data(&l.key));
+            Ok::<_, StoreError>(names.any(|name| name.shard == shard))
+        };
+        match listed.await {
+            Ok(remains) => return remains,
+            Err(e) => op.failed(&e),
+        }
+        context.clock.sleep(pause.next()).await;
+    }
+}
+
 /// The root that is there now. Waits while the store is away.
 async fn read(context: &Context, shard: u16) -> Result<Option<Here>, CommitError> {
     let key = context.keys.root(shard);
     let op = context.ops.begin("read root", &key);
-    let mut pause = pause();
+    let (mut pause, mut bent) = (pause(), 0);
     loop {
         match context.store.get(&key, MAX_BYTES).await {
             Ok(found) => {
-                let root = Root::decode(&found.bytes)
-                    .map_err(|reason| CommitError::Damaged { shard, reason })?;
+                let root = match Root::decode(&found.bytes) {
+                    Ok(root) => root,
+                    Err(reason) if bent == BENT => {
+                        return Err(CommitError::Damaged { shard, reason });
+                    }
+                    Err(reason) => {
+                        bent += 1;
+                        op.failed(&reason);
+                        context.clock.sleep(pause.next()).await;
+                        continue;
+                    }
+                };
                 let name = |region: &str, shard, shards| format!("{region}/{shard} of {shards}");
                 let (here, expected) = (
                     name(&root.region, root.shard, root.shards),
@@ -249,10 +294,8 @@ async fn read(context: &Context, shard: u16) -> Result<Option<Here>, CommitError
             }
             Err(e) if e.is_not_found() => return Ok(None),
             Err(e @ StoreError::TooLarge { .. }) => {
-                return Err(CommitError::Store {
-                    shard,
-                    reason: Arc::new(e),
-                });
+                let reason = FormatError::malformed("root", e);
+                return Err(CommitError::Damaged { shard, reason });
             }
             Err(e) => op.failed(&e),
         }

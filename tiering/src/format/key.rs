@@ -86,12 +86,30 @@ impl Keys {
         self.key(format_args!("root-kept/{shard}/{epoch:020}-{sequence:020}"))
     }
 
+    pub fn kept_prefix(&self, shard: u16) -> String {
+        format!("{}root-kept/{shard}/", self.base)
+    }
+
     pub fn data_prefix(&self) -> String {
         format!("{}data/", self.base)
     }
 
     pub fn orphans_prefix(&self) -> String {
         format!("{}orphans/", self.base)
+    }
+
+    pub fn quarantine_prefix(&self) -> String {
+        format!("{}quarantine/", self.base)
+    }
+
+    /// Where a root that could not be believed is put aside.
+    pub fn aside(&self, shard: u16, random: Uuid) -> Key {
+        self.key(format_args!("quarantine-root/{shard}/{}", random.simple()))
+    }
+
+    /// Where it is written down that `object` is damaged.
+    pub fn quarantined(&self, object: &Key) -> Key {
+        self.key(format_args!("quarantine/{}.json", object.name()))
     }
 
     /// The two digits spread partitions over the store's own index.

@@ -22,7 +22,7 @@ use crate::{
     format::{Key, Opened},
     ops::Ops,
     root::Entry,
-    store::{Source, Store},
+    store::{Source, Store, StoreError},
 };
 
 /// Bytes of tails kept open. That of an object of 64 MiB takes about 100 KiB, that of one of 1 GiB 1.3 MiB.
@@ -141,6 +141,8 @@ impl Objects {
                 Err(e) if e.is_not_found() => {
                     return Err(ReadError::damaged(key, "it is not in the bucket"));
                 }
+                // Once it may be the network; again and again the object has been cut.
+                Err(e @ StoreError::Short { .. }) => Err(ReadError::damaged(key, e)),
                 Err(e) => Err(ReadError::Store(Arc::new(e))),
             };
             match read {
@@ -251,7 +253,10 @@ fn opened(key: &Key, entry: &Entry, tail: &[u8], from: u64) -> Outcome {
     let object =
         Opened::parse(tail, from, entry.object_bytes).map_err(|e| ReadError::format(key, &e))?;
     let same = object.slice().is_some_and(|slice| {
-        slice.base_offset == entry.base
+        // Offsets and sizes of another partition's object may well be the same.
+        let whose = format!("{}-{}-", slice.at.topic_id.simple(), slice.at.partition);
+        key.name().starts_with(&whose)
+            && slice.base_offset == entry.base
             && slice.end_offset == entry.object_end
             && slice.position == 0
             && slice.length == entry.data_bytes

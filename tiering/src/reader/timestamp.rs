@@ -19,6 +19,7 @@ impl Reader {
         at: TopicPartition,
         timestamp_ms: i64,
     ) -> Result<Option<Stamped>, ReadError> {
+        self.refuse_sick(at)?;
         let Some(root) = self.committer.root_of(at) else {
             return Ok(None);
         };

@@ -14,13 +14,19 @@ use crate::{
     committer::{CommitError, Committer, Context},
     format::Keys,
     orphan::Orphans,
+    prices::Prices,
+    quarantine::Quarantine,
     reader::{Blocks, Objects, Reader},
+    rebuild::Rebuilder,
+    repair::{KafkaCopies, Repairer},
     retention::Retention,
     serve::Served,
+    skew::Skew,
     status::Status,
-    store::{self, Capabilities, Marker, Store},
+    store::{self, Capabilities, Ledger, Marker, Store},
     transfer::Transfer,
     uploader::Uploader,
+    verify::{Request, Schedule, Verifier},
 };
 
 /// Shards of a bucket that is used for the first time.
@@ -34,6 +40,8 @@ pub(super) struct Open {
     pub broker: BrokerLink,
     pub incarnation: Uuid,
     pub fleet_id: String,
+    pub prices: Prices,
+    pub ledger: Ledger,
     pub view: Option<ViewReceiver>,
     pub clock: Clock,
     pub tasks: Tasks,
@@ -131,7 +139,7 @@ impl Open {
         let opened = async {
             let checked = self.until_checked(opening).await?;
             let context = Context {
-                store: Arc::clone(&self.store),
+                store: self.store("manifest"),
                 keys: self.keys.clone(),
                 region: self.options.region.clone(),
                 incarnation: self.incarnation,
@@ -153,7 +161,7 @@ impl Open {
         serve: &watch::Sender<Option<Arc<Served>>>,
     ) -> Result<(), OpenError> {
         let transfer = Transfer {
-            store: Arc::clone(&self.store),
+            store: self.store("upload"),
             capabilities: checked.capabilities,
             clock: self.clock.clone(),
         };
@@ -164,14 +172,14 @@ impl Open {
             self.clock.sleep(pause.next()).await;
         }
         let objects = Objects::new(
-            Arc::clone(&self.store),
+            self.store("read"),
             Arc::clone(&self.cache),
             self.status.ops.clone(),
             self.clock.clone(),
             self.tasks.clone(),
         );
         let blocks = Blocks::new(
-            Arc::clone(&self.store),
+            self.store("read"),
             Arc::clone(&self.cache),
             self.status.ops.clone(),
             self.clock.clone(),
@@ -185,21 +193,33 @@ impl Open {
             Arc::clone(&self.status.damage),
         );
         let uploader = self.uploader(&transfer, &committer, &objects);
-        let retention = self.retention(&committer);
+        let quarantine = self.quarantine().await;
+        let retention = self.retention(&committer, &quarantine);
+        let verifier = self.verifier(&transfer, &committer, quarantine);
+        let schedule = self.schedule(&verifier);
+        let rebuilder = self.rebuilder(&committer);
         serve.send_replace(Some(Arc::new(Served {
             reader,
             committer,
             orphans,
+            verifier,
+            rebuilder,
         })));
         self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());
+        self.tasks.spawn_ok("verify", schedule.run());
         tracing::info!(
             store = self.status.store,
             shards = checked.shards,
             "the bucket is open and its shards are ours"
         );
         Ok(())
+    }
+
+    /// The store for one part, whose requests are counted under its name.
+    fn store(&self, cause: &'static str) -> Arc<dyn Store> {
+        self.ledger.of(cause, &self.store)
     }
 
     fn orphans(&self, transfer: &Transfer) -> Orphans {
@@ -234,12 +254,106 @@ impl Open {
         }
     }
 
-    fn retention(&self, committer: &Committer) -> Retention {
+    /// With what was found before this start; a store that does not answer is waited for.
+    async fn quarantine(&self) -> Quarantine {
+        let quarantine = Quarantine::new(
+            self.store("quarantine"),
+            self.keys.clone(),
+            Arc::clone(&self.status.damage),
+        );
+        let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        while let Err(error) = quarantine.load().await {
+            tracing::warn!(%error, "the quarantine's entries cannot be read now");
+            self.clock.sleep(pause.next()).await;
+        }
+        quarantine
+    }
+
+    fn verifier(
+        &self,
+        transfer: &Transfer,
+        committer: &Committer,
+        quarantine: Quarantine,
+    ) -> Verifier {
+        let copies = KafkaCopies::new(
+            self.view.clone(),
+            self.options.region.as_str().into(),
+            self.options.node_id,
+            &self.tasks,
+            &self.clock,
+        );
+        let repairer = Repairer {
+            copies: Arc::new(copies),
+            store: self.store("repair"),
+            committer: committer.clone(),
+            transfer: Transfer {
+                store: self.store("repair"),
+                ..transfer.clone()
+            },
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            incarnation: self.incarnation,
+            quarantine: quarantine.clone(),
+            scratch_dir: self.options.cache_dir.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            ops: self.status.ops.clone(),
+        };
+        Verifier {
+            store: self.store("verify"),
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            committer: committer.clone(),
+            broker: self.broker.clone(),
+            quarantine,
+            repairer,
+            prices: self.prices.clone(),
+            clock: self.clock.clone(),
+            proof: self.status.proof.clone(),
+        }
+    }
+
+    fn rebuilder(&self, committer: &Committer) -> Rebuilder {
+        Rebuilder {
+            store: self.store("rebuild"),
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            committer: committer.clone(),
+            broker: self.broker.clone(),
+            incarnation: self.incarnation,
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn schedule(&self, verifier: &Verifier) -> Schedule {
+        Schedule {
+            verifier: verifier.clone(),
+            interval: self.options.verify_interval.0,
+            request: Request {
+                percent: self.options.verify_sample.into(),
+                bytes: self.options.verify_bytes.0,
+                rate: self.options.verify_rate.0,
+                max_requests: self.options.verify_max_requests,
+                ..Request::default()
+            },
+            tasks: self.tasks.clone(),
+        }
+    }
+
+    fn retention(&self, committer: &Committer, quarantine: &Quarantine) -> Retention {
         Retention {
             broker: self.broker.clone(),
             committer: committer.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store("retention"),
             keys: self.keys.clone(),
+            quarantine: quarantine.clone(),
+            skew: Skew::new(
+                self.store("retention"),
+                self.keys.clone(),
+                committer.clone(),
+                self.clock.clone(),
+                Arc::clone(&self.status.doubt),
+            ),
             incarnation: self.incarnation,
             view: self.view.clone(),
             clock: self.clock.clone(),

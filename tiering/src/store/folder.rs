@@ -328,7 +328,13 @@ impl Store for Folder {
     async fn head(&self, key: &Key) -> Result<Meta, StoreError> {
         self.blocking("head", key, |s, key| {
             let file = File::open(s.path(key)).map_err(|e| failed("head", key, e))?;
-            let size = file.metadata().map_err(|e| failed("head", key, e))?.len();
+            let metadata = file.metadata().map_err(|e| failed("head", key, e))?;
+            let size = metadata.len();
+            let modified_ms = metadata
+                .modified()
+                .ok()
+                .and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())
+                .and_then(|since| i64::try_from(since.as_millis()).ok());
             // The token of a large object is never swapped on, and its checksum is not kept anywhere.
             let version = if size <= crate::root::MAX_BYTES {
                 s.read_all("head", key, size)?.version
@@ -339,6 +345,7 @@ impl Store for Folder {
                 size,
                 version,
                 crc64: None,
+                modified_ms,
             })
         })
         .await

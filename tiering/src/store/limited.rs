@@ -146,6 +146,10 @@ impl Store for Limited {
         .await
     }
 
+    fn upload_requests(&self, length: u64) -> u64 {
+        self.store.upload_requests(length)
+    }
+
     fn local(&self, key: &Key) -> Option<PathBuf> {
         self.store.local(key)
     }

@@ -359,6 +359,7 @@ impl Store for S3 {
             size,
             version: Version(found.e_tag().unwrap_or_default().to_owned()),
             crc64,
+            modified_ms: found.last_modified().and_then(|at| at.to_millis().ok()),
         })
     }
 

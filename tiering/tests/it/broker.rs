@@ -37,6 +37,10 @@ impl FakeBroker {
         })))
     }
 
+    pub fn replace(&self, logs: Vec<Log>) {
+        self.0.lock().logs = logs;
+    }
+
     pub async fn serve(&self, tasks: &Tasks) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -150,5 +154,36 @@ impl Broker for FakeBroker {
         let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
         let log_start = self.0.lock().log_starts.get(&at).copied().unwrap_or(0);
         Ok(Response::new(node::LogStartReply { log_start }))
+    }
+
+    async fn logs(
+        &self,
+        request: Request<node::LogsRequest>,
+    ) -> Result<Response<node::LogsReply>, Status> {
+        let inner = self.0.lock();
+        let asked = request.into_inner().at;
+        let here = inner.logs.iter().filter_map(|log| {
+            let mine = at(log.partition);
+            asked
+                .iter()
+                .any(|a| TopicPartition::try_from(a) == Ok(mine))
+                .then(|| node::LogState {
+                    at: Some(mine.into()),
+                    log_start: inner.log_starts.get(&mine).copied().unwrap_or(0),
+                    local_log_start: log.local_start,
+                    durable_end: log.end(),
+                    lineage: log
+                        .lineage
+                        .iter()
+                        .map(|e| node::EpochStart {
+                            epoch: e.epoch,
+                            start_offset: e.start_offset,
+                        })
+                        .collect(),
+                })
+        });
+        Ok(Response::new(node::LogsReply {
+            logs: here.collect(),
+        }))
     }
 }

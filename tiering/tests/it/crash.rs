@@ -17,9 +17,11 @@ use whimbrel_tiering::{
     committer::{Committer, Context},
     format::Keys,
     ops::Ops,
-    reader::Objects,
+    quarantine::Quarantine,
+    reader::{Damage, Objects},
     retention::Retention,
     root::{MAX_BYTES, Root},
+    skew::{Doubt, Skew},
     store::{Capabilities, Store},
     transfer::Transfer,
     uploader::{Pending, Refusals, Uploader},
@@ -34,14 +36,29 @@ use crate::{
 
 const SHARDS: u16 = 2;
 
-struct Daemon {
-    tasks: Tasks,
-    committer: Committer,
-    retention: Retention,
-    uploader: Uploader,
+pub struct Daemon {
+    pub tasks: Tasks,
+    pub committer: Committer,
+    pub retention: Retention,
+    pub uploader: Uploader,
 }
 
-async fn daemon(store: Arc<dyn Store>, broker: &FakeBroker, dir: &Path, tasks: &Tasks) -> Daemon {
+fn skew(store: &Arc<dyn Store>, committer: &Committer, clock: &Clock) -> Skew {
+    Skew::new(
+        Arc::clone(store),
+        Keys::new("east"),
+        committer.clone(),
+        clock.clone(),
+        Doubt::default(),
+    )
+}
+
+pub async fn daemon(
+    store: Arc<dyn Store>,
+    broker: &FakeBroker,
+    dir: &Path,
+    tasks: &Tasks,
+) -> Daemon {
     let clock = Clock::system();
     let address = broker.serve(tasks).await;
     let link = BrokerLink::new(&HostPort::new("127.0.0.1", address.port()), clock.clone()).unwrap();
@@ -85,7 +102,10 @@ async fn daemon(store: Arc<dyn Store>, broker: &FakeBroker, dir: &Path, tasks: &
         refusals: Refusals::default(),
         objects,
     };
+    let quarantine = Quarantine::new(Arc::clone(&store), keys.clone(), Damage::default());
     let retention = Retention {
+        skew: skew(&store, &committer, &clock),
+        quarantine,
         broker: link,
         committer: committer.clone(),
         store,

@@ -9,6 +9,7 @@
 )]
 
 mod away;
+mod bad_input;
 mod broker;
 mod cache;
 mod conformance;
@@ -18,7 +19,10 @@ mod fault;
 mod formats;
 mod memory;
 mod minio;
+mod rebuild;
+mod repair;
 mod support;
 mod timed;
 mod transactions;
+mod verify;
 mod world;

@@ -100,6 +100,7 @@ impl Store for Memory {
             size: bytes.len() as u64,
             version,
             crc64: None,
+            modified_ms: None,
         })
     }
 

@@ -18,6 +18,8 @@ pub struct Log {
     /// (base offset, end offset, file, bytes)
     pub segments: Vec<(i64, i64, PathBuf, Vec<u8>)>,
     pub lineage: Vec<EpochStart>,
+    /// Below it the local log is said to be gone.
+    pub local_start: i64,
     /// (base offset, next offset, bytes) of every batch.
     pub batches: Vec<(i64, i64, Vec<u8>)>,
     /// Aborted transactions of a segment, as the broker lists them.

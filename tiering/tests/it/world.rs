@@ -64,10 +64,30 @@ impl World {
         Fault::new(Folder::open(&self.path("bucket")).unwrap(), Plan::Nothing)
     }
 
+    pub async fn start_with(
+        &self,
+        broker: &FakeBroker,
+        change: impl FnOnce(&mut Options),
+    ) -> Running {
+        let store = Folder::open(&self.path("bucket")).unwrap();
+        self.start_changed(Arc::new(store), broker, change).await
+    }
+
     pub async fn start_on(&self, store: Arc<dyn Store>, broker: &FakeBroker) -> Running {
+        self.start_changed(store, broker, |_| ()).await
+    }
+
+    async fn start_changed(
+        &self,
+        store: Arc<dyn Store>,
+        broker: &FakeBroker,
+        change: impl FnOnce(&mut Options),
+    ) -> Running {
         let tasks = Tasks::new(Shutdown::new());
         let port = broker.serve(&tasks).await.port();
-        let handle = Service::start_on(store, self.options(port), tasks.clone(), Clock::system())
+        let mut options = self.options(port);
+        change(&mut options);
+        let handle = Service::start_on(store, options, tasks.clone(), Clock::system())
             .await
             .unwrap();
         until("ready", || handle.ready().is_ok()).await;

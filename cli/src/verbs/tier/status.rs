@@ -1,0 +1,125 @@
+//! `tier status`: what each region's daemon says of itself.
+
+use serde_json::{Map, Value, json};
+use whimbrel_dev::admin;
+
+use super::{At, Daemons, plain};
+use crate::{exit::Exit, output};
+
+pub(super) async fn run(at: &At, all: &Daemons) -> anyhow::Result<Exit> {
+    let mut regions = Map::new();
+    let mut reached = true;
+    for (region, daemon) in all {
+        match admin::get(daemon, "/status").await {
+            Ok(status) => {
+                regions.insert(region.clone(), status);
+            }
+            Err(error) => {
+                reached = false;
+                output::note(&format!("tiering of {region}: {error}"));
+            }
+        }
+    }
+    let value = json!({ "regions": regions });
+    output::print(at.format, &value, |value| {
+        let rows = value["regions"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(region, s)| {
+                let stuck = s["stuck"].as_array().map_or(0, Vec::len);
+                let age = s["oldest_unuploaded_age_seconds"]
+                    .as_f64()
+                    .map_or_else(|| "-".to_owned(), |a| format!("{a:.1}s"));
+                [
+                    region.clone(),
+                    plain(&s["store"]),
+                    age,
+                    plain(&s["cache"]["bytes"]),
+                    s["orphans"].as_array().map_or(0, Vec::len).to_string(),
+                    stuck.to_string(),
+                ]
+            });
+        let mut text = output::table(
+            [
+                "REGION",
+                "STORE",
+                "OLDEST NOT UPLOADED",
+                "CACHE(B)",
+                "ORPHANS",
+                "STUCK",
+            ],
+            rows,
+        );
+        for (region, status) in value["regions"].as_object().into_iter().flatten() {
+            for line in troubles(status) {
+                text.push_str(&format!("\n{region}: {line}"));
+            }
+        }
+        text
+    })?;
+    Ok(if reached { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// What of a daemon's status somebody may have to act on, a line each.
+fn troubles(status: &Value) -> Vec<String> {
+    let list = |name: &str| status[name].as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    if let Some(reason) = status["ready"].as_str() {
+        lines.push(format!("not ready: {reason}"));
+    }
+    for shard in list("quarantined_shards") {
+        let (code, reason) = (plain(&shard["code"]), plain(&shard["reason"]));
+        lines.push(format!("quarantined: {code}: {reason}"));
+    }
+    if let Some(reason) = status["clock_doubted"].as_str() {
+        lines.push(format!("WB-319: {reason}; nothing is deleted by its age"));
+    }
+    for op in list("stuck") {
+        let seconds = op["age_ms"].as_u64().unwrap_or(0) / 1_000;
+        let (step, what) = (plain(&op["step"]), plain(&op["what"]));
+        let mut line = format!("stuck: {step} {what}, {seconds} s");
+        if let Some(error) = op["last_error"].as_str() {
+            line.push_str(&format!(", failed {} x: {error}", op["failures"]));
+        }
+        lines.push(line);
+    }
+    for refused in list("refused") {
+        let (partition, reason) = (plain(&refused["partition"]), plain(&refused["reason"]));
+        lines.push(format!("not uploaded: {partition}: {reason}"));
+    }
+    for damaged in list("damaged") {
+        let (object, reason) = (plain(&damaged["object"]), plain(&damaged["reason"]));
+        lines.push(format!("damaged: {object}: {reason}"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stuck_says_where_since_when_and_why() {
+        let status = json!({
+            "ready": true,
+            "stuck": [
+                {"step": "put", "what": "data/ab", "age_ms": 47_900, "failures": 6, "last_error": "503"},
+                {"step": "list", "what": "root", "age_ms": 11_000, "failures": 0, "last_error": null},
+            ],
+            "quarantined_shards": [{"shard": 3, "code": "WB-312", "reason": "shard 3: the root is gone"}],
+            "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
+        });
+        let expected = [
+            "quarantined: WB-312: shard 3: the root is gone",
+            "stuck: put data/ab, 47 s, failed 6 x: 503",
+            "stuck: list root, 11 s",
+            "damaged: data/cd: it is not in the bucket",
+        ];
+        assert_eq!(troubles(&status), expected);
+        assert_eq!(
+            troubles(&json!({"ready": "WB-301: no answer"})),
+            ["not ready: WB-301: no answer"]
+        );
+    }
+}

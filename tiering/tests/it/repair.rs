@@ -1,0 +1,233 @@
+//! Objects made whole again from logs that still hold their records.
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks, random};
+use whimbrel_tiering::{
+    broker::BrokerLink,
+    committer::Committer,
+    format::Keys,
+    ops::Ops,
+    prices::Prices,
+    quarantine::Quarantine,
+    reader::Damage,
+    repair::{Copies, Holder, Range, Repairer, Scratch},
+    store::{Capabilities, Folder, Store},
+    transfer::Transfer,
+    verify::{Proof, Repair, Report, Request, Verifier},
+};
+
+use crate::{
+    broker::FakeBroker,
+    crash::daemon,
+    daemon::find,
+    support::{Log, until},
+};
+
+/// Logs by the name of who holds them.
+#[derive(Debug)]
+struct Logs(Vec<(&'static str, Log)>);
+
+#[async_trait]
+impl Copies for Logs {
+    fn holders(&self) -> Vec<Holder> {
+        let holder = |name: &str| Holder {
+            name: name.to_owned(),
+            host: String::new(),
+            port: 0,
+        };
+        self.0.iter().map(|(name, _)| holder(name)).collect()
+    }
+
+    async fn read(&self, from: &Holder, range: &Range, into: &Scratch) -> Result<(), String> {
+        let (_, log) = self.0.iter().find(|(name, _)| *name == from.name).unwrap();
+        let whole = log
+            .batches
+            .iter()
+            .filter(|b| b.0 >= range.base && b.1 <= range.end);
+        for (.., bytes) in whole {
+            into.append(bytes.clone().into()).await?;
+        }
+        Ok(())
+    }
+}
+
+const SHAPE: [(usize, usize); 3] = [(4, 5_000), (3, 700_000), (2, 10)];
+
+fn log(dir: &Path, segments: usize) -> Log {
+    Log::write(dir, 0, &vec![SHAPE.to_vec(); segments])
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    tasks: Tasks,
+    committer: Committer,
+    store: Arc<dyn Store>,
+    broker: BrokerLink,
+}
+
+impl Bench {
+    /// Three objects of one partition in a bucket.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["data", "bucket", "scratch"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let store: Arc<dyn Store> = Arc::new(Folder::open(&dir.path().join("bucket")).unwrap());
+        let tasks = Tasks::new(Shutdown::new());
+        let log = log(&dir.path().join("data"), 3);
+        let end = log.end();
+        let fake = FakeBroker::new(vec![log]);
+        let running = daemon(Arc::clone(&store), &fake, &dir.path().join("data"), &tasks).await;
+        let broker = running.uploader.broker.clone();
+        tasks.spawn("uploader", OnError::Log, running.uploader.run());
+        until("uploaded", || fake.verified(0) == end).await;
+        Self {
+            dir,
+            tasks,
+            committer: running.committer,
+            store,
+            broker,
+        }
+    }
+
+    async fn verify(&self, holders: Vec<(&'static str, Log)>, repair: Repair) -> Report {
+        let (clock, keys) = (Clock::system(), Keys::new("east"));
+        let quarantine = Quarantine::new(Arc::clone(&self.store), keys.clone(), Damage::default());
+        let transfer = Transfer {
+            store: Arc::clone(&self.store),
+            capabilities: Capabilities::default(),
+            clock: clock.clone(),
+        };
+        let repairer = Repairer {
+            copies: Arc::new(Logs(holders)),
+            store: Arc::clone(&self.store),
+            committer: self.committer.clone(),
+            transfer,
+            keys: keys.clone(),
+            region: "east".into(),
+            incarnation: random::uuid(),
+            quarantine: quarantine.clone(),
+            scratch_dir: self.dir.path().join("scratch"),
+            clock: clock.clone(),
+            tasks: self.tasks.clone(),
+            ops: Ops::new(clock.clone()),
+        };
+        let verifier = Verifier {
+            store: Arc::clone(&self.store),
+            keys,
+            region: "east".into(),
+            committer: self.committer.clone(),
+            broker: self.broker.clone(),
+            quarantine,
+            repairer,
+            prices: Prices::load(None).unwrap(),
+            clock,
+            proof: Proof::default(),
+        };
+        let request = Request {
+            bytes: u64::MAX,
+            repair,
+            ..Request::default()
+        };
+        verifier.run(&request).await
+    }
+
+    fn good(&self) -> Log {
+        log(&self.dir.path().join("scratch"), 3)
+    }
+
+    fn object(&self) -> std::path::PathBuf {
+        find(&self.dir.path().join("bucket/v1/east/data"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_and_a_bent_object_come_back_from_whoever_has_the_very_records() {
+    for missing in [true, false] {
+        let bench = Bench::new().await;
+        let object = bench.object();
+        let mut bytes = std::fs::read(&object).unwrap();
+        if missing {
+            std::fs::remove_file(&object).unwrap();
+        } else {
+            bytes[300_000] ^= 1;
+            std::fs::write(&object, &bytes).unwrap();
+        }
+        // One who has other records under these offsets, and one who has too few.
+        let other = Log::write(
+            &bench.dir.path().join("scratch"),
+            0,
+            &vec![vec![(4, 5_001), (3, 700_000), (2, 9)]; 3],
+        );
+        let short = log(&bench.dir.path().join("scratch"), 0);
+        let holders = || {
+            vec![
+                (
+                    "other",
+                    Log {
+                        ..Log::write(
+                            &bench.dir.path().join("scratch"),
+                            0,
+                            &vec![vec![(4, 5_001), (3, 700_000), (2, 9)]; 3],
+                        )
+                    },
+                ),
+                ("good", bench.good()),
+            ]
+        };
+        let nobody = bench
+            .verify(vec![("other", other), ("short", short)], Repair::Apply)
+            .await;
+        assert_eq!((nobody.problems_found, nobody.repairs.len()), (1, 1));
+        assert!(nobody.repairs[0].from.is_none(), "{nobody:?}");
+
+        let plan = bench.verify(holders(), Repair::Plan).await;
+        assert_eq!(plan.repairs[0].from.as_deref(), Some("good"), "{plan:?}");
+        assert!(plan.repairs[0].replaced_by.is_none());
+        assert_eq!(
+            bench.verify(vec![], Repair::No).await.problems_found,
+            1,
+            "a plan changes nothing"
+        );
+
+        let done = bench.verify(holders(), Repair::Apply).await;
+        let key = done.repairs[0]
+            .replaced_by
+            .clone()
+            .unwrap_or_else(|| panic!("{done:?}"));
+        assert!(bench.dir.path().join("bucket").join(key).exists());
+        let after = bench.verify(vec![], Repair::No).await;
+        assert!(after.ok && after.objects == 3, "{after:?}");
+        assert_eq!(
+            object.exists(),
+            !missing,
+            "what is left of the old object is kept"
+        );
+        let left = std::fs::read_dir(bench.dir.path().join("scratch")).unwrap();
+        let left = left.filter(|e| {
+            e.as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".tmp")
+        });
+        assert_eq!(left.count(), 0);
+        bench.tasks.stop(std::time::Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_whose_tail_is_gone_is_proved_by_its_records_alone() {
+    let bench = Bench::new().await;
+    let object = bench.object();
+    let bytes = std::fs::read(&object).unwrap();
+    std::fs::write(&object, &bytes[..bytes.len() - 10]).unwrap();
+    let done = bench
+        .verify(vec![("good", bench.good())], Repair::Apply)
+        .await;
+    assert!(done.repairs[0].replaced_by.is_some(), "{done:?}");
+    assert!(bench.verify(vec![], Repair::No).await.ok);
+    bench.tasks.stop(std::time::Duration::from_secs(5)).await;
+}
