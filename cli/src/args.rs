@@ -152,6 +152,9 @@ pub struct Start {
     /// Log as JSON lines.
     #[arg(long)]
     pub log_json: bool,
+    /// Stop when standard input ends, as it does with the process that holds its other end.
+    #[arg(long)]
+    pub until_stdin_ends: bool,
 }
 
 #[derive(Debug, Subcommand)]

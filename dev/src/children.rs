@@ -201,7 +201,9 @@ impl Running {
             .ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
         let child = Command::new(program)
             .args(arguments)
-            .stdin(Stdio::null())
+            // Nothing is ever written: its end, even by SIGKILL of this process, ends the child.
+            .arg("--until-stdin-ends")
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(fail)?)
             .stderr(log)
             .spawn()

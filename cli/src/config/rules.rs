@@ -11,6 +11,7 @@ use super::{Problem, place};
 /// Everything that the configuration as a whole gets wrong.
 pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
     let mut problems = regions(config, text);
+    problems.extend(options(config));
     let table = match Table::try_from(config) {
         Ok(table) => table,
         Err(error) => {
@@ -29,6 +30,37 @@ pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What a role itself would refuse to start with.
+fn options(config: &ProcessConfig) -> Vec<Problem> {
+    let controller = config.controller.as_ref().map(|c| c.problems());
+    let tiering = config.tiering.as_ref().map(|t| t.problems());
+    let mirror = config.mirror.as_ref().map(|m| {
+        // That one has a rule of its own, with its place.
+        let listed = m
+            .problems()
+            .into_iter()
+            .filter(|p| !p.place.ends_with("listen"));
+        listed
+            .map(|p| format!("{} {}", p.place, p.problem))
+            .collect()
+    });
+    let roles = [
+        ("controller", "WB-404", controller),
+        ("tiering", "WB-300", tiering),
+        ("mirror", "WB-200", mirror),
+    ];
+    let found = roles.into_iter().flat_map(|(role, code, list)| {
+        let list = list.unwrap_or_default().into_iter();
+        list.map(move |message| Problem {
+            code,
+            message: format!("[{role}] {message}"),
+            at: None,
+            fix: None,
+        })
+    });
+    found.collect()
 }
 
 /// Every role stands in a region that the fleet has.

@@ -16,6 +16,7 @@ use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks, random, signals};
 
 use crate::{
     args::Dev,
+    config,
     exit::{Exit, Refusal},
     output,
 };
@@ -36,6 +37,14 @@ pub async fn run(args: Dev) -> anyhow::Result<Exit> {
         .map_err(|taken| Refusal::coded(Exit::Failed, "WB-009", taken.to_string()))?;
     let specs = layout.processes(&fleet_id(&layout.data_dir)?)?;
     layout.write_configs(&specs)?;
+    let wrong = specs
+        .iter()
+        .filter_map(|s| config::load(&s.config_path).err());
+    let wrong: Vec<String> = wrong.map(|problems| problems.to_string()).collect();
+    if !wrong.is_empty() {
+        output::note(&wrong.join("\n"));
+        return Ok(Exit::BadConfig);
+    }
     let tasks = Tasks::new(Shutdown::new());
     let listener = tasks.clone();
     tasks.spawn("signals", OnError::Shutdown, async move {

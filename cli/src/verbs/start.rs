@@ -1,7 +1,8 @@
-//! `start ROLE -c FILE`: one role in this process, until SIGTERM or SIGINT.
+//! `start ROLE -c FILE`: one role in this process, until SIGTERM or SIGINT, or the end of its input.
 
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use whimbrel_dev::{ProcessConfig, embedded};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, signals};
 
@@ -29,7 +30,23 @@ pub async fn run(args: Start) -> anyhow::Result<Exit> {
     tasks.spawn("signals", whimbrel_runtime::OnError::Shutdown, async move {
         signals(&listener.shutdown()).await.map(|_| ())
     });
+    if args.until_stdin_ends {
+        let shutdown = tasks.shutdown();
+        tasks.spawn_ok("stdin", until_stdin_ends(shutdown));
+    }
     serve(&config, &tasks).await
+}
+
+/// Reads what nobody means to write, until whoever could is gone.
+async fn until_stdin_ends(shutdown: Shutdown) {
+    let (mut stdin, mut bytes) = (tokio::io::stdin(), [0; 256]);
+    while let Some(Ok(read)) = shutdown.unless(stdin.read(&mut bytes)).await {
+        if read == 0 {
+            output::note("standard input has ended; stopping");
+            break;
+        }
+    }
+    shutdown.request();
 }
 
 async fn serve(config: &ProcessConfig, tasks: &Tasks) -> anyhow::Result<Exit> {

@@ -89,3 +89,22 @@ fn a_role_that_the_file_does_not_have_is_refused() {
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("[broker]"), "{}", stderr(&output));
 }
+
+#[test]
+fn what_a_role_would_refuse_is_said_before_anything_starts() {
+    let tiering = "[tiering]\nregion = \"west\"\nnode-id = 1\ndata-dir = \"d\"\ncache-dir = \"c\"\ncontrollers = [\"127.0.0.1:1\"]\nbucket = \"foo://x\"\n";
+    let (exit, said) = check(tiering);
+    assert_eq!(exit, Some(78));
+    assert!(said.contains("WB-300") && said.contains("foo"), "{said}");
+}
+
+#[test]
+fn a_bucket_that_dev_cannot_use_is_bad_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = whimbrel_dev::Layout::free_port().unwrap().to_string();
+    let dir = dir.path().join("fleet");
+    let arguments = ["dev", "--bucket", "foo://x", "--port", &port, "--data-dir"];
+    let output = command(&arguments).arg(&dir).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{}", stderr(&output));
+    assert!(stderr(&output).contains("WB-300"), "{}", stderr(&output));
+}
