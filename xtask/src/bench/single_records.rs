@@ -120,7 +120,9 @@ impl Share<'_> {
         let all = self.shape.warm_up + self.shape.measured;
         let total = all.as_secs() * self.shape.messages_per_s;
         let mut next = self.number as u64;
-        while next < total && !ended.load(Ordering::Acquire) {
+        // What a system cannot take until then is lost.
+        let until = self.start + all + self.shape.patience;
+        while next < total && !ended.load(Ordering::Acquire) && now() < until {
             let elapsed_us = u64::try_from(self.start.elapsed().as_micros())?;
             let due = (elapsed_us * self.shape.messages_per_s / 1_000_000).min(total);
             let (mut due_us, mut indexes) = (Vec::new(), Vec::new());
