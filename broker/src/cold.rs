@@ -31,6 +31,7 @@ use self::{
     waits::Waits,
 };
 
+pub use lookups::LOOKUP_WAIT;
 pub use records::Records;
 pub use waits::Waiting;
 

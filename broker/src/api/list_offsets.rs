@@ -1,7 +1,8 @@
 //! ListOffsets: special timestamps -1 to -6, and lookups by time, in the log or in the bucket.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt, stream};
 use whimbrel_wire::{
     ErrorCode,
     messages::list_offsets::{
@@ -11,7 +12,7 @@ use whimbrel_wire::{
 };
 
 use super::refusal;
-use crate::{broker::Broker, partition::Partition};
+use crate::{broker::Broker, cold::LOOKUP_WAIT, partition::Partition};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -25,27 +26,44 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 /// First version that knows OFFSET_NOT_AVAILABLE.
 const NOT_AVAILABLE: i16 = 5;
 
+/// Partitions looked up at once: a bucket that stalls for one must not hold up the others.
+const SIDE_BY_SIDE: usize = 32;
+
+/// What is the same for every partition of a request.
+#[derive(Clone, Copy)]
+struct Ask {
+    committed_only: bool,
+    version: i16,
+    /// On the broker's clock: nothing is waited for after it.
+    until_ns: u64,
+}
+
+impl Ask {
+    fn left(self, broker: &Broker) -> Duration {
+        Duration::from_nanos(self.until_ns.saturating_sub(broker.clock.boot_ns()))
+    }
+}
+
 /// Timestamp, offset, leader epoch; -1 where there is none.
 type Found = (i64, i64, i32);
 
 const NOTHING: Found = (-1, -1, -1);
 
 pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+    let ask = Ask {
+        committed_only: request.isolation_level == 1,
+        version,
+        until_ns: (broker.clock.boot_ns())
+            .saturating_add(u64::try_from(LOOKUP_WAIT.as_nanos()).unwrap_or(u64::MAX)),
+    };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            partitions.push(
-                one(
-                    broker,
-                    &topic.name,
-                    &partition,
-                    request.isolation_level == 1,
-                    version,
-                )
-                .await,
-            );
-        }
+        let lookups: Vec<_> = topic
+            .partitions
+            .iter()
+            .map(|partition| one(broker, &topic.name, partition, ask))
+            .collect();
+        let partitions = stream::iter(lookups).buffered(SIDE_BY_SIDE).collect().await;
         topics.push(ListOffsetsTopicResponse {
             name: topic.name,
             partitions,
@@ -61,11 +79,10 @@ async fn one(
     broker: &Arc<Broker>,
     name: &str,
     asked: &ListOffsetsPartition,
-    committed_only: bool,
-    version: i16,
+    ask: Ask,
 ) -> ListOffsetsPartitionResponse {
     let partition_index = asked.partition_index;
-    match find(broker, name, asked, committed_only, version).await {
+    match find(broker, name, asked, ask).await {
         Ok((timestamp, offset, leader_epoch)) => ListOffsetsPartitionResponse {
             partition_index,
             timestamp,
@@ -85,8 +102,7 @@ async fn find(
     broker: &Arc<Broker>,
     name: &str,
     asked: &ListOffsetsPartition,
-    committed_only: bool,
-    version: i16,
+    ask: Ask,
 ) -> Result<Found, ErrorCode> {
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
@@ -107,13 +123,13 @@ async fn find(
                 .is_none_or(|t| partition.high_watermark() >= t.epoch_start);
             if !known {
                 // An older, lower end would make a consumer that begins at the end read again.
-                return Err(if version >= NOT_AVAILABLE {
+                return Err(if ask.version >= NOT_AVAILABLE {
                     ErrorCode::OFFSET_NOT_AVAILABLE
                 } else {
                     ErrorCode::LEADER_NOT_AVAILABLE
                 });
             }
-            let end = if committed_only {
+            let end = if ask.committed_only {
                 partition.last_stable_offset()
             } else {
                 partition.high_watermark()
@@ -131,7 +147,7 @@ async fn find(
             .map_err(|e| e.error_code())?
             .map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
         ..0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
-        timestamp_ms => by_time(broker, partition, timestamp_ms).await?,
+        timestamp_ms => by_time(broker, partition, timestamp_ms, ask.left(broker)).await?,
     })
 }
 
@@ -140,10 +156,11 @@ async fn by_time(
     broker: &Broker,
     partition: &Partition,
     timestamp_ms: i64,
+    wait: Duration,
 ) -> Result<Found, ErrorCode> {
     let offsets = partition.log.offsets();
     if offsets.local_log_start > offsets.log_start && broker.cold.is_configured() {
-        let found = broker.cold.offset_for_timestamp(partition.at, timestamp_ms).await.map_err(|error| {
+        let found = broker.cold.offset_for_timestamp(partition.at, timestamp_ms, wait).await.map_err(|error| {
             tracing::debug!(at = %partition.at, %error, "a lookup by time did not reach the tiering daemon");
             ErrorCode::LEADER_NOT_AVAILABLE
         })?;

@@ -2,7 +2,7 @@
 //! that what they read is gone; so it is answered from the log's own lineage and never guessed. What that does
 //! not reach back to is asked of the bucket, which holds the records.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use whimbrel_log::{EpochEnd, EpochStart};
 use whimbrel_wire::{
@@ -13,14 +13,17 @@ use whimbrel_wire::{
 };
 
 use super::refusal;
-use crate::{broker::Broker, partition::Partition};
+use crate::{broker::Broker, cold::LOOKUP_WAIT, partition::Partition};
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+    let begun_ns = broker.clock.boot_ns();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
-            partitions.push(one(broker, &topic.topic, asked).await);
+            let waited = Duration::from_nanos(broker.clock.boot_ns().saturating_sub(begun_ns));
+            let wait = LOOKUP_WAIT.saturating_sub(waited);
+            partitions.push(one(broker, &topic.topic, asked, wait).await);
         }
         topics.push(OffsetForLeaderTopicResult {
             topic: topic.topic,
@@ -33,9 +36,14 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
     }
 }
 
-async fn one(broker: &Arc<Broker>, name: &str, asked: &OffsetForLeaderPartition) -> EpochEndOffset {
+async fn one(
+    broker: &Arc<Broker>,
+    name: &str,
+    asked: &OffsetForLeaderPartition,
+    wait: Duration,
+) -> EpochEndOffset {
     let partition = asked.partition;
-    match find(broker, name, asked).await {
+    match find(broker, name, asked, wait).await {
         Ok(EpochEnd { epoch, end_offset }) => EpochEndOffset {
             partition,
             leader_epoch: epoch,
@@ -54,6 +62,7 @@ async fn find(
     broker: &Arc<Broker>,
     name: &str,
     asked: &OffsetForLeaderPartition,
+    wait: Duration,
 ) -> Result<EpochEnd, ErrorCode> {
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
@@ -61,7 +70,7 @@ async fn find(
     refusal::fence(asked.current_leader_epoch, epoch)?;
     match first_known(partition).filter(|first| asked.leader_epoch < first.epoch) {
         Some(first) if broker.cold.is_configured() => {
-            let tiered = broker.cold.lineage(partition.at).await.map_err(|error| {
+            let tiered = broker.cold.lineage(partition.at, wait).await.map_err(|error| {
                 tracing::debug!(at = %partition.at, %error, "the bucket's lineage is not to be had now");
                 ErrorCode::OFFSET_NOT_AVAILABLE
             })?;

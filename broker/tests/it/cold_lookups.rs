@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 
 use whimbrel_broker::Options;
 use whimbrel_rpc::proto::node::broker_client::BrokerClient;
-use whimbrel_wire::{ErrorCode, messages::offset_for_leader_epoch as epochs};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{list_offsets, offset_for_leader_epoch as epochs},
+};
 
 use crate::{
     client::{Client, batch},
@@ -101,5 +104,63 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     let told = client.offset_at("t", 0, -5).await.offset;
     assert!((start - 1..=tiered).contains(&told), "{told} of {tiered}");
     assert_eq!(end_of(&mut client, second).await.1, second);
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_stalls_holds_up_a_lookup_once_and_not_for_every_partition() {
+    const PARTITIONS: i32 = 8;
+    let fleet = Fleet::start().await;
+    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
+    let options = Options {
+        tiering: Some(daemon.address.clone()),
+        ..fleet.options(1, EAST)
+    };
+    let data_dir = options.data_dir.clone();
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let settings = [
+        ("segment.bytes", "1024"),
+        ("local.retention.bytes", "1"),
+        ("retention.ms", "-1"),
+    ];
+    client.create_topic("t", PARTITIONS, &settings).await;
+    let text = "x".repeat(600);
+    for partition in 0..PARTITIONS {
+        for _ in 0..4 {
+            client.produce_ok("t", partition, batch(&[&text])).await;
+        }
+    }
+    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
+        .await
+        .unwrap();
+    daemon.upload(&mut rpc, &data_dir).await;
+    for partition in 0..PARTITIONS {
+        eventually("freed segments", async || {
+            let found = broker.partition("t", partition.into()).await?;
+            (found["local_log_start"].as_i64() > Some(0)).then_some(())
+        })
+        .await;
+    }
+    daemon.hung.store(true, Ordering::SeqCst);
+    let partitions = (0..PARTITIONS).map(|partition_index| list_offsets::ListOffsetsPartition {
+        partition_index,
+        timestamp: 1_000,
+        ..list_offsets::ListOffsetsPartition::default()
+    });
+    let request = list_offsets::Request {
+        replica_id: -1,
+        topics: vec![list_offsets::ListOffsetsTopic {
+            name: "t".into(),
+            partitions: partitions.collect(),
+        }],
+        ..list_offsets::Request::default()
+    };
+    // One partition after the other would take longer than this.
+    let patience = std::time::Duration::from_secs(60);
+    let asked = tokio::time::timeout(patience, client.call(11, request));
+    let answer = asked.await.expect("an answer in time");
+    let codes = answer.topics[0].partitions.iter().map(|p| p.error_code);
+    assert!(codes.eq([ErrorCode::LEADER_NOT_AVAILABLE; PARTITIONS as usize]));
     broker.stop().await;
 }

@@ -211,6 +211,9 @@ impl Tiering for Server {
         &self,
         _: Request<TimestampRequest>,
     ) -> Result<Response<TimestampReply>, Status> {
+        if self.hung.load(std::sync::atomic::Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
         Ok(Response::new(TimestampReply {
             found: true,
             offset: 3,
