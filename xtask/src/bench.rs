@@ -4,6 +4,7 @@
 //! ratio compares the last two, which promise the same. A cell that could not be measured says so; nothing is estimated.
 
 mod cold_read;
+mod cold_store;
 mod disk;
 mod flush;
 mod history;
@@ -78,6 +79,8 @@ enum Scenario {
     Mirror,
     /// Read a topic whose closed segments are only in the tiered store.
     Cold,
+    /// The same from MinIO on these cores, the first record at random offsets, and what produce feels of it.
+    ColdStore,
     /// The ways to make many small appends durable, on bare files.
     Flush,
 }
@@ -161,6 +164,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             .collect();
         let outcome = cold_read::run(&kinds, options.turns, &load, &mut run.table);
         run.record(SystemKind::Whimbrel, Scenario::Cold, outcome)?;
+    }
+    if wants(Scenario::ColdStore) && takes(SystemKind::Whimbrel) {
+        let outcome = cold_store::run(options.turns, &load, &mut run.table);
+        run.record(SystemKind::Whimbrel, Scenario::ColdStore, outcome)?;
     }
     run.table.print();
     run.say_where()

@@ -53,6 +53,15 @@ pub struct Process {
 
 impl Whimbrel {
     pub fn start(load: &Load, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_with(load, folder, |_| ())
+    }
+
+    /// `more` adds arguments of `whimbrel dev` and environment.
+    pub fn start_with(
+        load: &Load,
+        folder: &Path,
+        more: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
         ensure!(
             load.binary.exists(),
             "{} is missing: cargo build --release",
@@ -71,6 +80,7 @@ impl Whimbrel {
                 "--data-dir",
             ])
             .arg(folder);
+        more(&mut command);
         let log = folder.with_extension("log");
         let mut dev = Running::start(&mut command, &log)?;
         let file = folder.join("dev.json");
@@ -178,7 +188,7 @@ impl System for Whimbrel {
 }
 
 /// True for a process that nobody has asked after yet, too.
-fn is_gone(pid: u32) -> bool {
+pub fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
