@@ -129,7 +129,7 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
         records: 0,
         first_timestamp_ms: None,
         max_timestamp_ms: -1,
-        outcomes: Outcomes::new(aborted),
+        outcomes: Outcomes::new(aborted, slice.log_start),
     };
     let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
     let mut waiting = BytesMut::new();

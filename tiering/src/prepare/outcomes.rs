@@ -2,6 +2,9 @@
 //!
 //! The broker takes the list from an index that a disk can lose. Once the slice is in the bucket the local
 //! copy may go, and a list without an abort would make its records committed ones for ever.
+//!
+//! Where compaction has been, a commit's marker may be gone while its records stay, and which marker ends what
+//! cannot be told any more: from the first hole in the offsets on nothing is held against the list.
 
 use std::collections::HashMap;
 
@@ -15,14 +18,22 @@ use crate::format::Aborted;
 #[derive(Debug)]
 pub(super) struct Outcomes {
     aborted: Vec<Aborted>,
+    /// What lies below is nobody's to read, and the index may have forgotten it.
+    log_start: i64,
+    /// The offset that comes next where nothing was taken out.
+    next: Option<i64>,
+    has_holes: bool,
     /// Producers with transactional records in the slice and no marker behind them yet, and the first offset.
     open: HashMap<i64, i64>,
 }
 
 impl Outcomes {
-    pub fn new(aborted: Vec<Aborted>) -> Self {
+    pub fn new(aborted: Vec<Aborted>, log_start: i64) -> Self {
         Self {
             aborted,
+            log_start,
+            next: None,
+            has_holes: false,
             open: HashMap::new(),
         }
     }
@@ -30,11 +41,21 @@ impl Outcomes {
     /// The next batch of the slice; why the list is not about it, if it is not.
     pub fn add(&mut self, batch: &Batch) -> Result<(), String> {
         let header = &batch.header;
+        let offsets = header.next_offset().saturating_sub(header.base_offset);
+        self.has_holes |= self.next.is_some_and(|next| next != header.base_offset)
+            || i64::from(header.records_count) != offsets;
+        self.next = Some(header.next_offset());
+        if self.has_holes {
+            return Ok(());
+        }
         if !header.is_transactional() || !header.is_idempotent() {
             return Ok(());
         }
         let (id, last) = (header.producer_id, header.last_offset());
         if !header.is_control() {
+            if last < self.log_start {
+                return Ok(());
+            }
             self.open.entry(id).or_insert(header.base_offset);
             return Ok(());
         }

@@ -212,6 +212,14 @@ fn a_list_that_the_markers_contradict_is_not_uploaded() {
     let (one, two) = (aborted(ALICE, 0, 20), aborted(ALICE, 22, 42));
     assert!(with(0, &[one, two]).unwrap().commit.entry.aborted);
     assert!(with(1, &[two]).is_ok());
+    let mut slice = slice_from(&log.slice(0, 1), dir.path()).unwrap();
+    slice.aborted = Aborted::encode_all(&[two]).into();
+    assert!(prepare(&slice, &writer).is_err());
+    slice.log_start = 22;
+    assert!(
+        prepare(&slice, &writer).is_ok(),
+        "it is below the log start"
+    );
     for (n, list) in [
         (0, vec![]),
         (0, vec![two]),
