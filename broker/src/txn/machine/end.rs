@@ -70,13 +70,18 @@ impl Transaction {
         let is_current = !over_the_end && who.epoch == current.epoch;
         let heard = match self.record.state {
             State::Ongoing | State::Empty => is_current,
-            State::PrepareCommit | State::PrepareAbort => bumped,
+            State::PrepareCommit | State::PrepareAbort => bumped || is_current,
             State::CompleteCommit | State::CompleteAbort => repeated || is_current,
         };
         if !heard {
             return Step::refuse(ErrorCode::PRODUCER_FENCED);
         }
         match (self.record.state, commit) {
+            // The next transaction, aborted before anything of it came here, while the last one's markers are being
+            // written: a little later it can be.
+            (State::PrepareCommit | State::PrepareAbort, _) if is_current => {
+                Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS)
+            }
             (State::Ongoing, _) => self.end_with_bump(commit, fresh, now),
             (State::CompleteCommit, true) | (State::CompleteAbort, false) if repeated => {
                 Step::Answer(Ok(current))

@@ -119,6 +119,26 @@ fn with_bumps_a_late_end_never_ends_the_next_transaction() {
 }
 
 #[test]
+fn with_bumps_an_abort_of_the_next_transaction_waits_for_the_markers_of_the_last() {
+    let (mut transaction, first) = started();
+    add(&mut transaction, first, BUMPS_EPOCH);
+    let second = wrote(transaction.end_and_bump(first, true, None, NOW));
+    transaction.written(NOW);
+    assert_eq!(transaction.record().state, State::PrepareCommit);
+    for (who, commit) in [(second, false), (second, true), (first, true)] {
+        assert_eq!(
+            transaction.end_and_bump(who, commit, None, NOW),
+            Step::refuse(ErrorCode::CONCURRENT_TRANSACTIONS),
+            "its producer is told to come again, not that it is fenced"
+        );
+    }
+    assert!(transaction.complete(NOW));
+    settle(&mut transaction);
+    let third = wrote(transaction.end_and_bump(second, false, None, NOW));
+    assert_eq!(third.epoch, second.epoch + 1);
+}
+
+#[test]
 fn with_bumps_an_abort_needs_no_partition() {
     let (mut transaction, who) = started();
     let next = wrote(transaction.end_and_bump(who, false, None, NOW));
