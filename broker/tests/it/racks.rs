@@ -123,6 +123,25 @@ async fn a_copy_that_is_not_fed_gets_no_consumers_and_sends_away_those_it_has() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_no_writes_and_names_the_leader() {
+    let fleet = Fleet::start().await;
+    let (_east, west, _carried) = two_regions(&fleet).await;
+    let mut client = Client::connect(west.handle.kafka).await;
+    let refused = client.produce("t", 0, batch(&["here"])).await;
+    assert_eq!(refused.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    assert_eq!(refused.current_leader.leader_id, 1);
+    assert_eq!(
+        client.delete_records("t", 0, 5).await,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER
+    );
+    let copy = west.partition("t", 0).await.unwrap();
+    assert_eq!(
+        (&copy["log_start"], &copy["durable_end"]),
+        (&0.into(), &10.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_no_source_has_confirmed_serves_nobody() {
     let fleet = Fleet::start().await;
     let (east, west, carried) = two_regions(&fleet).await;
