@@ -2,6 +2,7 @@
 //!
 //! * [`machine`] - one group's membership by the classic protocol (KIP-62, 134, 345, 394, 814): pure, no clock, no IO.
 //! * [`consumer`] - one group's membership and assignment by the consumer protocol (KIP-848): pure, as well.
+//! * [`embedded`] - what classic consumers tell each other through the coordinator, for groups of both protocols.
 //! * [`offsets`] - committed positions and their expiry: pure.
 //! * [`records`] - what both look like in the log, in Kafka's own format.
 //! * [`placement`] - which partition holds which group.
@@ -10,11 +11,11 @@
 //!
 //! Invariants: nothing is answered before the record that makes it true is durable; a partition answers
 //! COORDINATOR_LOAD_IN_PROGRESS until its log was read to the end, never "no offset"; after an append with an
-//! unknown outcome the log is read again. Not here: members of both protocols in one group
-//! (a group changes its protocol while it is empty), and the log itself.
+//! unknown outcome the log is read again. Not here: the log itself.
 
 pub mod consumer;
 pub mod coordinator;
+mod embedded;
 pub mod machine;
 pub mod offsets;
 pub mod placement;

@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from harness import tools
 from harness.waiting import wait_for
@@ -36,12 +36,26 @@ class Member:
         self.thread = threading.Thread(target=self._poll)
 
     def _poll(self) -> None:
+        uncommitted = []
         while not self.done.is_set():
             message = self.client.poll(0.1)
             if message and not message.error():
-                self.read.append((message.partition(), message.offset()))
-                self.client.commit(message, asynchronous=False)
+                uncommitted.append((message.partition(), message.offset()))
+            # Only what is committed counts: a test that has seen all records may change the group then.
+            if uncommitted and self._commit():
+                self.read += uncommitted
+                uncommitted = []
             self.held = self.client.assignment()
+
+    def _commit(self) -> bool:
+        try:
+            self.client.commit(asynchronous=False)
+        except KafkaException as refused:
+            # Whoever has its partitions may still be on its way to the group's newest epoch; then again after the next poll.
+            if refused.args[0].name() not in ("ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "STALE_MEMBER_EPOCH"):
+                raise
+            return False
+        return True
 
     def __enter__(self) -> "Member":
         self.thread.start()
@@ -165,3 +179,108 @@ def test_a_group_passes_from_one_protocol_to_the_other_when_it_is_empty(target, 
         client.commit(messages[count - 1], asynchronous=False)
         client.close()
     assert [json.loads(message.value()) for message in messages[:2]] == [4, 5]
+
+
+def groups_of(target, kind: str) -> list[str]:
+    return tools.run(tools.GROUPS, "--bootstrap-server", target.bootstrap, "--list", "--type", kind).split()
+
+
+def test_a_group_rolls_from_one_protocol_to_the_other_and_back_without_a_stop(target, name):
+    create_topic(target, name, partitions=6)
+    sender, members, rounds = producer(target), [], []
+
+    def begin(**settings) -> Member:
+        member = Member(target, name, [name], **settings).__enter__()
+        members.append(member)
+        return member
+
+    def read_more() -> None:
+        rounds.append(20)
+        for partition in range(6):
+            produce(sender, name, [b"%d" % number for number in range(20)], partition=partition)
+        wait_for(lambda: sum(len(member.read) for member in members) >= 6 * sum(rounds), "all records to be read", 60)
+
+    try:
+        old = [begin(**COOPERATIVE), begin(**COOPERATIVE)]
+        wait_for(lambda: shared([3, 3], *old), "three partitions for each of two", 60)
+        read_more()
+        new = begin()
+        wait_for(lambda: shared([2, 2, 2], *old, new), "two partitions for each, one of them new", 60)
+        assert name in groups_of(target, "consumer") and name not in groups_of(target, "classic")
+        read_more()
+        old[0].__exit__()
+        newer = begin()
+        wait_for(lambda: shared([2, 2, 2], old[1], new, newer), "two partitions for each, two of them new", 60)
+        read_more()
+        old[1].__exit__()
+        wait_for(lambda: shared([3, 3], new, newer), "three partitions for each, both new", 60)
+        read_more()
+        back = begin(**COOPERATIVE)
+        wait_for(lambda: shared([2, 2, 2], new, newer, back), "two partitions for each, one of them back", 60)
+        new.__exit__()
+        newer.__exit__()
+        wait_for(lambda: shared([6], back), "all partitions for the one that is back", 60)
+        assert name in groups_of(target, "classic") and name not in groups_of(target, "consumer")
+        read_more()
+    finally:
+        for member in members:
+            if not member.done.is_set():
+                member.__exit__()
+    read = sorted(place for member in members for place in member.read)
+    assert read == [(partition, offset) for partition in range(6) for offset in range(sum(rounds))]
+
+
+def test_kafkas_own_consumers_roll_to_the_consumer_protocol(target, name, tmp_path):
+    create_topic(target, name, partitions=4)
+    server = ("--bootstrap-server", target.bootstrap, "--topic", name)
+    started = []
+
+    def begin(*how: str):
+        log = tmp_path / f"member{len(started)}.log"
+        started.append(tools.start(tools.VERIFIABLE_CONSUMER, *server, "--group-id", name, "--reset-policy", "earliest", "--verbose", *how, log=log))
+        return started[-1]
+
+    def events(child, kind: str) -> list[dict]:
+        return [event for event in map(json.loads, [line for line in child.lines if line.startswith("{")]) if event["name"] == kind]
+
+    def holds(child) -> set[int]:
+        """What it has by its own word: assigned and not revoked since."""
+        held = set()
+        for line in [line for line in child.lines if line.startswith("{")]:
+            event = json.loads(line)
+            places = {place["partition"] for place in event.get("partitions", []) if isinstance(place, dict)}
+            if event["name"] == "partitions_assigned":
+                held |= places
+            elif event["name"] == "partitions_revoked":
+                held -= places
+        return held
+
+    def share(*children) -> bool:
+        held = [partition for child in children for partition in holds(child)]
+        return sorted(held) == [0, 1, 2, 3] and all(map(holds, children))
+
+    def write(count: int) -> None:
+        tools.run(tools.VERIFIABLE_PRODUCER, *server, "--max-messages", str(count), "--acks", "-1")
+
+    def all_read(count: int) -> bool:
+        return len({(event["partition"], event["offset"]) for child in started for event in events(child, "record_data")}) >= count
+
+    try:
+        first, second = begin("--group-protocol", "classic"), begin("--group-protocol", "classic")
+        wait_for(lambda: share(first, second), "both to have partitions", 60)
+        write(400)
+        wait_for(lambda: all_read(400), "400 records to be read", 60)
+        first.stop()
+        third = begin("--group-protocol", "consumer")
+        wait_for(lambda: share(second, third), "an old and a new member to share", 90)
+        write(400)
+        wait_for(lambda: all_read(800), "800 records to be read", 60)
+        second.stop()
+        wait_for(lambda: share(third), "the new one to have all", 60)
+        write(400)
+        wait_for(lambda: all_read(1200), "1200 records to be read", 60)
+        rows = tools.table(tools.run(tools.GROUPS, "--bootstrap-server", target.bootstrap, "--describe", "--group", name), "GROUP")
+        assert len(rows) == 4 and name in groups_of(target, "consumer")
+    finally:
+        for child in started:
+            child.stop()

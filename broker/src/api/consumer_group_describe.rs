@@ -14,7 +14,8 @@ use crate::group::{
     coordinator::ConsumerDescription,
 };
 
-/// All members here speak the consumer protocol (KIP-1099).
+/// Which protocol a member speaks (KIP-1099).
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 /// Answers at once. Who may do what with a group is not known here and left out.
@@ -47,18 +48,25 @@ fn described(
     group_id: String,
     found: ConsumerDescription,
 ) -> DescribedGroup {
-    let member = |(member, target): (Member, Assignment)| WireMember {
-        member_id: member.id,
-        instance_id: member.profile.instance_id,
-        rack_id: member.profile.rack_id,
-        member_epoch: member.epoch,
-        client_id: member.profile.client_id,
-        client_host: member.profile.client_host,
-        subscribed_topic_names: member.profile.topics.into_iter().collect(),
-        subscribed_topic_regex: member.profile.regex,
-        assignment: assignment(coordinator, &member.assigned),
-        target_assignment: assignment(coordinator, &target),
-        member_type: CONSUMER_MEMBER,
+    let member = |(member, target): (Member, Assignment)| {
+        let member_type = if member.is_classic() {
+            CLASSIC_MEMBER
+        } else {
+            CONSUMER_MEMBER
+        };
+        WireMember {
+            member_id: member.id,
+            instance_id: member.profile.instance_id,
+            rack_id: member.profile.rack_id,
+            member_epoch: member.epoch,
+            client_id: member.profile.client_id,
+            client_host: member.profile.client_host,
+            subscribed_topic_names: member.profile.topics.into_iter().collect(),
+            subscribed_topic_regex: member.profile.regex,
+            assignment: assignment(coordinator, &member.assigned),
+            target_assignment: assignment(coordinator, &target),
+            member_type,
+        }
     };
     DescribedGroup {
         group_id,

@@ -13,10 +13,14 @@
 //! it durable, in an order of which every beginning is a consistent group; the host appends them in that order, answers
 //! only then, and reads the log again if it cannot. Invariants: the three epochs only rise, member <= target <= group;
 //! no partition is held by two members; what a member is told is what the log says of it.
+//! Some of the members may speak the classic protocol: a group passes over with all of them when the first member joins
+//! by this one, and back when the last such member has gone.
 //! Source of the rules: KIP-848, KIP-1082 and Kafka's observable behaviour.
 
 mod assignment;
 pub mod assignor;
+mod classic;
+mod convert;
 mod exchange;
 mod heartbeat;
 mod leave;
@@ -35,7 +39,7 @@ use uuid::Uuid;
 use whimbrel_wire::ErrorCode;
 
 pub use assignment::Assignment;
-pub use exchange::{Change, Current, Epoch, Heartbeat, Profile, Refusal, Regex, Reply};
+pub use exchange::{Change, Classic, Current, Epoch, Heartbeat, Profile, Refusal, Regex, Reply};
 pub use member::{Member, MemberState};
 pub use restore::Stored;
 
@@ -243,6 +247,8 @@ impl Group {
             .ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         if member.epoch == epoch {
             Ok(())
+        } else if member.is_classic() {
+            Err(ErrorCode::ILLEGAL_GENERATION)
         } else {
             Err(ErrorCode::STALE_MEMBER_EPOCH)
         }
@@ -251,10 +257,9 @@ impl Group {
     /// Lets every member's session begin anew: nobody could be heard for a while.
     pub fn renew_sessions(&mut self, now: Now) {
         for member in self.members.values_mut() {
-            let renewed_ms = now
-                .mono_ms
-                .saturating_add(i64::from(self.rules.session_timeout_ms));
-            member.session_deadline_ms = member.session_deadline_ms.max(renewed_ms);
+            let before_ms = member.session_deadline_ms;
+            member.begin_session(now, &self.rules);
+            member.session_deadline_ms = member.session_deadline_ms.max(before_ms);
             if member.revoke_deadline_ms.is_some() {
                 member.begin_revoking(now);
             }

@@ -9,6 +9,7 @@ mod consumers;
 mod limits;
 mod listing;
 mod load;
+mod mixed;
 mod removal;
 mod shard;
 #[cfg(test)]
@@ -223,6 +224,7 @@ impl Coordinator {
                 group,
                 request,
                 &whimbrel_runtime::random::uuid().to_string(),
+                self.topics(),
                 self.now(),
             ),
             Err(error) => return JoinReply::failed(error, &member_id),
@@ -239,7 +241,7 @@ impl Coordinator {
             ..SyncReply::default()
         };
         let waiting = match self.active(group, true) {
-            Ok(shard) => shard.sync(group, request, self.now()),
+            Ok(shard) => shard.sync(group, request, self.topics(), self.now()),
             Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => {
                 // The member's round is gone with the former coordinator's memory; Kafka makes it join again as well.
                 return failed(ErrorCode::REBALANCE_IN_PROGRESS);
@@ -273,7 +275,8 @@ impl Coordinator {
     /// # Errors
     /// The group as a whole cannot be asked.
     pub fn leave(&self, group: &str, leavers: &[Leaver]) -> Result<Vec<ErrorCode>, ErrorCode> {
-        Ok(self.active(group, true)?.leave(group, leavers, self.now()))
+        let shard = self.active(group, true)?;
+        Ok(shard.leave(group, leavers, self.topics(), self.now()))
     }
 
     /// Commits positions, all or none; returns when they are durable.

@@ -103,8 +103,7 @@ fn count(input: &mut Bytes, least: usize) -> Option<usize> {
     (count <= input.remaining() / least).then_some(count)
 }
 
-/// The inner none is a null.
-#[expect(clippy::option_option, reason = "unreadable and null are two things")]
+/// The outer none is unreadable, the inner one a null.
 fn text(input: &mut Bytes) -> Option<Option<String>> {
     let Ok(len) = usize::try_from(input.try_get_i16().ok()?) else {
         return Some(None);

@@ -32,9 +32,9 @@ impl Group {
         request: JoinRequest,
         suffix: &str,
         topics: &dyn Topics,
-    ) -> Result<(JoinReply, Vec<Change>), JoinReply> {
+    ) -> Result<(JoinReply, Vec<Change>), Box<JoinReply>> {
         let asked_as = request.member_id.clone();
-        let refused = |error| JoinReply::failed(error, &asked_as);
+        let refused = |error| Box::new(JoinReply::failed(error, &asked_as));
         let subscription = self.subscription_of(&request).map_err(refused)?;
         let id = match (&request.instance_id, asked_as.is_empty()) {
             (_, false) => asked_as.clone(),
@@ -42,7 +42,10 @@ impl Group {
             (None, true) => format!("{}-{suffix}", request.client_id),
         };
         if asked_as.is_empty() && request.instance_id.is_none() && request.require_known_member_id {
-            return Err(JoinReply::failed(ErrorCode::MEMBER_ID_REQUIRED, &id));
+            return Err(Box::new(JoinReply::failed(
+                ErrorCode::MEMBER_ID_REQUIRED,
+                &id,
+            )));
         }
         let protocol = request.protocols.first().map(|p| p.name.clone());
         let heartbeat = heartbeat(request, id.clone(), subscription, topics);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use whimbrel_wire::ErrorCode;
 
 use super::{Assignment, MemberState};
+use crate::group::machine::Protocol;
 
 /// A ConsumerGroupHeartbeat. What is none did not change since the last one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +25,16 @@ pub struct Heartbeat {
     pub assignor: Option<String>,
     /// What the member holds.
     pub owned: Option<Assignment>,
+    /// For one that joins by the classic protocol.
+    pub classic: Option<Classic>,
+}
+
+/// What only a member of the classic protocol says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classic {
+    pub session_timeout_ms: i32,
+    /// In the member's order of preference.
+    pub protocols: Vec<Protocol>,
 }
 
 /// The answer to a heartbeat.
@@ -96,6 +107,8 @@ pub struct Profile {
     pub regex: Option<String>,
     pub rebalance_timeout_ms: i32,
     pub assignor: Option<String>,
+    /// Of a member that speaks the classic protocol.
+    pub classic: Option<Classic>,
 }
 
 /// What a member has.

@@ -28,28 +28,40 @@ impl Group {
         }
         self.check(&request)?;
         let joins = request.epoch == 0;
-        let id = request.member_id.clone();
-        self.admit(&request, &mut out)?;
-        let held = self.members.get(&id).map(|member| member.assigned.clone());
+        let held = self.step(now, &request, topics, &mut out)?;
+        Ok((self.reply(now, &request, joins, held.as_ref()), out))
+    }
 
-        let mut bump = self.update(now, &request, topics, &mut out)?;
-        let regexes_changed = self.refresh_regexes(now, topics, &mut out);
+    /// Takes over what a member says, and brings the group and the member as far as that allows. What it had before.
+    pub(super) fn step(
+        &mut self,
+        now: Now,
+        request: &Heartbeat,
+        topics: &dyn Topics,
+        out: &mut Vec<Change>,
+    ) -> Result<Option<Assignment>, Refusal> {
+        let id = &request.member_id;
+        self.admit(request, out)?;
+        let held = self.members.get(id).map(|member| member.assigned.clone());
+
+        let mut bump = self.update(now, request, topics, out)?;
+        let regexes_changed = self.refresh_regexes(now, topics, out);
         bump |= regexes_changed;
         if bump || self.seen != Some(topics.version()) {
             bump |= self.refresh_metadata(topics);
         }
         if bump {
-            self.bump(&mut out);
+            self.bump(out);
         }
         if self.epoch > self.target_epoch {
-            self.retarget(&mut out);
+            self.retarget(out);
         }
-        self.reconcile(now, &id, request.owned.as_ref(), &mut out);
-        Ok((self.reply(now, &request, joins, held.as_ref()), out))
+        self.reconcile(now, id, request.owned.as_ref(), out);
+        Ok(held)
     }
 
     /// Everything that can be refused, before anything changes.
-    fn check(&self, request: &Heartbeat) -> Result<(), Refusal> {
+    pub(super) fn check(&self, request: &Heartbeat) -> Result<(), Refusal> {
         let id = &request.member_id;
         let texts = [
             &request.instance_id,
@@ -58,10 +70,16 @@ impl Group {
             &request.assignor,
         ];
         let names = request.topics.iter().flatten().map(String::len);
+        let classic = request
+            .classic
+            .iter()
+            .flat_map(|classic| &classic.protocols);
+        let classic = classic.map(|p| p.name.len().saturating_add(p.metadata.len()));
         let bytes: usize = texts
             .iter()
             .filter_map(|text| text.as_ref().map(String::len))
             .chain(names)
+            .chain(classic)
             .chain([id.len(), request.client_id.len()])
             .sum();
         if bytes > self.rules.max_profile_bytes {
@@ -108,7 +126,8 @@ impl Group {
             .get(instance)
             .and_then(|holder| self.members.get(holder));
         match holder {
-            Some(holder) if holder.epoch != AWAY => Err(Refusal::new(
+            // One of the classic protocol has no word for going away for a while.
+            Some(holder) if holder.epoch != AWAY && !holder.is_classic() => Err(Refusal::new(
                 ErrorCode::UNRELEASED_INSTANCE_ID,
                 format!(
                     "Member {id} cannot join: instance id {instance} is owned by member {}.",
@@ -236,7 +255,6 @@ impl Group {
             || (request.rebalance_timeout_ms.is_some()
                 && (request.topics.is_some() || request.regex.is_some())
                 && request.owned.is_some());
-        let session_ms = i64::from(self.rules.session_timeout_ms);
         let mut reply = Reply {
             member_id: request.member_id.clone(),
             epoch: 0,
@@ -244,7 +262,7 @@ impl Group {
             assignment: None,
         };
         if let Some(member) = self.members.get_mut(&request.member_id) {
-            member.session_deadline_ms = now.mono_ms.saturating_add(session_ms);
+            member.begin_session(now, &self.rules);
             self.wake_ms = self.wake_ms.min(member.next_deadline_ms());
             reply.epoch = member.epoch;
             if full || held != Some(&member.assigned) {
@@ -296,6 +314,9 @@ fn apply(profile: &mut Profile, request: &Heartbeat) {
     }
     if let Some(regex) = &request.regex {
         profile.regex = Some(regex.clone()).filter(|text| !text.is_empty());
+    }
+    if request.epoch == 0 || request.classic.is_some() {
+        profile.classic.clone_from(&request.classic);
     }
     profile.client_id.clone_from(&request.client_id);
     profile.client_host.clone_from(&request.client_host);

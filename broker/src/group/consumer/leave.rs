@@ -68,7 +68,7 @@ impl Group {
     }
 
     /// Takes a member out.
-    fn fence(&mut self, id: &str, out: &mut Vec<Change>) {
+    pub(super) fn fence(&mut self, id: &str, out: &mut Vec<Change>) {
         let Some(member) = self.members.remove(id) else {
             return;
         };
@@ -86,7 +86,11 @@ impl Group {
     }
 
     /// Members were taken out; the others get what they had at their next heartbeats.
-    fn without_them(&mut self, topics: &dyn Topics, out: &mut Vec<Change>) {
+    pub(super) fn without_them(&mut self, topics: &dyn Topics, out: &mut Vec<Change>) {
+        if self.is_classic() {
+            // It passes back as it is: those who are left know this epoch as their generation.
+            return;
+        }
         self.drop_unused_regexes(out);
         self.refresh_metadata(topics);
         self.bump(out);

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Assignment, Current, Now, Profile};
+use super::{Assignment, Current, Now, Profile, Rules};
 
 /// How far a member is on its way to the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Member {
     pub revoking: Assignment,
     /// When its session ends (monotone ms).
     pub(super) session_deadline_ms: i64,
-    /// By when it must have given up what it is asked to (monotone ms).
+    /// By when it must have given up what it is asked to; one of the classic protocol, joined or synced (monotone ms).
     pub(super) revoke_deadline_ms: Option<i64>,
 }
 
@@ -72,6 +72,19 @@ impl Member {
             assigned: self.assigned.clone(),
             revoking: self.revoking.clone(),
         }
+    }
+
+    /// Whether it joined by the classic protocol.
+    #[must_use]
+    pub fn is_classic(&self) -> bool {
+        self.profile.classic.is_some()
+    }
+
+    /// It was heard.
+    pub(super) fn begin_session(&mut self, now: Now, rules: &Rules) {
+        let classic = self.profile.classic.as_ref();
+        let session_ms = classic.map_or(rules.session_timeout_ms, |c| c.session_timeout_ms);
+        self.session_deadline_ms = now.mono_ms.saturating_add(i64::from(session_ms));
     }
 
     pub(super) fn begin_revoking(&mut self, now: Now) {

@@ -47,7 +47,6 @@ impl Group {
     /// A group as the log tells it; its members' sessions begin now.
     #[must_use]
     pub fn restore(id: &str, rules: Rules, stored: Stored, now: Now) -> Self {
-        let session_ms = i64::from(rules.session_timeout_ms);
         let mut group = Self::new(id, rules);
         let epoch = stored.epoch.unwrap_or_default();
         group.metadata_hash = epoch.metadata_hash;
@@ -65,9 +64,9 @@ impl Group {
                 state: current.state,
                 assigned: current.assigned,
                 revoking: current.revoking,
-                session_deadline_ms: now.mono_ms.saturating_add(session_ms),
                 ..Member::new(&id)
             };
+            member.begin_session(now, &group.rules);
             if member.state == MemberState::Unrevoked {
                 member.begin_revoking(now);
             }

@@ -1,6 +1,7 @@
 //! The groups of the consumer protocol in a partition, and what the two protocols have to do with each other.
 //!
-//! A group belongs to one protocol. It passes to the other when it has no members and somebody joins by the other.
+//! A group belongs to one protocol. Without members it passes to the other when somebody joins by that; with members,
+//! see [`super::mixed`].
 
 use tokio::sync::oneshot;
 use whimbrel_wire::ErrorCode;
@@ -135,7 +136,15 @@ impl Shard {
             return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE.into());
         }
         if request.epoch == 0 {
-            self.make_consumer_room(&mut state, id)?;
+            if let Some(taken) = self.take_over(&mut state, id, &request, topics, now) {
+                let (answer, entries) = taken?;
+                let (reply, waiting) = oneshot::channel();
+                let then = Then::Heartbeat { answer, reply };
+                state.queue.push_back(Work::Records { entries, then });
+                self.stirred.notify_one();
+                return Ok(waiting);
+            }
+            self.make_consumer_room(&mut state, id);
             state
                 .consumers
                 .entry(id.to_owned())
@@ -153,6 +162,7 @@ impl Shard {
         let (reply, waiting) = oneshot::channel();
         // Without changes as well: what the answer rests on may still be on its way to the log.
         self.queue_changes(&mut state, id, changes, Then::Heartbeat { answer, reply });
+        self.hand_back(&mut state, id, topics, now);
         Ok(waiting)
     }
 
@@ -171,11 +181,18 @@ impl Shard {
                 .unwrap_or_default();
             if !changes.is_empty() {
                 self.queue_changes(state, &id, changes, Then::Nothing);
+                self.hand_back(state, &id, topics, now);
             }
         }
     }
 
-    fn queue_changes(&self, state: &mut Contents, id: &str, changes: Vec<Change>, then: Then) {
+    pub(super) fn queue_changes(
+        &self,
+        state: &mut Contents,
+        id: &str,
+        changes: Vec<Change>,
+        then: Then,
+    ) {
         let entries = changes
             .into_iter()
             .map(|change| Entry::Consumer {
@@ -187,7 +204,7 @@ impl Shard {
         self.stirred.notify_one();
     }
 
-    /// Whether somebody may join by the classic protocol; a group of the other without members makes place.
+    /// Whether a join by the classic protocol makes a group of that; a group of the other without members makes place.
     pub(super) fn make_room(&self, state: &mut Contents, id: &str) -> bool {
         let Some(group) = state.consumers.get(id) else {
             return true;
@@ -201,18 +218,11 @@ impl Shard {
         true
     }
 
-    /// The same the other way round.
-    fn make_consumer_room(&self, state: &mut Contents, id: &str) -> Result<(), Refusal> {
-        let Some(group) = state.groups.get(id) else {
-            return Ok(());
-        };
-        if group.state() != machine::State::Empty || group.has_pending() {
-            return Err(Refusal::new(
-                ErrorCode::GROUP_ID_NOT_FOUND,
-                format!("Group {id} is not a consumer group."),
-            ));
+    /// The same the other way round; ids that were handed out and not used yet are good in the new group as well.
+    fn make_consumer_room(&self, state: &mut Contents, id: &str) {
+        if state.groups.remove(id).is_none() {
+            return;
         }
-        state.groups.remove(id);
         state.queue.push_back(Work::Records {
             entries: vec![Entry::Group {
                 group: id.to_owned(),
@@ -221,7 +231,6 @@ impl Shard {
             then: Then::Nothing,
         });
         self.stirred.notify_one();
-        Ok(())
     }
 
     /// Which of these places no member reads, and which one does.

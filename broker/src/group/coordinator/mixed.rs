@@ -99,7 +99,7 @@ impl Shard {
     ) {
         let rules = &self.options.rules;
         let sessions = rules.min_session_timeout_ms..=rules.max_session_timeout_ms;
-        let failed = |error| JoinReply::failed(error, &request.member_id);
+        let failed = |error| Box::new(JoinReply::failed(error, &request.member_id));
         let outcome = if let Err(error) = self.check_room(state) {
             Err(failed(error))
         } else if !sessions.contains(&request.session_timeout_ms) {
@@ -117,7 +117,7 @@ impl Shard {
                 self.hand_back(state, id, topics, now);
             }
             // A client that hung up meanwhile needs no answer.
-            Err(answer) => drop(reply.send(answer)),
+            Err(answer) => drop(reply.send(*answer)),
         }
     }
 

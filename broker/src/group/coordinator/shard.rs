@@ -181,23 +181,23 @@ impl Shard {
         group: &str,
         request: JoinRequest,
         suffix: &str,
+        topics: &dyn Topics,
         now: Now,
     ) -> oneshot::Receiver<JoinReply> {
         let (sender, waiting) = oneshot::channel();
         let mut state = self.state.lock();
-        if state.active {
+        if !state.active {
+            return waiting;
+        }
+        if self.make_room(&mut state, group) {
             let token = state.token();
             state.joins.insert(token, sender);
-            let effects = if self.make_room(&mut state, group) {
-                state
-                    .group_or_new(group, &self.options, now)
-                    .join(now, token, request, suffix)
-            } else {
-                let error = ErrorCode::INCONSISTENT_GROUP_PROTOCOL;
-                let reply = JoinReply::failed(error, &request.member_id);
-                vec![Effect::Joined { token, reply }]
-            };
+            let effects = state
+                .group_or_new(group, &self.options, now)
+                .join(now, token, request, suffix);
             self.settle(&mut state, group, effects);
+        } else {
+            self.join_mixed(&mut state, group, (request, suffix), topics, now, sender);
         }
         waiting
     }
@@ -206,11 +206,14 @@ impl Shard {
         &self,
         group: &str,
         request: SyncRequest,
+        topics: &dyn Topics,
         now: Now,
     ) -> oneshot::Receiver<SyncReply> {
         let (sender, waiting) = oneshot::channel();
         let mut state = self.state.lock();
-        if state.active {
+        if state.consumers.contains_key(group) {
+            self.sync_mixed(&mut state, group, &request, topics, now, sender);
+        } else if state.active {
             let token = state.token();
             state.syncs.insert(token, sender);
             let effects = match state.groups.get_mut(group) {
@@ -236,14 +239,27 @@ impl Shard {
         generation: i32,
         now: Now,
     ) -> ErrorCode {
-        match self.state.lock().groups.get_mut(group) {
+        let mut state = self.state.lock();
+        if let Some(group) = state.consumers.get_mut(group) {
+            return group.heartbeat_classic(now, member_id, instance_id, generation);
+        }
+        match state.groups.get_mut(group) {
             Some(group) => group.heartbeat(now, member_id, instance_id, generation),
             None => ErrorCode::UNKNOWN_MEMBER_ID,
         }
     }
 
-    pub(super) fn leave(&self, group: &str, leavers: &[Leaver], now: Now) -> Vec<ErrorCode> {
+    pub(super) fn leave(
+        &self,
+        group: &str,
+        leavers: &[Leaver],
+        topics: &dyn Topics,
+        now: Now,
+    ) -> Vec<ErrorCode> {
         let mut state = self.state.lock();
+        if let Some(codes) = self.leave_mixed(&mut state, group, leavers, topics) {
+            return codes;
+        }
         let Some(found) = state.groups.get_mut(group) else {
             return vec![ErrorCode::UNKNOWN_MEMBER_ID; leavers.len()];
         };
@@ -377,7 +393,7 @@ impl Shard {
     }
 
     /// Does what a group asked for.
-    fn settle(&self, state: &mut Contents, id: &str, effects: Vec<Effect>) {
+    pub(super) fn settle(&self, state: &mut Contents, id: &str, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Persist { ticket, record } => {

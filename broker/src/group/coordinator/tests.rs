@@ -1,4 +1,5 @@
 mod consumers;
+mod mixed;
 
 use std::time::Duration;
 

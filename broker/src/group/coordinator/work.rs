@@ -7,7 +7,7 @@ use whimbrel_wire::ErrorCode;
 
 use super::super::{
     consumer::{Refusal, Reply as HeartbeatReply},
-    machine::store_error,
+    machine::{JoinReply, SyncReply, store_error},
     offsets::TopicPartition,
     records::Entry,
 };
@@ -101,6 +101,16 @@ pub(super) enum Then {
         answer: HeartbeatReply,
         reply: oneshot::Sender<Result<HeartbeatReply, Refusal>>,
     },
+    /// A classic member of a group of the other protocol is answered.
+    Joined {
+        answer: JoinReply,
+        reply: oneshot::Sender<JoinReply>,
+    },
+    /// The same.
+    Synced {
+        answer: SyncReply,
+        reply: oneshot::Sender<SyncReply>,
+    },
     /// The clamped positions are reported.
     Report {
         clamped: Vec<Clamped>,
@@ -121,6 +131,15 @@ impl Then {
             }
             Then::Heartbeat { reply, .. } => {
                 let _ = reply.send(Err(store_error(error).into()));
+            }
+            Then::Joined { answer, reply } => {
+                let _ = reply.send(JoinReply::failed(store_error(error), &answer.member_id));
+            }
+            Then::Synced { reply, .. } => {
+                let _ = reply.send(SyncReply {
+                    error: store_error(error),
+                    ..SyncReply::default()
+                });
             }
             // The group is answered by closing it.
             Then::Group { .. } | Then::Nothing => {}

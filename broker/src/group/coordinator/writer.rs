@@ -395,6 +395,8 @@ fn succeed_empty(then: Then) {
         Then::Heartbeat { answer, reply } => {
             let _ = reply.send(Ok(answer));
         }
+        Then::Joined { answer, reply } => drop(reply.send(answer)),
+        Then::Synced { answer, reply } => drop(reply.send(answer)),
         Then::Group { .. } | Then::Nothing => {}
     }
 }

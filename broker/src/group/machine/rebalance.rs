@@ -7,6 +7,14 @@ use whimbrel_wire::ErrorCode;
 use super::{Effect, Group, JoinReply, JoinedMember, Now, State, Write};
 
 impl Group {
+    /// A group that was another coordinator's or protocol's until now: its members are to join again.
+    pub fn begin_again(&mut self, now: Now) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.prepare_rebalance(now, &mut out);
+        self.refresh_wake();
+        out
+    }
+
     /// Asks all members to join again, unless they are asked already.
     pub(super) fn prepare_rebalance(&mut self, now: Now, out: &mut Vec<Effect>) {
         match self.state {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use whimbrel_wire::{
     DecodeError,
     internal::{
-        AssignedPartitions, ConsumerGroupCurrentMemberAssignmentKey as CurrentKey,
+        AssignedPartitions, ClassicMemberMetadata, ClassicProtocol,
+        ConsumerGroupCurrentMemberAssignmentKey as CurrentKey,
         ConsumerGroupCurrentMemberAssignmentValue as CurrentValue,
         ConsumerGroupMemberMetadataKey as MemberKey,
         ConsumerGroupMemberMetadataValue as MemberValue, ConsumerGroupMetadataKey as EpochKey,
@@ -20,7 +21,10 @@ use whimbrel_wire::{
 };
 
 use super::Entry;
-use crate::group::consumer::{Assignment, Change, Current, Epoch, MemberState, Profile, Regex};
+use crate::group::consumer::{
+    Assignment, Change, Classic, Current, Epoch, MemberState, Profile, Regex,
+};
+use crate::group::machine::Protocol;
 
 type Decoded = Result<Entry, DecodeError>;
 
@@ -50,6 +54,7 @@ pub(super) fn member(key: MemberKey, bytes: &Option<Bytes>) -> Decoded {
         regex: value.subscribed_topic_regex.filter(|text| !text.is_empty()),
         rebalance_timeout_ms: value.rebalance_timeout_ms,
         assignor: value.server_assignor,
+        classic: value.classic_member_metadata.map(classic),
     });
     Ok(entry(key.group, Change::Member(key.member_id, profile)))
 }
@@ -89,6 +94,28 @@ pub(super) fn regex(key: RegexKey, bytes: &Option<Bytes>) -> Decoded {
         key.group,
         Change::Regex(key.regular_expression, regex),
     ))
+}
+
+fn classic(said: ClassicMemberMetadata) -> Classic {
+    let protocol = |p: ClassicProtocol| Protocol {
+        name: p.name,
+        metadata: p.metadata,
+    };
+    Classic {
+        session_timeout_ms: said.session_timeout_ms,
+        protocols: said.supported_protocols.into_iter().map(protocol).collect(),
+    }
+}
+
+fn classic_value(classic: &Classic) -> ClassicMemberMetadata {
+    let protocol = |p: &Protocol| ClassicProtocol {
+        name: p.name.clone(),
+        metadata: p.metadata.clone(),
+    };
+    ClassicMemberMetadata {
+        session_timeout_ms: classic.session_timeout_ms,
+        supported_protocols: classic.protocols.iter().map(protocol).collect(),
+    }
 }
 
 fn assignment(partitions: Vec<AssignedPartitions>) -> Assignment {
@@ -176,6 +203,7 @@ fn member_value(profile: &Profile) -> Bytes {
         subscribed_topic_regex: profile.regex.clone(),
         rebalance_timeout_ms: profile.rebalance_timeout_ms,
         server_assignor: profile.assignor.clone(),
+        classic_member_metadata: profile.classic.as_ref().map(classic_value),
     }
     .to_record()
 }
@@ -205,6 +233,7 @@ pub(super) fn size(change: &Change) -> usize {
     match change {
         Change::Epoch(_) | Change::TargetEpoch(_) => 16,
         Change::Member(id, profile) => {
+            let protocol = |p: &Protocol| p.name.len() + p.metadata.len() + 8;
             let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
             id.len()
                 + profile.as_ref().map_or(0, |p| {
@@ -215,6 +244,11 @@ pub(super) fn size(change: &Change) -> usize {
                         + optional(&p.rack_id)
                         + optional(&p.regex)
                         + optional(&p.assignor)
+                        + p.classic
+                            .iter()
+                            .flat_map(|c| &c.protocols)
+                            .map(protocol)
+                            .sum::<usize>()
                 })
         }
         Change::Target(id, target) => id.len() + target.as_ref().map_or(0, places),
@@ -237,6 +271,17 @@ mod tests {
 
     use super::*;
 
+    fn spoken() -> Classic {
+        let protocol = Protocol {
+            name: "range".into(),
+            metadata: Bytes::from_static(b"said"),
+        };
+        Classic {
+            session_timeout_ms: 9,
+            protocols: vec![protocol],
+        }
+    }
+
     #[test]
     fn a_consumer_groups_records_come_back_with_the_keys_kafka_gives_them() {
         let places: Assignment = [(Uuid::from_u128(1), 0), (Uuid::from_u128(1), 3)]
@@ -258,6 +303,7 @@ mod tests {
                         regex: Some("a.*".into()),
                         topics: ["t".to_owned()].into(),
                         rebalance_timeout_ms: 7,
+                        classic: Some(spoken()),
                         ..Profile::default()
                     }),
                 ),

@@ -1,5 +1,6 @@
 //! A group of the consumer protocol (KIP-848): one record for each thing that changes by itself.
 
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::message::message;
@@ -66,6 +67,19 @@ message! {
         subscribed_topic_regex: Option<String>, 0+, null 0+;
         rebalance_timeout_ms: i32, 0+, default -1;
         server_assignor: Option<String>, 0+, null 0+;
+        classic_member_metadata: Option<ClassicMemberMetadata>, 0+, null 0+, tag 0;
+    }
+
+    /// What a member says that joined by the classic protocol.
+    pub struct ClassicMemberMetadata versions 0-0 {
+        session_timeout_ms: i32, 0+;
+        supported_protocols: Vec<ClassicProtocol>, 0+;
+    }
+
+    /// See [`ClassicMemberMetadata`].
+    pub struct ClassicProtocol versions 0-0 {
+        name: String, 0+;
+        metadata: Bytes, 0+;
     }
 
     /// See [`ConsumerGroupTargetAssignmentMetadataKey`].
@@ -100,3 +114,5 @@ message! {
         partitions: Vec<i32>, 0+;
     }
 }
+
+message! { @nullable ClassicMemberMetadata }
