@@ -150,7 +150,7 @@ impl Service {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
         let limited = Limited::new(store, clock.clone(), options.request_timeout.0);
-        let store: Arc<dyn store::Store> = Arc::new(limited);
+        let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
         let cache = Arc::new(cache.map_err(|source| StartError::Cache {
             dir: options.cache_dir.display().to_string(),
@@ -168,7 +168,7 @@ impl Service {
         let listener = TcpListener::bind(&options.rpc_listen).await.map_err(bind)?;
         let rpc = listener.local_addr().map_err(bind)?;
         let (serve, served) = watch::channel(None);
-        let status = status(&options, &store, &cache, served.clone(), &clock);
+        let status = status(&options, limited, &cache, served.clone(), &clock);
         let keys = Keys::new(&options.region);
         let ledger = Ledger::new(keys.clone());
         let cost = Cost {
@@ -233,7 +233,7 @@ async fn open_store(
 
 fn status(
     options: &Options,
-    store: &Arc<dyn store::Store>,
+    limited: Limited,
     cache: &Arc<Cache>,
     served: watch::Receiver<Option<Arc<Served>>>,
     clock: &Clock,
@@ -241,7 +241,8 @@ fn status(
     Status {
         region: options.region.clone(),
         node: options.node_id,
-        store: store.describe(),
+        store: store::Store::describe(&limited),
+        limited,
         clock: clock.clone(),
         ops: Ops::new(clock.clone()),
         cache: Arc::clone(cache),

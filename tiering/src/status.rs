@@ -18,6 +18,7 @@ use crate::{
     root::Root,
     serve::Served,
     skew::Doubt,
+    store::Limited,
     uploader::{Pending, Refusals},
     verify::Proof,
 };
@@ -28,6 +29,7 @@ pub struct Status {
     pub region: String,
     pub node: i32,
     pub store: String,
+    pub limited: Limited,
     pub clock: Clock,
     pub ops: Ops,
     pub cache: Arc<Cache>,
@@ -109,13 +111,19 @@ impl Status {
             .iter()
             .map(|(shard, why, code)| json!({"shard": shard, "code": code, "reason": why}))
             .collect();
+        let slowed: Vec<_> = self
+            .limited
+            .slowed()
+            .into_iter()
+            .map(|(prefix, rate)| json!({"prefix": prefix, "requests_per_second": rate}))
+            .collect();
         json!({
             "role": "tiering", "region": self.region, "node": self.node, "store": self.store,
             "ready": self.ready().err().map_or(Value::Bool(true), Value::String),
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
-            "stuck": self.ops.stuck(), "refused": refused, "damaged": damaged,
+            "stuck": self.ops.stuck(), "slowed": slowed, "refused": refused, "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),
         })

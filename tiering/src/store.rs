@@ -12,6 +12,7 @@ mod ledger;
 mod limited;
 mod location;
 mod marker;
+mod pace;
 mod probe;
 mod s3;
 mod source;
@@ -145,6 +146,13 @@ pub enum StoreError {
         key: String,
         waited_ms: u64,
     },
+    /// 503 or 429: the same request may succeed later, and fewer of them should come.
+    #[error("{op} {key}: {reason}")]
+    SlowDown {
+        op: &'static str,
+        key: String,
+        reason: String,
+    },
     #[error("{op} {key}: {reason}")]
     Failed {
         op: &'static str,
@@ -165,7 +173,10 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::TimedOut { .. } | Self::Failed { .. } | Self::Short { .. }
+            Self::TimedOut { .. }
+                | Self::SlowDown { .. }
+                | Self::Failed { .. }
+                | Self::Short { .. }
         )
     }
 
@@ -182,6 +193,7 @@ impl StoreError {
             Self::Short { .. } => "short",
             Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timed_out",
+            Self::SlowDown { .. } => "slow_down",
             Self::Failed { .. } => "failed",
             Self::Source { .. } => "source",
         }

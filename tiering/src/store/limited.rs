@@ -1,17 +1,22 @@
 //! The limiter, deadline and ledger in front of a store.
 //!
-//! Every request waits for one of a fixed number of places, ends at its deadline and is counted by kind and
-//! outcome. A request that timed out may still take effect: its caller reads again.
+//! Every request waits for its turn at its prefix's pace and for one of a fixed number of places, ends at
+//! its deadline and is counted by kind and outcome. A request that timed out may still take effect: its
+//! caller reads again.
 
 use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use metrics::counter;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use whimbrel_runtime::Clock;
 
-use super::{Found, Listed, Meta, Source, Store, StoreError, Version};
+use super::{
+    Found, Listed, Meta, Source, Store, StoreError, Version,
+    pace::{Pace, prefix_of},
+};
 use crate::{format::Key, metrics as names};
 
 /// Requests under way at once; enough to hide the latency of a far bucket, few enough for one socket pool.
@@ -23,6 +28,7 @@ const SLOWEST: u64 = 1 << 20;
 pub struct Limited {
     store: Arc<dyn Store>,
     places: Arc<Semaphore>,
+    pace: Arc<Mutex<Pace>>,
     clock: Clock,
     deadline: Duration,
 }
@@ -33,8 +39,23 @@ impl Limited {
         Self {
             store,
             places: Arc::new(Semaphore::new(PLACES)),
+            pace: Arc::default(),
             clock,
             deadline,
+        }
+    }
+
+    /// Prefixes that the store asked to be spared, with the requests a second that they get now.
+    pub fn slowed(&self) -> Vec<(String, u64)> {
+        self.pace.lock().slowed()
+    }
+
+    async fn turn(&self, prefix: &str) {
+        let now_ns = self.clock.boot_ns();
+        let at_ns = self.pace.lock().take(prefix, now_ns);
+        if at_ns > now_ns {
+            let wait = Duration::from_nanos(at_ns - now_ns);
+            self.clock.sleep(wait).await;
         }
     }
 
@@ -46,10 +67,18 @@ impl Limited {
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let deadline = self.deadline + Duration::from_secs(bytes / SLOWEST);
+        let prefix = prefix_of(key);
         let done = self.clock.within(deadline, async {
+            self.turn(prefix).await;
             // The semaphore is never closed.
             let _place = self.places.acquire().await;
-            work.await
+            let sent_ns = self.clock.boot_ns();
+            let done = work.await;
+            let slow_down = matches!(done, Err(StoreError::SlowDown { .. }));
+            self.pace
+                .lock()
+                .answered(prefix, sent_ns, self.clock.boot_ns(), slow_down);
+            done
         });
         let done = done.await.unwrap_or_else(|| {
             let waited_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);

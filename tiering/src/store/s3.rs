@@ -218,7 +218,7 @@ fn failed(op: &'static str, key: &Key, error: Error) -> StoreError {
 
 fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
     let reason = chain(error);
-    // A listing's refusal comes without a kind of its own: the status stands in the text only.
+    // The status, and a listing's refusal, come without a kind of their own: they stand in the text only.
     let told = |text: &str| reason.contains(text);
     match error {
         Error::NotFound { .. } => no_bucket(op, key),
@@ -236,6 +236,16 @@ fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
             key: key.to_owned(),
             reason,
         },
+        _ if told("503 Service Unavailable")
+            || told("429 Too Many Requests")
+            || told("SlowDown") =>
+        {
+            StoreError::SlowDown {
+                op,
+                key: key.to_owned(),
+                reason,
+            }
+        }
         _ => StoreError::Failed {
             op,
             key: key.to_owned(),

@@ -99,6 +99,11 @@ where
             key: key.to_string(),
             reason,
         },
+        (Some(429 | 503), _) | (_, "SlowDown") => StoreError::SlowDown {
+            op,
+            key: key.to_string(),
+            reason,
+        },
         _ => StoreError::Failed {
             op,
             key: key.to_string(),
