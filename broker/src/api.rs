@@ -8,14 +8,18 @@ pub mod add_partitions_to_txn;
 pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
+pub mod alter_user_scram_credentials;
 pub mod api_versions;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
+pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
+pub mod describe_acls;
 pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
@@ -25,10 +29,13 @@ pub mod describe_producers;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
+pub mod describe_user_scram_credentials;
+mod dispatch;
 pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
+mod guard;
 pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
@@ -61,12 +68,15 @@ use whimbrel_wire::{
     messages,
 };
 
-use self::toll::Called;
+use self::{
+    guard::{Ask, Guarded, Verdict},
+    toll::Called,
+};
 use crate::{
+    auth::{self, Caller, Standing},
     broker::Broker,
     connection::{Answer, Closed, Peer, Reply},
     quotas::{Account, Kind},
-    stranded,
 };
 
 /// A request whose answer is on its way.
@@ -76,6 +86,8 @@ pub(crate) struct Begun {
     pub holds_request: bool,
     /// How long nothing more is read from this client.
     pub quiet: Duration,
+    /// Nothing is read after this request.
+    pub is_last: bool,
 }
 
 /// APIs that this listener offers; what is not listed closes the connection.
@@ -93,6 +105,7 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::SyncGroup,
     ApiKey::DescribeGroups,
     ApiKey::ListGroups,
+    ApiKey::SaslHandshake,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
@@ -104,9 +117,13 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::EndTxn,
     ApiKey::WriteTxnMarkers,
     ApiKey::TxnOffsetCommit,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
     ApiKey::DescribeConfigs,
     ApiKey::AlterConfigs,
     ApiKey::DescribeLogDirs,
+    ApiKey::SaslAuthenticate,
     ApiKey::CreatePartitions,
     ApiKey::DeleteGroups,
     ApiKey::ElectLeaders,
@@ -116,6 +133,8 @@ pub const OFFERED: &[ApiKey] = &[
     ApiKey::ListPartitionReassignments,
     ApiKey::DescribeClientQuotas,
     ApiKey::AlterClientQuotas,
+    ApiKey::DescribeUserScramCredentials,
+    ApiKey::AlterUserScramCredentials,
     ApiKey::DescribeQuorum,
     ApiKey::UpdateFeatures,
     ApiKey::DescribeCluster,
@@ -143,6 +162,12 @@ pub(crate) async fn begin(
     peer: &Peer,
     frame: Bytes,
 ) -> Result<Begun, Closed> {
+    if peer
+        .session()
+        .is_some_and(|session| session.lock().expects_raw_token())
+    {
+        return auth::begin_raw(broker, peer, frame).await;
+    }
     let budget = Budget::for_frame(frame.len());
     let mut input = Decoder::new(frame, budget);
     let header = decode_request_header(&mut input)?;
@@ -160,19 +185,40 @@ pub(crate) async fn begin(
         return Err(Closed::NotOffered { api, version });
     }
     broker.meters.request(key);
-    let account = peer.account(broker, header.client_id.as_deref());
-    if key == ApiKey::Produce {
-        return begin_produce(broker, account, &header, &mut input).await;
+    if matches!(key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate) {
+        return auth::begin(broker, peer, &header, &mut input).await;
     }
-    let answer = lazy(broker, peer, account, &header, &mut input)?;
+    let caller = caller(broker, peer, key)?;
+    let account = peer.account(broker, caller.as_deref(), header.client_id.as_deref());
+    let asker = Asker {
+        broker: Arc::clone(broker),
+        account,
+        caller,
+    };
+    if key == ApiKey::Produce {
+        return begin_produce(asker, &header, &mut input).await;
+    }
+    let answer = dispatch::lazy(broker, peer, asker, &header, &mut input)?;
     Ok(Begun {
         answer,
         holds_request: true,
         quiet: Duration::ZERO,
+        is_last: false,
     })
 }
 
-fn ready(chunks: Vec<Bytes>) -> Begun {
+/// Who asks, where that matters. Whoever has proven nothing may ask only what this broker speaks.
+fn caller(broker: &Broker, peer: &Peer, key: ApiKey) -> Result<Option<Arc<Caller>>, Closed> {
+    match peer.standing(broker) {
+        None => Ok(None),
+        Some(Standing::Known(caller)) => Ok(Some(caller)),
+        Some(Standing::Unknown) if key == ApiKey::ApiVersions => Ok(None),
+        Some(Standing::Unknown | Standing::Over) => Err(Closed::Unauthenticated(Vec::new())),
+        Some(Standing::Expired) => Err(Closed::Expired),
+    }
+}
+
+pub(crate) fn ready(chunks: Vec<Bytes>) -> Begun {
     let reply = Reply {
         chunks: Some(chunks),
         quiet: Duration::ZERO,
@@ -181,6 +227,7 @@ fn ready(chunks: Vec<Bytes>) -> Begun {
         answer: Box::pin(std::future::ready(Ok(reply))),
         holds_request: false,
         quiet: Duration::ZERO,
+        is_last: false,
     }
 }
 
@@ -193,44 +240,92 @@ fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, 
     })
 }
 
-async fn begin_produce(
-    broker: &Arc<Broker>,
+/// Who asks for something, and who pays.
+struct Asker {
+    broker: Arc<Broker>,
     account: Arc<Account>,
+    /// `None` where nobody is asked who it is, and everybody may do everything.
+    caller: Option<Arc<Caller>>,
+}
+
+impl Asker {
+    fn guard<R: Guarded>(&self, request: &mut R, version: i16) -> Verdict<R::Response> {
+        let Some(caller) = &self.caller else {
+            return Verdict::Granted;
+        };
+        let ask = Ask {
+            caller: Arc::clone(caller),
+            catalog: self.broker.catalog(),
+            version,
+        };
+        request.guard(&ask)
+    }
+}
+
+async fn begin_produce(
+    asker: Asker,
     header: &RequestHeader,
     input: &mut Decoder,
 ) -> Result<Begun, Closed> {
     // Charged when it is read: the append that follows cannot be taken back.
-    let quiet = account.charge(Kind::Produce, input.remaining() as f64);
-    let request: messages::produce::Request = decode(header, input)?;
+    let quiet = asker
+        .account
+        .charge(Kind::Produce, input.remaining() as f64);
+    let mut request: messages::produce::Request = decode(header, input)?;
     let called = Called::from(header);
-    let broker = Arc::clone(broker);
-    let append = produce::append(&broker, request, called.version);
-    let (pending, appended) = account.timed(append).await;
-    let answer: Answer = Box::pin(async move {
-        let acks = pending.acks;
-        let finish = account.timed(pending.finish(&broker, called.version));
-        let (mut response, finished) = finish.await;
-        let quiet = quiet.max(account.charge_time(appended + finished));
-        if acks != 0 {
-            let reply = toll::reply(called, &mut response, quiet);
-            let is_stranded = produce::is_stranded(&broker, &response, called.version);
-            return last_if(is_stranded, reply);
-        }
-        // Closing is the only way to tell (KIP-less, but what Kafka does).
-        if produce::has_errors(&response) {
-            Err(Closed::Unacked)
-        } else {
-            Ok(Reply {
-                chunks: None,
+    let acks = request.acks;
+    let (verdict, pending, appended) = match asker.guard(&mut request, called.version) {
+        Verdict::Refused(refused) => {
+            let answer = produced(&asker, called, refused, acks, quiet);
+            return Ok(Begun {
+                answer: Box::pin(std::future::ready(answer)),
+                holds_request: false,
                 quiet,
-            })
+                is_last: false,
+            });
         }
+        verdict => {
+            let append = produce::append(&asker.broker, request, called.version);
+            let (pending, appended) = asker.account.timed(append).await;
+            (verdict, pending, appended)
+        }
+    };
+    let answer: Answer = Box::pin(async move {
+        let finish = pending.finish(&asker.broker, called.version);
+        let (mut response, finished) = asker.account.timed(finish).await;
+        verdict.tell(&mut response);
+        let quiet = quiet.max(asker.account.charge_time(appended + finished));
+        produced(&asker, called, response, acks, quiet)
     });
     Ok(Begun {
         answer,
         holds_request: false,
         quiet,
+        is_last: false,
     })
+}
+
+fn produced(
+    asker: &Asker,
+    called: Called,
+    mut response: messages::produce::Response,
+    acks: i16,
+    quiet: Duration,
+) -> Result<Reply, Closed> {
+    if acks != 0 {
+        let reply = toll::reply(called, &mut response, quiet);
+        let is_stranded = produce::is_stranded(&asker.broker, &response, called.version);
+        return last_if(is_stranded, reply);
+    }
+    // Closing is the only way to tell (KIP-less, but what Kafka does).
+    if produce::has_errors(&response) {
+        Err(Closed::Unacked)
+    } else {
+        Ok(Reply {
+            chunks: None,
+            quiet,
+        })
+    }
 }
 
 /// An answer, after which the connection is closed if this broker can only send its client elsewhere.
@@ -240,242 +335,4 @@ fn last_if(is_last: bool, reply: Reply) -> Result<Reply, Closed> {
     } else {
         Ok(reply)
     }
-}
-
-/// Decodes a request now and answers it when its turn comes.
-macro_rules! answer_to {
-    ($account:ident, $header:ident, $input:ident, $request:ident => $response:expr) => {
-        answer_to!($account, $header, $input, $request => $response; last: false)
-    };
-    ($account:ident, $header:ident, $input:ident, $request:ident => $response:expr; last: $last:expr) => {{
-        let $request = decode(&$header, $input)?;
-        let called = Called::from(&*$header);
-        Box::pin(async move {
-            let handled = $account.timed(async { Ok($response) }).await;
-            last_if($last, toll::settle(&$account, called, handled)?)
-        })
-    }};
-}
-
-/// Requests that are handled when their turn comes.
-fn lazy(
-    broker: &Arc<Broker>,
-    peer: &Peer,
-    account: Arc<Account>,
-    header: &RequestHeader,
-    input: &mut Decoder,
-) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
-    let broker = Arc::clone(broker);
-    macro_rules! answer {
-        ($request:ident => $response:expr) => {
-            answer_to!(account, header, input, $request => $response)
-        };
-    }
-    let answer: Answer = match key {
-        ApiKey::Fetch => {
-            let request = decode(header, input)?;
-            let called = Called::from(header);
-            Box::pin(async move {
-                let work = fetch::handle(&broker, request, version);
-                let (response, took) = account.timed(work).await;
-                let is_stranded = fetch::is_stranded(&broker, &response, version);
-                let reply = toll::settle(&account, called, (Ok(response), took))?;
-                last_if(is_stranded, reply)
-            })
-        }
-        ApiKey::ListOffsets => {
-            answer!(request => list_offsets::handle(&broker, request, version).await)
-        }
-        ApiKey::Metadata => answer!(request => metadata::handle(&broker, request, version).await),
-        ApiKey::CreateTopics => {
-            answer!(request => create_topics::handle(&broker, &account, request, version).await)
-        }
-        ApiKey::DeleteTopics => {
-            answer!(request => delete_topics::handle(&broker, &account, request, version).await)
-        }
-        ApiKey::DeleteRecords => answer!(request => delete_records::handle(&broker, request).await),
-        ApiKey::InitProducerId => {
-            answer!(request => init_producer_id::handle(&broker, request, version).await)
-        }
-        ApiKey::OffsetForLeaderEpoch => {
-            answer!(request => offset_for_leader_epoch::handle(&broker, request).await)
-        }
-        ApiKey::CreatePartitions => {
-            answer!(request => create_partitions::handle(&broker, &account, request, version).await)
-        }
-        ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
-        // What a coordinator answers.
-        _ => return of_group(broker, peer, account, header, input),
-    };
-    Ok(answer)
-}
-
-/// Requests to the group coordinator. To members, a stranded home's answer is the last on its connection.
-fn of_group(
-    broker: Arc<Broker>,
-    peer: &Peer,
-    account: Arc<Account>,
-    header: &RequestHeader,
-    input: &mut Decoder,
-) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
-    macro_rules! group {
-        (|$coordinator:ident, $request:ident| $response:expr) => {
-            group!(|$coordinator, $request| $response; last: false)
-        };
-        (|$coordinator:ident, $request:ident| $response:expr; last: $last:expr) => {
-            answer_to!(account, header, input, $request => {
-                let Some($coordinator) = broker.coordination.coordinator() else {
-                    return Err(Closed::NotOffered { api: key.name(), version });
-                };
-                $response
-            }; last: $last)
-        };
-    }
-    macro_rules! member {
-        (|$coordinator:ident, $request:ident| $response:expr) => {
-            group!(|$coordinator, $request| $response; last: stranded::any(&broker))
-        };
-    }
-    let answer: Answer = match key {
-        ApiKey::FindCoordinator => {
-            // A client that asks here again and again, on a connection that it uses for nothing else, would never ask another broker.
-            member!(|c, request| find_coordinator::handle(c, &*broker, request, version).await)
-        }
-        ApiKey::JoinGroup => {
-            let client = peer.client(header.client_id.clone());
-            member!(|c, request| join_group::handle(c, request, version, &client).await)
-        }
-        ApiKey::SyncGroup => member!(|c, request| sync_group::handle(c, request).await),
-        ApiKey::Heartbeat if stranded::any(&broker) && !stranded::sends_to_look() => {
-            group!(|_c, request| heartbeat::kept(&request))
-        }
-        ApiKey::Heartbeat => member!(|c, request| heartbeat::handle(c, &request)),
-        ApiKey::LeaveGroup => member!(|c, request| leave_group::handle(c, request, version)),
-        ApiKey::OffsetCommit => {
-            let now_ms = broker.clock.wall_ms();
-            member!(|c, request| offset_commit::handle(c, request, version, now_ms).await)
-        }
-        ApiKey::OffsetFetch => member!(|c, request| offset_fetch::handle(c, request, version)),
-        ApiKey::DescribeGroups => group!(|c, request| describe_groups::handle(c, request, version)),
-        ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
-        ApiKey::ConsumerGroupHeartbeat => {
-            let client = peer.client(header.client_id.clone());
-            member!(|c, r| consumer_group_heartbeat::handle(c, r, version, &client).await)
-        }
-        ApiKey::ConsumerGroupDescribe => group!(|c, r| consumer_group_describe::handle(c, r)),
-        ApiKey::OffsetDelete => group!(|c, request| offset_delete::handle(c, request).await),
-        ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
-        _ => return administrative(&broker, account, header, input),
-    };
-    Ok(answer)
-}
-
-/// What operators' tools ask for.
-fn administrative(
-    broker: &Arc<Broker>,
-    account: Arc<Account>,
-    header: &RequestHeader,
-    input: &mut Decoder,
-) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
-    let broker = Arc::clone(broker);
-    macro_rules! answer {
-        ($request:ident => $response:expr) => {
-            answer_to!(account, header, input, $request => $response)
-        };
-    }
-    let answer: Answer = match key {
-        ApiKey::DescribeConfigs => answer!(request => describe_configs::handle(&broker, request)),
-        ApiKey::AlterConfigs => answer!(request => alter_configs::handle(&broker, request).await),
-        ApiKey::IncrementalAlterConfigs => {
-            answer!(request => incremental_alter_configs::handle(&broker, request).await)
-        }
-        ApiKey::DescribeLogDirs => answer!(request => describe_log_dirs::handle(&broker, request)),
-        ApiKey::DescribeCluster => answer!(request => describe_cluster::handle(&broker, &request)),
-        ApiKey::ElectLeaders => answer!(request => elect_leaders::handle(&broker, request).await),
-        ApiKey::AlterPartitionReassignments => {
-            answer!(request => alter_partition_reassignments::handle(&broker, request).await)
-        }
-        ApiKey::ListPartitionReassignments => {
-            answer!(request => list_partition_reassignments::handle(&broker, &request))
-        }
-        ApiKey::DescribeQuorum => {
-            answer!(request => describe_quorum::handle(&broker, request).await)
-        }
-        ApiKey::UpdateFeatures => answer!(request => update_features::handle(request, version)),
-        ApiKey::ListConfigResources => {
-            answer!(request => list_config_resources::handle(&broker, &request, version))
-        }
-        ApiKey::DescribeTopicPartitions => {
-            answer!(request => describe_topic_partitions::handle(&broker, &request))
-        }
-        ApiKey::DescribeClientQuotas => {
-            answer!(request => describe_client_quotas::handle(&broker, &request))
-        }
-        ApiKey::AlterClientQuotas => {
-            answer!(request => alter_client_quotas::handle(&broker, request).await)
-        }
-        _ => return transactional(&broker, account, header, input),
-    };
-    Ok(answer)
-}
-
-/// Requests that transactions are made of. A stranded home's answer is the last on its connection.
-fn transactional(
-    broker: &Arc<Broker>,
-    account: Arc<Account>,
-    header: &RequestHeader,
-    input: &mut Decoder,
-) -> Result<Answer, Closed> {
-    let (version, key) = (header.api_version, header.api_key);
-    let broker = Arc::clone(broker);
-    macro_rules! answer {
-        ($request:ident => $response:expr) => {
-            answer_to!(account, header, input, $request => $response; last: stranded::any(&broker))
-        };
-    }
-    macro_rules! coordinator {
-        ($which:ident, |$coordinator:ident, $request:ident| $response:expr) => {
-            answer!($request => {
-                let Some($coordinator) = broker.coordination.$which() else {
-                    return Err(Closed::NotOffered { api: key.name(), version });
-                };
-                $response
-            })
-        };
-    }
-    let answer: Answer = match key {
-        ApiKey::AddPartitionsToTxn => {
-            answer!(request => add_partitions_to_txn::handle(&broker, request, version).await)
-        }
-        ApiKey::AddOffsetsToTxn => {
-            answer!(request => add_offsets_to_txn::handle(&broker, request, version).await)
-        }
-        ApiKey::EndTxn => answer!(request => end_txn::handle(&broker, request, version).await),
-        ApiKey::TxnOffsetCommit => coordinator!(coordinator, |c, request| {
-            txn_offset_commit::handle(&broker, c, request, version).await
-        }),
-        ApiKey::WriteTxnMarkers => {
-            answer!(request => write_txn_markers::handle(&broker, request).await)
-        }
-        ApiKey::DescribeProducers => {
-            answer!(request => describe_producers::handle(&broker, request))
-        }
-        ApiKey::DescribeTransactions => coordinator!(transactions, |c, request| {
-            describe_transactions::handle(c, request)
-        }),
-        ApiKey::ListTransactions => {
-            let now_ms = broker.clock.wall_ms();
-            coordinator!(transactions, |c, request| {
-                list_transactions::handle(c, request, now_ms)
-            })
-        }
-        _ => {
-            let api = key.name();
-            return Err(Closed::NotOffered { api, version });
-        }
-    };
-    Ok(answer)
 }

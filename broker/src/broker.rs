@@ -10,13 +10,15 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
-    catalog::Catalog, cleaner::Cleaner, cold::Cold, connection, coordination::Coordination,
-    fetch_sessions::Sessions, flusher::Flusher, home::Home, meters::Meters, options::Options,
-    orphans::Orphans, peers::Peers, producer_ids::ProducerIds, quotas::Quotas, uploads::Uploads,
+    auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection,
+    coordination::Coordination, fetch_sessions::Sessions, flusher::Flusher, home::Home,
+    meters::Meters, options::Options, orphans::Orphans, peers::Peers, producer_ids::ProducerIds,
+    quotas::Quotas, uploads::Uploads,
 };
 
 pub struct Broker {
     pub options: Options,
+    pub security: Security,
     pub fleet_id: String,
     pub node: NodeId,
     pub region: RegionName,
@@ -62,6 +64,7 @@ impl std::fmt::Debug for Broker {
 #[derive(Debug)]
 pub struct Parts {
     pub options: Options,
+    pub security: Security,
     pub fleet_id: String,
     pub incarnation: Incarnation,
     pub clock: Clock,
@@ -75,6 +78,7 @@ impl Broker {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts {
             options,
+            security,
             fleet_id,
             incarnation,
             clock,
@@ -111,6 +115,7 @@ impl Broker {
             meters: Meters::new(options.region.as_str(), options.node_id),
             request_memory: connection::memory(options.limits.request_memory.0),
             options,
+            security,
             clock,
             tasks,
             controller,

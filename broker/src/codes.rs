@@ -31,7 +31,7 @@ pub const CODES: &[Code] = &[
         code: "WB-105",
         title: "a bind to other than loopback was refused",
         cause: "The listener has neither TLS nor authentication, so whoever reaches it reads and writes everything.",
-        fix: "Bind to 127.0.0.1, or set `insecure-bind = true` where the network itself keeps strangers out.",
+        fix: "Bind to 127.0.0.1, give `listen` both `[broker.tls]` and `[broker.auth]`, or set `insecure-bind = true` where the network itself keeps strangers out.",
     },
     Code {
         code: "WB-106",
@@ -86,6 +86,12 @@ pub const CODES: &[Code] = &[
         title: "a leader lacks records that were acknowledged",
         cause: "Another copy of the region holds records below its high watermark that the partition's leader does not have: the leader's disk was replaced or emptied while no other member of the ack set was up.",
         fix: "Nothing is cut. Give the leadership to the broker that names the partition (stop the leader, elect), or set `unclean.leader.election.enable` for the topic to have the records set aside as a tail.",
+    },
+    Code {
+        code: "WB-120",
+        title: "the Kafka listener cannot be secured as configured",
+        cause: "A certificate, key or root file of `[broker.tls]` cannot be read or does not fit the others, or `[broker.auth]` asks for what the listener cannot give: PLAIN without TLS, or certificates that clients are not required to show.",
+        fix: "The message names the file or the setting. PLAIN sends passwords as they are: prefer SCRAM-SHA-512, or give the listener TLS.",
     },
     Code {
         code: "WB-115",

@@ -21,11 +21,21 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::mpsc,
+};
 use whimbrel_runtime::Clock;
 use whimbrel_wire::{DecodeError, FrameError};
 
-use crate::{api, broker::Broker, group::ClientInfo, quotas::Account};
+use crate::{
+    api,
+    auth::{self, Caller, Security, Session, Standing},
+    broker::Broker,
+    group::ClientInfo,
+    quotas::Account,
+};
 
 /// Why a connection was closed by us.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +65,15 @@ pub enum Closed {
     /// Carries the answer, which is written before the connection is closed.
     #[error("a home without a lease sends its producers elsewhere")]
     Unleased(Vec<Bytes>),
+    /// Likewise, where there is one.
+    #[error("who it is was not proven")]
+    Unauthenticated(Vec<Bytes>),
+    #[error("who it is was not proven in time")]
+    SlowProof,
+    #[error("what was proven holds no more")]
+    Expired,
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
 }
 
 impl Closed {
@@ -71,6 +90,10 @@ impl Closed {
             Self::Idle => "idle",
             Self::Unacked => "unacked",
             Self::Unleased(_) => "unleased",
+            Self::Unauthenticated(_) => "unauthenticated",
+            Self::SlowProof => "slow_proof",
+            Self::Expired => "expired",
+            Self::Tls(_) => "tls",
         }
     }
 }
@@ -98,6 +121,8 @@ struct Queued {
 #[derive(Debug)]
 pub struct Peer {
     pub address: SocketAddr,
+    /// What it has proven; `None` where nobody is asked.
+    session: Option<Mutex<Session>>,
     /// The account of the client that asked last.
     account: Mutex<Option<Arc<Account>>>,
     /// Until when nothing is read.
@@ -105,9 +130,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, session: Option<Session>) -> Self {
         Self {
             address,
+            session: session.map(Mutex::new),
             account: Mutex::default(),
             quiet_until_ns: AtomicU64::new(0),
         }
@@ -120,11 +146,35 @@ impl Peer {
         }
     }
 
-    pub fn account(&self, broker: &Broker, client_id: Option<&str>) -> Arc<Account> {
+    pub(crate) fn session(&self) -> Option<&Mutex<Session>> {
+        self.session.as_ref()
+    }
+
+    /// Who asks, where that is asked for. `Unknown` are those who may do nothing but say who they are.
+    pub(crate) fn standing(&self, broker: &Broker) -> Option<Standing> {
+        let view = &broker.catalog().view;
+        let now_ns = broker.clock.boot_ns();
+        self.session
+            .as_ref()
+            .map(|session| session.lock().standing(view, now_ns))
+    }
+
+    fn is_proven(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_none_or(|session| session.lock().is_proven())
+    }
+
+    pub fn account(
+        &self,
+        broker: &Broker,
+        caller: Option<&Caller>,
+        client_id: Option<&str>,
+    ) -> Arc<Account> {
+        let user = caller.map_or(auth::ANONYMOUS, |caller| caller.user.as_str());
         let catalog = broker.catalog();
         broker
             .quotas
-            .account(&catalog.view, client_id, &mut self.account.lock())
+            .account(&catalog.view, user, client_id, &mut self.account.lock())
     }
 
     fn hush(&self, clock: &Clock, quiet: Duration) {
@@ -155,12 +205,55 @@ pub async fn serve(
     address: SocketAddr,
 ) -> Result<(), Closed> {
     stream.set_nodelay(true)?;
-    let (read_half, write_half) = stream.into_split();
-    let (queue, queued) = mpsc::channel(broker.options.limits.pipeline);
-    let peer = Peer::new(address);
+    let authority = broker.security.authority.as_ref();
+    let Some(acceptor) = &broker.security.tls else {
+        let (read_half, write_half) = stream.into_split();
+        let session = authority.map(|authority| {
+            if authority.asks_sasl() {
+                return Session::unproven();
+            }
+            let now_ns = broker.clock.boot_ns();
+            Session::certified(authority, auth::ANONYMOUS.to_owned(), address.ip(), now_ns)
+        });
+        let peer = Peer::new(address, session);
+        return both_ways(broker, &peer, read_half, write_half).await;
+    };
+    let patience = broker.security.patience();
     let shutdown = broker.tasks.shutdown();
-    let reader = read_requests(broker, &peer, read_half, queue);
-    let writer = write::answers(broker, &peer, write_half, queued);
+    let accepted = broker.clock.within(patience, acceptor.accept(stream));
+    let Some(accepted) = shutdown.unless(accepted).await else {
+        return Ok(());
+    };
+    let stream = accepted.ok_or(Closed::SlowProof)?.map_err(Closed::Tls)?;
+    let session = match authority {
+        None => None,
+        Some(authority) if authority.asks_sasl() => Some(Session::unproven()),
+        Some(authority) => {
+            let user = if authority.options.anonymous {
+                Some(auth::ANONYMOUS.to_owned())
+            } else {
+                auth::user_of(stream.get_ref().1)
+            };
+            let user = user.ok_or(Closed::Unauthenticated(Vec::new()))?;
+            let now_ns = broker.clock.boot_ns();
+            Some(Session::certified(authority, user, address.ip(), now_ns))
+        }
+    };
+    let (read_half, write_half) = tokio::io::split(stream);
+    let peer = Peer::new(address, session);
+    both_ways(broker, &peer, read_half, write_half).await
+}
+
+async fn both_ways(
+    broker: &Arc<Broker>,
+    peer: &Peer,
+    read_half: impl AsyncRead + Unpin,
+    write_half: impl AsyncWrite + Unpin,
+) -> Result<(), Closed> {
+    let (queue, queued) = mpsc::channel(broker.options.limits.pipeline);
+    let shutdown = broker.tasks.shutdown();
+    let reader = read_requests(broker, peer, read_half, queue);
+    let writer = write::answers(broker, peer, write_half, queued);
     tokio::select! {
         biased;
         () = shutdown.wait() => Ok(()),
@@ -173,11 +266,24 @@ pub async fn serve(
 async fn read_requests(
     broker: &Arc<Broker>,
     peer: &Peer,
-    stream: tokio::net::tcp::OwnedReadHalf,
+    stream: impl AsyncRead + Unpin,
     queue: mpsc::Sender<Queued>,
 ) -> Result<(), Closed> {
     let mut frames = read::Frames::new(stream, broker);
-    while let Some((frame, held)) = frames.next().await? {
+    let patience = nanos(broker.security.patience());
+    let until_ns = broker.clock.boot_ns().saturating_add(patience);
+    loop {
+        let next = if peer.is_proven() {
+            frames.next().await?
+        } else {
+            let left_ns = until_ns.saturating_sub(broker.clock.boot_ns());
+            let next = frames.next_within(Security::UNPROVEN_FRAME);
+            let in_time = broker.clock.within(Duration::from_nanos(left_ns), next);
+            in_time.await.ok_or(Closed::SlowProof)??
+        };
+        let Some((frame, held)) = next else {
+            return Ok(());
+        };
         let begun = api::begin(broker, peer, frame).await?;
         peer.hush(&broker.clock, begun.quiet);
         // Produce holds no bytes of its request once they are in the log.
@@ -196,7 +302,11 @@ async fn read_requests(
         {
             return Ok(());
         }
+        if begun.is_last {
+            // Nothing more is heard; the connection ends with the answer.
+            queue.closed().await;
+            return Ok(());
+        }
         peer.quiet(&broker.clock).await;
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //! the broker's ends of the replica stream and of tiering.
 //!
 //! * [`connection`], [`listener`], [`api`] - clients: frames in, answers out.
+//! * [`auth`] - who clients are, and what they may do.
 //! * [`partition`], [`home`], [`flusher`] - from an append to the ack: fsync, ceiling, lease.
 //! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us;
 //!   [`stranded`] - and what we are to clients when neither it nor a lease is to be had.
@@ -13,6 +14,7 @@
 //! Not here: what is decided fleet-wide (the controller), what is in the bucket (the tiering daemon).
 
 pub mod api;
+pub mod auth;
 mod broker;
 mod broker_config;
 mod catalog;

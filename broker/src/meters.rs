@@ -22,6 +22,7 @@ pub struct Meters {
     requests: BTreeMap<ApiKey, Counter>,
     pub connections: Gauge,
     pub connections_refused: Counter,
+    pub authentications_failed: Counter,
     pub local_freed_bytes: Counter,
     /// Records sent to consumers.
     pub fetched_bytes: Counter,
@@ -50,6 +51,7 @@ impl Meters {
             connections: metrics::gauge!("whimbrel_connections", labels.clone()),
             connections_refused: counter("whimbrel_connections_refused_total"),
             fetched_bytes: counter("whimbrel_fetched_bytes_total"),
+            authentications_failed: counter("whimbrel_authentications_failed_total"),
             local_freed_bytes: counter("whimbrel_local_freed_bytes_total"),
             replica_sent_bytes: counter("whimbrel_replica_sent_bytes_total"),
             replica_received_bytes: counter("whimbrel_replica_received_bytes_total"),

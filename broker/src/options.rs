@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, RegionName};
 use whimbrel_runtime::unit::{Size, Span};
 
-use crate::{fetch_sessions::Bounds, quotas::Defaults};
+use crate::{auth, fetch_sessions::Bounds, quotas::Defaults};
 
 /// Every default has its reason beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +43,13 @@ pub struct Options {
     /// Kafka's `replica.lag.time.max.ms`: a follower that was not caught up for so long leaves the ack set.
     /// One that is down leaves it sooner, when its lease is over.
     pub replica_lag_time: Span,
-    /// Allows a bind to other than loopback although there is no TLS and no authentication.
+    /// Allows a bind to other than loopback although there is no TLS and no authentication. `listen` alone needs it
+    /// not where both are on; the other listeners are for our own processes and have neither.
     pub insecure_bind: bool,
+    /// Who clients are is asked, and what they may do. Nobody is asked anything when not set.
+    pub auth: Option<auth::Options>,
+    /// TLS for Kafka clients.
+    pub tls: Option<auth::Tls>,
     /// Room on the data directory's filesystem that clients' records may not take, so that offsets,
     /// checkpoints and epochs can still be written. 5 % of the filesystem, at most 1 GiB, when not set.
     pub disk_reserve: Option<Size>,
@@ -218,6 +223,8 @@ impl Default for Options {
             default_partitions: 1,
             replica_lag_time: Span::secs(30),
             insecure_bind: false,
+            auth: None,
+            tls: None,
             disk_reserve: None,
             retention_check_interval: Span::secs(300),
             cleaner: Cleaner::default(),

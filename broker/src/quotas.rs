@@ -25,9 +25,6 @@ use whimbrel_runtime::Clock;
 
 pub use bucket::Bucket;
 
-/// Who connects without authentication.
-pub const ANONYMOUS: &str = "ANONYMOUS";
-
 /// Buckets kept: beyond, those who come share one of each kind.
 const MOST: usize = 20_000;
 
@@ -86,6 +83,7 @@ pub struct Quotas {
 #[derive(Debug)]
 pub struct Account {
     version: u64,
+    user: String,
     client_id: String,
     clock: Clock,
     /// As [`KINDS`] has them.
@@ -106,6 +104,7 @@ impl Quotas {
     pub fn account(
         &self,
         view: &View,
+        user: &str,
         client_id: Option<&str>,
         known: &mut Option<Arc<Account>>,
     ) -> Arc<Account> {
@@ -113,15 +112,16 @@ impl Quotas {
         if let Some(known) = known
             && known.version == view.version
             && known.client_id == client_id
+            && known.user == user
         {
             return Arc::clone(known);
         }
         let bucket = |(kind, name): (Kind, &str)| {
-            let granted = quota::granted(&view.quotas, ANONYMOUS, client_id, name);
+            let granted = quota::granted(&view.quotas, user, client_id, name);
             let granted = granted.unwrap_or_else(|| Granted {
                 rate: self.defaults.of(kind),
                 scope: Scope {
-                    user: Some(ANONYMOUS.to_owned()),
+                    user: Some(user.to_owned()),
                     client_id: Some(client_id.to_owned()),
                 },
             });
@@ -129,6 +129,7 @@ impl Quotas {
         };
         let account = Arc::new(Account {
             version: view.version,
+            user: user.to_owned(),
             client_id: client_id.to_owned(),
             clock: self.clock.clone(),
             buckets: KINDS.map(bucket),
@@ -240,6 +241,7 @@ mod tests {
     use whimbrel_fleet::quota::{Entity, QuotaChange, Rate, Who};
 
     use super::*;
+    use crate::auth::ANONYMOUS;
 
     const DEFAULTS: Defaults = Defaults {
         produce_bytes: 1_000.0,
@@ -269,9 +271,9 @@ mod tests {
         let (quotas, clock) = quotas();
         let view = View::default();
         let (mut one, mut two, mut other) = (None, None, None);
-        let one = quotas.account(&view, Some("a"), &mut one);
-        let two = quotas.account(&view, Some("a"), &mut two);
-        let other = quotas.account(&view, Some("b"), &mut other);
+        let one = quotas.account(&view, ANONYMOUS, Some("a"), &mut one);
+        let two = quotas.account(&view, ANONYMOUS, Some("a"), &mut two);
+        let other = quotas.account(&view, ANONYMOUS, Some("b"), &mut other);
         assert_eq!(one.charge(Kind::Produce, 1_000.0), Duration::ZERO);
         assert_eq!(two.charge(Kind::Produce, 500.0), Duration::from_millis(500));
         assert_eq!(other.charge(Kind::Produce, 500.0), Duration::ZERO);
@@ -284,15 +286,15 @@ mod tests {
     fn a_quota_of_the_fleet_takes_hold_of_clients_that_are_there() {
         let (quotas, _clock) = quotas();
         let mut known = None;
-        let before = quotas.account(&View::default(), Some("a"), &mut known);
-        let same = quotas.account(&View::default(), Some("a"), &mut known);
+        let before = quotas.account(&View::default(), ANONYMOUS, Some("a"), &mut known);
+        let same = quotas.account(&View::default(), ANONYMOUS, Some("a"), &mut known);
         assert!(Arc::ptr_eq(&before, &same));
         let entity = Entity {
             client_id: Some(Who::Default),
             ..Entity::default()
         };
         let view = limited(1, entity, key::PRODUCER_BYTE_RATE, 10.0);
-        let after = quotas.account(&view, Some("a"), &mut known);
+        let after = quotas.account(&view, ANONYMOUS, Some("a"), &mut known);
         assert_eq!(after.charge(Kind::Produce, 30.0), Duration::from_secs(2));
         assert_eq!(after.charge(Kind::Fetch, 30.0), Duration::ZERO);
     }
@@ -321,7 +323,7 @@ mod tests {
         let (quotas, _clock) = quotas();
         let view = View::default();
         for n in 0..MOST {
-            let account = quotas.account(&view, Some(&n.to_string()), &mut None);
+            let account = quotas.account(&view, ANONYMOUS, Some(&n.to_string()), &mut None);
             // In debt: nobody's is as good as new.
             account.charge(Kind::Produce, 5_000.0);
         }
@@ -331,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn waiting_is_not_work() {
         let (quotas, clock) = quotas();
-        let account = quotas.account(&View::default(), None, &mut None);
+        let account = quotas.account(&View::default(), ANONYMOUS, None, &mut None);
         let work = async {
             clock.advance(Duration::from_millis(3));
             tokio::task::yield_now().await;

@@ -23,6 +23,7 @@ use whimbrel_runtime::{
 };
 
 use crate::{
+    auth::{Security, SecurityError},
     broker::{Broker, Parts},
     cleaner,
     group::{Block, Coordinator, Options as GroupOptions},
@@ -52,6 +53,8 @@ pub enum StartError {
         listener: &'static str,
         address: HostPort,
     },
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("no controllers are configured")]
     NoControllers,
     #[error(transparent)]
@@ -81,6 +84,7 @@ impl StartError {
             Self::Refused { .. } | Self::Cancelled => "WB-106",
             Self::Superseded => "WB-107",
             Self::NoControllers => "WB-111",
+            Self::Security(_) => "WB-120",
         }
     }
 }
@@ -146,6 +150,7 @@ impl Service {
     /// Returns once the broker is registered and serves. Ends with `tasks`.
     pub async fn start(options: Options, tasks: Tasks, clock: Clock) -> Result<Handle, StartError> {
         check(&options)?;
+        let security = Security::new(options.auth.as_ref(), options.tls.as_ref())?;
         // Counters made before the recorder is there would count for nobody.
         telemetry::metrics();
         let listeners = Listeners {
@@ -189,6 +194,7 @@ impl Service {
         let lease = LeaseHolder::new(options.controllers.clone(), identity, &tasks, clock.clone());
         let broker = Broker::new(Parts {
             options,
+            security,
             fleet_id,
             incarnation,
             clock,
@@ -212,7 +218,10 @@ fn check(options: &Options) -> Result<(), StartError> {
         ("admin-listen", &options.admin_listen),
     ];
     for (listener, address) in all {
-        if !options.insecure_bind && !address.is_loopback() {
+        let is_safe = listener == "listen"
+            && options.auth.as_ref().is_some_and(|auth| !auth.anonymous)
+            && options.tls.is_some();
+        if !options.insecure_bind && !is_safe && !address.is_loopback() {
             return Err(StartError::InsecureBind {
                 listener,
                 address: address.clone(),

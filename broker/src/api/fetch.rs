@@ -20,6 +20,7 @@ use whimbrel_wire::{
 use self::{plan::Plan, read::Part};
 use super::refusal;
 use crate::{
+    auth::Caller,
     broker::Broker,
     catalog::Catalog,
     cold::{ColdRead, SLACK},
@@ -41,7 +42,12 @@ const COLD_AGAIN: Duration = Duration::from_millis(50);
 /// Clients ask for at most this; longer parking only pins connections.
 const LONGEST_WAIT_MS: i32 = 300_000;
 
-pub async fn handle(broker: &Arc<Broker>, mut request: Request, version: i16) -> Response {
+pub async fn handle(
+    broker: &Arc<Broker>,
+    caller: Option<Arc<Caller>>,
+    mut request: Request,
+    version: i16,
+) -> Response {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         // Replicas use the replica stream; whoever asks so here is a client with a false name (CVE-2018-1288).
         return refused(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
@@ -72,7 +78,7 @@ pub async fn handle(broker: &Arc<Broker>, mut request: Request, version: i16) ->
         Ok(opened) => opened,
         Err(error) => return refused(error),
     };
-    let plan = Plan::new(&request, wanted, max_bytes, version);
+    let plan = Plan::new(&request, caller, wanted, max_bytes, version);
     let waiter = Waiter::default();
     let mut parts = plan.read(&broker.catalog(), &waiter);
     loop {

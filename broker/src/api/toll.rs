@@ -75,6 +75,11 @@ tolls! {
     offset_delete
     describe_client_quotas
     alter_client_quotas
+    describe_acls
+    create_acls
+    delete_acls
+    describe_user_scram_credentials
+    alter_user_scram_credentials
     describe_cluster
 }
 

@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
-    io::AsyncReadExt,
-    net::tcp::OwnedReadHalf,
+    io::{AsyncRead, AsyncReadExt},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use whimbrel_runtime::Clock;
@@ -19,8 +18,8 @@ const STEP: usize = 64 << 10;
 /// Permits count in KiB, so that their number stays small.
 const KIB: usize = 1 << 10;
 
-pub struct Frames {
-    stream: OwnedReadHalf,
+pub struct Frames<R> {
+    stream: R,
     buffer: BytesMut,
     /// The longest frame that came whole: the next one may have that room at once.
     proven: usize,
@@ -42,8 +41,8 @@ pub struct Held {
     _shared: Option<OwnedSemaphorePermit>,
 }
 
-impl Frames {
-    pub fn new(stream: OwnedReadHalf, broker: &Broker) -> Self {
+impl<R: AsyncRead + Unpin> Frames<R> {
+    pub fn new(stream: R, broker: &Broker) -> Self {
         let limits = &broker.options.limits;
         let most = usize::try_from(limits.request_bytes.0)
             .unwrap_or(usize::MAX)
@@ -66,6 +65,12 @@ impl Frames {
     /// The next frame without its length, and its share of the bytes that requests may hold. `None` at the
     /// end of the stream between two frames.
     pub async fn next(&mut self) -> Result<Option<(Bytes, Held)>, Closed> {
+        self.next_within(self.most).await
+    }
+
+    /// As [`Frames::next`], for a peer that may not send so much.
+    pub async fn next_within(&mut self, most: usize) -> Result<Option<(Bytes, Held)>, Closed> {
+        let most = most.min(self.most);
         let clock = self.clock.clone();
         if self.buffer.is_empty() {
             match clock.within(self.idle_time, self.fill(1)).await {
@@ -76,7 +81,7 @@ impl Frames {
         }
         let request_time = self.request_time;
         let length = clock
-            .within(request_time, self.frame())
+            .within(request_time, self.frame(most))
             .await
             .ok_or(Closed::SlowRequest)??;
         let permits = u32::try_from(kib(length)).unwrap_or(u32::MAX);
@@ -96,11 +101,11 @@ impl Frames {
     }
 
     /// Reads until the first frame is in the buffer; its length.
-    async fn frame(&mut self) -> Result<usize, Closed> {
+    async fn frame(&mut self, most: usize) -> Result<usize, Closed> {
         self.fill(LENGTH_LEN).await?;
         let mut prefix = [0; LENGTH_LEN];
         prefix.copy_from_slice(&self.buffer[..LENGTH_LEN]);
-        let length = frame_length(prefix, self.most)?;
+        let length = frame_length(prefix, most)?;
         self.fill(LENGTH_LEN + length).await?;
         Ok(length)
     }

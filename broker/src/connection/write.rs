@@ -4,7 +4,10 @@
 use std::{collections::VecDeque, io::IoSlice, sync::Arc};
 
 use bytes::{Buf, Bytes};
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf, sync::mpsc};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::mpsc,
+};
 
 use super::{Closed, Peer, Queued, Reply};
 use crate::broker::Broker;
@@ -12,7 +15,7 @@ use crate::broker::Broker;
 pub async fn answers(
     broker: &Arc<Broker>,
     peer: &Peer,
-    mut stream: OwnedWriteHalf,
+    mut stream: impl AsyncWrite + Unpin,
     mut queued: mpsc::Receiver<Queued>,
 ) -> Result<(), Closed> {
     while let Some(next) = queued.recv().await {
@@ -31,6 +34,10 @@ pub async fn answers(
                 write(broker, &mut stream, chunks).await?;
                 return Err(Closed::Unleased(Vec::new()));
             }
+            Err(Closed::Unauthenticated(chunks)) => {
+                write(broker, &mut stream, chunks).await?;
+                return Err(Closed::Unauthenticated(Vec::new()));
+            }
             Err(closed) => return Err(closed),
         }
     }
@@ -39,16 +46,17 @@ pub async fn answers(
 
 async fn write(
     broker: &Broker,
-    stream: &mut OwnedWriteHalf,
+    stream: &mut (impl AsyncWrite + Unpin),
     chunks: Vec<Bytes>,
 ) -> Result<(), Closed> {
     let mut chunks = Chunks::new(chunks);
     broker
         .clock
-        .within(
-            broker.options.limits.write_time.0,
-            stream.write_all_buf(&mut chunks),
-        )
+        .within(broker.options.limits.write_time.0, async {
+            stream.write_all_buf(&mut chunks).await?;
+            // TLS keeps what the socket did not take.
+            stream.flush().await
+        })
         .await
         .ok_or(Closed::SlowReader)??;
     Ok(())

@@ -103,6 +103,7 @@ numbered! {
 }
 
 numbered! {
+    /// What an entry says.
     Permission {
         Deny = 2 "deny",
         Allow = 3 "allow",

@@ -19,6 +19,11 @@ pub fn u64() -> u64 {
     source().random()
 }
 
+/// For secrets.
+pub fn bytes<const N: usize>() -> [u8; N] {
+    source().random()
+}
+
 /// `base` plus or minus up to `percent`, so that many processes do not act in step.
 pub fn jitter(base: Duration, percent: u32) -> Duration {
     let spread = f64::from(percent.min(100)) / 100.0;

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use whimbrel_fleet::{NodeId, Topic};
+use whimbrel_fleet::{
+    NodeId, Topic,
+    acl::{Operation, ResourceType},
+};
 use whimbrel_wire::{ErrorCode, messages::fetch::Request};
 
 use super::{BY_ID, rack, read::Part};
 use crate::{
     api::refusal,
+    auth::Caller,
     broker::Broker,
     catalog::Catalog,
     fetch_sessions::Wanted,
@@ -27,6 +31,8 @@ pub struct Plan {
     max_bytes: usize,
     /// Where the client stands, if it says so: it may read from the copy that stands there (KIP-392).
     rack: Option<String>,
+    /// Who reads, where that is asked: each topic at each reading, so that nothing taken away goes out.
+    caller: Option<Arc<Caller>>,
 }
 
 /// Bytes of an answer.
@@ -50,13 +56,20 @@ impl Taken {
 }
 
 impl Plan {
-    pub fn new(request: &Request, wanted: Vec<Wanted>, max_bytes: usize, version: i16) -> Self {
+    pub fn new(
+        request: &Request,
+        caller: Option<Arc<Caller>>,
+        wanted: Vec<Wanted>,
+        max_bytes: usize,
+        version: i16,
+    ) -> Self {
         Self {
             wanted,
             version,
             committed_only: request.isolation_level == 1,
             max_bytes,
             rack: Some(request.rack_id.clone()).filter(|rack| !rack.is_empty()),
+            caller,
         }
     }
 
@@ -165,12 +178,18 @@ impl Plan {
         catalog: &'a Catalog,
         wanted: &Wanted,
     ) -> Result<(&'a Topic, &'a Arc<Partition>), ErrorCode> {
-        let topic = refusal::topic(
-            catalog,
-            &wanted.topic,
-            wanted.topic_id,
-            self.version >= BY_ID,
-        )?;
+        let by_id = self.version >= BY_ID;
+        let topic = refusal::topic(catalog, &wanted.topic, wanted.topic_id, by_id);
+        if let Some(caller) = &self.caller {
+            // By name it is not told either whether there is such a topic.
+            let name = topic.map_or(&*wanted.topic, |topic| topic.name.as_str());
+            let read = Operation::Read;
+            let known = topic.is_ok() || !by_id;
+            if known && !caller.can(&catalog.view, read, ResourceType::Topic, name) {
+                return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+            }
+        }
+        let topic = topic?;
         let partition = refusal::replica(catalog, topic, wanted.partition)?;
         let epoch = match partition.role() {
             Role::Leader(terms) => terms.leader_epoch,
