@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use whimbrel_dev::{admin, fleet::daemons};
-use whimbrel_fleet::{RegionName, Role};
+use whimbrel_dev::admin;
+use whimbrel_fleet::RegionName;
 
 use super::{At, Daemons, plain};
 use crate::{exit::Exit, output};
@@ -29,7 +29,7 @@ pub(super) async fn run(at: &At, all: &Daemons, topic: Option<&str>) -> anyhow::
         let bucket = admin::get(daemon, "/status").await?;
         let mut brokers = Vec::new();
         let name = RegionName::from(region.as_str());
-        for broker in daemons(&view, Role::Broker, Some(&name)) {
+        for broker in view.nodes.values().filter(|n| n.region == name) {
             brokers.push(admin::get(&broker.admin, "/status").await?);
         }
         let mut topics = split(&bucket, &brokers);
