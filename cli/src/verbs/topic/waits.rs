@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use whimbrel_dev::{admin, fleet::daemons};
-use whimbrel_fleet::Role;
+use whimbrel_dev::admin;
 
 use super::At;
 
@@ -12,7 +11,7 @@ use super::At;
 pub async fn describe(at: &At, topic: &str, next: &BTreeMap<i32, i64>) -> String {
     let mut reasons = BTreeMap::new();
     if let Ok(view) = at.view().await {
-        for broker in daemons(&view, Role::Broker, None) {
+        for broker in view.nodes.values() {
             // A broker that does not answer has no reason to tell; the others may.
             if let Ok(status) = admin::get(&broker.admin, "/status").await {
                 reasons.extend(waiting(&status, topic));
