@@ -65,6 +65,12 @@ pub enum Verb {
     /// Topics and their records.
     #[command(subcommand)]
     Topic(Topic),
+    /// Who may connect, where brokers ask.
+    #[command(subcommand)]
+    User(User),
+    /// What users may do.
+    #[command(subcommand)]
+    Acl(Acl),
     /// Move a failover group away from its home (planned or not).
     #[command(subcommand)]
     Failover(Move),
@@ -226,6 +232,58 @@ pub enum Topic {
         #[arg(long, value_name = "TIME")]
         timeout: Option<Span>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Create a user or change its password, which is the first line of stdin.
+    Set {
+        /// As clients give it, without `User:`.
+        name: String,
+        /// Rounds that the password is hashed with.
+        #[arg(long, default_value_t = 4_096, value_parser = clap::value_parser!(i32).range(4_096..=16_384))]
+        iterations: i32,
+    },
+    /// Users, and for which mechanisms each has a password.
+    List,
+    /// Take away all passwords of a user; its connections end.
+    Remove {
+        /// As clients give it, without `User:`.
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Acl {
+    /// Allow or deny an operation on a resource; nothing changes where it is there already.
+    Add(Entry),
+    /// Every entry.
+    List,
+    /// Take away an entry: as it was added.
+    Remove(Entry),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Entry {
+    /// The user's name, * for everybody.
+    pub user: String,
+    /// read, write, create, delete, alter, describe, cluster-action, describe-configs, alter-configs,
+    /// idempotent-write or all.
+    pub operation: String,
+    /// topic, group, transactional-id or cluster.
+    pub resource: String,
+    /// Of the resource; * for all of its type. The cluster needs none.
+    #[arg(default_value = whimbrel_fleet::acl::CLUSTER)]
+    pub name: String,
+    /// All resources whose names begin so.
+    #[arg(long)]
+    pub prefix: bool,
+    /// One denial wins over everything that allows.
+    #[arg(long)]
+    pub deny: bool,
+    /// Address that the user connects from.
+    #[arg(long, default_value = "*")]
+    pub host: String,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -43,8 +43,8 @@ const CLI: &[Code] = &[
     Code {
         code: "WB-007",
         title: "Listening beyond loopback without TLS and authentication",
-        cause: "An address in the configuration can be reached from other machines, and this version speaks without TLS there.",
-        fix: "Bind to loopback, or, on a network that only you can reach, set insecure-bind = true in that table.",
+        cause: "An address in the configuration can be reached from other machines, and nobody is asked there who it is.",
+        fix: "Bind to loopback, give the Kafka listener both [broker.tls] and [broker.auth], or, on a network that only you can reach, set insecure-bind = true in that table.",
     },
     Code {
         code: "WB-008",

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod acl;
 mod dev;
 mod explain;
 mod fleet;
@@ -10,6 +11,7 @@ mod status;
 mod tier;
 mod topic;
 mod tour;
+mod user;
 
 use whimbrel_runtime::{Shutdown, Tasks, telemetry};
 
@@ -33,6 +35,8 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Verb::Start(start) => start::run(start).await,
         Verb::Status => status::run(&at).await,
         Verb::Topic(topic) => topic::run(topic, &at).await,
+        Verb::User(user) => user::run(user, &at).await,
+        Verb::Acl(acl) => acl::run(acl, &at).await,
         Verb::Failover(verb) => moves::failover(verb, &at).await,
         Verb::Failback(verb) => moves::failback(verb, &at).await,
         Verb::Mirror(verb) => mirror::run(verb, &at).await,

@@ -118,11 +118,19 @@ fn binds(role: &str, options: &Table, text: &str) -> Vec<Problem> {
         .filter(|(key, _)| key.ends_with("listen"))
         .filter_map(|(key, value)| Some((key, value.as_str()?)))
         .filter(|(_, at)| HostPort::from_str(at).is_ok_and(|at| !at.is_loopback()))
+        .filter(|(key, _)| !(role == "broker" && *key == "listen" && is_secured(options)))
         .map(|(key, at)| Problem {
             code: "WB-007",
             message: format!("{role}.{key} = \"{at}\" can be reached from other machines, without TLS and authentication"),
             at: place::of_value(text, &format!("{role}.{key}")),
-            fix: Some("bind to 127.0.0.1, or set insecure-bind = true on a network that only you can reach".to_owned()),
+            fix: Some("bind to 127.0.0.1, give the Kafka listener both [broker.tls] and [broker.auth], or set insecure-bind = true on a network that only you can reach".to_owned()),
         })
         .collect()
+}
+
+/// TLS and authentication are both on: the Kafka listener may be reached by others.
+fn is_secured(broker: &Table) -> bool {
+    let auth = broker.get("auth").and_then(Value::as_table);
+    let asks = auth.is_some_and(|auth| auth.get("anonymous") != Some(&Value::Boolean(true)));
+    asks && broker.contains_key("tls")
 }
