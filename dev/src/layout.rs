@@ -128,7 +128,7 @@ impl Layout {
         })
     }
 
-    /// So many brokers in each region. Tiering stands beside the first.
+    /// So many brokers in each region, each with its tiering daemon.
     pub fn with_brokers(mut self, brokers: u16) -> Result<Self, LayoutError> {
         if !(1..=MOST_BROKERS).contains(&brokers) {
             return Err(LayoutError::Brokers(brokers));
@@ -206,13 +206,13 @@ impl Layout {
                     self.of_broker(index, number, 3),
                     self.broker(index, region, number),
                 )?);
+                specs.push(self.spec(
+                    (Role::Tiering, number),
+                    region,
+                    self.of_broker(index, number, 5),
+                    self.tiering(index, region, number),
+                )?);
             }
-            specs.push(self.spec(
-                (Role::Tiering, 1),
-                region,
-                self.at(index, 5),
-                self.tiering(index, region),
-            )?);
             specs.push(self.spec(
                 (Role::Mirror, 1),
                 region,
@@ -299,10 +299,6 @@ impl Layout {
         ])
     }
 
-    fn node_id(index: usize) -> Value {
-        Value::Integer(i64::try_from(index).unwrap_or(0) + 1)
-    }
-
     fn controllers_value(&self) -> Value {
         Value::Array(
             self.controllers()
@@ -313,20 +309,27 @@ impl Layout {
     }
 
     /// Further brokers are numbered 11, 21.. in east, 12, 22.. in west.
+    fn node_id_of(index: usize, number: u16) -> Value {
+        let above = i64::from(number.saturating_sub(1)) * 10;
+        Value::Integer(above + i64::try_from(index).unwrap_or(0) + 1)
+    }
+
+    fn folder(what: &str, number: u16) -> String {
+        match number {
+            ..=1 => what.to_owned(),
+            further => format!("{what}-{further}"),
+        }
+    }
+
     fn broker(&self, index: usize, region: &RegionName, number: u16) -> Table {
         let at = |port| Value::from(self.of_broker(index, number, port).to_string());
-        let data = match number {
-            ..=1 => "data".to_owned(),
-            further => format!("data-{further}"),
-        };
-        let above = i64::from(number.saturating_sub(1)) * 10;
-        let node_id = above + i64::try_from(index).unwrap_or(0) + 1;
-        let mut broker = table([
-            ("node-id", Value::Integer(node_id)),
-            ("data-dir", self.path(region, &data)),
+        table([
+            ("node-id", Self::node_id_of(index, number)),
+            ("data-dir", self.path(region, &Self::folder("data", number))),
             ("listen", at(0)),
             ("replica-listen", at(1)),
             ("rpc-listen", at(2)),
+            ("tiering", at(4)),
             ("controllers", self.controllers_value()),
             // Who tries a group here has few members and does not want to wait: not for more of them, and not long
             // until the others hear that one came or died.
@@ -338,31 +341,31 @@ impl Layout {
                     ("group-consumer-session-timeout", "10s".into()),
                 ])),
             ),
-        ]);
-        if number == 1 {
-            broker.insert("tiering".to_owned(), at(4));
-        }
-        broker
+        ])
     }
 
-    fn tiering(&self, index: usize, region: &RegionName) -> Table {
+    fn tiering(&self, index: usize, region: &RegionName, number: u16) -> Table {
+        let at = |port| Value::from(self.of_broker(index, number, port).to_string());
         table([
-            ("node-id", Self::node_id(index)),
-            ("data-dir", self.path(region, "data")),
-            ("cache-dir", self.path(region, "cache")),
+            ("node-id", Self::node_id_of(index, number)),
+            ("data-dir", self.path(region, &Self::folder("data", number))),
+            (
+                "cache-dir",
+                self.path(region, &Self::folder("cache", number)),
+            ),
             (
                 "bucket",
                 self.buckets.get(region).cloned().unwrap_or_default().into(),
             ),
-            ("rpc-listen", self.at(index, 4).to_string().into()),
-            ("broker", self.at(index, 2).to_string().into()),
+            ("rpc-listen", at(4)),
+            ("broker", at(2)),
             ("controllers", self.controllers_value()),
         ])
     }
 
     fn mirror(&self, index: usize, _region: &RegionName) -> Table {
         table([
-            ("node-id", Self::node_id(index)),
+            ("node-id", Self::node_id_of(index, 1)),
             ("controllers", self.controllers_value()),
         ])
     }
@@ -373,9 +376,11 @@ impl Layout {
             make_dir(&self.data_dir.join(dir))?;
         }
         for spec in specs {
-            for dir in ["data", "cache", "controller"] {
-                make_dir(&self.data_dir.join(spec.region.as_str()).join(dir))?;
+            let region = self.data_dir.join(spec.region.as_str());
+            for dir in ["data", "cache"] {
+                make_dir(&region.join(Self::folder(dir, spec.number)))?;
             }
+            make_dir(&region.join("controller"))?;
             let text =
                 toml::to_string_pretty(&spec.config).map_err(|source| LayoutError::Write {
                     name: spec.name(),

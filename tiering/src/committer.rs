@@ -1,23 +1,31 @@
-//! Owns the shards of a region: claims them, and is alone in replacing their roots.
+//! Changes the roots of a region's shards: claims those that are this daemon's, and is alone in replacing
+//! their roots; sends what concerns others to the daemons that own them.
 //!
 //! One task per shard takes edits from a bounded queue, applies as many as are waiting to a copy, swaps the
 //! copy in and re-reads it. Only then are the edits answered and the new root shown to readers. While the
 //! store is away an attempt is repeated with the same bytes; it is never given up for another one, because
-//! it may still arrive. A shard that is fenced ends its task with an error, and the daemon with it. A shard
-//! whose root cannot be believed is quarantined: nothing is committed to it or deleted from it, what was read
-//! of it before serves readers on, and the other shards go on.
+//! it may still arrive. A shard whose root cannot be believed is quarantined: nothing is committed to it or
+//! deleted from it, what was read of it before serves readers on, and the other shards go on.
+//!
+//! With a view of the fleet, who owns a shard follows from [`place`], and losing one is no error. Without
+//! one a daemon claims all, and a shard that is fenced ends its task with an error, and the daemon with it.
 
+mod member;
+mod peers;
+mod place;
 mod shard;
+mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
-use whimbrel_fleet::TopicPartition;
+use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, OnError, Tasks};
 
+use self::{member::Member, peers::Peers};
 use crate::{
     format::{FormatError, Key, Keys, shard_of},
     ops::Ops,
@@ -29,7 +37,7 @@ use crate::{
 const WAITING: usize = 64;
 
 /// One change of a root.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     Commit(Box<Commit>),
     Truncate {
@@ -83,6 +91,8 @@ pub enum CommitError {
     Rejected(#[from] Reject),
     #[error("shard {shard}: {reason}")]
     Store { shard: u16, reason: Arc<StoreError> },
+    #[error("shard {shard}: another daemon of the region has it, or none yet")]
+    Elsewhere { shard: u16 },
     #[error("the daemon is stopping")]
     Stopping,
 }
@@ -96,7 +106,7 @@ impl CommitError {
             Self::WentBack { .. } | Self::Damaged { .. } | Self::Foreign { .. } => Some("WB-312"),
             Self::Full { .. } => Some("WB-313"),
             Self::Rejected(_) => Some("WB-314"),
-            Self::Store { .. } | Self::Stopping => None,
+            Self::Store { .. } | Self::Elsewhere { .. } | Self::Stopping => None,
         }
     }
 
@@ -109,7 +119,11 @@ impl CommitError {
     }
 
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Store { reason, .. } if reason.is_retryable())
+        match self {
+            Self::Store { reason, .. } => reason.is_retryable(),
+            Self::Elsewhere { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -124,9 +138,27 @@ pub struct Context {
     pub clock: Clock,
     pub tasks: Tasks,
     pub ops: Ops,
+    pub region_mates: Option<Mates>,
+}
+
+/// How the other daemons of the region are found.
+#[derive(Clone, Debug)]
+pub struct Mates {
+    pub view: watch::Receiver<Arc<View>>,
+    /// After so long without an answer a daemon's shards are another's.
+    pub silence: Duration,
 }
 
 type Reply = oneshot::Sender<Result<Outcome, CommitError>>;
+
+/// An edit on its way to a shard's task.
+#[derive(Debug)]
+struct Asked {
+    edit: Edit,
+    reply: Reply,
+    /// It came from another daemon, to the owner: it goes no further.
+    is_for_owner: bool,
+}
 
 /// One shard as the rest of the daemon sees it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -142,7 +174,7 @@ struct State {
 
 #[derive(Clone, Debug)]
 struct OpenShard {
-    edits: mpsc::Sender<(Edit, Reply)>,
+    edits: mpsc::Sender<Asked>,
     root: watch::Receiver<Arc<Root>>,
 }
 
@@ -159,8 +191,35 @@ impl Handle {
         self.0.lock().sick.clone()
     }
 
+    /// `None` where what was found is quarantined.
+    fn believe<T>(
+        &self,
+        shard: u16,
+        found: Result<T, CommitError>,
+    ) -> Result<Option<T>, CommitError> {
+        match found {
+            Err(error) if error.is_quarantine() => {
+                tracing::error!(shard, code = error.code(), %error, "the shard is quarantined");
+                self.0.lock().sick = Some(error);
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// The shard takes edits from now on; its task is to answer them.
+    fn open(&self, root: Arc<Root>) -> (mpsc::Receiver<Asked>, watch::Sender<Arc<Root>>) {
+        let (edits, queue) = mpsc::channel(WAITING);
+        let (publish, root) = watch::channel(root);
+        *self.0.lock() = State {
+            open: Some(OpenShard { edits, root }),
+            sick: None,
+        };
+        (queue, publish)
+    }
+
     /// Where its edits go, unless it is quarantined.
-    fn edits(&self) -> Result<mpsc::Sender<(Edit, Reply)>, CommitError> {
+    fn edits(&self) -> Result<mpsc::Sender<Asked>, CommitError> {
         let state = self.0.lock();
         match (&state.sick, &state.open) {
             (Some(sick), _) => Err(sick.clone()),
@@ -175,12 +234,43 @@ impl Handle {
 pub struct Committer {
     context: Context,
     shards: Arc<Vec<Handle>>,
+    /// Who may own the shards besides this daemon.
+    peers: Option<Arc<Peers>>,
 }
 
 impl Committer {
+    /// Starts a task for every shard. Returns when all roots were read, and without region mates claimed.
+    pub async fn start(context: &Context) -> Result<Self, CommitError> {
+        match &context.region_mates {
+            Some(mates) => Self::join(context, mates).await,
+            None => Self::claim(context).await,
+        }
+    }
+
+    async fn join(context: &Context, mates: &Mates) -> Result<Self, CommitError> {
+        let peers = Arc::new(Peers::new(
+            context.region.clone(),
+            context.incarnation,
+            mates.view.clone(),
+            context.clock.clone(),
+            mates.silence,
+        ));
+        let shards: Vec<Handle> = (0..context.shards).map(|_| Handle::default()).collect();
+        let joined = (0..context.shards).zip(&shards);
+        try_join_all(joined.map(|(n, handle)| join_one(context, &peers, n, handle))).await?;
+        let shards = Arc::new(shards);
+        let asking = Arc::clone(&peers).run(context.tasks.shutdown());
+        context.tasks.spawn_ok("region mates", asking);
+        Ok(Self {
+            context: context.clone(),
+            shards,
+            peers: Some(peers),
+        })
+    }
+
     /// Claims every shard and starts its task. The first one is claimed alone: of two daemons that start
     /// at once, one then loses before it has taken anything.
-    pub async fn claim(context: &Context) -> Result<Self, CommitError> {
+    async fn claim(context: &Context) -> Result<Self, CommitError> {
         let shards: Vec<Handle> = (0..context.shards).map(|_| Handle::default()).collect();
         if let Some(first) = shards.first() {
             claim_one(context, 0, first).await?;
@@ -190,6 +280,7 @@ impl Committer {
         Ok(Self {
             context: context.clone(),
             shards: Arc::new(shards),
+            peers: None,
         })
     }
 
@@ -197,7 +288,10 @@ impl Committer {
     pub async fn reopen(&self, shard: u16) -> Result<(), CommitError> {
         match self.shards.get(usize::from(shard)) {
             Some(handle) if handle.sick().is_some() => {
-                claim_one(&self.context, shard, handle).await?;
+                match &self.peers {
+                    Some(peers) => join_one(&self.context, peers, shard, handle).await?,
+                    None => claim_one(&self.context, shard, handle).await?,
+                }
                 handle.sick().map_or(Ok(()), Err)
             }
             _ => Ok(()),
@@ -217,7 +311,7 @@ impl Committer {
         self.shards.get(usize::from(shard)).and_then(Handle::sick)
     }
 
-    /// The newest root of a shard that this daemon swapped in and read back.
+    /// The newest root of a shard that this daemon read, or swapped in and read back.
     pub fn root(&self, shard: u16) -> Option<Arc<Root>> {
         self.shards.get(usize::from(shard))?.root()
     }
@@ -235,8 +329,35 @@ impl Committer {
         self.root_of(at)?.partitions.get(&at).cloned()
     }
 
+    /// True while an edit of the shard would be taken, as far as is known: nothing is uploaded for one that
+    /// nobody owns.
+    pub fn is_open(&self, shard: u16) -> bool {
+        let owner = self.root(shard).map(|root| root.stamp.incarnation);
+        match &self.peers {
+            Some(peers) => peers.is_open(shard, owner),
+            None => true,
+        }
+    }
+
     /// Makes an edit and returns once it is in the bucket, or refused. Waits while the store is away.
     pub async fn edit(&self, shard: u16, edit: Edit) -> Result<Outcome, CommitError> {
+        self.ask(shard, edit, false).await
+    }
+
+    /// The same for an edit that another daemon sends, which must find the owner here.
+    pub async fn edit_as_owner(&self, shard: u16, bytes: &[u8]) -> Result<Vec<u8>, CommitError> {
+        let edit = wire::decode_edit(bytes).map_err(|error| Reject::ByOwner {
+            reason: format!("an edit that cannot be read: {error}"),
+        })?;
+        wire::encode_outcome(&self.ask(shard, edit, true).await)
+    }
+
+    async fn ask(
+        &self,
+        shard: u16,
+        edit: Edit,
+        is_for_owner: bool,
+    ) -> Result<Outcome, CommitError> {
         let handle = self
             .shards
             .get(usize::from(shard))
@@ -244,31 +365,59 @@ impl Committer {
         let ended = || handle.sick().unwrap_or(CommitError::Stopping);
         let edits = handle.edits()?;
         let (reply, answer) = oneshot::channel();
-        edits.send((edit, reply)).await.map_err(|_| ended())?;
+        let asked = Asked {
+            edit,
+            reply,
+            is_for_owner,
+        };
+        edits.send(asked).await.map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
 /// Claims a shard and starts its task; one whose root cannot be believed is quarantined instead.
 async fn claim_one(context: &Context, shard: u16, handle: &Handle) -> Result<(), CommitError> {
-    let owned = match shard::Owned::claim(context.clone(), shard).await {
-        Ok(owned) => owned,
-        Err(error) if error.is_quarantine() => {
-            tracing::error!(shard, code = error.code(), %error, "the shard is quarantined");
-            handle.0.lock().sick = Some(error);
-            return Ok(());
-        }
-        Err(error) => return Err(error),
+    let claimed = shard::Owned::claim(context.clone(), shard).await;
+    let Some(mut owned) = handle.believe(shard, claimed)? else {
+        return Ok(());
     };
-    let (edits, queue) = mpsc::channel(WAITING);
-    let (publish, root) = watch::channel(owned.root());
-    *handle.0.lock() = State {
-        open: Some(OpenShard { edits, root }),
-        sick: None,
+    let (mut queue, publish) = handle.open(owned.root());
+    start(context, shard, handle, async move {
+        owned.run(&mut queue, &publish, || true).await
+    });
+    Ok(())
+}
+
+/// Reads a shard's root and starts its task, among the region's other daemons.
+async fn join_one(
+    context: &Context,
+    peers: &Arc<Peers>,
+    shard: u16,
+    handle: &Handle,
+) -> Result<(), CommitError> {
+    let member = Member {
+        context: context.clone(),
+        peers: Arc::clone(peers),
+        shard,
     };
+    let read = member.read().await;
+    let Some(root) = handle.believe(shard, read)? else {
+        return Ok(());
+    };
+    let (queue, publish) = handle.open(root);
+    start(context, shard, handle, member.run(queue, publish));
+    Ok(())
+}
+
+fn start(
+    context: &Context,
+    shard: u16,
+    handle: &Handle,
+    task: impl Future<Output = Result<(), CommitError>> + Send + 'static,
+) {
     let (name, told) = (format!("shard {shard}"), handle.clone());
     context.tasks.spawn(name, OnError::Shutdown, async move {
-        match owned.run(queue, publish).await {
+        match task.await {
             Err(error) if error.is_quarantine() => {
                 // Its last root, which it read itself, serves readers on.
                 told.0.lock().sick = Some(error);
@@ -277,5 +426,4 @@ async fn claim_one(context: &Context, shard: u16, handle: &Handle) -> Result<(),
             ended => ended,
         }
     });
-    Ok(())
 }

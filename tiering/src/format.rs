@@ -18,6 +18,7 @@ pub use blocks::{BLOCK_BYTES, BlockCrcs, BlockTable};
 pub use fields::{FieldError, Fields, Put};
 pub use footer::{Footer, Section, SectionKind, SliceMeta};
 pub use index::{INDEX_INTERVAL, OffsetIndex};
+pub(crate) use key::fnv;
 pub use key::{DataName, Key, Keys, OrphanName, shard_of};
 pub use object::{Opened, Tail, TailParts};
 pub use trailer::{TRAILER_BYTES, Trailer};

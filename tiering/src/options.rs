@@ -51,6 +51,9 @@ pub struct Options {
     pub verify_max_requests: u64,
     /// What the provider charges; list prices of Amazon S3 without it.
     pub prices: Option<PathBuf>,
+    /// After so long without an answer another daemon of the region takes over what one owns of the bucket.
+    /// Longer than a restart, far shorter than what a disk has room for.
+    pub peer_silence: Span,
     /// Allows listeners that are not on loopback although they have neither TLS nor authentication.
     pub insecure_bind: bool,
 }
@@ -78,6 +81,7 @@ impl Default for Options {
             verify_rate: Size::mib(16),
             verify_max_requests: 100_000,
             prices: None,
+            peer_silence: Span::secs(10),
             insecure_bind: false,
         }
     }

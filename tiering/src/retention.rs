@@ -11,7 +11,7 @@ use metrics::counter;
 use tokio::sync::watch;
 use uuid::Uuid;
 use whimbrel_fleet::{TopicPartition, View};
-use whimbrel_runtime::{Clock, Tasks};
+use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use crate::{
     broker::BrokerLink,
@@ -92,15 +92,14 @@ pub fn proposal(
 impl Retention {
     pub async fn run(self) -> Result<(), CommitError> {
         let shutdown = self.tasks.shutdown();
-        let mut seen = BTreeMap::new();
-        if let Some(Err(error)) = shutdown.unless(self.sweep()).await {
-            tracing::warn!(%error, "objects that nothing refers to were not looked for");
-        }
+        let (mut seen, mut swept) = (BTreeMap::new(), BTreeMap::new());
+        self.sweep_new(&mut swept, &shutdown).await;
         while shutdown
             .unless(self.clock.sleep(self.interval))
             .await
             .is_some()
         {
+            self.sweep_new(&mut swept, &shutdown).await;
             shutdown.unless(self.follow_log_starts()).await;
             if let Some(Err(error)) = shutdown.unless(self.delete_pending(&mut seen)).await {
                 tracing::warn!(%error, "deletion goes on later");
@@ -109,7 +108,32 @@ impl Retention {
         Ok(())
     }
 
-    /// Objects of earlier owners that no root names: their writers are fenced, so nothing ever will.
+    /// Sweeps once after every claim.
+    async fn sweep_new(&self, swept: &mut BTreeMap<u16, u64>, shutdown: &Shutdown) {
+        let owned: BTreeMap<u16, u64> = self
+            .committer
+            .roots()
+            .iter()
+            .filter(|root| root.stamp.incarnation == self.incarnation)
+            .map(|root| (root.shard, root.stamp.epoch))
+            .collect();
+        let is_new = owned
+            .iter()
+            .any(|(shard, epoch)| swept.get(shard) != Some(epoch));
+        if !is_new {
+            return;
+        }
+        match shutdown.unless(self.sweep()).await {
+            Some(Ok(_)) => *swept = owned,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "objects that nothing refers to were not looked for");
+            }
+            None => {}
+        }
+    }
+
+    /// Objects of earlier owners of our shards that no root names: their writers are fenced, and whoever
+    /// uploaded them for another owner is refused, so nothing ever will.
     pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let mut unnamed: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
         for listed in self.store.list(&self.keys.data_prefix()).await? {
@@ -119,7 +143,11 @@ impl Retention {
             let Some(root) = self.committer.root(name.shard) else {
                 continue;
             };
-            if name.writer_epoch < root.stamp.epoch && !root.refers_to(&self.keys, &listed.key) {
+            let is_ours = root.stamp.incarnation == self.incarnation;
+            if is_ours
+                && name.writer_epoch < root.stamp.epoch
+                && !root.refers_to(&self.keys, &listed.key)
+            {
                 unnamed.entry(name.shard).or_default().push(listed.key);
             }
         }

@@ -8,7 +8,7 @@
 //! order without gap or overlap, from its first entry to its end; `visible end <= object end`; the lineage
 //! rises; keys are derived from entries.
 
-mod codec;
+pub(crate) mod codec;
 mod edit;
 mod entry;
 mod judge;

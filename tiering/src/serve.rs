@@ -164,7 +164,9 @@ fn read_status(error: &ReadError) -> Status {
 fn commit_status(error: &CommitError) -> Status {
     let code = match error {
         CommitError::Rejected(_) => Code::FailedPrecondition,
-        CommitError::Stopping | CommitError::Store { .. } => Code::Unavailable,
+        CommitError::Stopping | CommitError::Store { .. } | CommitError::Elsewhere { .. } => {
+            Code::Unavailable
+        }
         _ => Code::Aborted,
     };
     Status::new(
@@ -268,6 +270,26 @@ impl Tiering for Service {
             bytes: stored.bytes,
             crc32c: stored.crc32c,
         }))
+    }
+
+    async fn edit(
+        &self,
+        request: Request<node::EditRequest>,
+    ) -> Result<Response<node::EditReply>, Status> {
+        let (request, served) = (request.into_inner(), self.served()?);
+        let shard = checked("the shard", u16::try_from(request.shard).ok())?;
+        let outcome = served
+            .committer
+            .edit_as_owner(shard, &request.edit)
+            .await
+            .map_err(|e| commit_status(&e))?;
+        Ok(Response::new(node::EditReply {
+            outcome: outcome.into(),
+        }))
+    }
+
+    async fn alive(&self, _: Request<node::Empty>) -> Result<Response<node::Empty>, Status> {
+        Ok(Response::new(node::Empty {}))
     }
 
     async fn truncate(

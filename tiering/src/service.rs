@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::TcpIncoming};
+use uuid::Uuid;
 use whimbrel_fleet::{Daemon, HostPort, NodeId, Role, View};
 use whimbrel_rpc::{
     controller::{ControllerClient, Registration},
@@ -118,6 +119,8 @@ impl StartError {
 pub struct Handle {
     pub rpc: SocketAddr,
     pub admin: SocketAddr,
+    /// Of this start of the daemon.
+    pub incarnation: Uuid,
     status: Status,
 }
 
@@ -143,6 +146,18 @@ impl Service {
     /// The same on a store that is open already; `options.bucket` is only its name.
     pub async fn start_on(
         store: Arc<dyn store::Store>,
+        options: Options,
+        tasks: Tasks,
+        clock: Clock,
+    ) -> Result<Handle, StartError> {
+        Self::start_seeing(store, None, options, tasks, clock).await
+    }
+
+    /// The same with a view of the fleet that does not come from `options.controllers`; whoever hands it in
+    /// makes the daemon known.
+    pub async fn start_seeing(
+        store: Arc<dyn store::Store>,
+        view: Option<ViewReceiver>,
         options: Options,
         tasks: Tasks,
         clock: Clock,
@@ -186,7 +201,7 @@ impl Service {
             tasks: tasks.clone(),
         };
         serve_rpc(listener, service, &tasks);
-        let (view, fleet_id) =
+        let (registered, fleet_id) =
             register(&options, incarnation, (rpc, admin), &tasks, &clock).await?;
         let open = Open {
             options,
@@ -198,7 +213,7 @@ impl Service {
             fleet_id,
             prices,
             ledger,
-            view,
+            view: view.or(registered),
             clock,
             tasks: tasks.clone(),
             status: status.clone(),
@@ -209,7 +224,12 @@ impl Service {
             Err(error) => return Err(error),
         };
         tasks.spawn("bucket", OnError::Shutdown, open.run(opening, serve));
-        Ok(Handle { rpc, admin, status })
+        Ok(Handle {
+            rpc,
+            admin,
+            incarnation,
+            status,
+        })
     }
 }
 
@@ -306,12 +326,13 @@ fn serve_rpc(listener: TcpListener, rpc: Rpc, tasks: &Tasks) {
     );
 }
 
-type ViewReceiver = watch::Receiver<Arc<View>>;
+/// Views of the fleet, as they come.
+pub type ViewReceiver = watch::Receiver<Arc<View>>;
 
 /// Makes the daemon known to the fleet, and learns the fleet's id where the options do not name it.
 async fn register(
     options: &Options,
-    incarnation: uuid::Uuid,
+    incarnation: Uuid,
     (rpc, admin): (SocketAddr, SocketAddr),
     tasks: &Tasks,
     clock: &Clock,

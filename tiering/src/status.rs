@@ -73,7 +73,12 @@ impl Status {
 
     pub fn ready(&self) -> Result<(), String> {
         if self.served.borrow().is_some() {
-            return Ok(());
+            // Nobody has claimed it ever: neither this daemon nor another of the region.
+            let vacant = self.roots().into_iter().find(|r| r.stamp.epoch == 0);
+            return match vacant {
+                Some(root) => Err(format!("shard {} has no owner yet", root.shard)),
+                None => Ok(()),
+            };
         }
         Err(self
             .opening

@@ -227,6 +227,9 @@ impl Uploader {
         let Some(root) = self.committer.root(shard) else {
             return Err(CommitError::Stopping.into());
         };
+        if !self.committer.is_open(shard) {
+            return Err(CommitError::Elsewhere { shard }.into());
+        }
         if root
             .partitions
             .get(&slice.at)

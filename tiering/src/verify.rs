@@ -164,11 +164,12 @@ impl Verifier {
         let Some(ours) = self.committer.root(shard).map(|root| root.stamp) else {
             return Err("the shard is quarantined".to_owned());
         };
-        if stamp.epoch == ours.epoch && stamp.sequence >= ours.sequence {
+        // Another daemon of the region may have written, or claimed, since we read it; backwards it never goes.
+        if (stamp.epoch, stamp.sequence) >= (ours.epoch, ours.sequence) {
             Ok(root)
         } else {
             Err(format!(
-                "epoch {} sequence {} is not ours",
+                "epoch {} sequence {} is older than what was there",
                 stamp.epoch, stamp.sequence
             ))
         }

@@ -7,7 +7,7 @@ use metrics::counter;
 use tokio::sync::{mpsc, watch};
 use whimbrel_runtime::{Backoff, random};
 
-use super::{CommitError, Context, Edit, Outcome, Reply};
+use super::{Asked, CommitError, Context, Edit, Outcome, Reply};
 use crate::{
     format::FormatError,
     metrics as names,
@@ -40,6 +40,8 @@ enum Written {
 
 /// Answers that are not a root before the object is called damaged: one may have been bent on its way.
 const BENT: u32 = 2;
+/// How often an owner without work looks whether it still is one.
+const LOOK: Duration = Duration::from_millis(500);
 
 fn pause() -> Backoff {
     Backoff::new(Duration::from_millis(50), Duration::from_secs(5))
@@ -85,18 +87,26 @@ impl Owned {
         Arc::clone(&self.root)
     }
 
+    /// Until shutdown, or until the shard is another's: by `keeps`, or because a swap found it so.
     pub async fn run(
-        mut self,
-        mut queue: mpsc::Receiver<(Edit, Reply)>,
-        publish: watch::Sender<Arc<Root>>,
+        &mut self,
+        queue: &mut mpsc::Receiver<Asked>,
+        publish: &watch::Sender<Arc<Root>>,
+        keeps: impl Fn() -> bool,
     ) -> Result<(), CommitError> {
-        let shutdown = self.context.tasks.shutdown();
-        while let Some(Some(first)) = shutdown.unless(queue.recv()).await {
+        let (shutdown, clock) = (self.context.tasks.shutdown(), self.context.clock.clone());
+        while keeps() {
+            let first = tokio::select! {
+                () = shutdown.wait() => return Ok(()),
+                () = clock.sleep(LOOK) => continue,
+                first = queue.recv() => first,
+            };
+            let Some(first) = first else { return Ok(()) };
             let mut edits = vec![first];
             while let Ok(next) = queue.try_recv() {
                 edits.push(next);
             }
-            let Some(done) = shutdown.unless(self.apply(edits, &publish)).await else {
+            let Some(done) = shutdown.unless(self.apply(edits, publish)).await else {
                 return Ok(());
             };
             done?;
@@ -107,12 +117,12 @@ impl Owned {
     /// Applies edits in order, writes once, then answers. An edit that is refused does not stop the others.
     async fn apply(
         &mut self,
-        edits: Vec<(Edit, Reply)>,
+        edits: Vec<Asked>,
         publish: &watch::Sender<Arc<Root>>,
     ) -> Result<(), CommitError> {
         let mut next = (*self.root).clone();
         let mut answers = Vec::with_capacity(edits.len());
-        for (edit, reply) in edits {
+        for Asked { edit, reply, .. } in edits {
             let before = next.clone();
             let outcome = self.change(&mut next, &edit);
             let bytes = next.encode().len();
@@ -161,9 +171,19 @@ impl Owned {
         answers: Vec<(Reply, Result<Outcome, CommitError>)>,
         error: &CommitError,
     ) -> Result<(), CommitError> {
-        tracing::error!(shard = self.shard, code = error.code(), %error, "this shard is ours no more");
+        let shard = self.shard;
+        let told = match error {
+            // Another daemon of the region goes on with it.
+            CommitError::Fenced { .. } if self.context.region_mates.is_some() => {
+                CommitError::Elsewhere { shard }
+            }
+            other => {
+                tracing::error!(shard, code = error.code(), %error, "this shard is ours no more");
+                other.clone()
+            }
+        };
         for (reply, _) in answers {
-            let _ = reply.send(Err(error.clone()));
+            let _ = reply.send(Err(told.clone()));
         }
         Err(error.clone())
     }
@@ -171,6 +191,10 @@ impl Owned {
     fn change(&self, root: &mut Root, edit: &Edit) -> Result<Outcome, CommitError> {
         let (keys, now_ms) = (&self.context.keys, self.context.clock.wall_ms());
         Ok(match edit {
+            // An object that was uploaded under an earlier owner may have been swept since.
+            Edit::Commit(commit) if commit.entry.writer_epoch != root.stamp.epoch => {
+                return Err(CommitError::Elsewhere { shard: self.shard });
+            }
             Edit::Commit(commit) => Outcome::Applied(root.commit(keys, commit, now_ms)?),
             Edit::Truncate { at, epoch, offset } => {
                 Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?)
@@ -253,6 +277,11 @@ async fn remains(context: &Context, shard: u16) -> bool {
         }
         context.clock.sleep(pause.next()).await;
     }
+}
+
+/// The root that is there now, for who does not own the shard.
+pub(super) async fn find(context: &Context, shard: u16) -> Result<Option<Root>, CommitError> {
+    Ok(read(context, shard).await?.map(|here| here.root))
 }
 
 /// The root that is there now. Waits while the store is away.

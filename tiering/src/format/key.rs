@@ -36,7 +36,7 @@ impl fmt::Display for Key {
     }
 }
 
-fn fnv(parts: &[&[u8]]) -> u64 {
+pub(crate) fn fnv(parts: &[&[u8]]) -> u64 {
     parts
         .iter()
         .flat_map(|p| p.iter())

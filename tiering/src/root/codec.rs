@@ -27,15 +27,12 @@ const OWN_OBJECT: u8 = 0;
 const ABORTED: u8 = 1;
 
 /// A field error, or a value that cannot be.
-enum Fault {
-    Field(FieldError),
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    #[error("{0}")]
     Value(String),
-}
-
-impl From<FieldError> for Fault {
-    fn from(e: FieldError) -> Self {
-        Self::Field(e)
-    }
 }
 
 impl Root {
@@ -112,12 +109,12 @@ impl Root {
     }
 }
 
-fn put_at(out: &mut Vec<u8>, at: TopicPartition) {
+pub(crate) fn put_at(out: &mut Vec<u8>, at: TopicPartition) {
     out.put(at.topic_id.as_bytes());
     out.put_i32(at.partition);
 }
 
-fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
+pub(crate) fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
     out.put_text(&partition.topic);
     out.put_text(&partition.group);
     out.put_u32(partition.region_epoch);
@@ -186,16 +183,16 @@ fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
     Ok(root)
 }
 
-fn read_at(fields: &mut Fields<'_>) -> Result<TopicPartition, Fault> {
+pub(crate) fn read_at(fields: &mut Fields<'_>) -> Result<TopicPartition, Fault> {
     Ok(TopicPartition::new(fields.uuid()?, fields.i32()?))
 }
 
-fn read_key(fields: &mut Fields<'_>) -> Result<Key, Fault> {
+pub(crate) fn read_key(fields: &mut Fields<'_>) -> Result<Key, Fault> {
     let text = fields.text()?;
     Key::parse(&text).ok_or_else(|| Fault::Value(format!("`{}` is not a key", text.escape_debug())))
 }
 
-fn read_partition(fields: &mut Fields<'_>) -> Result<Partition, Fault> {
+pub(crate) fn read_partition(fields: &mut Fields<'_>) -> Result<Partition, Fault> {
     let mut partition = Partition {
         topic: fields.text()?,
         group: fields.text()?,

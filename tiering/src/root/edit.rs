@@ -59,6 +59,9 @@ pub enum Reject {
         found: Option<i32>,
         asked: i32,
     },
+    /// By another daemon, which owns the shard.
+    #[error("{reason}")]
+    ByOwner { reason: String },
     #[error("{at}: numbers that cannot be ({reason})")]
     Unsound { at: TopicPartition, reason: String },
 }

@@ -1,4 +1,4 @@
-//! Opens the bucket: marker, probe, claim; then lets readers in and starts the uploader and retention.
+//! Opens the bucket: marker, probe, roots; then lets readers in and starts the uploader and retention.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     Options,
     broker::BrokerLink,
     cache::Cache,
-    committer::{CommitError, Committer, Context},
+    committer::{CommitError, Committer, Context, Mates},
     format::Keys,
     orphan::Orphans,
     prices::Prices,
@@ -147,8 +147,12 @@ impl Open {
                 clock: self.clock.clone(),
                 tasks: self.tasks.clone(),
                 ops: self.status.ops.clone(),
+                region_mates: self.view.clone().map(|view| Mates {
+                    view,
+                    silence: self.options.peer_silence.0,
+                }),
             };
-            let committer = Committer::claim(&context).await?;
+            let committer = Committer::start(&context).await?;
             self.start_parts(checked, committer, &serve).await
         };
         shutdown.unless(opened).await.unwrap_or(Ok(()))
@@ -212,7 +216,7 @@ impl Open {
         tracing::info!(
             store = self.status.store,
             shards = checked.shards,
-            "the bucket is open and its shards are ours"
+            "the bucket is open"
         );
         Ok(())
     }

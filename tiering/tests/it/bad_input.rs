@@ -414,8 +414,9 @@ async fn a_clock_that_the_store_contradicts_is_not_believed() {
             clock: clock.clone(),
             tasks: tasks.clone(),
             ops: Ops::new(clock.clone()),
+            region_mates: None,
         };
-        let committer = Committer::claim(&context).await.unwrap();
+        let committer = Committer::start(&context).await.unwrap();
         let doubt = Doubt::default();
         let skew = Skew::new(
             Arc::clone(&store),

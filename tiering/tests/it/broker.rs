@@ -41,6 +41,11 @@ impl FakeBroker {
         self.0.lock().logs = logs;
     }
 
+    /// The broker leads the partition of `log` from now on.
+    pub fn lead(&self, log: Log) {
+        self.0.lock().logs.push(log);
+    }
+
     pub async fn serve(&self, tasks: &Tasks) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

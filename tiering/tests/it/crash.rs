@@ -72,8 +72,9 @@ pub async fn daemon(
         clock: clock.clone(),
         tasks: tasks.clone(),
         ops: ops.clone(),
+        region_mates: None,
     };
-    let committer = Committer::claim(&context).await.unwrap();
+    let committer = Committer::start(&context).await.unwrap();
     let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
     let objects = Objects::new(
         Arc::clone(&store),

@@ -20,6 +20,7 @@ mod formats;
 mod memory;
 mod minio;
 mod rebuild;
+mod region;
 mod repair;
 mod support;
 mod timed;

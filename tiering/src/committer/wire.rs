@@ -1,0 +1,349 @@
+//! Edits and what came of them, as they travel between the daemons of a region.
+//!
+//! ```text
+//! edit: kind u8 | 0 commit: topic id 16 | partition i32 | partition as in a root, with one entry
+//!   | 1 truncate: topic id 16 | partition i32 | epoch i32 | offset i64
+//!   | 2 raise log start: topic id 16 | partition i32 | log start i64
+//!   | 3 unlink, 4 strike: keys u32 x { key text }
+//!   | 5 replace: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entry
+//! outcome: kind u8 | 0 changed | 1 already | 2 truncated: end i64
+//!     | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
+//!   | 3 refused: text | 4 full: bytes u64 | 5 the shard is not ours
+//! ```
+//!
+//! Both ends are of one release: a kind that is not known is an error, never skipped.
+
+use super::{CommitError, Edit, Outcome};
+use crate::{
+    format::{Fields, Key, Put},
+    root::{
+        Applied, Commit, Entry, Orphaned, Partition, Reject, Truncation,
+        codec::{Fault, put_at, put_partition, read_at, read_key, read_partition},
+    },
+};
+
+const COMMIT: u8 = 0;
+const TRUNCATE: u8 = 1;
+const RAISE_LOG_START: u8 = 2;
+const UNLINK: u8 = 3;
+const STRIKE: u8 = 4;
+const REPLACE: u8 = 5;
+
+const CHANGED: u8 = 0;
+const ALREADY: u8 = 1;
+const TRUNCATED: u8 = 2;
+const REFUSED: u8 = 3;
+const FULL: u8 = 4;
+const ELSEWHERE: u8 = 5;
+
+/// Least bytes of a key and of an orphan.
+const KEY_MIN: usize = 2;
+const ORPHAN_MIN: usize = KEY_MIN + 16 + 4 + 16;
+
+pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
+    let mut out = Vec::new();
+    match edit {
+        Edit::Commit(commit) => {
+            out.put_u8(COMMIT);
+            put_at(&mut out, commit.at);
+            let partition = Partition {
+                topic: commit.topic.clone(),
+                group: commit.group.clone(),
+                region_epoch: commit.region_epoch,
+                log_start: commit.log_start,
+                end: commit.entry.end,
+                lineage: commit.lineage.clone(),
+                entries: vec![commit.entry],
+            };
+            put_partition(&mut out, &partition);
+        }
+        Edit::Truncate { at, epoch, offset } => {
+            out.put_u8(TRUNCATE);
+            put_at(&mut out, *at);
+            out.put_i32(*epoch);
+            out.put_i64(*offset);
+        }
+        Edit::RaiseLogStart { at, log_start } => {
+            out.put_u8(RAISE_LOG_START);
+            put_at(&mut out, *at);
+            out.put_i64(*log_start);
+        }
+        Edit::Replace { at, old, new } => {
+            out.put_u8(REPLACE);
+            put_at(&mut out, *at);
+            for entry in [old, new] {
+                let partition = Partition {
+                    end: entry.end,
+                    entries: vec![**entry],
+                    ..Partition::default()
+                };
+                put_partition(&mut out, &partition);
+            }
+        }
+        Edit::Unlink(keys) => put_keys(&mut out, UNLINK, keys),
+        Edit::Strike(keys) => put_keys(&mut out, STRIKE, keys),
+    }
+    out
+}
+
+fn put_keys(out: &mut Vec<u8>, kind: u8, keys: &[Key]) {
+    out.put_u8(kind);
+    out.put_count(keys.len());
+    for key in keys {
+        out.put_text(key.as_str());
+    }
+}
+
+pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
+    let mut fields = Fields::new(bytes);
+    let edit = match fields.u8()? {
+        COMMIT => Edit::Commit(Box::new(read_commit(&mut fields)?)),
+        TRUNCATE => Edit::Truncate {
+            at: read_at(&mut fields)?,
+            epoch: fields.i32()?,
+            offset: fields.i64()?,
+        },
+        RAISE_LOG_START => Edit::RaiseLogStart {
+            at: read_at(&mut fields)?,
+            log_start: fields.i64()?,
+        },
+        REPLACE => Edit::Replace {
+            at: read_at(&mut fields)?,
+            old: Box::new(only_entry(&read_partition(&mut fields)?)?),
+            new: Box::new(only_entry(&read_partition(&mut fields)?)?),
+        },
+        UNLINK => Edit::Unlink(read_keys(&mut fields)?),
+        STRIKE => Edit::Strike(read_keys(&mut fields)?),
+        kind => return Err(Fault::Value(format!("an edit of unknown kind {kind}"))),
+    };
+    fields.end()?;
+    Ok(edit)
+}
+
+fn read_commit(fields: &mut Fields<'_>) -> Result<Commit, Fault> {
+    let at = read_at(fields)?;
+    let partition = read_partition(fields)?;
+    let entry = only_entry(&partition)?;
+    Ok(Commit {
+        at,
+        topic: partition.topic,
+        group: partition.group,
+        region_epoch: partition.region_epoch,
+        log_start: partition.log_start,
+        lineage: partition.lineage,
+        entry,
+    })
+}
+
+fn only_entry(partition: &Partition) -> Result<Entry, Fault> {
+    match *partition.entries.as_slice() {
+        [entry] => Ok(entry),
+        ref entries => Err(Fault::Value(format!(
+            "{} objects in the place of one",
+            entries.len()
+        ))),
+    }
+}
+
+fn read_keys(fields: &mut Fields<'_>) -> Result<Vec<Key>, Fault> {
+    (0..fields.count(KEY_MIN)?)
+        .map(|_| read_key(fields))
+        .collect()
+}
+
+/// What the owner answers; an error that is none of the root's is not an answer.
+pub(super) fn encode_outcome(
+    outcome: &Result<Outcome, CommitError>,
+) -> Result<Vec<u8>, CommitError> {
+    let mut out = Vec::new();
+    match outcome {
+        Ok(Outcome::Applied(Applied::Changed)) => out.put_u8(CHANGED),
+        Ok(Outcome::Applied(Applied::Already)) => out.put_u8(ALREADY),
+        Ok(Outcome::Truncated(done)) => {
+            out.put_u8(TRUNCATED);
+            out.put_i64(done.end);
+            out.put_count(done.orphaned.len());
+            for orphaned in &done.orphaned {
+                out.put_text(orphaned.key.as_str());
+                put_at(&mut out, orphaned.at);
+                out.put_i64(orphaned.from);
+                out.put_i64(orphaned.end);
+            }
+        }
+        Err(CommitError::Rejected(why)) => {
+            out.put_u8(REFUSED);
+            out.put_text(&why.to_string());
+        }
+        Err(CommitError::Full { bytes, .. }) => {
+            out.put_u8(FULL);
+            out.put_u64(*bytes as u64);
+        }
+        Err(CommitError::Elsewhere { .. }) => out.put_u8(ELSEWHERE),
+        Err(other) => return Err(other.clone()),
+    }
+    Ok(out)
+}
+
+pub(super) fn decode_outcome(
+    shard: u16,
+    bytes: &[u8],
+) -> Result<Result<Outcome, CommitError>, Fault> {
+    let mut fields = Fields::new(bytes);
+    let outcome = match fields.u8()? {
+        CHANGED => Ok(Outcome::Applied(Applied::Changed)),
+        ALREADY => Ok(Outcome::Applied(Applied::Already)),
+        TRUNCATED => Ok(Outcome::Truncated(read_truncation(&mut fields)?)),
+        REFUSED => Err(CommitError::Rejected(Reject::ByOwner {
+            reason: fields.text()?,
+        })),
+        FULL => Err(CommitError::Full {
+            shard,
+            bytes: usize::try_from(fields.u64()?).unwrap_or(usize::MAX),
+        }),
+        ELSEWHERE => Err(CommitError::Elsewhere { shard }),
+        kind => return Err(Fault::Value(format!("an outcome of unknown kind {kind}"))),
+    };
+    fields.end()?;
+    Ok(outcome)
+}
+
+fn read_truncation(fields: &mut Fields<'_>) -> Result<Truncation, Fault> {
+    let end = fields.i64()?;
+    let orphaned = (0..fields.count(ORPHAN_MIN)?)
+        .map(|_| {
+            Ok(Orphaned {
+                key: read_key(fields)?,
+                at: read_at(fields)?,
+                from: fields.i64()?,
+                end: fields.i64()?,
+            })
+        })
+        .collect::<Result<_, Fault>>()?;
+    Ok(Truncation { orphaned, end })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+    use whimbrel_fleet::{EpochStart, TopicPartition};
+
+    use super::*;
+
+    fn at() -> TopicPartition {
+        TopicPartition::new(Uuid::from_u128(7), 3)
+    }
+
+    fn key(text: &str) -> Key {
+        Key::parse(text).unwrap()
+    }
+
+    fn entry(base: i64, records: u32) -> Entry {
+        let end = base + i64::from(records);
+        Entry {
+            base,
+            end,
+            object_end: end,
+            leader_epoch: 1,
+            writer_epoch: 9,
+            random: 5,
+            object_bytes: 900,
+            data_bytes: 800,
+            records: u64::from(records),
+            first_timestamp_ms: -1,
+            max_timestamp_ms: 8,
+            crc64: 77,
+            created_ms: 3,
+            aborted: true,
+        }
+    }
+
+    fn commit(base: i64, records: u32) -> Edit {
+        Edit::Commit(Box::new(Commit {
+            at: at(),
+            topic: "orders".to_owned(),
+            group: "default".to_owned(),
+            region_epoch: 4,
+            log_start: 2,
+            lineage: vec![EpochStart {
+                epoch: 1,
+                start_offset: base,
+            }],
+            entry: entry(base, records),
+        }))
+    }
+
+    fn edits() -> impl Strategy<Value = Edit> {
+        let keys = || Just(vec![key("v1/east/data/a"), key("v1/east/data/b")]);
+        prop_oneof![
+            (0..1_000_000_i64, 1..9_000_u32).prop_map(|(base, records)| commit(base, records)),
+            (any::<i32>(), any::<i64>()).prop_map(|(epoch, offset)| Edit::Truncate {
+                at: at(),
+                epoch,
+                offset
+            }),
+            any::<i64>().prop_map(|log_start| Edit::RaiseLogStart {
+                at: at(),
+                log_start
+            }),
+            (0..1_000_i64).prop_map(|base| Edit::Replace {
+                at: at(),
+                old: Box::new(entry(base, 5)),
+                new: Box::new(entry(base, 7)),
+            }),
+            keys().prop_map(Edit::Unlink),
+            keys().prop_map(Edit::Strike),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_edit_arrives_as_it_was_sent_and_whole_or_not_at_all(edit in edits(), cut in any::<prop::sample::Index>()) {
+            let bytes = encode_edit(&edit);
+            prop_assert_eq!(decode_edit(&bytes).unwrap(), edit);
+            prop_assert!(decode_edit(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode_edit(&bytes);
+            let _ = decode_outcome(1, &bytes);
+        }
+    }
+
+    #[test]
+    fn outcomes_arrive_as_they_were_sent() {
+        let truncated = Outcome::Truncated(Truncation {
+            orphaned: vec![Orphaned {
+                key: key("v1/east/data/a"),
+                at: at(),
+                from: 5,
+                end: 9,
+            }],
+            end: 5,
+        });
+        let refused = CommitError::Rejected(Reject::Gap {
+            at: at(),
+            base: 5,
+            end: 3,
+        });
+        for outcome in [
+            Ok(Outcome::Applied(Applied::Changed)),
+            Ok(Outcome::Applied(Applied::Already)),
+            Ok(truncated),
+            Err(refused),
+            Err(CommitError::Full { shard: 2, bytes: 9 }),
+            Err(CommitError::Elsewhere { shard: 2 }),
+        ] {
+            let told = decode_outcome(2, &encode_outcome(&outcome).unwrap()).unwrap();
+            assert_eq!(
+                format!("{:?}", told.as_ref().ok()),
+                format!("{:?}", outcome.as_ref().ok())
+            );
+            let text = |o: &Result<Outcome, CommitError>| o.as_ref().err().map(ToString::to_string);
+            assert_eq!(text(&told), text(&outcome));
+        }
+        let stopping = encode_outcome(&Err(CommitError::Stopping));
+        assert!(stopping.is_err(), "no word about the root");
+    }
+}
