@@ -18,7 +18,7 @@ use crate::{Manifest, ProcessConfig, Setting, manifest::RegionEntry};
 /// Kafka's own port.
 pub const DEFAULT_PORT: u16 = 9092;
 const REGION_STEP: u16 = 100;
-/// Of a region's first broker with everything beside it, and of each further broker.
+/// Of a broker with everything beside it.
 const PORTS_A_BROKER: u16 = 10;
 /// As many as fit between two regions' ports.
 pub const MOST_BROKERS: u16 = 9;
