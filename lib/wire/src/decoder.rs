@@ -13,17 +13,27 @@ use crate::varint;
 /// Most tagged fields in one struct. Kafka's schemas define fewer than ten anywhere.
 pub const MAX_TAGGED_FIELDS: u32 = 64;
 
+/// Most elements in all lists of one request: more partitions than a broker leads. What a request makes of its elements
+/// (an answer with a line for each, names beside them) costs a few hundred bytes an element.
+const MAX_ELEMENTS: usize = 1 << 18;
+/// Most memory that decoding one request may take.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+
 /// Memory that decoding one frame may take, in bytes. Structs count with their size, strings with their length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     left: usize,
+    elements_left: usize,
 }
 
 impl Budget {
     /// A budget of `bytes`.
     #[must_use]
     pub const fn new(bytes: usize) -> Self {
-        Budget { left: bytes }
+        Budget {
+            left: bytes,
+            elements_left: usize::MAX,
+        }
     }
 
     /// The budget for a frame of this length: sixteen times its size and 64 KiB, but above 64 MiB no more than four
@@ -35,10 +45,41 @@ impl Budget {
         Budget::new(generous.min(frame_len.saturating_mul(4).max(64 << 20)))
     }
 
+    /// The budget for a request of this length, which comes from anybody: as [`Self::for_frame`], but never more than
+    /// 64 MiB, and for no more than 262,144 elements of lists.
+    #[must_use]
+    pub fn for_request(frame_len: usize) -> Self {
+        Budget {
+            left: Budget::for_frame(frame_len).left.min(MAX_REQUEST_BYTES),
+            elements_left: MAX_ELEMENTS,
+        }
+    }
+
+    /// The budget for a Produce request of this length. A batch of one record takes 75 bytes on the wire and what says
+    /// where it goes takes 40 here, so what is worth more than twice its bytes carries none.
+    #[must_use]
+    pub fn for_produce(frame_len: usize) -> Self {
+        let twice = frame_len.saturating_mul(2).saturating_add(64 << 10);
+        Budget {
+            left: twice.min(MAX_REQUEST_BYTES),
+            elements_left: MAX_ELEMENTS,
+        }
+    }
+
     /// Bytes left.
     #[must_use]
     pub const fn left(&self) -> usize {
         self.left
+    }
+
+    fn charge_elements(&mut self, count: usize) -> Result<(), Fault> {
+        match self.elements_left.checked_sub(count) {
+            Some(left) => {
+                self.elements_left = left;
+                Ok(())
+            }
+            None => Err(Fault::TooManyInAll(count)),
+        }
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
@@ -88,6 +129,9 @@ pub enum Fault {
         /// Bytes there are.
         left: usize,
     },
+    /// More elements, together with those before, than any request has.
+    #[error("{0} more elements than one request may have in all")]
+    TooManyInAll(usize),
     /// Decoding would take more memory than the frame is worth.
     #[error("{bytes} more bytes of memory, {left} are left in the budget")]
     OverBudget {
@@ -173,6 +217,15 @@ impl Decoder {
         Decoder { input, budget }
     }
 
+    /// The rest, to be read within another budget.
+    #[must_use]
+    pub fn with_budget(&self, budget: Budget) -> Self {
+        Decoder {
+            input: self.input.clone(),
+            budget,
+        }
+    }
+
     /// Bytes not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
@@ -245,6 +298,7 @@ impl Decoder {
                 left,
             });
         }
+        self.budget.charge_elements(count)?;
         self.budget.charge(count.saturating_mul(size_of::<T>()))?;
         Ok(Vec::with_capacity(count))
     }

@@ -2,8 +2,11 @@
 //!
 //! What the fields mean is Kafka's documentation to tell; the modules say only what is easily got wrong.
 
+use bytes::Bytes;
+
 use crate::api_key::ApiKey;
-use crate::message::Message;
+use crate::decoder::{DecodeError, Decoder};
+use crate::message::{Field, Message};
 
 /// A request, with what belongs to it.
 pub trait Request: Message {
@@ -13,8 +16,41 @@ pub trait Request: Message {
     type Response: Message;
 }
 
+/// A message as data, for tools that make messages of any API and take them apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Its API.
+    pub key: ApiKey,
+    /// Whether it is the answer.
+    pub is_response: bool,
+    /// First flexible version.
+    pub first_flexible: i16,
+    /// Its fields.
+    pub fields: &'static [Field],
+    /// Reads it and writes it again.
+    pub recode: fn(i16, &mut Decoder) -> Result<Bytes, DecodeError>,
+}
+
+impl Shape {
+    const fn of<M: Message>(key: ApiKey, is_response: bool) -> Self {
+        Shape {
+            key,
+            is_response,
+            first_flexible: M::FIRST_FLEXIBLE,
+            fields: M::FIELDS,
+            recode: |version, input| Ok(M::decode(version, input)?.to_bytes(version)),
+        }
+    }
+}
+
 macro_rules! apis {
     ($($module:ident: $key:ident;)*) => {
+        /// Every message of every API.
+        pub const SHAPES: &[Shape] = &[$(
+            Shape::of::<$module::Request>(ApiKey::$key, false),
+            Shape::of::<$module::Response>(ApiKey::$key, true),
+        )*];
+
         $(
             pub mod $module;
 

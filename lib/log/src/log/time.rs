@@ -90,8 +90,7 @@ impl Log {
                         position,
                     };
                     self.sound_batches(stretch, i64::MAX)?;
-                    let found = first_record(Batch { header, bytes }, timestamp_ms, log_start)
-                        .map_err(|why| self.corrupt_at(segment, position, &why))?;
+                    let found = first_record(Batch { header, bytes }, timestamp_ms, log_start);
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -131,11 +130,9 @@ impl Log {
     }
 }
 
-fn first_record(
-    batch: Batch,
-    timestamp_ms: i64,
-    log_start: i64,
-) -> Result<Option<TimestampOffset>, String> {
+/// Records are as their producer sent them, sound or not: nothing but a batch's header is looked at when it is taken.
+/// Where they cannot be read, the search ends at their batch, which is where a reader has to begin.
+fn first_record(batch: Batch, timestamp_ms: i64, log_start: i64) -> Option<TimestampOffset> {
     let header: BatchHeader = batch.header;
     let found = |timestamp_ms, offset| {
         Some(TimestampOffset {
@@ -144,17 +141,20 @@ fn first_record(
             leader_epoch: header.partition_leader_epoch,
         })
     };
+    let whole = found(header.max_timestamp, header.base_offset.max(log_start));
     if header.is_log_append_time() {
-        return Ok(found(
-            header.max_timestamp,
-            header.base_offset.max(log_start),
-        ));
+        return whole;
     }
-    for record in records(&batch, Limits::default()).map_err(|error| error.to_string())? {
-        let record = record.map_err(|error| error.to_string())?;
+    let Ok(records) = records(&batch, Limits::default()) else {
+        return whole;
+    };
+    for record in records {
+        let Ok(record) = record else {
+            return whole;
+        };
         if record.timestamp_ms >= timestamp_ms && record.offset >= log_start {
-            return Ok(found(record.timestamp_ms, record.offset));
+            return found(record.timestamp_ms, record.offset);
         }
     }
-    Ok(None)
+    None
 }

@@ -24,7 +24,14 @@ fn length(context: Context, input: &mut Decoder) -> Result<Option<usize>, Fault>
 
 fn string_length(context: Context, input: &mut Decoder) -> Result<Option<usize>, Fault> {
     if context.flexible {
-        return length(context, input);
+        let length = length(context, input)?;
+        // As in Kafka: what older versions could not say is no string in newer ones either.
+        return match length {
+            Some(length) if length > MAX_STRING_LEN => {
+                Err(Fault::BadLength(i64::try_from(length).unwrap_or(i64::MAX)))
+            }
+            length => Ok(length),
+        };
     }
     from_signed(context, i64::from(i16::from_be_bytes(input.array()?)))
 }
@@ -51,22 +58,18 @@ fn put_string(string: Option<&str>, context: Context, out: &mut Encoder) {
     } else {
         Some(string.unwrap_or_default())
     };
-    if context.flexible {
-        out.put_length(string.map(str::len), true);
-    } else if let Some(string) = string {
-        // Names and ids are far shorter than an i16 says; a text that is not loses its end.
-        let kept = &string[..string.floor_char_boundary(MAX_STRING_LEN)];
-        out.buffer().put_u16(u16::try_from(kept.len()).unwrap_or(0));
-        out.buffer().extend_from_slice(kept.as_bytes());
-        return;
-    } else {
-        out.buffer().put_i16(-1);
+    // Names and ids are far shorter than an i16 says; a text that is not loses its end.
+    let kept = string.map(|string| &string[..string.floor_char_boundary(MAX_STRING_LEN)]);
+    match (context.flexible, kept) {
+        (true, kept) => out.put_length(kept.map(str::len), true),
+        (false, Some(kept)) => out.buffer().put_u16(u16::try_from(kept.len()).unwrap_or(0)),
+        (false, None) => out.buffer().put_i16(-1),
     }
     out.buffer()
-        .extend_from_slice(string.unwrap_or_default().as_bytes());
+        .extend_from_slice(kept.unwrap_or_default().as_bytes());
 }
 
-/// Longest string before flexible versions: `i16::MAX` bytes.
+/// Longest string of any version: `i16::MAX` bytes.
 const MAX_STRING_LEN: usize = 0x7FFF;
 
 const fn min_length_size(context: Context, fixed: usize) -> usize {
