@@ -11,9 +11,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
-    AbortedTransaction, AbortedTransactions, EpochStart, Extent, LineageReply, LineageRequest,
-    OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest, ReleaseRequest, TieredReport,
-    TimestampReply, TimestampRequest, TruncateReply, TruncateRequest, UploadableRequest,
+    AbortedTransaction, AbortedTransactions, EditReply, EditRequest, Empty, EpochStart, Extent,
+    LineageReply, LineageRequest, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest,
+    ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply, TruncateRequest,
+    UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
@@ -246,6 +247,16 @@ impl Tiering for Server {
         _: Request<TruncateRequest>,
     ) -> Result<Response<TruncateReply>, Status> {
         Ok(Response::new(TruncateReply::default()))
+    }
+
+    async fn edit(&self, _: Request<EditRequest>) -> Result<Response<EditReply>, Status> {
+        Err(Status::unimplemented(
+            "daemons ask each other, not this one",
+        ))
+    }
+
+    async fn alive(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+        Ok(Response::new(Empty {}))
     }
 }
 
