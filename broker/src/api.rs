@@ -168,9 +168,13 @@ pub(crate) async fn begin(
     {
         return auth::begin_raw(broker, peer, frame).await;
     }
-    let budget = Budget::for_frame(frame.len());
+    let budget = Budget::for_request(frame.len());
     let mut input = Decoder::new(frame, budget);
-    let header = decode_request_header(&mut input)?;
+    let mut header = decode_request_header(&mut input)?;
+    if let Some(name) = &mut header.client_id {
+        // What is kept by it (quotas, members' ids) is kept for long: the first 255 bytes will do.
+        name.truncate(name.floor_char_boundary(255));
+    }
     let (key, version) = (header.api_key, header.api_version);
     let api = key.name();
     if key == ApiKey::ApiVersions && !header.is_supported() {

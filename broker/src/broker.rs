@@ -7,7 +7,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use whimbrel_fleet::{GroupName, Incarnation, NodeId, RegionName};
 use whimbrel_log::Disk;
 use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
-use whimbrel_runtime::{Clock, Tasks};
+use whimbrel_runtime::{Clock, Tasks, in_place};
 
 use crate::{
     auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection,
@@ -49,6 +49,8 @@ pub struct Broker {
     pub meters: Meters,
     /// Room for requests that are being read or wait for their answers.
     pub request_memory: Arc<Semaphore>,
+    /// Turns for opening clients' batches: each may take 64 MiB, and a core for as long as that lasts.
+    opening: Semaphore,
 }
 
 impl std::fmt::Debug for Broker {
@@ -114,6 +116,7 @@ impl Broker {
             isr: Notify::new(),
             meters: Meters::new(options.region.as_str(), options.node_id),
             request_memory: connection::memory(options.limits.request_memory.0),
+            opening: Semaphore::new(openings()),
             options,
             security,
             clock,
@@ -122,6 +125,14 @@ impl Broker {
             lease,
             disk,
         })
+    }
+
+    /// Does work that opens a client's batches, when its turn comes and without holding up this thread's other tasks: what a
+    /// few bytes open to is their sender's choice.
+    pub async fn open<T>(&self, work: impl FnOnce() -> T) -> T {
+        // Never closed; without a turn the work would only be less well spread.
+        let _turn = self.opening.acquire().await.ok();
+        in_place(work)
     }
 
     pub fn catalog(&self) -> Arc<Catalog> {
@@ -159,4 +170,10 @@ impl Broker {
                 .or_insert_with(|| Home::new(group.clone())),
         )
     }
+}
+
+/// Half of the cores: acknowledgements and leases have the others.
+fn openings() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / 2).max(1)
 }

@@ -28,6 +28,10 @@ pub use coordinator::{Clamped, Coordinator, Limit, Limits, Options};
 pub use placement::Block;
 pub use store::{Directory, Endpoint, OffsetsLog, Topics};
 
+/// Longest id of a group, of its members' instances, of a transaction. Kafka takes what fits into a string of its protocol
+/// (32 KiB); ids are kept for as long as what they name.
+pub const MOST_OF_AN_ID: usize = 1024;
+
 /// Who sent a request, as the group API files need to know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {

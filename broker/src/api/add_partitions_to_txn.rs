@@ -1,6 +1,9 @@
 //! AddPartitionsToTxn: partitions take part in a transaction, all of a request or none of them.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use whimbrel_wire::{
     ErrorCode,
@@ -10,7 +13,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::fenced;
+use super::{fenced, refusal};
 use crate::{
     broker::Broker,
     group::offsets::TopicPartition,
@@ -51,10 +54,13 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
 
 async fn one(
     broker: &Arc<Broker>,
-    transaction: AddPartitionsToTxnTransaction,
+    mut transaction: AddPartitionsToTxnTransaction,
     client_version: i16,
     version: i16,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
+    for topic in &mut transaction.topics {
+        topic.name = refusal::short(std::mem::take(&mut topic.name));
+    }
     let who = Producer {
         id: transaction.producer_id,
         epoch: transaction.producer_epoch,
@@ -74,8 +80,8 @@ async fn one(
     let bad = refused(broker, id, &transaction.topics);
     if !bad.is_empty() {
         return results(&transaction.topics, |at| {
-            let own = bad.iter().find(|(bad, _)| bad == at);
-            own.map_or(ErrorCode::OPERATION_NOT_ATTEMPTED, |(_, error)| *error)
+            let own = bad.get(at).copied();
+            own.unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED)
         });
     }
     let added = coordinator.add(
@@ -97,7 +103,7 @@ fn refused(
     broker: &Broker,
     id: &str,
     topics: &[AddPartitionsToTxnTopic],
-) -> Vec<(TopicPartition, ErrorCode)> {
+) -> BTreeMap<TopicPartition, ErrorCode> {
     let catalog = broker.catalog();
     let group = catalog
         .view

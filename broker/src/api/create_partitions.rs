@@ -28,12 +28,12 @@ pub async fn handle(
     request: Request,
     version: i16,
 ) -> Response {
-    let throttled = version >= STRICT && !account.owes(Kind::Mutation).is_zero();
     let wait =
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
     let (mut results, mut newest, mut seen) =
         (Vec::with_capacity(request.topics.len()), 0, HashSet::new());
     for topic in request.topics {
+        let throttled = version >= STRICT && !account.owes(Kind::Mutation).is_zero();
         let done = if throttled {
             let why = "too many partitions were created and deleted lately".to_owned();
             Err((ErrorCode::THROTTLING_QUOTA_EXCEEDED, why))

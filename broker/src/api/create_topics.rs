@@ -42,20 +42,23 @@ pub async fn handle(
     }
     let wait =
         Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(LONGEST_WAIT);
-    let mut seen = HashSet::new();
+    let (mut seen, mut partitions) = (HashSet::new(), 0_i32);
     let checked: Vec<_> = request
         .topics
         .into_iter()
         .map(|topic| {
-            if seen.insert(topic.name.clone()) {
-                check(broker, topic)
-            } else {
-                Err(refused(
-                    topic.name,
-                    ErrorCode::INVALID_REQUEST,
-                    "named twice",
-                ))
+            if !seen.insert(topic.name.clone()) {
+                let why = "named twice";
+                return Err(refused(topic.name, ErrorCode::INVALID_REQUEST, why));
             }
+            let new = check(broker, topic)?;
+            // Clients from before quotas of partitions are slowed down afterwards: too late for this.
+            partitions = partitions.saturating_add(new.partitions);
+            if partitions > MOST_PARTITIONS {
+                let why = format!("{MOST_PARTITIONS} partitions in one request are possible");
+                return Err(refused(new.name, ErrorCode::INVALID_REQUEST, why));
+            }
+            Ok(new)
         })
         .collect();
     let made: Vec<_> = stream::iter(checked)
@@ -64,6 +67,10 @@ pub async fn handle(
             Ok(new) => {
                 let validate_only = request.validate_only;
                 if !validate_only {
+                    // Those before it may have used up what there was.
+                    if version >= STRICT && !account.owes(Kind::Mutation).is_zero() {
+                        return (too_many(new.name), 0);
+                    }
                     account.charge(Kind::Mutation, f64::from(new.partitions));
                 }
                 create(
@@ -91,17 +98,19 @@ pub async fn handle(
 }
 
 fn throttled(request: Request) -> Response {
-    let topics = request.topics.into_iter().map(|topic| {
-        refused(
-            topic.name,
-            ErrorCode::THROTTLING_QUOTA_EXCEEDED,
-            "too many partitions were created and deleted lately",
-        )
-    });
+    let topics = request.topics.into_iter().map(|topic| too_many(topic.name));
     Response {
         topics: topics.collect(),
         ..Response::default()
     }
+}
+
+fn too_many(name: String) -> CreatableTopicResult {
+    refused(
+        name,
+        ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+        "too many partitions were created and deleted lately",
+    )
 }
 
 fn refused(name: String, error_code: ErrorCode, why: impl Into<String>) -> CreatableTopicResult {

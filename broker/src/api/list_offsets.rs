@@ -141,9 +141,9 @@ async fn find(
         LATEST_TIERED if tiered_end > offsets.log_start => at(tiered_end - 1),
         LATEST_TIERED => NOTHING,
         EARLIEST_PENDING_UPLOAD => at(tiered_end.max(offsets.log_start)),
-        MAX_TIMESTAMP => partition
-            .log
-            .max_timestamp()
+        MAX_TIMESTAMP => broker
+            .open(|| partition.log.max_timestamp())
+            .await
             .map_err(|e| e.error_code())?
             .map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
         ..0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
@@ -170,9 +170,9 @@ async fn by_time(
             return Ok((timestamp_ms, offset, leader_epoch));
         }
     }
-    let found = partition
-        .log
-        .offset_for_timestamp(timestamp_ms)
+    let found = broker
+        .open(|| partition.log.offset_for_timestamp(timestamp_ms))
+        .await
         .map_err(|e| e.error_code())?;
     let visible = found.filter(|f| f.offset < partition.high_watermark());
     Ok(visible.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)))

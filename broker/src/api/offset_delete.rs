@@ -9,6 +9,7 @@ use whimbrel_wire::{
     },
 };
 
+use super::refusal;
 use crate::group::{Coordinator, offsets::TopicPartition};
 
 /// Answers when the positions are gone.
@@ -20,7 +21,8 @@ pub async fn handle(coordinator: &Coordinator, request: Request) -> Response {
     let asked: Vec<(String, Vec<TopicPartition>)> = request
         .topics
         .into_iter()
-        .map(|topic| {
+        .map(|mut topic| {
+            topic.name = refusal::short(topic.name);
             let place = |partition| TopicPartition {
                 topic: topic.name.clone(),
                 partition,

@@ -14,6 +14,7 @@ use whimbrel_wire::{
     },
 };
 
+use super::refusal;
 use crate::group::{
     Coordinator,
     offsets::{Committed, TopicPartition},
@@ -45,7 +46,7 @@ pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Resp
     }
     let places: Option<Vec<_>> = request.topics.map(|topics| {
         let places = topics.into_iter().flat_map(|topic| {
-            let name = topic.name;
+            let name = refusal::short(topic.name);
             topic
                 .partition_indexes
                 .into_iter()

@@ -3,13 +3,17 @@
 //! acks=1 is served as acks=all, except that it does not ask for `min.insync.replicas`. Transactional batches come in
 //! as part of a transaction that its coordinator knows.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use uuid::Uuid;
 use whimbrel_fleet::Topic;
 use whimbrel_log::{LogConfig, TimestampType};
 use whimbrel_wire::{
-    Batch, BatchHeader, ErrorCode,
+    Batch, BatchHeader, Codec, ErrorCode,
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
     codec::Limits,
     messages::produce::{
@@ -119,7 +123,8 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         .clock
         .boot_ns()
         .saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
-    let mut seen = HashSet::new();
+    // By the place of the topic's first mention: its name may be long, and its partitions many.
+    let (mut topics, mut seen) = (HashMap::new(), HashSet::new());
     let asked = Asked {
         transactional_id: request.transactional_id.as_deref(),
         version,
@@ -131,14 +136,17 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         park_until,
     };
     for data in request.topic_data {
+        let next = topics.len();
+        let topic = *topics
+            .entry((data.name.clone(), data.topic_id))
+            .or_insert(next);
         let mut partitions = Vec::with_capacity(data.partition_data.len());
         for partition in data.partition_data {
             let index = partition.index;
-            let place = (data.name.clone(), data.topic_id, index);
             let outcome = match refused {
                 Some(error) => Err(error.into()),
                 // A partition named twice: which order was meant is not known.
-                None if !seen.insert(place) => Err(ErrorCode::INVALID_REQUEST.into()),
+                None if !seen.insert((topic, index)) => Err(ErrorCode::INVALID_REQUEST.into()),
                 None => append_one(broker, &data.name, data.topic_id, partition, &asked).await,
             };
             let outcome = match outcome {
@@ -198,10 +206,15 @@ async fn append_one(
         error.error_code()
     })?;
     if config.cleanup_policy.compact {
-        check_keys(&Batch {
+        let batch = Batch {
             header,
             bytes: records.clone(),
-        })?;
+        };
+        if header.codec().is_ok_and(|codec| codec == Codec::None) {
+            check_keys(&batch)?;
+        } else {
+            broker.open(|| check_keys(&batch)).await?;
+        }
     }
     let part = match (header.is_transactional(), asked.transactional_id) {
         (false, _) => None,

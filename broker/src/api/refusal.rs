@@ -24,6 +24,16 @@ pub fn topic<'a>(
     }
 }
 
+/// A topic's name that is to stand beside each of its partitions: one that is too long for any topic loses its end, and
+/// is as unknown as before.
+pub fn short(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(MOST_OF_A_TOPIC + 1));
+    name
+}
+
+/// Longest name of a topic.
+const MOST_OF_A_TOPIC: usize = 249;
+
 /// The local replica of a partition that the topic has.
 pub fn replica<'a>(
     catalog: &'a Catalog,

@@ -1,13 +1,14 @@
 //! WriteTxnMarkers: ends transactions in partitions led here. From other brokers, and from operators who end one that
 //! nobody else will.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use whimbrel_wire::messages::write_txn_markers::{
     Request, Response, WritableTxnMarker, WritableTxnMarkerPartitionResult,
     WritableTxnMarkerResult, WritableTxnMarkerTopicResult,
 };
 
+use super::refusal;
 use crate::{
     broker::Broker,
     group::offsets::TopicPartition,
@@ -26,7 +27,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
 
 async fn one(broker: &Arc<Broker>, marker: WritableTxnMarker) -> WritableTxnMarkerResult {
     let places = marker.topics.into_iter().flat_map(|topic| {
-        let name = topic.name;
+        let name = refusal::short(topic.name);
         topic
             .partition_indexes
             .into_iter()
@@ -44,22 +45,19 @@ async fn one(broker: &Arc<Broker>, marker: WritableTxnMarker) -> WritableTxnMark
         coordinator_epoch: marker.coordinator_epoch,
         strict: i16::from(marker.transaction_version) >= BUMPS_EPOCH,
     };
-    let mut topics: Vec<WritableTxnMarkerTopicResult> = Vec::new();
+    let mut topics: BTreeMap<String, Vec<WritableTxnMarkerPartitionResult>> = BTreeMap::new();
     for (at, error_code) in markers::write(broker, ends, places).await {
         let result = WritableTxnMarkerPartitionResult {
             partition_index: at.partition,
             error_code,
         };
-        match topics.iter_mut().find(|topic| topic.name == at.topic) {
-            Some(topic) => topic.partitions.push(result),
-            None => topics.push(WritableTxnMarkerTopicResult {
-                name: at.topic,
-                partitions: vec![result],
-            }),
-        }
+        topics.entry(at.topic).or_default().push(result);
     }
+    let topics = topics
+        .into_iter()
+        .map(|(name, partitions)| WritableTxnMarkerTopicResult { name, partitions });
     WritableTxnMarkerResult {
         producer_id: marker.producer_id,
-        topics,
+        topics: topics.collect(),
     }
 }

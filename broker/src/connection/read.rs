@@ -8,7 +8,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use whimbrel_runtime::Clock;
-use whimbrel_wire::frame::{LENGTH_LEN, frame_length};
+use whimbrel_wire::{
+    ApiKey, Budget,
+    frame::{LENGTH_LEN, frame_length},
+};
 
 use super::Closed;
 use crate::broker::Broker;
@@ -28,8 +31,12 @@ pub struct Frames<R> {
     idle_time: Duration,
     clock: Clock,
     held: Arc<Semaphore>,
+    /// What short requests of this connection may hold besides what is shared.
+    own: Arc<Semaphore>,
     /// Shared by all connections.
     memory: Arc<Semaphore>,
+    /// How much that is, in KiB.
+    shared: usize,
     /// What the frame being read has taken of it so far.
     taken: Option<OwnedSemaphorePermit>,
 }
@@ -37,8 +44,8 @@ pub struct Frames<R> {
 /// What a request holds of the memory for requests, until it is dropped.
 #[derive(Debug)]
 pub struct Held {
-    _own: OwnedSemaphorePermit,
-    _shared: Option<OwnedSemaphorePermit>,
+    _of_connection: OwnedSemaphorePermit,
+    _of_memory: Option<OwnedSemaphorePermit>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
@@ -57,7 +64,9 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             clock: broker.clock.clone(),
             // One longest request, and as much again of shorter ones behind it.
             held: Arc::new(Semaphore::new(kib(most) * 2)),
+            own: Arc::new(Semaphore::new(kib(STEP))),
             memory: Arc::clone(&broker.request_memory),
+            shared: permits_of(limits.request_memory.0),
             taken: None,
         }
     }
@@ -85,17 +94,27 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             .await
             .ok_or(Closed::SlowRequest)??;
         let permits = u32::try_from(kib(length)).unwrap_or(u32::MAX);
-        let Ok(own) = Arc::clone(&self.held).acquire_many_owned(permits).await else {
+        let Ok(of_connection) = Arc::clone(&self.held).acquire_many_owned(permits).await else {
             return Ok(None);
         };
+        if self.taken.is_none() {
+            // Short, and within what this connection may always hold; or one of many that wait for their answers.
+            match Arc::clone(&self.own).try_acquire_many_owned(permits) {
+                Ok(own) => self.taken = Some(own),
+                Err(_) => clock
+                    .within(request_time, self.take(length))
+                    .await
+                    .ok_or(Closed::SlowRequest)??,
+            }
+        }
         self.buffer.advance(LENGTH_LEN);
         let frame = self.buffer.split_to(length).freeze();
         self.proven = self.proven.max(length + LENGTH_LEN);
         Ok(Some((
             frame,
             Held {
-                _own: own,
-                _shared: self.taken.take(),
+                _of_connection: of_connection,
+                _of_memory: self.taken.take(),
             },
         )))
     }
@@ -107,7 +126,19 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         prefix.copy_from_slice(&self.buffer[..LENGTH_LEN]);
         let length = frame_length(prefix, most)?;
         self.fill(LENGTH_LEN + length).await?;
+        if length > STEP && !is_produce(&self.buffer[LENGTH_LEN..]) {
+            // It is answered from what is decoded of it, which is larger.
+            let left = self.shared.saturating_sub(self.taken_kib());
+            self.take(Budget::for_request(length).left().min(left * KIB))
+                .await?;
+        }
         Ok(length)
+    }
+
+    fn taken_kib(&self) -> usize {
+        self.taken
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
     /// Takes room from what all connections share; waits while it is used up, within the request's time.
@@ -143,10 +174,18 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 }
 
+/// Records of a Produce request are not decoded; its other fields are few.
+fn is_produce(frame: &[u8]) -> bool {
+    frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
+}
+
 /// The memory for requests as permits.
 pub fn memory(bytes: u64) -> Arc<Semaphore> {
-    let permits = kib(usize::try_from(bytes).unwrap_or(usize::MAX)).min(Semaphore::MAX_PERMITS);
-    Arc::new(Semaphore::new(permits))
+    Arc::new(Semaphore::new(permits_of(bytes)))
+}
+
+fn permits_of(bytes: u64) -> usize {
+    kib(usize::try_from(bytes).unwrap_or(usize::MAX)).min(Semaphore::MAX_PERMITS)
 }
 
 fn kib(bytes: usize) -> usize {

@@ -26,6 +26,7 @@ use whimbrel_wire::ErrorCode;
 
 use self::{shard::Shard, work::Work};
 use super::{
+    MOST_OF_AN_ID,
     machine::{JoinReply, JoinRequest, Leaver, Now, Rules, SyncReply, SyncRequest, store_error},
     offsets::{Committed, TopicPartition},
     placement::Block,
@@ -346,7 +347,7 @@ impl Coordinator {
     }
 
     fn active(&self, group: &str, needs_name: bool) -> Result<Arc<Shard>, ErrorCode> {
-        if needs_name && group.is_empty() {
+        if needs_name && group.is_empty() || group.len() > MOST_OF_AN_ID {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         let shards = self.shards.read();

@@ -26,7 +26,10 @@ use super::{
     machine::{Now, Producer, Record, Recovery, Step, Transaction},
     markers::Marker,
 };
-use crate::{group::offsets::TopicPartition, state_log::StateLog};
+use crate::{
+    group::{MOST_OF_AN_ID, offsets::TopicPartition},
+    state_log::StateLog,
+};
 
 /// What the coordinator may be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +170,7 @@ impl Coordinator {
         timeout_ms: i32,
         recovery: Recovery,
     ) -> Result<Producer, ErrorCode> {
-        if id.is_empty() {
+        if id.is_empty() || id.len() > MOST_OF_AN_ID {
             return Err(ErrorCode::INVALID_REQUEST);
         }
         if !(1..=self.options.max_timeout_ms).contains(&timeout_ms) {

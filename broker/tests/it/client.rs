@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use whimbrel_runtime::Clock;
@@ -28,8 +28,12 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(to: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(to).await.unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         Self {
-            stream: TcpStream::connect(to).await.unwrap(),
+            stream,
             correlation_id: 0,
         }
     }
@@ -67,10 +71,7 @@ impl Client {
 
     /// `None` when the broker closed.
     pub async fn frame(&mut self) -> Option<Bytes> {
-        let length = self.stream.read_u32().await.ok()?;
-        let mut frame = vec![0; length as usize];
-        self.stream.read_exact(&mut frame).await.ok()?;
-        Some(frame.into())
+        frame_from(&mut self.stream).await
     }
 
     pub async fn create_topic(
@@ -247,6 +248,14 @@ impl Client {
         )
         .await
     }
+}
+
+/// The next frame without its length; `None` at the end.
+pub async fn frame_from(stream: &mut (impl AsyncRead + Unpin)) -> Option<Bytes> {
+    let length = stream.read_u32().await.ok()?;
+    let mut frame = vec![0; length as usize];
+    stream.read_exact(&mut frame).await.ok()?;
+    Some(frame.into())
 }
 
 pub fn produce_request(topic: &str, index: i32, records: Bytes, acks: i16) -> produce::Request {

@@ -18,4 +18,4 @@ pub use backoff::Backoff;
 pub use clock::Clock;
 pub use code::Code;
 pub use shutdown::{Shutdown, signals};
-pub use tasks::{OnError, Tasks};
+pub use tasks::{OnError, Tasks, in_place};

@@ -128,6 +128,16 @@ impl Tasks {
     }
 }
 
+/// Runs long work on this thread and in this task, after the thread's other tasks were handed to another one. Where there is
+/// no other (a test's runtime of one thread), they wait.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 /// Strikes a task off the list also when it panics or is aborted.
 struct Done {
     tasks: Tasks,

@@ -7,6 +7,7 @@ use super::{
     Effect, Group, JoinReply, JoinRequest, Member, NEW_MEMBER_JOIN_TIMEOUT_MS, Now, Protocol,
     State, Token, Write,
 };
+use crate::group::MOST_OF_AN_ID;
 
 impl Group {
     /// A JoinGroup; `suffix` makes an id unique should one be handed out.
@@ -50,7 +51,9 @@ impl Group {
             .iter()
             .map(|p| p.metadata.len() + p.name.len())
             .sum();
-        if request.protocols.len() > self.rules.max_protocols
+        let instance = request.instance_id.as_ref().map_or(0, String::len);
+        if instance.max(request.protocol_type.len()) > MOST_OF_AN_ID
+            || request.protocols.len() > self.rules.max_protocols
             || bytes > self.rules.max_member_metadata_bytes
         {
             return Err(ErrorCode::INVALID_REQUEST);
