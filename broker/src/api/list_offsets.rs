@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, stream::FuturesOrdered};
 use whimbrel_wire::{
     ErrorCode,
     messages::list_offsets::{
@@ -58,12 +58,20 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
     };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
-        let lookups: Vec<_> = topic
-            .partitions
-            .iter()
-            .map(|partition| one(broker, &topic.name, partition, ask))
-            .collect();
-        let partitions = stream::iter(lookups).buffered(SIDE_BY_SIDE).collect().await;
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let mut left = topic.partitions.iter();
+        // A lookup weighs kilobytes, and a request may ask for a great many.
+        let mut under_way = FuturesOrdered::new();
+        loop {
+            let free = SIDE_BY_SIDE.saturating_sub(under_way.len());
+            let next = left.by_ref().take(free);
+            under_way.extend(next.map(|partition| one(broker, &topic.name, partition, ask)));
+            match under_way.next().await {
+                Some(answer) => partitions.push(answer),
+                None => break,
+            }
+        }
+        drop(under_way);
         topics.push(ListOffsetsTopicResponse {
             name: topic.name,
             partitions,

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use uuid::Uuid;
 use whimbrel_fleet::Topic;
 use whimbrel_log::{LogConfig, TimestampType};
@@ -206,15 +207,7 @@ async fn append_one(
         error.error_code()
     })?;
     if config.cleanup_policy.compact {
-        let batch = Batch {
-            header,
-            bytes: records.clone(),
-        };
-        if header.codec().is_ok_and(|codec| codec == Codec::None) {
-            check_keys(&batch)?;
-        } else {
-            broker.open(|| check_keys(&batch)).await?;
-        }
+        all_keyed(broker, header, records.clone()).await?;
     }
     let part = match (header.is_transactional(), asked.transactional_id) {
         (false, _) => None,
@@ -250,6 +243,17 @@ async fn append_one(
         .unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
     let appended = append()?;
     Ok(listed(broker, partition, appended))
+}
+
+/// A compacted topic takes no record without a key; only an opened batch tells.
+async fn all_keyed(broker: &Broker, header: BatchHeader, bytes: Bytes) -> Result<(), Refusal> {
+    let batch = Batch { header, bytes };
+    if header.codec().is_ok_and(|codec| codec == Codec::None) {
+        check_keys(&batch)?;
+    } else {
+        broker.open(|| check_keys(&batch)).await?;
+    }
+    Ok(())
 }
 
 /// The producer of a transactional batch, and its admission if this is the transaction's first batch here.
