@@ -8,6 +8,7 @@ from .process import Child
 
 TOPICS = "org.apache.kafka.tools.TopicCommand"
 GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+ACLS = "org.apache.kafka.tools.AclCommand"
 CONFIGS = "kafka.admin.ConfigCommand"
 QUORUM = "org.apache.kafka.tools.MetadataQuorumCommand"
 LOG_DIRS = "org.apache.kafka.tools.LogDirsCommand"

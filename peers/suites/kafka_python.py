@@ -44,9 +44,9 @@ def tests() -> list[str]:
     return found
 
 
-def settings(_test: str) -> dict:
+def settings(test: str) -> dict:
     # As the brokers it would start itself.
-    return {"least_session_ms": 1000}
+    return {"least_session_ms": 1000} | ({"acls": True} if "_acls" in test else {})
 
 
 def run(test: str, bootstrap: str, output: Path, deadline_s: int, _quick: bool) -> Outcome:

@@ -21,6 +21,8 @@ COUNT_REBALANCES = ("0113", "0118")
 THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
 # They count on brokers that stand in different racks.
 RACKS = ("0101",)
+# They change the access control list, as nobody in particular.
+ACCESS_LISTS = ("0115",)
 # What their authors run with KIP-848's protocol only.
 CONSUMER_PROTOCOL = ("0153",)
 NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
@@ -53,6 +55,7 @@ def settings(test: str) -> dict:
         "rebalance_delay_ms": 3000 if number in COUNT_REBALANCES else 0,
         "brokers": 3 if number in THREE_REPLICAS else 1,
         "racks": number in RACKS,
+        "acls": number in ACCESS_LISTS,
     }
 
 

@@ -1,0 +1,161 @@
+"""Clients that say who they are, over SASL and TLS, and Kafka's own tools for users and access control lists."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from harness import cache, tools
+from harness.fleet import Fleet
+from harness.waiting import wait_for
+
+CERTIFICATES = Path(__file__).parents[2] / "broker" / "tests" / "it" / "certificates"
+ROOT, ANN, BOB = ("admin", "of-the-admin"), ("ann", "of-ann"), ("bob", "of-bob")
+AUTH = {"broker.auth.super-users": '["admin"]', "broker.auth.mechanisms": '["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]'}
+
+
+def _set_password(fleet: Fleet, user: tuple[str, str]) -> None:
+    """As an operator does: the password is on stdin."""
+    command = [str(cache.whimbrel()), "user", "set", user[0], "--fleet", str(fleet.data)]
+    subprocess.run(command, input=f"{user[1]}\n", text=True, check=True, timeout=60, capture_output=True)
+
+
+def _started(folder: Path, settings: dict):
+    fleet = Fleet(folder, settings=AUTH | settings, one_region=True)
+    fleet.start()
+    for user in (ROOT, ANN):
+        _set_password(fleet, user)
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    made = _started(tmp_path_factory.mktemp("sasl"), {"broker.auth.plain-without-tls": "true"})
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def tls_fleet(tmp_path_factory):
+    files = {"broker.tls.certificate": CERTIFICATES / "server.pem", "broker.tls.key": CERTIFICATES / "server.key"}
+    made = _started(tmp_path_factory.mktemp("tls"), {key: f'"{path}"' for key, path in files.items()})
+    yield made
+    made.stop()
+
+
+def _conf(fleet: Fleet, user: tuple[str, str], mechanism: str = "SCRAM-SHA-512", tls: bool = False) -> dict:
+    conf = {"bootstrap.servers": fleet.bootstrap, "security.protocol": "SASL_SSL" if tls else "SASL_PLAINTEXT"}
+    conf |= {"sasl.mechanism": mechanism, "sasl.username": user[0], "sasl.password": user[1], "socket.timeout.ms": 10000}
+    return conf | ({"ssl.ca.location": str(CERTIFICATES / "ca.pem")} if tls else {})
+
+
+def _created(fleet: Fleet, name: str, **conf) -> None:
+    admin = AdminClient(_conf(fleet, ROOT, **conf))
+    # The password set a moment ago may not be in this broker's view yet.
+    wait_for(lambda: _listed(admin), "the admin to be let in", 30)
+    admin.create_topics([NewTopic(name, 1, 1)])[name].result(30)
+
+
+def _listed(admin: AdminClient) -> bool:
+    try:
+        return bool(admin.list_topics(timeout=5).brokers)
+    except KafkaException:
+        return False
+
+
+def _produced(fleet: Fleet, user: tuple[str, str], topic: str, **conf):
+    """The error of one record's delivery, None for none."""
+    errors = []
+    producer = Producer(_conf(fleet, user, **conf) | {"message.timeout.ms": 15000})
+    producer.produce(topic, b"value", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(20)
+    assert len(errors) == 1
+    return errors[0]
+
+
+def _consumed(fleet: Fleet, user: tuple[str, str], topic: str, **conf) -> bytes:
+    consumer = Consumer(_conf(fleet, user, **conf) | {"group.id": f"of-{topic}", "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    try:
+        message = wait_for(lambda: consumer.poll(1.0), "a record", 45)
+        assert message.error() is None, message.error()
+        return message.value()
+    finally:
+        consumer.close()
+
+
+def _admin_file(fleet: Fleet, user: tuple[str, str] = ROOT) -> Path:
+    file = fleet.folder / f"{user[0]}.properties"
+    login = f'org.apache.kafka.common.security.scram.ScramLoginModule required username="{user[0]}" password="{user[1]}";'
+    file.write_text(f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\nsasl.jaas.config={login}\n")
+    return file
+
+
+def _tool(fleet: Fleet, tool: str, *arguments) -> str:
+    return tools.run(tool, "--bootstrap-server", fleet.bootstrap, "--command-config", _admin_file(fleet), *arguments)
+
+
+def test_librdkafka_is_let_in_and_does_what_kafkas_tool_allowed(fleet):
+    _created(fleet, "orders")
+    refused = _produced(fleet, ANN, "orders")
+    assert refused is not None and refused.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    for rights in (("--producer",), ("--consumer", "--group", "of-orders")):
+        _tool(fleet, tools.ACLS, "--add", "--allow-principal", "User:ann", *rights, "--topic", "orders")
+    listed = _tool(fleet, tools.ACLS, "--list", "--topic", "orders")
+    assert "principal=User:ann" in listed and "operation=WRITE" in listed and "operation=READ" in listed
+    for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"):
+        assert _produced(fleet, ANN, "orders", mechanism=mechanism) is None
+    assert _consumed(fleet, ANN, "orders") == b"value"
+    _tool(fleet, tools.ACLS, "--remove", "--force", "--allow-principal", "User:ann", "--topic", "orders", "--operation", "Write")
+    refused = _produced(fleet, ANN, "orders")
+    assert refused is not None and refused.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+def test_a_wrong_password_is_an_authentication_error(fleet):
+    seen = []
+    admin = AdminClient(_conf(fleet, ("ann", "guessed")) | {"error_cb": seen.append})
+
+    def refused():
+        assert not _listed(admin)
+        # Errors are handed out here alone.
+        admin.poll(0.1)
+        return any(error.code() == KafkaError._AUTHENTICATION for error in seen)
+
+    wait_for(refused, "the refusal", 30)
+
+
+def test_kafkas_tool_gives_a_user_a_password(fleet):
+    _created(fleet, "users")
+    for change in ("--add-config", "SCRAM-SHA-512=[iterations=8192,password=of-bob]"), ("--add-config", "SCRAM-SHA-256=[password=of-bob]"):
+        _tool(fleet, tools.CONFIGS, "--alter", "--entity-type", "users", "--entity-name", "bob", *change)
+    described = _tool(fleet, tools.CONFIGS, "--describe", "--entity-type", "users", "--entity-name", "bob")
+    assert "SCRAM-SHA-512=iterations=8192" in described and "SCRAM-SHA-256=iterations=4096" in described
+    fleet.verb("acl", "add", "bob", "write", "topic", "use", "--prefix")
+    assert "User:bob" in fleet.verb("acl", "list") and "bob" in fleet.verb("user", "list")
+    wait_for(lambda: _produced(fleet, BOB, "users") is None, "the entry", 30)
+    _tool(fleet, tools.CONFIGS, "--alter", "--entity-type", "users", "--entity-name", "bob", "--delete-config", "SCRAM-SHA-512,SCRAM-SHA-256")
+    assert not _listed(AdminClient(_conf(fleet, BOB)))
+
+
+def test_kafka_python_is_let_in(fleet):
+    from kafka import KafkaProducer
+
+    _created(fleet, "from-python")
+    fleet.verb("acl", "add", "ann", "write", "topic", "from-python")
+    conf = {"security_protocol": "SASL_PLAINTEXT", "sasl_plain_username": ANN[0], "sasl_plain_password": ANN[1]}
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"):
+        producer = KafkaProducer(bootstrap_servers=fleet.bootstrap, sasl_mechanism=mechanism, enable_idempotence=False, **conf)
+        assert producer.send("from-python", b"value").get(timeout=30).topic == "from-python"
+        producer.close()
+
+
+def test_over_tls_passwords_may_go_as_they_are(tls_fleet):
+    _created(tls_fleet, "secret", tls=True)
+    tls_fleet.verb("acl", "add", "ann", "all", "topic", "secret")
+    tls_fleet.verb("acl", "add", "ann", "read", "group", "of-secret")
+    for mechanism in ("PLAIN", "SCRAM-SHA-512"):
+        wait_for(lambda: _produced(tls_fleet, ANN, "secret", mechanism=mechanism, tls=True) is None, "the entry", 30)
+    assert _consumed(tls_fleet, ANN, "secret", tls=True) == b"value"
+    assert not _listed(AdminClient(_conf(tls_fleet, ANN) | {"security.protocol": "PLAINTEXT"}))
