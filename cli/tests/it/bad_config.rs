@@ -55,6 +55,23 @@ fn a_bind_beyond_loopback_is_refused_unless_it_is_said_by_name() {
 }
 
 #[test]
+fn the_kafka_listener_may_be_open_with_tls_and_authentication_and_no_other() {
+    let east = include_str!("../../../region-configs/east.toml");
+    let tls = "\n[broker.tls]\ncertificate = \"c.pem\"\nkey = \"c.key\"\n";
+    let auth = "\n[broker.auth]\nsuper-users = [\"admin\"]\n";
+    let listen = "\nlisten = \"127.0.0.1:9092\"";
+    assert!(east.contains(listen));
+    let open = |key: &str| east.replacen(listen, &format!("\n{key} = \"0.0.0.0:9092\""), 1);
+    assert_eq!(check(&format!("{}{tls}{auth}", open("listen"))).0, Some(0));
+    let anonymous = "\n[broker.auth]\nmechanisms = []\nanonymous = true\n";
+    for tables in [tls.to_owned(), auth.to_owned(), format!("{tls}{anonymous}")] {
+        let (exit, said) = check(&format!("{}{tables}", open("listen")));
+        assert_eq!(exit, Some(78), "{tables}");
+        assert!(said.contains("WB-007"), "{said}");
+    }
+}
+
+#[test]
 fn a_region_that_does_not_exist_is_named_in_each_role_with_its_own_place() {
     let east = include_str!("../../../region-configs/east.toml");
     let wrong = east.replace("region = \"east\"", "region = \"eats\"");
