@@ -8,23 +8,24 @@ use std::{
     collections::BTreeMap,
     net::TcpListener,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use toml::{Table, Value};
 use whimbrel_fleet::{HostPort, RegionName, Role};
 
-use crate::{Manifest, ProcessConfig, Setting, manifest::RegionEntry};
+use crate::{FreePorts, Manifest, NoPorts, ProcessConfig, Setting, manifest::RegionEntry};
 
 /// Kafka's own port.
 pub const DEFAULT_PORT: u16 = 9092;
-const REGION_STEP: u16 = 100;
+pub(crate) const REGION_STEP: u16 = 100;
 /// Of a broker with everything beside it.
 const PORTS_A_BROKER: u16 = 10;
 /// As many as fit between two regions' ports.
 pub const MOST_BROKERS: u16 = 9;
 /// Folder of the default bucket inside the data directory.
 const DEFAULT_BUCKET: &str = "bucket";
-const HOST: &str = "127.0.0.1";
+pub(crate) const HOST: &str = "127.0.0.1";
 
 /// One process to start.
 #[derive(Clone, Debug)]
@@ -63,8 +64,8 @@ pub enum LayoutError {
     PortBase(u16),
     #[error("{0} brokers a region: 1 to {MOST_BROKERS} are possible")]
     Brokers(u16),
-    #[error("no free range of ports found below {0}")]
-    NoPorts(u16),
+    #[error(transparent)]
+    NoPorts(#[from] NoPorts),
     #[error("{path}: {source}")]
     Io {
         path: PathBuf,
@@ -95,6 +96,8 @@ pub struct Layout {
     pub settings: Vec<Setting>,
     /// Brokers in the home region only, and nothing that mirrors: to clients, one cluster in one place.
     pub one_region: bool,
+    /// Kept from others who look for free ports, if this found its own so.
+    held: Option<Arc<FreePorts>>,
 }
 
 /// The two regions with brokers, in the order of their ports; the first is home at the start.
@@ -125,7 +128,16 @@ impl Layout {
             brokers: 1,
             settings: Vec::new(),
             one_region: false,
+            held: None,
         })
+    }
+
+    /// On ports that were free, and that nobody else finds free while this lives.
+    pub fn on_free_ports(data_dir: PathBuf) -> Result<Self, LayoutError> {
+        let ports = FreePorts::find()?;
+        let mut layout = Self::new(data_dir, ports.base())?;
+        layout.held = Some(Arc::new(ports));
+        Ok(layout)
     }
 
     /// So many brokers in each region, each with its tiering daemon.
@@ -140,18 +152,6 @@ impl Layout {
     /// Brokers in each region.
     pub fn brokers(&self) -> u16 {
         self.brokers
-    }
-
-    /// A base whose ports are all free now.
-    pub fn free_port() -> Result<u16, LayoutError> {
-        const LOWEST: u16 = 20_092;
-        const HIGHEST: u16 = 32_000;
-        (LOWEST..HIGHEST)
-            .step_by(usize::from(3 * REGION_STEP))
-            .find(|base| {
-                ports(*base, MOST_BROKERS).all(|port| TcpListener::bind((HOST, port)).is_ok())
-            })
-            .ok_or(LayoutError::NoPorts(HIGHEST))
     }
 
     /// Says which port is taken before anything is started.
@@ -427,7 +427,8 @@ impl Layout {
     }
 }
 
-fn ports(base: u16, brokers: u16) -> impl Iterator<Item = u16> {
+/// The ports of a fleet with so many brokers a region.
+pub(crate) fn ports(base: u16, brokers: u16) -> impl Iterator<Item = u16> {
     (0..3_u16).flat_map(move |region| {
         (0..PORTS_A_BROKER * brokers)
             .map(move |port| base.saturating_add(region * REGION_STEP + port))

@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod fleet;
 pub mod layout;
 pub mod manifest;
+pub mod ports;
 pub mod setting;
 pub mod tour;
 
@@ -19,4 +20,5 @@ pub use config::ProcessConfig;
 pub use fleet::{Fleet, FleetError};
 pub use layout::{Layout, LayoutError, ProcessSpec};
 pub use manifest::{Manifest, ProcessEntry};
+pub use ports::{FreePorts, NoPorts};
 pub use setting::Setting;

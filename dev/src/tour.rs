@@ -94,6 +94,8 @@ pub enum TourError {
 
 /// What the steps share.
 pub(crate) struct Tour<'a> {
+    /// Keeps the ports of a region that is down from others.
+    pub _layout: crate::Layout,
     pub children: Children,
     pub controller: ControllerClient,
     pub clients: clients::Clients,

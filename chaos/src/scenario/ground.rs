@@ -45,7 +45,7 @@ pub(super) fn layout(
     setup: &Setup,
     bucket: Option<String>,
 ) -> Result<(Layout, Vec<ProcessSpec>), ScenarioError> {
-    let mut layout = Layout::new(setup.folder.join("fleet"), Layout::free_port()?)?;
+    let mut layout = Layout::on_free_ports(setup.folder.join("fleet"))?;
     if let Some(bucket) = bucket {
         layout
             .buckets

@@ -118,7 +118,8 @@ fn what_a_role_would_refuse_is_said_before_anything_starts() {
 #[test]
 fn a_bucket_that_dev_cannot_use_is_bad_configuration() {
     let dir = tempfile::tempdir().unwrap();
-    let port = whimbrel_dev::Layout::free_port().unwrap().to_string();
+    let ports = whimbrel_dev::FreePorts::find().unwrap();
+    let port = ports.base().to_string();
     let dir = dir.path().join("fleet");
     let arguments = ["dev", "--bucket", "foo://x", "--port", &port, "--data-dir"];
     let output = command(&arguments).arg(&dir).output().unwrap();

@@ -16,7 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 fn a_killed_dev_leaves_no_process_behind() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("fleet");
-    let port = whimbrel_dev::Layout::free_port().unwrap().to_string();
+    let ports = whimbrel_dev::FreePorts::find().unwrap();
+    let port = ports.base().to_string();
     let mut dev = command(&["dev", "--separate", "--one-region", "--port", &port])
         .arg("--data-dir")
         .arg(&data)

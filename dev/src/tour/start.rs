@@ -40,7 +40,8 @@ pub(crate) async fn start<'a>(
     });
     progress.done(started.is_ok(), seconds);
     match started {
-        Ok((children, controller, clients)) => Ok(Tour {
+        Ok((layout, children, controller, clients)) => Ok(Tour {
+            _layout: layout,
             children,
             controller,
             clients,
@@ -60,8 +61,8 @@ async fn bring_up(
     clock: &Clock,
     progress: &mut dyn Progress,
     lines: &[Bytes],
-) -> Result<(Children, ControllerClient, Clients), TourError> {
-    let layout = Layout::new(options.data_dir.clone(), Layout::free_port()?)?;
+) -> Result<(Layout, Children, ControllerClient, Clients), TourError> {
+    let layout = Layout::on_free_ports(options.data_dir.clone())?;
     let fleet_id = whimbrel_fleet::naming::cluster_id(random::uuid());
     let specs = layout.processes(&fleet_id)?;
     layout.write_configs(&specs)?;
@@ -79,7 +80,7 @@ async fn bring_up(
         layout.manifest().bootstrap,
         layout.data_dir.display()
     ));
-    Ok((children, controller, clients))
+    Ok((layout, children, controller, clients))
 }
 
 async fn create_topic(

@@ -9,6 +9,10 @@ use crate::group::{
     store::Topics,
 };
 
+/// Assignors of Kafka's clients. What they note in an assignment is not needed to read it: librdkafka's sticky ones send
+/// each member its own words back. (Kafka refuses a group with any note.)
+const ASSIGNORS: [&str; 4] = ["range", "roundrobin", "sticky", "cooperative-sticky"];
+
 impl Group {
     /// A classic group as one of this protocol, and what makes it one in the log. None if it is no group of consumers,
     /// has too many members, or if one of them says what this protocol cannot keep.
@@ -112,7 +116,11 @@ fn passed_over(
     let chosen = protocol.and_then(|name| member.metadata(name));
     let metadata = chosen.or_else(|| member.protocols.first().map(|p| p.metadata.clone()))?;
     let subscription = Subscription::read(&metadata)?;
-    let given = Given::read(&member.assignment).filter(|given| !given.has_notes)?;
+    let given = Given::read(&member.assignment)?;
+    // Notes of an assignor that nobody here knows may mean something to its members, and would be lost.
+    if given.has_notes && !protocol.is_some_and(|name| ASSIGNORS.contains(&name)) {
+        return None;
+    }
     let assigned = given
         .places
         .iter()

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `whimbrel dev --separate` with one topic in it.
 pub struct Situation {
+    _ports: whimbrel_dev::FreePorts,
     folder: tempfile::TempDir,
     dev: Child,
     /// Processes of a region that was lost and started again; they are ours, not `dev`'s.
@@ -42,14 +43,14 @@ impl Drop for Situation {
 impl Situation {
     pub fn start() -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let port = whimbrel_dev::Layout::free_port().unwrap();
+        let ports = whimbrel_dev::FreePorts::find().unwrap();
         let log = std::fs::File::create(folder.path().join("dev.log")).unwrap();
         let dev = Command::new(env!("CARGO_BIN_EXE_whimbrel"))
             .args([
                 "dev",
                 "--separate",
                 "--port",
-                &port.to_string(),
+                &ports.base().to_string(),
                 "--data-dir",
             ])
             .arg(folder.path().join("fleet"))
@@ -58,16 +59,36 @@ impl Situation {
             .stderr(log)
             .spawn()
             .unwrap();
-        let fleet = Self {
+        let mut fleet = Self {
+            _ports: ports,
             folder,
             dev,
             returned: Vec::new(),
         };
-        fleet.wait("whimbrel status");
+        fleet.up();
         fleet.done("whimbrel topic create runbook --config segment.bytes=65536");
         fleet.wait("echo before | whimbrel topic produce runbook");
         fleet.done("seq 1 20000 | whimbrel topic produce runbook");
         fleet
+    }
+
+    /// Waits until `dev` says where all is, which it may fail to do.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for real processes: only real time counts"
+    )]
+    fn up(&mut self) {
+        let begun = Instant::now();
+        while whimbrel_dev::Manifest::read(&self.data_dir()).is_err() {
+            let ended = self.dev.try_wait().unwrap();
+            assert!(
+                ended.is_none() && begun.elapsed() < PATIENCE,
+                "dev is not up, its end: {ended:?}; it says: {}",
+                std::fs::read_to_string(self.folder.path().join("dev.log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.wait("whimbrel status");
     }
 
     fn data_dir(&self) -> PathBuf {

@@ -19,6 +19,10 @@ fn subscription(owned: &[i32]) -> Bytes {
 }
 
 async fn join(fixture: &Fixture, member_id: &str, owned: &[i32]) -> JoinReply {
+    join_by(fixture, "cooperative-sticky", member_id, owned).await
+}
+
+async fn join_by(fixture: &Fixture, assignor: &str, member_id: &str, owned: &[i32]) -> JoinReply {
     let request = JoinRequest {
         member_id: member_id.into(),
         client_id: "c".into(),
@@ -26,7 +30,7 @@ async fn join(fixture: &Fixture, member_id: &str, owned: &[i32]) -> JoinReply {
         session_timeout_ms: 10_000,
         protocol_type: "consumer".into(),
         protocols: vec![Protocol {
-            name: "cooperative-sticky".into(),
+            name: assignor.into(),
             metadata: subscription(owned),
         }],
         ..JoinRequest::default()
@@ -190,21 +194,40 @@ async fn a_group_of_both_protocols_outlives_its_coordinator() {
     assert_eq!(beats(&next, &old), ErrorCode::UNKNOWN_MEMBER_ID);
 }
 
+/// What a group's leader says to a member with a note.
+const NOTED: &[u8] = b"\0\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0\0\0\0\x02xy";
+
 #[tokio::test]
 async fn a_group_whose_members_say_more_than_the_new_protocol_keeps_does_not_pass() {
     let fixture = Fixture::leading().await;
+    let joined = join_by(&fixture, "somebodys-own", "", &[]).await;
+    let gives = vec![(joined.member_id.clone(), Bytes::from_static(NOTED))];
+    assert_eq!(given(&sync(&fixture, &joined, gives).await), [0]);
+    let refused = fixture
+        .coordinator
+        .consumer_heartbeat("g", newcomer())
+        .await;
+    assert_eq!(refused.unwrap_err().code, ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(beats(&fixture, &joined), ErrorCode::NONE);
+}
+
+#[tokio::test]
+async fn the_notes_of_kafkas_own_assignors_hold_nobody_back() {
+    let fixture = Fixture::leading().await;
     let joined = join(&fixture, "", &[]).await;
-    let noted = Bytes::from_static(b"\0\0\0\0\0\0\0\0\0\x02xy");
-    let gives = vec![(joined.member_id.clone(), noted)];
-    assert_eq!(sync(&fixture, &joined, gives).await.error, ErrorCode::NONE);
-    let request = Heartbeat {
+    let gives = vec![(joined.member_id.clone(), Bytes::from_static(NOTED))];
+    assert_eq!(given(&sync(&fixture, &joined, gives).await), [0]);
+    let sent = fixture.coordinator.consumer_heartbeat("g", newcomer());
+    assert!(!held(&sent.await.unwrap()).contains(TOPIC_ID, 0));
+    assert_eq!(beats(&fixture, &joined), ErrorCode::REBALANCE_IN_PROGRESS);
+}
+
+fn newcomer() -> Heartbeat {
+    Heartbeat {
         member_id: "new".into(),
         rebalance_timeout_ms: Some(1_000),
         topics: Some(vec![TOPIC.into()]),
         owned: Some(Assignment::default()),
         ..Heartbeat::default()
-    };
-    let refused = fixture.coordinator.consumer_heartbeat("g", request).await;
-    assert_eq!(refused.unwrap_err().code, ErrorCode::GROUP_ID_NOT_FOUND);
-    assert_eq!(beats(&fixture, &joined), ErrorCode::NONE);
+    }
 }
