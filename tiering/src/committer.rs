@@ -27,6 +27,7 @@ use whimbrel_runtime::{Clock, OnError, Tasks};
 
 use self::{member::Member, peers::Peers};
 use crate::{
+    Meter,
     format::{FormatError, Key, Keys, shard_of},
     ops::Ops,
     root::{Applied, Commit, Entry, Partition, Reject, Root, Truncation},
@@ -296,6 +297,10 @@ impl Committer {
             }
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        self.context.ops.meter()
     }
 
     pub fn shard_of(&self, at: TopicPartition) -> u16 {

@@ -39,5 +39,6 @@ pub mod uploader;
 pub mod verify;
 
 pub use codes::CODES;
+pub use metrics::Meter;
 pub use options::{MIN_CACHE, Options};
 pub use service::{Handle, Service, StartError};

@@ -1,6 +1,10 @@
 //! Names of our metrics. Gauges are set at scrape from stored instants and positions, never by the task
 //! they describe.
 
+use std::sync::Arc;
+
+use metrics::{Label, counter};
+
 /// Requests to the store by `op` and `outcome`.
 pub const STORE_REQUESTS: &str = "whimbrel_tiering_store_requests_total";
 /// What re-reads after conditional writes found, by `verdict`.
@@ -33,3 +37,38 @@ pub const TIERED_BYTES: &str = "whimbrel_tiering_tiered_bytes";
 pub const UNUPLOADED_AGE: &str = "whimbrel_tiering_oldest_unuploaded_age_seconds";
 pub const STUCK: &str = "whimbrel_tiering_stuck_operations";
 pub const ORPHANS: &str = "whimbrel_tiering_orphans";
+
+/// Counts with the labels that every metric of a daemon carries: region, node and role.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    region: Arc<str>,
+    node: Arc<str>,
+}
+
+impl Meter {
+    pub fn new(region: &str, node: i32) -> Self {
+        Self {
+            region: region.into(),
+            node: node.to_string().into(),
+        }
+    }
+
+    pub(crate) fn labels(&self) -> Vec<Label> {
+        vec![
+            Label::new("region", Arc::clone(&self.region)),
+            Label::new("node", Arc::clone(&self.node)),
+            Label::from_static_parts("role", "tiering"),
+        ]
+    }
+
+    pub(crate) fn count(&self, name: &'static str, by: u64) {
+        counter!(name, self.labels()).increment(by);
+    }
+
+    /// One more, of the kind that `more` says.
+    pub(crate) fn count_one(&self, name: &'static str, more: &[(&'static str, &'static str)]) {
+        let mut labels = self.labels();
+        labels.extend(more.iter().map(|(k, v)| Label::from_static_parts(k, v)));
+        counter!(name, labels).increment(1);
+    }
+}

@@ -7,10 +7,13 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use whimbrel_runtime::Clock;
 
+use crate::Meter;
+
 /// Clones share the list.
 #[derive(Clone, Debug)]
 pub struct Ops {
     clock: Clock,
+    meter: Meter,
     running: Arc<Mutex<Running>>,
 }
 
@@ -46,8 +49,18 @@ impl Ops {
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
+            meter: Meter::default(),
             running: Arc::default(),
         }
+    }
+
+    /// The same, with the labels that what these operations count carries.
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
+    }
+
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Listed until the guard is dropped.

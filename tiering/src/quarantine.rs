@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    Meter,
     format::{Key, Keys},
     reader::Damage,
     store::{Store, StoreError},
@@ -40,6 +41,7 @@ pub struct Quarantine {
     pub damage: Damage,
     /// Cases that are in the bucket.
     kept: Arc<Mutex<BTreeSet<Key>>>,
+    meter: Meter,
 }
 
 impl Quarantine {
@@ -49,7 +51,13 @@ impl Quarantine {
             keys,
             damage,
             kept: Arc::default(),
+            meter: Meter::default(),
         }
+    }
+
+    /// The same, with the labels that damage is counted under.
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// Reads the cases that are in the bucket. One that cannot be read is said and does not hinder the others.
@@ -80,7 +88,7 @@ impl Quarantine {
     }
 
     pub fn add(&self, key: &Key, case: Case) {
-        metrics::counter!(crate::metrics::DAMAGE).increment(1);
+        self.meter.count(crate::metrics::DAMAGE, 1);
         tracing::error!(code = "WB-316", %key, reason = case.reason, topic = case.topic, partition = case.partition, from = case.from_offset, to = case.to_offset, "an object is missing or damaged: quarantined");
         let mut damage = self.damage.lock();
         if damage.len() < MOST || damage.contains_key(key) {

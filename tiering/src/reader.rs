@@ -227,7 +227,8 @@ impl Reader {
     }
 
     pub fn note_damage(&self, key: &Key, reason: &str) {
-        metrics::counter!(crate::metrics::DAMAGE).increment(1);
+        let meter = self.committer.meter();
+        meter.count(crate::metrics::DAMAGE, 1);
         tracing::error!(code = "WB-316", %key, reason, "an object is missing or damaged");
         self.damage.lock().insert(key.clone(), reason.to_owned());
     }

@@ -230,7 +230,7 @@ impl Repairer {
             return Err(error.to_string());
         }
         self.quarantine.release(&work.key).await;
-        metrics::counter!(crate::metrics::REPAIRED_OBJECTS).increment(1);
+        self.ops.meter().count(crate::metrics::REPAIRED_OBJECTS, 1);
         tracing::info!(old = %work.key, new = %key, "an object was repaired");
         Ok(key.to_string())
     }

@@ -7,7 +7,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use metrics::counter;
 use tokio::sync::watch;
 use uuid::Uuid;
 use whimbrel_fleet::{TopicPartition, View};
@@ -238,7 +237,7 @@ impl Retention {
                 }
                 if !root.holds(&self.keys, &key) && self.keys.parse_data(&key).is_some() {
                     self.store.delete(&key).await?;
-                    counter!(names::DELETED_OBJECTS).increment(1);
+                    self.committer.meter().count(names::DELETED_OBJECTS, 1);
                 }
                 deleted.push(key);
             }

@@ -17,7 +17,7 @@ use whimbrel_runtime::{Clock, OnError, Tasks, admin::Admin, random};
 
 use self::open::{Open, Opening};
 use crate::{
-    Options,
+    Meter, Options,
     broker::BrokerLink,
     cache::Cache,
     cost::Cost,
@@ -164,7 +164,8 @@ impl Service {
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
-        let limited = Limited::new(store, clock.clone(), options.request_timeout.0);
+        let limited = Limited::new(store, clock.clone(), options.request_timeout.0)
+            .metered(meter(&options));
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
         let cache = Arc::new(cache.map_err(|source| StartError::Cache {
@@ -251,6 +252,10 @@ async fn open_store(
     })
 }
 
+fn meter(options: &Options) -> Meter {
+    Meter::new(&options.region, options.node_id)
+}
+
 fn status(
     options: &Options,
     limited: Limited,
@@ -264,7 +269,7 @@ fn status(
         store: store::Store::describe(&limited),
         limited,
         clock: clock.clone(),
-        ops: Ops::new(clock.clone()),
+        ops: Ops::new(clock.clone()).metered(meter(options)),
         cache: Arc::clone(cache),
         pending: Arc::default(),
         refusals: Refusals::default(),

@@ -7,7 +7,6 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
-use metrics::counter;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use whimbrel_fleet::TopicPartition;
@@ -275,8 +274,9 @@ impl Uploader {
             return Err(error.into());
         }
         self.objects.written(&key, &entry, prepared.source).await;
-        counter!(names::UPLOADED_BYTES).increment(entry.data_bytes);
-        counter!(names::UPLOADED_OBJECTS).increment(1);
+        let meter = self.ops.meter();
+        meter.count(names::UPLOADED_BYTES, entry.data_bytes);
+        meter.count(names::UPLOADED_OBJECTS, 1);
         Ok(())
     }
 }

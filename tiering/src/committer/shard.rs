@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use metrics::counter;
 use tokio::sync::{mpsc, watch};
 use whimbrel_runtime::{Backoff, random};
 
@@ -359,7 +358,8 @@ async fn write(
             Err(e) => return Err(e.clone()),
         };
         let verdict = judge(&root.stamp, before.map(|(stamp, _)| stamp), reading);
-        counter!(names::ROOT_VERDICTS, "verdict" => verdict.name()).increment(1);
+        let meter = context.ops.meter();
+        meter.count_one(names::ROOT_VERDICTS, &[("verdict", verdict.name())]);
         match (verdict, now) {
             (Verdict::Done, Ok(Some(here))) => return Ok(Written::Done(here.version)),
             (Verdict::Done | Verdict::Again, _) => context.clock.sleep(pause.next()).await,

@@ -4,7 +4,6 @@
 use std::{fs::File, io, ops::Range as Span, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
@@ -209,7 +208,8 @@ impl Blocks {
             }
             Err(e) => return Err(ReadError::Store(Arc::new(e))),
         };
-        counter!(names::FETCHED_BYTES).increment(bytes.len() as u64);
+        let meter = self.ops.meter();
+        meter.count(names::FETCHED_BYTES, bytes.len() as u64);
         let (object, cache, block, key) = (
             Arc::clone(object),
             Arc::clone(&self.cache),

@@ -264,7 +264,8 @@ impl Open {
             self.store("quarantine"),
             self.keys.clone(),
             Arc::clone(&self.status.damage),
-        );
+        )
+        .metered(self.status.ops.meter().clone());
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         while let Err(error) = quarantine.load().await {
             tracing::warn!(%error, "the quarantine's entries cannot be read now");

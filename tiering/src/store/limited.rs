@@ -8,7 +8,6 @@ use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use metrics::counter;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use whimbrel_runtime::Clock;
@@ -17,7 +16,7 @@ use super::{
     Found, Listed, Meta, Source, Store, StoreError, Version,
     pace::{Pace, prefix_of},
 };
-use crate::{format::Key, metrics as names};
+use crate::{Meter, format::Key, metrics as names};
 
 /// Requests under way at once; enough to hide the latency of a far bucket, few enough for one socket pool.
 const PLACES: usize = 32;
@@ -31,6 +30,7 @@ pub struct Limited {
     pace: Arc<Mutex<Pace>>,
     clock: Clock,
     deadline: Duration,
+    meter: Meter,
 }
 
 impl Limited {
@@ -42,7 +42,13 @@ impl Limited {
             pace: Arc::default(),
             clock,
             deadline,
+            meter: Meter::default(),
         }
+    }
+
+    /// The same, with the labels that its requests are counted under.
+    pub fn metered(self, meter: Meter) -> Self {
+        Self { meter, ..self }
     }
 
     /// Prefixes that the store asked to be spared, with the requests a second that they get now.
@@ -89,7 +95,8 @@ impl Limited {
             })
         });
         let outcome = done.as_ref().map_or_else(StoreError::kind, |_| "ok");
-        counter!(names::STORE_REQUESTS, "op" => op, "outcome" => outcome).increment(1);
+        let kind = [("op", op), ("outcome", outcome)];
+        self.meter.count_one(names::STORE_REQUESTS, &kind);
         done
     }
 }

@@ -384,3 +384,31 @@ async fn what_cannot_be_used_is_refused_with_a_code() {
     assert_eq!(left.len(), 1, "nothing was written into a foreign bucket");
     tasks.stop(Duration::from_secs(5)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_metric_names_region_node_and_role() {
+    let (_world, log, mut running) = two_segments().await;
+    assert!(running.read_all(&log, 0, 8 << 20).await == log.bytes_from(0));
+    // What was uploaded is counted a moment after the broker was told.
+    let mut text = String::new();
+    for _ in 0..500 {
+        text = request(running.handle.admin, "GET /metrics").await;
+        if text.contains("whimbrel_tiering_uploaded_bytes_total{region=\"east\"") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let lines = text.lines().filter(|line| line.starts_with("whimbrel_"));
+    let mut seen = 0;
+    for line in lines {
+        for label in ["region=\"", "node=\"", "role=\"tiering\""] {
+            assert!(line.contains(label), "{label} is missing: {line}");
+        }
+        seen += 1;
+    }
+    assert!(
+        seen > 5 && text.contains("uploaded_bytes_total{region=\"east\""),
+        "{text}"
+    );
+    running.stop().await;
+}
