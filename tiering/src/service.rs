@@ -164,8 +164,8 @@ impl Service {
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
-        let limited = Limited::new(store, clock.clone(), options.request_timeout.0)
-            .metered(meter(&options));
+        let limited =
+            Limited::new(store, clock.clone(), options.request_timeout.0).metered(meter(&options));
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
         let cache = Arc::new(cache.map_err(|source| StartError::Cache {
