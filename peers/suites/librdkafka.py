@@ -22,7 +22,7 @@ THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
 # They count on brokers that stand in different racks.
 RACKS = ("0101",)
 # They change the access control list, as nobody in particular.
-ACCESS_LISTS = ("0115",)
+ACCESS_LISTS = ("0081", "0109", "0115", "0119")
 # What their authors run with KIP-848's protocol only.
 CONSUMER_PROTOCOL = ("0153",)
 NOT_OURS = ("TEST_F_LOCAL", "TEST_F_KNOWN_ISSUE", "TEST_F_MANUAL")
