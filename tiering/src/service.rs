@@ -164,8 +164,7 @@ impl Service {
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
-        let limited =
-            Limited::new(store, clock.clone(), options.request_timeout.0).metered(meter(&options));
+        let limited = limited(store, &options, &clock);
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
         let cache = Arc::new(cache.map_err(|source| StartError::Cache {
@@ -250,6 +249,10 @@ async fn open_store(
         bucket: options.bucket.clone(),
         source,
     })
+}
+
+fn limited(store: Arc<dyn store::Store>, options: &Options, clock: &Clock) -> Limited {
+    Limited::new(store, clock.clone(), options.request_timeout.0).metered(meter(options))
 }
 
 fn meter(options: &Options) -> Meter {
