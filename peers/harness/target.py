@@ -19,14 +19,15 @@ class KafkaTarget:
     # Tiering is asked for by the topic, and only where the broker was started with it.
     tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, node: int = 1, port: int | None = None):
         extra = {"num.partitions": partitions, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
         extra["group.min.session.timeout.ms"] = least_session_ms
+        extra["node.id"] = node
         if acls:
             extra |= {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true"}
         # Heartbeats and sessions as short as in `whimbrel dev`.
         extra |= {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
-        self.kafka = Kafka(folder, fsync=True, tiered=tiered, extra=extra)
+        self.kafka = Kafka(folder, port=port, fsync=True, tiered=tiered, extra=extra)
 
     def start(self) -> "KafkaTarget":
         self.kafka.start()
@@ -66,7 +67,7 @@ class WhimbrelTarget:
     # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, node: int = 1, port: int | None = None):
         self.minio = Minio(folder / "minio") if tiered else None
         bucket = self.minio.bucket("whimbrel") if self.minio else None
         settings = {
@@ -75,12 +76,14 @@ class WhimbrelTarget:
             "broker.limits.group-initial-rebalance-delay": f"{rebalance_delay_ms}ms",
             "broker.limits.group-min-session-timeout": f"{least_session_ms}ms",
         }
+        if node != 1:
+            settings |= {"broker.node-id": node, "tiering.node-id": node}
         if racks:
             # Each broker of east has its own, by its id. Further ones are numbered 11, 21..
             settings |= {f"broker-{number}.rack": f"RACK{10 * number - 9}" for number in range(1, brokers + 1)}
         if acls:
             settings |= {"broker.auth.anonymous": "true", "broker.auth.mechanisms": "[]", "broker.auth.allow-everyone-if-no-acl": "true"}
-        self.fleet = Fleet(folder, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region, brokers=brokers)
+        self.fleet = Fleet(folder, port=port, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region, brokers=brokers)
 
     def start(self) -> "WhimbrelTarget":
         if self.minio:

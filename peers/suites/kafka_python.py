@@ -45,8 +45,8 @@ def tests() -> list[str]:
 
 
 def settings(test: str) -> dict:
-    # As the brokers it would start itself.
-    return {"least_session_ms": 1000} | ({"acls": True} if "_acls" in test else {})
+    # As the brokers it would start itself: numbered from 0.
+    return {"least_session_ms": 1000, "node": 0} | ({"acls": True} if "_acls" in test else {})
 
 
 def run(test: str, bootstrap: str, output: Path, deadline_s: int, _quick: bool) -> Outcome:
