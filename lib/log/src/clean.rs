@@ -84,6 +84,25 @@ impl Log {
         if self.health() != Health::Good || self.is_deleted() {
             return Err(CleanError::NotGood { log: self.name() });
         }
+        let cuts = self.state.read().cuts;
+        let done = self.clean_uncut(cuts, bounds, now_ms, pace);
+        // What was read while the log was cut and written on is neither.
+        done.map_err(|error| match error {
+            CleanError::Read(_) | CleanError::Io { .. } if self.state.read().cuts != cuts => {
+                CleanError::Changed { log: self.name() }
+            }
+            other => other,
+        })
+    }
+
+    /// Cleans a log that was cut `cuts` times, and is not cut meanwhile.
+    fn clean_uncut(
+        &self,
+        cuts: u64,
+        bounds: CleanBounds,
+        now_ms: i64,
+        pace: &mut dyn Pace,
+    ) -> Result<Cleaned, CleanError> {
         let (clean_end, segments) = self.closed();
         let parts = self.parts(&segments, clean_end)?;
         let config = self.config();
@@ -114,9 +133,14 @@ impl Log {
             ..Cleaned::default()
         };
         for group in plan::groups(&parts[..count], &config) {
-            self.clean_group(&segments[group], &mut filter, &mut cleaned, pace)?;
+            self.clean_group(&segments[group], cuts, &mut filter, &mut cleaned, pace)?;
         }
-        self.state.write().clean_end = end;
+        let mut state = self.state.write();
+        // What was cut meanwhile and written anew was not looked at.
+        if state.cuts == cuts {
+            state.clean_end = end;
+        }
+        drop(state);
         Ok(cleaned)
     }
 

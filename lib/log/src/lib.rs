@@ -16,6 +16,7 @@
 pub mod calls;
 mod checkpoint;
 mod clean;
+mod clean_points;
 mod config;
 mod descriptors;
 mod disk;

@@ -61,8 +61,10 @@ pub(crate) struct State {
     pub(crate) durable_bytes: u64,
     pub(crate) high_watermark: i64,
     pub(crate) epochs: Epochs,
-    /// Raised by every truncation.
+    /// Raised by every truncation, and by what compaction puts in place.
     pub(crate) generation: u64,
+    /// Raised by every truncation.
+    pub(crate) cuts: u64,
     pub(crate) health: Health,
     /// The stored durable end of a damaged log, which must not be forgotten.
     pub(crate) promised_end: i64,

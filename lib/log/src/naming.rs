@@ -40,6 +40,8 @@ pub(crate) const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";
 pub(crate) const CLEAN_BY_US: &str = "{\"version\":0,\"brokerEpoch\":-1}";
 /// Ours: how far each log is known to be durable.
 pub(crate) const DURABLE_POINTS: &str = "durable-points";
+/// Ours: how far compaction has looked at each log.
+pub(crate) const CLEAN_POINTS: &str = "clean-points";
 /// Ours: what a repair set aside.
 pub(crate) const QUARANTINE: &str = "quarantine";
 

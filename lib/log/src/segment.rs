@@ -22,6 +22,7 @@ use crate::descriptors::{Descriptors, Slot};
 use crate::naming::{CUT, LOG, OF_A_SEGMENT, TXN_INDEX, file_path};
 use crate::replace::{remove_if_there, sync_dir};
 use indexes::Indexes;
+pub(crate) use indexes::UNKNOWN_MS;
 use scan::{Scanner, Step};
 
 /// Places where readers stopped, so that the next read of each needs no search.
@@ -188,7 +189,9 @@ impl SegmentFile {
             bytes += header.size() as u64;
         }
         if let Some(now_ms) = now_ms {
-            indexes.note_append(last.last_offset(), bytes, now_ms, descriptors);
+            indexes
+                .append_times
+                .note(last.last_offset(), bytes, now_ms, descriptors);
         }
         drop(indexes);
         // The end first: who sees the batch knows an end behind it.
@@ -322,16 +325,28 @@ impl SegmentFile {
         offset: i64,
         descriptors: &Descriptors,
     ) -> io::Result<Option<i64>> {
-        self.indexes.lock().append_time_of(offset, descriptors)
+        self.indexes
+            .lock()
+            .append_times
+            .time_of(offset, descriptors)
     }
 
-    /// Broker time of the segment's first append, remembered once it was found.
+    /// Broker time of the newest group of appends: what comes behind the segment came later.
+    pub(crate) fn newest_append_ms(&self, descriptors: &Descriptors) -> io::Result<Option<i64>> {
+        self.indexes.lock().append_times.newest_ms(descriptors)
+    }
+
+    /// Broker time of the segment's first append that is known of, remembered once it was found.
     pub(crate) fn begun_ms(&self, descriptors: &Descriptors) -> io::Result<Option<i64>> {
         let known = self.begun_ms.load(Ordering::Relaxed);
         if known >= 0 {
             return Ok(Some(known));
         }
-        let found = self.append_time_of(self.base, descriptors)?;
+        let found = self
+            .indexes
+            .lock()
+            .append_times
+            .first_known_ms(descriptors)?;
         self.begun_ms.store(found.unwrap_or(-1), Ordering::Relaxed);
         Ok(found)
     }
@@ -352,10 +367,16 @@ impl SegmentFile {
         self.set_end(end);
     }
 
-    pub(crate) fn close_append_gap(&self, descriptors: &Descriptors) -> io::Result<()> {
+    /// See `AppendTimes::close_gap`.
+    pub(crate) fn close_append_gap(
+        &self,
+        before_ms: Option<i64>,
+        descriptors: &Descriptors,
+    ) -> io::Result<()> {
         self.indexes
             .lock()
-            .close_append_gap(self.end(), descriptors)
+            .append_times
+            .close_gap(self.end(), before_ms, descriptors)
     }
 
     pub(crate) fn flush_indexes(&self, descriptors: &Descriptors) -> io::Result<()> {
@@ -414,7 +435,8 @@ impl SegmentFile {
         self.truncate_indexes(end, position, descriptors)?;
         self.indexes
             .lock()
-            .truncate_append_times(end, descriptors)?;
+            .append_times
+            .truncate(end, descriptors)?;
         crate::txn_index::truncate(&file_path(&self.dir, self.base, TXN_INDEX), end)
     }
 

@@ -12,13 +12,14 @@ use crate::error::CleanError;
 use crate::log::Log;
 use crate::naming::{CLEANED, LOG, OF_A_SEGMENT, RECENT, SNAPSHOT, SWAP, TXN_INDEX, file_path};
 use crate::replace::{remove_if_there, sync_dir};
-use crate::segment::SegmentFile;
+use crate::segment::{SegmentFile, UNKNOWN_MS};
 
 impl Log {
     /// Cleans `group`, neighbours in the log, into one segment with the first one's base offset.
     pub(crate) fn clean_group(
         &self,
         group: &[Arc<SegmentFile>],
+        cuts: u64,
         filter: &mut Filter<'_>,
         cleaned: &mut Cleaned,
         pace: &mut dyn Pace,
@@ -30,7 +31,7 @@ impl Log {
         let done = written.and_then(|into| {
             cleaned.bytes_before += group.iter().map(|s| s.size()).sum::<u64>();
             cleaned.bytes_after += into.size();
-            self.put_in_place(group, &into)
+            self.put_in_place(group, cuts, &into)
         });
         if done.is_err() {
             // What is left of it is swept by the next cleaning or start.
@@ -77,7 +78,7 @@ impl Log {
                         Ok(_) => into.note(
                             &[(header, position)],
                             interval,
-                            time.ok().flatten(),
+                            Some(time.ok().flatten().unwrap_or(UNKNOWN_MS)),
                             descriptors,
                         ),
                         Err(error) => failed = Some(error),
@@ -111,6 +112,7 @@ impl Log {
     fn put_in_place(
         &self,
         group: &[Arc<SegmentFile>],
+        cuts: u64,
         into: &SegmentFile,
     ) -> Result<(), CleanError> {
         let _writer = self.writer.lock();
@@ -122,7 +124,8 @@ impl Log {
                 there.is_some_and(|there| there.iter().zip(group).all(|(a, b)| Arc::ptr_eq(a, b)))
             };
             let at = state.segments.partition_point(|s| s.base < into.base);
-            Some(at).filter(same)
+            // A segment that was cut is the same one, and holds something else.
+            Some(at).filter(|at| state.cuts == cuts && same(at))
         };
         let Some(at) = at.filter(|_| !self.is_deleted()) else {
             return Err(CleanError::Changed { log: self.name() });

@@ -15,7 +15,9 @@ use crate::checkpoint::encode_offsets;
 use crate::disk::Disk;
 use crate::error::LogError;
 use crate::log::{Log, State};
-use crate::naming::{CLEANER_POINTS, DURABLE_POINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS};
+use crate::naming::{
+    CLEAN_POINTS, CLEANER_POINTS, DURABLE_POINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS,
+};
 use crate::replace::{Durability, replace};
 
 /// A second of writing at most, so that recovery reads little more than that.
@@ -57,8 +59,10 @@ impl Disk {
                 .map_err(|source| LogError::io(log.dir(), source))?;
         }
         let mut offsets: [Vec<_>; ALL.len()] = Default::default();
+        let (forgotten, mut clean) = (self.shared.clean_points.forgotten(), Vec::new());
         for log in &logs {
             let state = log.state.read();
+            clean.extend((state.clean_end > 0).then_some((log.key(), state.clean_end)));
             for ((_, of), offsets) in ALL.iter().zip(&mut offsets) {
                 offsets.extend(of(&state).map(|offset| (log.topic(), log.partition(), offset)));
             }
@@ -74,6 +78,10 @@ impl Disk {
                 .map_err(|source| LogError::io(&self.shared.root.join(name), source))?;
             written.insert(name, hasher.finish());
         }
+        let stored = self.shared.clean_points.store(forgotten, &clean);
+        self.shared
+            .note(stored)
+            .map_err(|source| LogError::io(&self.shared.root.join(CLEAN_POINTS), source))?;
         self.note_high_watermarks(&logs)?;
         self.unchecked_bytes.store(0, Ordering::Relaxed);
         Ok(())

@@ -26,7 +26,7 @@ use crate::naming::{
     LOG_STARTS, RECOVERY_POINTS, parse_directory_name, parse_file_name,
 };
 use crate::replace::{Durability, sync_dir};
-use crate::{meta_properties, partition_metadata};
+use crate::{clean_points, meta_properties, partition_metadata};
 
 /// What the root's files say.
 struct Known {
@@ -36,6 +36,7 @@ struct Known {
     log_starts: Offsets,
     high_watermarks: Offsets,
     clean_ends: Offsets,
+    our_clean_ends: HashMap<Key, i64>,
     points: Option<HashMap<Key, Point>>,
 }
 
@@ -56,6 +57,7 @@ impl Known {
             log_starts: read_offsets(&root.join(LOG_STARTS))?,
             high_watermarks: read_offsets(&root.join(HIGH_WATERMARKS))?,
             clean_ends: read_offsets(&root.join(CLEANER_POINTS))?,
+            our_clean_ends: clean_points::read(root)?,
             points: durable_points::read(root)?,
         })
     }
@@ -80,6 +82,15 @@ impl Known {
         Ok(())
     }
 
+    /// What Kafka's checkpoint says counts only as far as ours does, see [`clean_points`].
+    fn clean_end(&self, name: &(String, i32), key: &Key) -> Option<i64> {
+        let kafkas = self.clean_ends.get(name).copied();
+        match (&self.points, self.our_clean_ends.get(key).copied()) {
+            (None, _) => kafkas,
+            (Some(_), ours) => Some(ours?.min(kafkas.unwrap_or(i64::MAX))),
+        }
+    }
+
     fn of(&self, identity: &Identity) -> Stored {
         let name = (identity.topic.clone(), identity.partition);
         let key = (identity.topic_id, identity.partition);
@@ -87,7 +98,7 @@ impl Known {
             recovery_point: self.recovery_points.get(&name).copied(),
             log_start: self.log_starts.get(&name).copied(),
             high_watermark: self.high_watermarks.get(&name).copied(),
-            clean_end: self.clean_ends.get(&name).copied(),
+            clean_end: self.clean_end(&name, &key),
             point: self
                 .points
                 .as_ref()

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 
 use crate::calls;
+use crate::clean_points::CleanPoints;
 use crate::descriptors::Descriptors;
 use crate::disk::room::Room;
 use crate::durable_points::{DurablePoints, Key, Point};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     failed: OnceLock<DiskFailed>,
     dirty: Mutex<Dirty>,
     points: Mutex<Option<DurablePoints>>,
+    pub(crate) clean_points: CleanPoints,
     pub(crate) room: Room,
     /// Newest time an append carried; this crate has no clock.
     now_ms: AtomicI64,
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(root: PathBuf, root_dir: File) -> Self {
         Shared {
+            clean_points: CleanPoints::new(root.clone()),
             root,
             root_dir,
             descriptors: Descriptors::for_this_process(),

@@ -132,6 +132,7 @@ pub(crate) fn recover(
             .filter(|end| *end <= found.log_end)
             .unwrap_or(0),
         generation: 0,
+        cuts: 0,
         health: found.health,
         promised_end: stored.promised(),
         name: name_check(&identity.topic),
@@ -144,7 +145,7 @@ pub(crate) fn recover(
     }
     let log_end = log.state.read().log_end;
     let active = log.active();
-    active.close_append_gap(&log.shared.descriptors)?;
+    log.close_append_gap(&active)?;
     let first_timestamp_ms = log.first_timestamp(&active)?;
     let replayed = log.replay_producers(log_end, Some(stored.scan_from()))?;
     if let Some(why) = replayed.damage {

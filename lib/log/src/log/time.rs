@@ -1,5 +1,6 @@
 //! Finding records by their time, and the time at which they came.
 
+use std::io;
 use std::sync::Arc;
 
 use whimbrel_wire::Batch;
@@ -110,6 +111,18 @@ impl Log {
         }
         let begun_ms = active.begun_ms(&self.shared.descriptors).ok().flatten();
         begun_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= self.roll_after_ms(active.base))
+    }
+
+    /// What a restart lost of the active segment's append times.
+    pub(crate) fn close_append_gap(&self, active: &SegmentFile) -> io::Result<()> {
+        let before = {
+            let state = self.state.read();
+            let at = state.segments.partition_point(|s| s.base < active.base);
+            at.checked_sub(1).map(|at| Arc::clone(&state.segments[at]))
+        };
+        let descriptors = &self.shared.descriptors;
+        let before_ms = before.map_or(Ok(None), |before| before.newest_append_ms(descriptors))?;
+        active.close_append_gap(before_ms, descriptors)
     }
 
     /// Broker time at which the record at `offset` was appended here, never later than the truth; `None`

@@ -51,6 +51,7 @@ impl Log {
                 to: i64::MAX,
             });
         }
+        self.lower_clean_end(0)?;
         let (from, removed, point) = {
             let mut state = self.state.write();
             let removed = std::mem::take(&mut state.segments);
@@ -58,6 +59,7 @@ impl Log {
             // An empty place holder until the real file is there; nothing can be read from it.
             state.segments = removed.clone();
             state.generation += 1;
+            state.cuts += 1;
             state.promised_end = 0;
             let mut point = state.point();
             point.durable_end = 0;
@@ -65,6 +67,7 @@ impl Log {
             point.base_bytes = 0;
             (from, removed, point)
         };
+        self.lower_clean_end(0)?;
         self.in_truncation(self.shared.store_point(self.key(), point))?;
         self.in_truncation(self.remove_files_above(-1))?;
         for segment in removed.iter().rev() {
@@ -80,6 +83,7 @@ impl Log {
             let mut state = self.state.write();
             state.segments = vec![Arc::new(segment)];
             state.generation += 1;
+            state.cuts += 1;
             (
                 state.log_start,
                 state.log_end,
@@ -89,7 +93,6 @@ impl Log {
             (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
             state.epochs = crate::epochs::Epochs::default();
             state.health = Health::Good;
-            state.clean_end = 0;
         }
         *writer = Writer::default();
         self.in_truncation(self.store_epochs(&crate::epochs::Epochs::default(), Durability::Now))?;
@@ -168,12 +171,14 @@ impl Log {
         let from = self.state.read().log_end;
         let (index, position, to) = self.place_of(offset)?;
         self.prepare(index, position)?;
+        self.lower_clean_end(to)?;
         self.store_cut(to)?;
         let (removed, cut, point) = {
             let mut state = self.state.write();
             let removed = state.segments.split_off(index + 1);
             let cut = Arc::clone(&state.segments[index]);
             state.generation += 1;
+            state.cuts += 1;
             // Together with the generation: who reads from here on looks below the cut only.
             cut.hide_from(to, position);
             state.log_end = to;
@@ -186,9 +191,10 @@ impl Log {
                 .saturating_add(position);
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
             state.epochs.truncate_from_end(to);
-            state.clean_end = state.clean_end.min(to);
             (removed, cut, state.point())
         };
+        // Again: a cleaning that ended meanwhile noted what it had looked at.
+        self.lower_clean_end(to)?;
         // Again: a sync that ended meanwhile noted the end as it was.
         self.in_truncation(self.shared.store_point(self.key(), point))?;
         self.in_truncation(self.remove_files_above(to))?;
@@ -212,6 +218,24 @@ impl Log {
         self.shared.note_names();
         self.mark_dirty(None);
         Ok(Truncated { from, to })
+    }
+
+    /// What is written above `to` from here on is dirty, whatever was there before. First here, then on the disk:
+    /// see [`crate::clean_points`].
+    fn lower_clean_end(&self, to: i64) -> Result<(), LogError> {
+        let was = {
+            let mut state = self.state.write();
+            let was = state.clean_end;
+            state.clean_end = was.min(to);
+            was
+        };
+        if was <= to {
+            return Ok(());
+        }
+        match self.shared.note(self.shared.clean_points.forget()) {
+            Err(error) if is_full(&error) => Err(LogError::io(self.dir(), error)),
+            other => self.in_truncation(other),
+        }
     }
 
     /// What the cut needs room for: nothing was cut yet if it fails.

@@ -1,46 +1,34 @@
-//! The index files of one segment: offsets, times, and our append times.
+//! The index files of one segment: offsets, times, and our append times ([`append_times`]).
 //!
 //! * `.index` (`OffsetIndex`): `{i32 relative offset, i32 position}`: last offset of a batch and
 //!   where the batch begins; at most one per `index.interval.bytes`.
 //! * `.timeindex` (`TimeIndex`): `{i64 highest timestamp so far, i32 relative offset}` of the last
 //!   offset of the batch that had it; timestamps rise strictly; one entry more when the segment is closed.
-//! * `.appendtime`, ours: `{i64 broker time, i32 relative last offset}` of groups of appends; the time
-//!   is that of the group's first append, so that an age computed from it is never too small.
+
+mod append_times;
 
 use std::io;
 use std::path::Path;
 
 use whimbrel_wire::batch::BatchHeader;
 
+use self::append_times::AppendTimes;
+pub(crate) use self::append_times::UNKNOWN_MS;
 use crate::descriptors::Descriptors;
 use crate::entry_file::EntryFile;
 use crate::naming::{APPEND_TIME, INDEX, TIME_INDEX, file_path};
-
-/// A group of appends is closed at this age if it holds enough bytes,
-const GROUP_MS: i64 = 100;
-const GROUP_BYTES: u64 = 4096;
-/// and at this age in any case.
-const GROUP_MAX_MS: i64 = 1000;
-
-#[derive(Debug, Clone, Copy)]
-struct Group {
-    first_ms: i64,
-    last_offset: i64,
-    bytes: u64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Indexes {
     base: i64,
     offsets: EntryFile<8>,
     times: EntryFile<12>,
-    append_times: EntryFile<12>,
+    pub(super) append_times: AppendTimes,
     since_entry: u64,
     /// -1 without a timestamp.
     pub(super) max_timestamp_ms: i64,
     max_timestamp_offset: i64,
     last_time_entry_ms: i64,
-    group: Option<Group>,
 }
 
 fn time_entry(timestamp_ms: i64, relative: i32) -> [u8; 12] {
@@ -73,12 +61,11 @@ impl Indexes {
             base,
             offsets: EntryFile::new(path(INDEX)),
             times: EntryFile::new(path(TIME_INDEX)),
-            append_times: EntryFile::new(path(APPEND_TIME)),
+            append_times: AppendTimes::new(path(APPEND_TIME), base),
             since_entry: 0,
             max_timestamp_ms: -1,
             max_timestamp_offset: -1,
             last_time_entry_ms: -1,
-            group: None,
         }
     }
 
@@ -152,89 +139,6 @@ impl Indexes {
                 .push(time_entry(self.max_timestamp_ms, relative), descriptors);
             self.last_time_entry_ms = self.max_timestamp_ms;
         }
-    }
-
-    pub(crate) fn note_append(
-        &mut self,
-        last_offset: i64,
-        bytes: u64,
-        now_ms: i64,
-        descriptors: &Descriptors,
-    ) {
-        let group = self.group.get_or_insert(Group {
-            first_ms: now_ms,
-            last_offset,
-            bytes: 0,
-        });
-        let age_ms = now_ms.saturating_sub(group.first_ms);
-        let done = group.bytes > 0
-            && (age_ms >= GROUP_MAX_MS || (age_ms >= GROUP_MS && group.bytes >= GROUP_BYTES));
-        if done {
-            let ended = *group;
-            *group = Group {
-                first_ms: now_ms,
-                last_offset,
-                bytes: 0,
-            };
-            self.push_group(ended, descriptors);
-        }
-        if let Some(group) = &mut self.group {
-            group.last_offset = last_offset;
-            group.bytes = group.bytes.saturating_add(bytes);
-        }
-    }
-
-    fn push_group(&mut self, group: Group, descriptors: &Descriptors) {
-        let relative = self.relative(group.last_offset);
-        self.append_times
-            .push(time_entry(group.first_ms, relative), descriptors);
-    }
-
-    /// Appends up to `end` happened before a restart at times that were not stored: they count as old
-    /// as the newest stored time. Times of what the restart lost go.
-    pub(crate) fn close_append_gap(
-        &mut self,
-        end: i64,
-        descriptors: &Descriptors,
-    ) -> io::Result<()> {
-        self.truncate_append_times(end, descriptors)?;
-        let Some((time_ms, relative)) = self
-            .append_times
-            .last(descriptors)?
-            .map(|entry| parse_time(&entry))
-        else {
-            return Ok(());
-        };
-        let last_offset = end.saturating_sub(1);
-        if self.relative(last_offset) > relative {
-            self.push_group(
-                Group {
-                    first_ms: time_ms,
-                    last_offset,
-                    bytes: 0,
-                },
-                descriptors,
-            );
-        }
-        Ok(())
-    }
-
-    pub(crate) fn append_time_of(
-        &self,
-        offset: i64,
-        descriptors: &Descriptors,
-    ) -> io::Result<Option<i64>> {
-        let wanted = self.relative(offset);
-        let at = self
-            .append_times
-            .partition_point(descriptors, |entry| parse_time(entry).1 < wanted)?;
-        if at < self.append_times.len() {
-            return Ok(Some(parse_time(&self.append_times.get(at, descriptors)?).0));
-        }
-        Ok(self
-            .group
-            .filter(|group| offset <= group.last_offset)
-            .map(|group| group.first_ms))
     }
 
     /// Where to begin looking for `offset`: the last offset of a batch that ends at or before it, and its
@@ -320,31 +224,6 @@ impl Indexes {
         self.take_last_time(descriptors)
     }
 
-    /// Drops append times of what lies at or above `end`.
-    pub(crate) fn truncate_append_times(
-        &mut self,
-        end: i64,
-        descriptors: &Descriptors,
-    ) -> io::Result<()> {
-        let relative = self.relative(end);
-        if let Some(group) = self.group.take().filter(|_| end > self.base) {
-            self.push_group(group, descriptors);
-        }
-        let keep = self
-            .append_times
-            .partition_point(descriptors, |entry| parse_time(entry).1 < relative)?;
-        // The entry that reaches over the end still says when what is below it was appended.
-        let over = (keep < self.append_times.len())
-            .then(|| self.append_times.get(keep, descriptors))
-            .transpose()?;
-        self.append_times.truncate(keep, descriptors)?;
-        if let Some(entry) = over.filter(|_| end > self.base) {
-            self.append_times
-                .push(time_entry(parse_time(&entry).0, relative - 1), descriptors);
-        }
-        Ok(())
-    }
-
     /// Goes on behind the newest entry, which is about a batch of `size` bytes.
     pub(crate) fn resume(&mut self, size: u64) {
         self.since_entry = size;
@@ -378,15 +257,8 @@ impl Indexes {
     /// No batch follows: the last time entry is added and the files get their final length.
     pub(crate) fn finish(&mut self, descriptors: &Descriptors) -> io::Result<()> {
         self.note_time(descriptors);
-        if let Some(group) = self.group.take() {
-            self.push_group(group, descriptors);
-        }
         self.offsets.finish(descriptors)?;
         self.times.finish(descriptors)?;
-        if self.append_times.len() > 0 {
-            self.append_times.finish(descriptors)
-        } else {
-            Ok(())
-        }
+        self.append_times.finish(descriptors)
     }
 }

@@ -19,7 +19,7 @@ use whimbrel_wire::{BatchBuilder, Batches};
 
 use crate::support::{Crashed, Fixture, read_all};
 
-struct Free;
+pub struct Free;
 
 impl Pace for Free {
     fn moved(&mut self, _bytes: u64) -> bool {
@@ -27,7 +27,7 @@ impl Pace for Free {
     }
 }
 
-fn config() -> LogConfig {
+pub fn config() -> LogConfig {
     LogConfig {
         segment_bytes: 2000,
         index_interval_bytes: 200,
@@ -41,7 +41,7 @@ fn config() -> LogConfig {
     }
 }
 
-const ALL: CleanBounds = CleanBounds {
+pub const ALL: CleanBounds = CleanBounds {
     upto: i64::MAX,
     tombstones_below: i64::MAX,
     memory_bytes: 1 << 20,
@@ -143,10 +143,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct Model {
-    place: Crashed,
-    disk: Arc<Disk>,
-    log: Arc<Log>,
+pub struct Model {
+    pub place: Crashed,
+    pub disk: Arc<Disk>,
+    pub log: Arc<Log>,
     written: BTreeMap<i64, Seen>,
     sequence: i32,
 }
@@ -292,7 +292,7 @@ proptest! {
 }
 
 /// A log with three closed segments of few keys, tombstones and an aborted transaction.
-fn dirty() -> Model {
+pub fn dirty() -> Model {
     let mut model = Model::new();
     for n in 0..30_u8 {
         let value = (n % 7 != 3).then_some(n);

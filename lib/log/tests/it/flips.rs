@@ -9,7 +9,7 @@ use whimbrel_log::{AbortedTxn, AppendContext, Disk, Health, Log};
 use whimbrel_wire::control::{ControlType, Marker, MarkerBatch};
 use whimbrel_wire::{BatchBuilder, Batches};
 
-use crate::support::{Crashed, Fixture, append, fill, options, produced, small_segments};
+use crate::support::{Crashed, Fixture, fill, options, produced, small_segments};
 
 /// What a whole log says.
 struct Truth {
@@ -40,6 +40,11 @@ fn abort() -> bytes::Bytes {
     batch.build().unwrap()
 }
 
+/// When the batch at `offset` was appended.
+fn append_ms(offset: i64) -> i64 {
+    50_000 + 2_000 * offset
+}
+
 /// Two epochs, three segments, aborted transactions, idempotent producers.
 fn built() -> Fixture {
     let f = Fixture::new();
@@ -47,10 +52,17 @@ fn built() -> Fixture {
         if n == 4 {
             f.log.begin_epoch(3).unwrap();
         }
-        append(&f.log, produced(4, 0, n * 3, 3));
-        append(&f.log, transactional(n * 2));
-        append(&f.log, abort());
-        append(&f.log, fill(BatchBuilder::new(0), i64::from(n), 4));
+        let others = fill(BatchBuilder::new(0), i64::from(n), 4);
+        for bytes in [
+            produced(4, 0, n * 3, 3),
+            transactional(n * 2),
+            abort(),
+            others,
+        ] {
+            let epoch = f.log.lineage().last().unwrap().epoch;
+            let context = AppendContext::new(epoch, append_ms(f.log.offsets().log_end));
+            f.log.append(bytes, context).unwrap();
+        }
         f.sync();
     }
     assert!(f.log.segments().len() >= 3);
@@ -162,6 +174,7 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+    append_times_are_not_too_young(log, truth, &context);
     let found = log.offset_for_timestamp(4001);
     if let (true, Ok(found)) = (good, found) {
         let expected = truth_of_time(truth);
@@ -173,6 +186,18 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         let epoch = log.lineage().last().unwrap().epoch;
         let more = log.append(produced(77, 0, 0, 1), AppendContext::new(epoch, 1));
         assert_eq!(more.unwrap().base_offset, truth.end, "{context}");
+    }
+}
+
+/// An age that is computed from one would be too small.
+fn append_times_are_not_too_young(log: &Log, truth: &Truth, context: &str) {
+    let end = log.offsets().log_end;
+    for from in truth.batches.keys().filter(|from| **from < end) {
+        let said = log.append_time_of(*from);
+        assert!(
+            said.is_none_or(|said| said <= append_ms(*from)),
+            "{context} at {from}: {said:?}"
+        );
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod basics;
+mod clean_ends;
 mod compaction;
 mod concurrency;
 mod disk;

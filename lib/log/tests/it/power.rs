@@ -85,10 +85,12 @@ fn a_power_cut_at_any_sync_keeps_what_was_acknowledged() {
     let image = dir.path().join("disk.img");
     File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
     if !run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]) {
+        eprintln!("no power is cut: mkfs.ext4 cannot be run");
         return;
     }
     // Only root mounts; the other tests of this folder need nobody.
     let Some(mounted) = Mounted::new(&image, dir.path().join("mounted")) else {
+        eprintln!("no power is cut: no loop image is mounted, not root or no loop device");
         return;
     };
     let root = mounted.at.join("data");

@@ -347,3 +347,35 @@ fn a_restart_after_a_kill_walks_only_what_came_after_the_checkpoint() {
         assert!(append(&log, big(n)).duplicate);
     }
 }
+
+#[test]
+fn append_times_that_a_kill_took_with_it_are_unknown_or_older_than_the_truth() {
+    let f = Fixture::new();
+    // Times of a closed segment are stored, the newest ones of the active one are not yet.
+    for n in 0..30 {
+        let context = AppendContext::new(0, 10_000 * (n + 1));
+        f.log.append(batch(n, 2), context).unwrap();
+    }
+    f.sync();
+    let before = f.log.segments().len();
+    assert!(before > 1);
+    for cut_off in [0, 4] {
+        let crashed = f.crash();
+        for segment in f.log.segments().iter().take(cut_off) {
+            let _ = fs::remove_file(crashed.file(segment.base_offset, "appendtime"));
+        }
+        let (_disk, log) = crashed.open();
+        let context = AppendContext::new(0, 9_000_000);
+        let fresh = log.append(batch(99, 2), context).unwrap().base_offset;
+        for offset in 0..fresh {
+            let truth = 10_000 * (offset / 2 + 1);
+            let said = log.append_time_of(offset);
+            assert!(
+                said.is_none_or(|said| said <= truth),
+                "{offset}: {said:?}, {truth}"
+            );
+            assert!(cut_off > 0 || said.is_some(), "{offset}");
+        }
+        assert_eq!(log.append_time_of(fresh), Some(9_000_000));
+    }
+}
