@@ -202,7 +202,7 @@ pub(crate) async fn begin(
     if key == ApiKey::Produce {
         return begin_produce(asker, &header, &mut input).await;
     }
-    let answer = dispatch::lazy(broker, peer, asker, &header, &mut input)?;
+    let answer = dispatch::lazy(broker, peer, asker, &header, input)?;
     Ok(Begun {
         answer,
         holds_request: true,
@@ -236,12 +236,33 @@ pub(crate) fn ready(chunks: Vec<Bytes>) -> Begun {
 }
 
 /// Bytes behind the message are passed over, as Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
-fn decode<M: Message>(header: &RequestHeader, input: &mut Decoder) -> Result<M, Closed> {
-    M::decode(header.api_version, input).map_err(|source| Closed::Malformed {
-        api: header.api_key.name(),
-        version: header.api_version,
+fn decode<M: Message>(key: ApiKey, version: i16, input: &mut Decoder) -> Result<M, Closed> {
+    M::decode(version, input).map_err(|source| Closed::Malformed {
+        api: key.name(),
+        version,
         source,
     })
+}
+
+/// A request whose turn has not come yet.
+struct Undecoded {
+    key: ApiKey,
+    version: i16,
+    input: Decoder,
+}
+
+impl Undecoded {
+    fn new(header: &RequestHeader, input: Decoder) -> Self {
+        Self {
+            key: header.api_key,
+            version: header.api_version,
+            input,
+        }
+    }
+
+    fn decode<M: Message>(mut self) -> Result<M, Closed> {
+        decode(self.key, self.version, &mut self.input)
+    }
 }
 
 /// Who asks for something, and who pays.
@@ -275,7 +296,8 @@ async fn begin_produce(
     let quiet = asker
         .account
         .charge(Kind::Produce, input.remaining() as f64);
-    let mut request: messages::produce::Request = decode(header, input)?;
+    let mut request: messages::produce::Request =
+        decode(header.api_key, header.api_version, input)?;
     let called = Called::from(header);
     let acks = request.acks;
     let (verdict, pending, appended) = match asker.guard(&mut request, called.version) {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use whimbrel_wire::{ApiKey, Decoder, RequestHeader};
 
 use super::{
-    Asker, add_offsets_to_txn, add_partitions_to_txn, alter_client_quotas, alter_configs,
-    alter_partition_reassignments, alter_user_scram_credentials, api_versions,
+    Asker, Undecoded, add_offsets_to_txn, add_partitions_to_txn, alter_client_quotas,
+    alter_configs, alter_partition_reassignments, alter_user_scram_credentials, api_versions,
     consumer_group_describe, consumer_group_heartbeat, create_acls, create_partitions,
-    create_topics, decode, delete_acls, delete_groups, delete_records, delete_topics,
-    describe_acls, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions,
-    describe_transactions, describe_user_scram_credentials, elect_leaders, end_txn, fetch,
-    find_coordinator,
+    create_topics, delete_acls, delete_groups, delete_records, delete_topics, describe_acls,
+    describe_client_quotas, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_producers, describe_quorum, describe_topic_partitions, describe_transactions,
+    describe_user_scram_credentials, elect_leaders, end_txn, fetch, find_coordinator,
     guard::Verdict,
     heartbeat, incremental_alter_configs, init_producer_id, join_group, last_if, leave_group,
     list_config_resources, list_groups, list_offsets, list_partition_reassignments,
@@ -27,15 +26,15 @@ use crate::{
     stranded,
 };
 
-/// Decodes a request now and answers it when its turn comes.
+/// Decodes and answers a request when its turn comes: what waits costs its bytes, not what they are decoded to.
 macro_rules! answer_to {
     ($asker:ident, $header:ident, $input:ident, $request:ident => $response:expr) => {
         answer_to!($asker, $header, $input, $request => $response; last: false)
     };
     ($asker:ident, $header:ident, $input:ident, $request:ident => $response:expr; last: $last:expr) => {{
-        let mut $request = decode(&$header, $input)?;
-        let called = Called::from(&*$header);
+        let (called, undecoded) = (Called::from(&*$header), Undecoded::new(&$header, $input));
         Box::pin(async move {
+            let mut $request = undecoded.decode()?;
             let handled = async {
                 match $asker.guard(&mut $request, called.version) {
                     Verdict::Refused(refused) => Ok(refused),
@@ -58,7 +57,7 @@ pub(super) fn lazy(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    input: &mut Decoder,
+    input: Decoder,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
@@ -69,9 +68,9 @@ pub(super) fn lazy(
     }
     let answer: Answer = match key {
         ApiKey::Fetch => {
-            let request = decode(header, input)?;
-            let called = Called::from(header);
+            let (called, undecoded) = (Called::from(header), Undecoded::new(header, input));
             Box::pin(async move {
+                let request = undecoded.decode()?;
                 let work = fetch::handle(&broker, asker.caller, request, version);
                 let (response, took) = asker.account.timed(work).await;
                 let is_stranded = fetch::is_stranded(&broker, &response, version);
@@ -112,7 +111,7 @@ fn of_group(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    input: &mut Decoder,
+    input: Decoder,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     macro_rules! group {
@@ -172,7 +171,7 @@ fn administrative(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    input: &mut Decoder,
+    input: Decoder,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
@@ -231,7 +230,7 @@ fn transactional(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    input: &mut Decoder,
+    input: Decoder,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);

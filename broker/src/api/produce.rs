@@ -72,6 +72,8 @@ enum Outcome {
 #[derive(Debug)]
 struct Refusal {
     code: ErrorCode,
+    /// What the code does not say.
+    why: Option<&'static str>,
     /// Places in the batch of the records that are to blame, where it is not the batch itself.
     keyless: Vec<i32>,
 }
@@ -80,6 +82,7 @@ impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
         Self {
             code,
+            why: None,
             keyless: Vec::new(),
         }
     }
@@ -93,10 +96,7 @@ impl Refusal {
             base_offset: -1,
             ..PartitionProduceResponse::default()
         };
-        if !self.keyless.is_empty() {
-            answer.error_message =
-                Some("records without a key were sent to a compacted topic".into());
-        }
+        answer.error_message = self.why.map(Into::into);
         let blame = |batch_index| BatchIndexAndErrorMessage {
             batch_index,
             batch_index_error_message: Some(
@@ -193,7 +193,10 @@ async fn append_one(
     }
     let partition = Arc::clone(refusal::replica(&catalog, topic, data.index)?);
     if broker.disk.is_short() {
-        return Err(ErrorCode::KAFKA_STORAGE_ERROR.into());
+        return Err(Refusal {
+            why: Some("the broker's disk is nearly full (WB-112)"),
+            ..ErrorCode::KAFKA_STORAGE_ERROR.into()
+        });
     }
     let records = data.records.ok_or(ErrorCode::INVALID_RECORD)?;
     let config = partition.log.config();
@@ -338,6 +341,7 @@ fn check_keys(batch: &Batch) -> Result<(), Refusal> {
     }
     Err(Refusal {
         code: ErrorCode::INVALID_RECORD,
+        why: Some("records without a key were sent to a compacted topic"),
         keyless,
     })
 }

@@ -3,10 +3,13 @@
 use tokio::io::AsyncWriteExt;
 use whimbrel_broker::{Limits, Options, api::OFFERED};
 use whimbrel_runtime::unit::Span;
-use whimbrel_wire::{ApiKey, ErrorCode, messages::join_group};
+use whimbrel_wire::{
+    ApiKey, ErrorCode,
+    messages::{describe_groups, join_group},
+};
 
 use crate::{
-    client::{Client, batch},
+    client::{Client, batch, fetch_request},
     dense::{self, Measure},
     fleet::{Broker, EAST, Fleet},
     memory::{self, is_apart, watch},
@@ -190,5 +193,35 @@ async fn names_of_megabytes_are_not_kept() {
     }
     held.assert_at_most(16 * MIB, "names");
     serves(&broker).await;
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_cost_their_bytes() {
+    if !is_apart("bad_memory::requests_that_wait_cost_their_bytes") {
+        return;
+    }
+    const WAITING: usize = 120;
+    let (_fleet, broker) = started(Limits::default()).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let end = client.fetch("t", 0, 0, 0).await.high_watermark;
+    // Each is worth twenty times its bytes once it is decoded; none is a long one.
+    let groups = vec!["g".into(); 15_000];
+    let request = describe_groups::Request {
+        groups,
+        ..describe_groups::Request::default()
+    };
+    let request = encoded(0, None, &request);
+    assert!(request.len() < 64 << 10);
+    let waiting = request.repeat(WAITING);
+    let held = watch();
+    // Nothing comes for this one for a while, and all others wait behind it.
+    client.send(11, &fetch_request("t", 0, end, 2_000)).await;
+    client.stream.write_all(&waiting).await.unwrap();
+    for answer in 0..=WAITING {
+        assert!(client.frame().await.is_some(), "{answer}");
+    }
+    // Their bytes, twice at most while they are read; what one is decoded to, and its answer.
+    held.assert_at_most(2 * waiting.len() + 16 * MIB, "requests that wait");
     broker.stop().await;
 }

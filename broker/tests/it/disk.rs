@@ -1,7 +1,9 @@
 //! A disk that fails, is full, or nearly so, as clients and the process see it.
 
-use std::io;
-use std::path::Path;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -121,5 +123,101 @@ async fn produce_is_refused_early_while_the_house_can_still_write() {
         ErrorCode::KAFKA_STORAGE_ERROR
     );
     assert!(client.consume("t", 0, 0).await.is_empty());
+    broker.stop().await;
+}
+
+/// A filesystem of its own, of 64 MiB.
+struct Small {
+    at: PathBuf,
+}
+
+impl Small {
+    /// `None` where nothing may be mounted.
+    fn mount(at: PathBuf) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"])
+            .arg(&at)
+            .output();
+        mounted
+            .is_ok_and(|done| done.status.success())
+            .then_some(Self { at })
+    }
+
+    /// Takes room in a file until there is none, at most `bytes`; true if there was so much.
+    fn fill(&self, name: &str, bytes: usize) -> bool {
+        let mut ballast = fs::File::create(self.at.join(name)).unwrap();
+        let piece = vec![7; 64 << 10];
+        for _ in 0..bytes / piece.len() {
+            match ballast.write_all(&piece) {
+                Err(full) if full.kind() == ErrorKind::StorageFull => return false,
+                other => other.unwrap(),
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_filesystem_that_runs_full_refuses_early_serves_reads_and_recovers() {
+    let fleet = Fleet::start().await;
+    let Some(small) = Small::mount(fleet.dir.path().join("small")) else {
+        eprintln!("no filesystem runs full: only root may mount one");
+        return;
+    };
+    let options = Options {
+        data_dir: small.at.join("data"),
+        ..fleet.options(1, EAST)
+    };
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
+    client.produce_ok("t", 0, batch(&["first"])).await;
+    assert!(small.fill("another", 24 << 20));
+
+    // Clients write until they are told to stop.
+    let large = "x".repeat(256 << 10);
+    let mut acknowledged = 1;
+    let refused = loop {
+        let answer = client.produce("t", 0, batch(&[&large])).await;
+        if answer.error_code.is_error() {
+            break answer;
+        }
+        assert_eq!(answer.base_offset, acknowledged);
+        acknowledged += 1;
+    };
+    assert_eq!(refused.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+    let why = refused.error_message.unwrap_or_default();
+    assert!(why.contains("disk"), "{why:?}");
+    assert!((50..160).contains(&acknowledged), "{acknowledged}");
+    // Early: there is room for what the house itself has to write, and for more topics.
+    assert!(small.fill("a little", 1 << 20));
+    assert_eq!(client.create_topic("more", 1, &[]).await, ErrorCode::NONE);
+
+    // And none at all.
+    assert!(!small.fill("the rest", 1 << 30));
+    for _ in 0..3 {
+        let answer = client.produce("t", 0, batch(&["refused"])).await;
+        assert_eq!(answer.error_code, ErrorCode::KAFKA_STORAGE_ERROR);
+        let values = client.consume("t", 0, 0).await;
+        assert_eq!(values.len() as i64, acknowledged);
+        assert_eq!(values[0], "first");
+    }
+    assert_eq!(broker.failure(), None);
+
+    // Room again, and nobody has to do more about it.
+    for name in ["another", "a little", "the rest"] {
+        fs::remove_file(small.at.join(name)).unwrap();
+    }
+    let offset = client.produce_ok("t", 0, batch(&["last"])).await;
+    assert_eq!(offset, acknowledged);
+    assert_eq!(client.consume("t", 0, offset).await, ["last"]);
+    assert_eq!(broker.failure(), None);
     broker.stop().await;
 }
