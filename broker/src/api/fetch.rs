@@ -14,11 +14,13 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use whimbrel_runtime::Clock;
 use whimbrel_wire::{
     ErrorCode,
-    messages::fetch::{FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, Request, Response},
+    messages::fetch::{
+        FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData, Request, Response,
+    },
 };
 
 use self::{plan::Plan, read::Part};
-use super::refusal;
+use super::refusal::{self, Address, Elsewhere};
 use crate::{
     auth::Caller,
     broker::Broker,
@@ -210,6 +212,7 @@ async fn fetch_cold(
 fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, changes: &Changes) -> Response {
     let (catalog, version) = (broker.catalog(), plan.version);
     let mut response = Response::default();
+    let mut elsewhere = Elsewhere::new(&catalog);
     for (number, (wanted, part)) in plan.wanted.iter().zip(parts).enumerate() {
         if !changes.has(number) {
             continue;
@@ -228,11 +231,20 @@ fn answer(broker: &Broker, plan: &Plan, parts: Vec<Part>, changes: &Changes) -> 
         }
         let mut data = part.data;
         if version >= plan::EPOCHS_IN_ANSWER {
-            name_leader(&catalog, wanted, &mut data, &mut response, version);
+            name_leader(&mut elsewhere, &catalog, wanted, &mut data, version);
         }
         if let Some(topic) = response.responses.last_mut() {
             topic.partitions.push(data);
         }
+    }
+    if version >= ENDPOINTS {
+        let endpoint = |address: Address| NodeEndpoint {
+            node_id: address.node_id,
+            host: address.host,
+            port: address.port,
+            rack: address.rack,
+        };
+        response.node_endpoints = elsewhere.addresses().map(endpoint).collect();
     }
     response
 }
@@ -253,39 +265,24 @@ pub fn is_stranded(broker: &Broker, response: &Response, version: i16) -> bool {
     })
 }
 
-/// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
+/// Tells clients that came to the wrong broker who leads now (KIP-951).
 fn name_leader(
+    elsewhere: &mut Elsewhere<'_>,
     catalog: &Catalog,
     wanted: &Wanted,
-    data: &mut whimbrel_wire::messages::fetch::PartitionData,
-    response: &mut Response,
+    data: &mut PartitionData,
     version: i16,
 ) {
     let Ok(topic) = refusal::topic(catalog, &wanted.topic, wanted.topic_id, version >= BY_ID)
     else {
         return;
     };
-    let Some((node, leader_epoch)) =
-        refusal::current_leader(catalog, topic, wanted.partition, data.error_code)
-    else {
-        return;
-    };
-    data.current_leader = LeaderIdAndEpoch {
-        leader_id: node.id.0,
-        leader_epoch,
-    };
-    if version >= ENDPOINTS
-        && response
-            .node_endpoints
-            .iter()
-            .all(|e| e.node_id != node.id.0)
+    if let Some((leader_id, leader_epoch)) =
+        elsewhere.leader(topic, wanted.partition, data.error_code)
     {
-        let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
-        response.node_endpoints.push(NodeEndpoint {
-            node_id: node.id.0,
-            host,
-            port,
-            rack: Some(node.rack().to_owned()),
-        });
+        data.current_leader = LeaderIdAndEpoch {
+            leader_id,
+            leader_epoch,
+        };
     }
 }

@@ -11,7 +11,6 @@ use std::{
 
 use bytes::Bytes;
 use uuid::Uuid;
-use whimbrel_fleet::Topic;
 use whimbrel_log::{LogConfig, TimestampType};
 use whimbrel_wire::{
     Batch, BatchHeader, Codec, ErrorCode,
@@ -24,7 +23,7 @@ use whimbrel_wire::{
     record::records,
 };
 
-use super::refusal;
+use super::refusal::{self, Address, Elsewhere};
 use crate::{
     broker::Broker,
     catalog::Catalog,
@@ -411,37 +410,30 @@ fn acknowledged(
 
 /// Tells clients that came to the wrong broker who leads now, and where (KIP-951).
 fn name_leaders(catalog: &Catalog, response: &mut Response, version: i16) {
+    let mut elsewhere = Elsewhere::new(catalog);
     for topic in &mut response.responses {
         let Ok(known) = refusal::topic(catalog, &topic.name, topic.topic_id, version >= BY_ID)
         else {
             continue;
         };
-        let known: &Topic = known;
         for partition in &mut topic.partition_responses {
-            let Some((node, leader_epoch)) =
-                refusal::current_leader(catalog, known, partition.index, partition.error_code)
-            else {
-                continue;
-            };
-            partition.current_leader = LeaderIdAndEpoch {
-                leader_id: node.id.0,
-                leader_epoch,
-            };
-            if response
-                .node_endpoints
-                .iter()
-                .all(|e| e.node_id != node.id.0)
+            let error = partition.error_code;
+            if let Some((leader_id, leader_epoch)) = elsewhere.leader(known, partition.index, error)
             {
-                let (host, port) = (node.kafka.host.clone(), i32::from(node.kafka.port));
-                response.node_endpoints.push(NodeEndpoint {
-                    node_id: node.id.0,
-                    host,
-                    port,
-                    rack: Some(node.rack().to_owned()),
-                });
+                partition.current_leader = LeaderIdAndEpoch {
+                    leader_id,
+                    leader_epoch,
+                };
             }
         }
     }
+    let endpoint = |address: Address| NodeEndpoint {
+        node_id: address.node_id,
+        host: address.host,
+        port: address.port,
+        rack: address.rack,
+    };
+    response.node_endpoints = elsewhere.addresses().map(endpoint).collect();
 }
 
 /// True when any partition failed.

@@ -1,6 +1,6 @@
 //! Which partition of ours a request means, and where else a client should go (KIP-320, KIP-951).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 use whimbrel_fleet::{Node, Topic, TopicPartition};
@@ -70,19 +70,57 @@ pub fn fence(client_epoch: i32, epoch: i32) -> Result<(), ErrorCode> {
     }
 }
 
-/// Where a client that was told NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH finds the leader. A leader that
-/// may not act as one does not send clients to itself.
-pub fn current_leader<'a>(
+/// Leaders that an answer sends its client to (KIP-951). Each API has the same fields in messages of its own.
+#[derive(Debug)]
+pub struct Elsewhere<'a> {
     catalog: &'a Catalog,
-    topic: &Topic,
-    partition: i32,
-    error: ErrorCode,
-) -> Option<(&'a Node, i32)> {
-    let tells =
-        error == ErrorCode::NOT_LEADER_OR_FOLLOWER || error == ErrorCode::FENCED_LEADER_EPOCH;
-    let itself =
-        error == ErrorCode::NOT_LEADER_OR_FOLLOWER && leader(catalog, topic, partition).is_ok();
-    catalog
-        .leader(topic, partition)
-        .filter(|_| tells && !itself)
+    named: BTreeMap<i32, &'a Node>,
+}
+
+/// Where a leader is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub node_id: i32,
+    pub host: String,
+    pub port: i32,
+    pub rack: Option<String>,
+}
+
+impl<'a> Elsewhere<'a> {
+    pub fn new(catalog: &'a Catalog) -> Self {
+        Self {
+            catalog,
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// Id and epoch of the leader, for a client that was told NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH. A leader
+    /// that may not act as one does not send clients to itself.
+    pub fn leader(
+        &mut self,
+        topic: &Topic,
+        partition: i32,
+        error: ErrorCode,
+    ) -> Option<(i32, i32)> {
+        let lost = error == ErrorCode::NOT_LEADER_OR_FOLLOWER;
+        if !lost && error != ErrorCode::FENCED_LEADER_EPOCH {
+            return None;
+        }
+        if lost && leader(self.catalog, topic, partition).is_ok() {
+            return None;
+        }
+        let (node, epoch) = self.catalog.leader(topic, partition)?;
+        self.named.insert(node.id.0, node);
+        Some((node.id.0, epoch))
+    }
+
+    /// Each leader named so far, once.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> + use<'_> {
+        self.named.values().map(|node| Address {
+            node_id: node.id.0,
+            host: node.kafka.host.clone(),
+            port: i32::from(node.kafka.port),
+            rack: Some(node.rack().to_owned()),
+        })
+    }
 }
