@@ -210,6 +210,10 @@ pub enum Topic {
         /// This one; the client spreads records over all without it.
         #[arg(long)]
         partition: Option<i32>,
+        /// Who the client is, and whom it believes: Kafka's client properties (security.protocol, sasl.mechanism,
+        /// sasl.username, sasl.password, ssl.ca.location ..).
+        #[arg(long, value_name = "FILE")]
+        command_config: Option<PathBuf>,
     },
     /// Records to stdout, one a line.
     Consume {
@@ -231,6 +235,9 @@ pub enum Topic {
         /// and say for what.
         #[arg(long, value_name = "TIME")]
         timeout: Option<Span>,
+        /// Who the client is, and whom it believes: Kafka's client properties, as for `produce`.
+        #[arg(long, value_name = "FILE")]
+        command_config: Option<PathBuf>,
     },
 }
 

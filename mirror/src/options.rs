@@ -1,6 +1,6 @@
 //! Settings of the mirror daemon: plain data.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, RegionName};
@@ -30,6 +30,9 @@ pub struct Options {
     /// fill 5 Gbit/s at 100 ms round trip.
     #[serde(default = "default_credit_bytes")]
     pub credit_bytes: Size,
+    /// Who `verify` is to the fleet's brokers, where they ask: a file of Kafka's client properties.
+    #[serde(default)]
+    pub client_config: Option<PathBuf>,
     /// Lets the admin endpoint listen beyond loopback, where anybody may read lag and start audits.
     #[serde(default)]
     pub insecure_bind: bool,
@@ -64,6 +67,7 @@ impl Options {
             controllers,
             fleet_id: None,
             credit_bytes: default_credit_bytes(),
+            client_config: None,
             insecure_bind: false,
             flows: Vec::new(),
         }

@@ -22,7 +22,9 @@ pub enum StartError {
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Options(Vec<Problem>),
     #[error("{code}: {0}", code = codes::OPTIONS)]
-    Bootstrap(#[from] client::NotAnEndpoint),
+    Flow(#[from] translated::CannotStart),
+    #[error("{code}: mirror.client-config: {0}", code = codes::OPTIONS)]
+    Security(#[from] client::SecurityError),
     #[error("{code}: {0}", code = codes::ADMIN)]
     Admin(#[from] whimbrel_runtime::admin::AdminError),
 }
@@ -30,7 +32,7 @@ pub enum StartError {
 impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Options(_) | Self::Bootstrap(_) => codes::OPTIONS,
+            Self::Options(_) | Self::Flow(_) | Self::Security(_) => codes::OPTIONS,
             Self::Admin(_) => codes::ADMIN,
         }
     }
@@ -71,7 +73,11 @@ impl Service {
         let (name, node) = (options.region.clone(), options.node_id);
         let shown = (name.clone(), region.clone(), workers.clone(), clock.clone());
         let scraped = (name.clone(), region, workers, clock.clone());
-        let client = Client::new(client::Options::new(Vec::new()), &tasks, &clock);
+        let mut towards = client::Options::new(Vec::new());
+        if let Some(file) = &options.client_config {
+            towards.connection = client::ConnectionOptions::from_properties(file)?;
+        }
+        let client = Client::new(towards, &tasks, &clock);
         let alone = options.controllers.is_empty();
         let admin = Admin::new()
             .ready(move || {
@@ -110,7 +116,7 @@ fn flows(
     options: &Options,
     tasks: &Tasks,
     clock: &Clock,
-) -> Result<Vec<Worker>, client::NotAnEndpoint> {
+) -> Result<Vec<Worker>, translated::CannotStart> {
     let flows = options.flows.iter().cloned();
     flows
         .map(|flow| translated::start(flow, tasks, clock))

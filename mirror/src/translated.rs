@@ -1,18 +1,16 @@
 //! The translated flow: between clusters that somebody else runs, where offsets cannot be kept.
 //!
-//! Reads committed records through our own client, writes them with librdkafka's transactional producer.
-//! Every transaction carries the records *and* the offset map's entries about them, so what was copied
+//! Reads committed records and writes them in transactions, both through our own client: record headers keep
+//! their bytes, and TLS and passwords are one thing for both. Every transaction carries the records *and* the offset map's entries about them, so what was copied
 //! and what is known about it can never disagree: a start reads the committed map and goes on from there.
 //! An unknown outcome is not guessed at: the session ends, and the next one reads the map.
 //!
 //! One mirror runs a flow; a second one with the same flow takes over, and the first one stops.
 //! Deliberately absent: transformations, and flows that run in both directions over one topic.
 
-mod committed;
 mod direction;
 mod error;
 mod groups;
-mod headers;
 mod options;
 mod pattern;
 mod reader;
@@ -21,8 +19,7 @@ mod state;
 mod stored_map;
 mod topics;
 mod worker;
-mod writer;
 
 pub use options::{Cluster, FlowOptions};
 pub use state::Shared;
-pub use worker::{Worker, start};
+pub use worker::{CannotStart, Worker, start};

@@ -13,8 +13,8 @@ admin-listen = "127.0.0.1:{admin}"
 
 [[mirror.flow]]
 name = "over-and-back"
-source = {{ bootstrap = "{source}" }}
-target = {{ bootstrap = "{target}" }}
+source = {source}
+target = {target}
 topics = ["{topic}"]
 groups = ["{group}"]
 group-interval = "200ms"
@@ -26,12 +26,18 @@ replication-factor = 1
 class Flow:
     """Runs while the `with` block does."""
 
-    def __init__(self, folder: Path, source: str, target: str, topic: str, group: str):
+    def __init__(self, folder: Path, source: str, target: str, topic: str, group: str, logins: tuple[Path | None, Path | None] = (None, None)):
+        """`logins`: files of client properties, of source and target."""
         self.folder = Path(folder)
+        source, target = (self._cluster(at, login) for at, login in zip((source, target), logins))
         text = CONFIG.format(admin=free_port(), source=source, target=target, topic=topic, group=group)
         self.config = self.folder / "flow.toml"
         self.config.write_text(text)
         self.child: Child | None = None
+
+    @staticmethod
+    def _cluster(bootstrap: str, login: Path | None) -> str:
+        return f'{{ bootstrap = "{bootstrap}"' + (f', client-config = "{login}"' if login else "") + " }"
 
     def __enter__(self) -> "Flow":
         self.child = Child("mirror", [cache.whimbrel(), "start", "mirror", "-c", self.config], self.folder / "mirror.log")

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import cache, tools
 from harness.fleet import Fleet
+from harness.flow import Flow
 from harness.waiting import wait_for
 
 CERTIFICATES = Path(__file__).parents[2] / "broker" / "tests" / "it" / "certificates"
@@ -159,3 +160,43 @@ def test_over_tls_passwords_may_go_as_they_are(tls_fleet):
         wait_for(lambda: _produced(tls_fleet, ANN, "secret", mechanism=mechanism, tls=True) is None, "the entry", 30)
     assert _consumed(tls_fleet, ANN, "secret", tls=True) == b"value"
     assert not _listed(AdminClient(_conf(tls_fleet, ANN) | {"security.protocol": "PLAINTEXT"}))
+
+
+def _properties(fleet: Fleet, mechanism: str = "SCRAM-SHA-512", tls: bool = False) -> Path:
+    """librdkafka's settings, as a file for our own client."""
+    file = fleet.folder / f"{mechanism}-{tls}.properties"
+    own = {key: value for key, value in _conf(fleet, ROOT, mechanism, tls).items() if key.startswith(("security", "sasl", "ssl"))}
+    file.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
+    return file
+
+
+def test_a_translated_flow_is_let_in_on_both_sides(tls_fleet, fleet, tmp_path):
+    _created(tls_fleet, "flow", tls=True)
+    assert _produced(tls_fleet, ROOT, "flow", tls=True) is None
+    logins = (_properties(tls_fleet, tls=True), _properties(fleet))
+    with Flow(tmp_path, tls_fleet.bootstrap, fleet.bootstrap, "flow", "of-flow", logins):
+        # The flow makes the topic, which a consumer that came before it would not find for a while.
+        wait_for(lambda: "flow" in AdminClient(_conf(fleet, ROOT)).list_topics(timeout=5).topics, "the topic", 60)
+        assert _consumed(fleet, ROOT, "flow") == b"value"
+
+
+def test_our_own_verbs_are_let_in_over_tls(tls_fleet):
+    _created(tls_fleet, "verbs", tls=True)
+    lines = "".join(f"line {number}\n" for number in range(500))
+
+    def verb(file: Path, *arguments: str, **more) -> subprocess.CompletedProcess:
+        command = [str(cache.whimbrel()), "topic", *arguments, "--command-config", str(file), "--fleet", str(tls_fleet.data)]
+        return subprocess.run(command, text=True, timeout=90, capture_output=True, **more)
+
+    for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"):
+        file = _properties(tls_fleet, mechanism, tls=True)
+        written = verb(file, "produce", "verbs", input=lines)
+        assert written.returncode == 0, written.stderr
+    read = verb(file, "consume", "verbs", "--from-beginning", "--timeout", "60s")
+    assert (read.returncode, read.stdout) == (0, 3 * lines), read.stderr
+    file.write_text(file.read_text().replace(ROOT[1], "wrong"))
+    refused = verb(file, "consume", "verbs", "--from-beginning", "--timeout", "60s")
+    assert refused.returncode != 0 and "not let in" in refused.stderr, refused.stderr
+    file.write_text("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=GSSAPI\nsasl.username=a\nsasl.password=b\n")
+    wrong = verb(file, "consume", "verbs")
+    assert wrong.returncode == 78 and "sasl.mechanism" in wrong.stderr, wrong.stderr

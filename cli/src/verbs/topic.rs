@@ -31,7 +31,11 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
             unset,
             dry_run,
         } => configs::alter(at, name, &set, unset, dry_run).await,
-        Topic::Produce { name, partition } => records::produce(at, &name, partition).await,
+        Topic::Produce {
+            name,
+            partition,
+            command_config,
+        } => records::produce(at, &name, partition, command_config.as_deref()).await,
         Topic::Consume {
             name,
             partition,
@@ -39,6 +43,7 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
             max,
             follow,
             timeout,
+            command_config,
         } => {
             records::consume(
                 at,
@@ -50,6 +55,7 @@ pub async fn run(verb: Topic, at: &At) -> anyhow::Result<Exit> {
                     follow,
                     timeout: timeout.map(|t| t.0),
                 },
+                command_config.as_deref(),
             )
             .await
         }

@@ -3,6 +3,7 @@
 //! A caller that gives up leaves its answer to be thrown away. Anything unreadable ends the connection:
 //! after it nothing on the stream can be trusted.
 
+mod login;
 mod traffic;
 
 use std::{
@@ -24,6 +25,7 @@ use whimbrel_wire::{
 use crate::{
     endpoint::Endpoint,
     error::ClientError,
+    sasl::Sasl,
     stream::{Dial, PlainTcp},
 };
 use traffic::{Asked, Outgoing};
@@ -34,7 +36,9 @@ pub struct ConnectionOptions {
     /// What we call ourselves; brokers log it and meter by it.
     pub client_id: String,
     pub dial: Arc<dyn Dial>,
-    /// Connecting and negotiating together.
+    /// Who the client is, where brokers ask.
+    pub sasl: Option<Sasl>,
+    /// Connecting, negotiating and authenticating together.
     pub connect_timeout: Duration,
     /// Longest answer that is taken in.
     pub max_frame_bytes: usize,
@@ -47,6 +51,7 @@ impl Default for ConnectionOptions {
         Self {
             client_id: "whimbrel".to_owned(),
             dial: Arc::new(PlainTcp),
+            sasl: None,
             connect_timeout: Duration::from_secs(10),
             // A fetch asks for at most half of this, and one batch may go beyond what was asked for.
             max_frame_bytes: 128 << 20,
@@ -67,6 +72,8 @@ struct Inner {
     client_id: String,
     clock: Clock,
     versions: BTreeMap<i16, (i16, i16)>,
+    /// When what was proven is about to end (KIP-368); a new connection proves it again.
+    until_ms: Option<u64>,
     correlation: AtomicI32,
     queue: mpsc::Sender<Outgoing>,
     in_flight: Arc<Semaphore>,
@@ -115,11 +122,15 @@ impl Connection {
             client_id: options.client_id.clone(),
             clock: clock.clone(),
             versions: BTreeMap::new(),
+            until_ms: None,
             correlation: AtomicI32::new(0),
             queue,
             in_flight: Arc::new(Semaphore::new(options.max_in_flight.max(1))),
         };
         inner.versions = inner.negotiate().await?;
+        if let Some(sasl) = &options.sasl {
+            inner.until_ms = inner.log_in(sasl, tasks).await?;
+        }
         Ok(Self {
             inner: Arc::new(inner),
         })
@@ -129,8 +140,15 @@ impl Connection {
         &self.inner.endpoint
     }
 
+    /// True as well when it had better not be used for anything new.
     pub fn is_closed(&self) -> bool {
-        self.inner.queue.is_closed()
+        let Inner {
+            queue,
+            until_ms,
+            clock,
+            ..
+        } = &*self.inner;
+        queue.is_closed() || until_ms.is_some_and(|until_ms| clock.boot_ms() >= until_ms)
     }
 
     /// The highest version both sides speak, not above `most`.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use whimbrel_wire::{ApiKey, BatchError, DecodeError, ErrorCode, FrameError};
+use whimbrel_wire::{ApiKey, BatchError, BuildError, DecodeError, ErrorCode, FrameError};
 
 use crate::endpoint::Endpoint;
 
@@ -40,6 +40,9 @@ pub enum ClientError {
         expected: i32,
         got: i32,
     },
+    /// The name or its password is wrong, or one of both sides does not offer what the other wants.
+    #[error("{endpoint}: not let in: {reason}")]
+    NotLetIn { endpoint: Endpoint, reason: String },
     /// The broker's own word.
     #[error("{what}: {code}{}", .message.as_ref().map(|m| format!(": {m}")).unwrap_or_default())]
     Kafka {
@@ -64,6 +67,12 @@ pub enum ClientError {
         partition: i32,
         source: BatchError,
     },
+    #[error("{topic}-{partition}: no batch of it: {source}")]
+    Unbuilt {
+        topic: String,
+        partition: i32,
+        source: BuildError,
+    },
 }
 
 impl ClientError {
@@ -74,14 +83,16 @@ impl ClientError {
             | Self::Lost { .. }
             | Self::TimedOut { .. }
             | Self::NoLeader { .. }
-            | Self::NoBroker { .. }
             | Self::OutOfStep { .. } => true,
+            Self::NoBroker { last, .. } => last.is_retryable(),
             Self::Kafka { code, .. } => code.is_retryable(),
             Self::Unsupported { .. }
+            | Self::NotLetIn { .. }
             | Self::Frame { .. }
             | Self::Decode { .. }
             | Self::Missing { .. }
             | Self::NoBootstrap
+            | Self::Unbuilt { .. }
             | Self::Batch { .. } => false,
         }
     }

@@ -19,6 +19,10 @@ const MOST_OFFSET_FETCH: i16 = 7;
 /// One key a request; later versions ask for several.
 const MOST_FIND: i16 = 3;
 
+/// Kafka's numbers of what is coordinated.
+const GROUP: i8 = 0;
+pub(crate) const TRANSACTION: i8 = 1;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedGroup {
     pub group: String,
@@ -56,8 +60,18 @@ pub struct GroupPosition {
 
 impl Client {
     async fn coordinator(&self, group: &str) -> Result<Connection, ClientError> {
+        self.coordinator_of(GROUP, group).await
+    }
+
+    /// Whoever coordinates this key of a kind.
+    pub(crate) async fn coordinator_of(
+        &self,
+        kind: i8,
+        key: &str,
+    ) -> Result<Connection, ClientError> {
         let request = find_coordinator::Request {
-            key: group.to_owned(),
+            key: key.to_owned(),
+            key_type: kind,
             ..find_coordinator::Request::default()
         };
         let timeout = self.request_timeout();
@@ -66,7 +80,7 @@ impl Client {
             .await?
             .call_upto(&request, MOST_FIND, timeout)
             .await?;
-        let what = || format!("coordinator of group {group}");
+        let what = || format!("coordinator of {key}");
         ClientError::check(what, response.error_code, response.error_message)?;
         let endpoint = Endpoint::advertised(&response.host, response.port);
         let endpoint = endpoint.ok_or_else(|| ClientError::Missing { what: what() })?;

@@ -1,10 +1,8 @@
 //! Why a session of a flow ended.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use whimbrel_client::ClientError;
 use whimbrel_wire::RecordError;
 
-use super::headers::HeaderRefused;
 use crate::{codes, offset_map::NotRising};
 
 /// Why a session ended.
@@ -13,11 +11,7 @@ pub enum FlowError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("{code}: {0}", code = codes::TRANSLATED_TARGET)]
-    Producer(#[from] KafkaError),
-    #[error("{code}: not all records of a transaction were acknowledged in time", code = codes::TRANSLATED_TARGET)]
-    Undelivered,
-    #[error(transparent)]
-    Header(#[from] HeaderRefused),
+    Producer(#[source] ClientError),
     #[error("{code}: {topic} at offset {offset}: {reason}", code = codes::TRANSLATED_MAP)]
     Map {
         topic: String,
@@ -33,20 +27,6 @@ pub enum FlowError {
 impl FlowError {
     /// Another mirror runs this flow: it would only be taken over in turns.
     pub fn is_fenced(&self) -> bool {
-        let Self::Producer(error) = self else {
-            return false;
-        };
-        let code = match error {
-            KafkaError::Transaction(error) => Some(error.code()),
-            _ => error.rdkafka_error_code(),
-        };
-        matches!(
-            code,
-            Some(
-                RDKafkaErrorCode::ProducerFenced
-                    | RDKafkaErrorCode::InvalidProducerEpoch
-                    | RDKafkaErrorCode::Fenced
-            )
-        )
+        matches!(self, Self::Producer(error) if error.is_fenced())
     }
 }

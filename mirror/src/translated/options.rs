@@ -1,5 +1,7 @@
 //! Settings of a translated flow: plain data.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use whimbrel_client::Endpoint;
 use whimbrel_runtime::unit::{Size, Span};
@@ -12,6 +14,10 @@ use super::pattern::Pattern;
 pub struct Cluster {
     /// `host:port`, several separated by commas.
     pub bootstrap: String,
+    /// Who we are there and whom we believe, as a file of Kafka's client properties: `security.protocol`,
+    /// `sasl.mechanism`, `sasl.username`, `sasl.password`, `ssl.ca.location` and so on.
+    #[serde(default)]
+    pub client_config: Option<PathBuf>,
 }
 
 /// `[[mirror.flow]]` of a config file.
@@ -79,9 +85,11 @@ impl FlowOptions {
             name: name.into(),
             source: Cluster {
                 bootstrap: source.into(),
+                client_config: None,
             },
             target: Cluster {
                 bootstrap: target.into(),
+                client_config: None,
             },
             topics: all(),
             topics_exclude: Vec::new(),
@@ -120,7 +128,7 @@ impl FlowOptions {
                 problems.push((place, error.to_string()));
             }
         }
-        if self.source == self.target {
+        if self.source.bootstrap == self.target.bootstrap {
             problems.push((
                 "target.bootstrap",
                 "is the source: the flow would copy its own copies".to_owned(),

@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use whimbrel_client::{Client, ClientError, Fetch, Isolation, When};
+use whimbrel_client::{Client, ClientError, Fetch, Isolation, When, committed};
 use whimbrel_runtime::{Backoff, Clock};
 use whimbrel_wire::Record;
 
-use super::{
-    committed::committed,
-    state::{At, Shared},
-};
+use super::state::{At, Shared};
 use crate::codes;
 
 /// Of one partition at a time: a transaction mixes many.

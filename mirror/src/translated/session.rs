@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use whimbrel_client::Client;
+use whimbrel_client::{Client, Outgoing, Producer};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 use whimbrel_wire::Record;
 
@@ -17,7 +17,6 @@ use super::{
     state::{At, Health, Shared},
     stored_map::{self, Stored},
     topics,
-    writer::{Outgoing, Writer},
 };
 use crate::{
     codes,
@@ -26,8 +25,10 @@ use crate::{
 
 /// Answers of readers that wait for the next transaction.
 const READINGS: usize = 16;
-/// Records of one transaction: what librdkafka's queue holds many times.
+/// Records of one transaction.
 const TRANSACTION_RECORDS: usize = 50_000;
+/// The target ends a transaction after this by itself.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a flow works with.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ pub struct Flow {
 
 struct Session<'a> {
     flow: &'a Flow,
-    writer: Writer,
+    producer: Producer,
     map_topic: String,
     stored: BTreeMap<At, Stored>,
     readings: mpsc::Sender<Reading>,
@@ -57,20 +58,15 @@ impl Flow {
     pub async fn session(&self) -> Result<(), FlowError> {
         let map_topic = self.options.map_topic();
         let id = format!("whimbrel-{}", self.options.name);
-        let writer = Writer::open(
-            &self.options.target.bootstrap,
-            &id,
-            &self.tasks,
-            &self.clock,
-        )
-        .await?;
+        let producer = Producer::transactional(&self.target, &id, TRANSACTION_TIMEOUT);
+        let producer = producer.await.map_err(FlowError::Producer)?;
         stored_map::ensure(&self.target, &map_topic, self.options.replication_factor).await?;
         let stored = stored_map::load(&self.target, &map_topic, &self.clock).await?;
         let (readings, inbox) = mpsc::channel(READINGS);
         let readers = self.tasks.shutdown().child();
         let mut session = Session {
             flow: self,
-            writer,
+            producer,
             map_topic,
             stored,
             readings,
@@ -178,16 +174,17 @@ impl Session<'_> {
         }
         let mut copied = BTreeMap::new();
         if records > 0 {
-            self.writer.begin()?;
             copied = self.write(&readings).await?;
-            self.writer.commit().await?;
+            // An error leaves the outcome open: only the committed map tells.
+            let committed = self.producer.commit().await;
+            committed.map_err(FlowError::Producer)?;
         }
         self.settle(copied, &readings);
         Ok(())
     }
 
     /// Writes the records and then what is now known of their offsets. Returns the new maps.
-    async fn write(&self, readings: &[Reading]) -> Result<BTreeMap<At, OffsetMap>, FlowError> {
+    async fn write(&mut self, readings: &[Reading]) -> Result<BTreeMap<At, OffsetMap>, FlowError> {
         let of = |reading: &'_ Reading| reading.records.len();
         let mut outgoing = Vec::with_capacity(readings.iter().map(of).sum());
         for reading in readings {
@@ -197,7 +194,8 @@ impl Session<'_> {
                 record,
             }));
         }
-        let offsets = self.writer.write(&outgoing).await?;
+        let offsets = self.producer.send(&outgoing).await;
+        let offsets = offsets.map_err(FlowError::Producer)?;
         let mut maps = BTreeMap::new();
         let mut offsets = offsets.into_iter();
         for reading in readings {
@@ -234,7 +232,8 @@ impl Session<'_> {
                 record,
             })
             .collect();
-        self.writer.write(&entries).await?;
+        let stored = self.producer.send(&entries).await;
+        stored.map_err(FlowError::Producer)?;
         Ok(maps
             .into_iter()
             .map(|(at, (_, _, map))| (at, map))

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
-use whimbrel_client::{Client, Fetch, Isolation, NewTopic, When};
+use whimbrel_client::{Client, Fetch, Isolation, NewTopic, When, committed};
 use whimbrel_runtime::Clock;
 
-use super::{committed::committed, error::FlowError, state::At};
+use super::{error::FlowError, state::At};
 use crate::offset_map::{CHUNK_RUNS, Chunk, Key, OffsetMap};
 
 const SETTLE_PAUSE: Duration = Duration::from_millis(50);

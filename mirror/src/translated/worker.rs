@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use whimbrel_client::{Client, Endpoint, NotAnEndpoint, Options as ClientOptions};
+use whimbrel_client::{
+    Client, ConnectionOptions, Endpoint, NotAnEndpoint, Options as ClientOptions, SecurityError,
+};
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
 use super::{
-    options::FlowOptions,
+    options::{Cluster, FlowOptions},
     session::Flow,
     state::{FlowView, Health, Shared},
 };
@@ -24,15 +26,28 @@ impl Worker {
     }
 }
 
+/// Why a flow did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotStart {
+    #[error(transparent)]
+    Bootstrap(#[from] NotAnEndpoint),
+    #[error("client-config: {0}")]
+    Security(#[from] SecurityError),
+}
+
 /// Starts a flow; it ends with its tasks.
-pub fn start(options: FlowOptions, tasks: &Tasks, clock: &Clock) -> Result<Worker, NotAnEndpoint> {
-    let client = |bootstrap: &str| -> Result<Client, NotAnEndpoint> {
-        let options = ClientOptions::new(Endpoint::list(bootstrap)?);
+pub fn start(options: FlowOptions, tasks: &Tasks, clock: &Clock) -> Result<Worker, CannotStart> {
+    let client = |cluster: &Cluster| -> Result<Client, CannotStart> {
+        let mut options = ClientOptions::new(Endpoint::list(&cluster.bootstrap)?);
+        if let Some(file) = &cluster.client_config {
+            options.connection = ConnectionOptions::from_properties(file)?;
+        }
+        options.connection.client_id = "whimbrel-mirror".to_owned();
         Ok(Client::new(options, tasks, clock))
     };
     let flow = Flow {
-        source: client(&options.source.bootstrap)?,
-        target: client(&options.target.bootstrap)?,
+        source: client(&options.source)?,
+        target: client(&options.target)?,
         shared: Shared::default(),
         tasks: tasks.clone(),
         clock: clock.clone(),

@@ -20,7 +20,7 @@ impl Dial for Pipe {
     }
 }
 
-fn pipe() -> (ConnectionOptions, DuplexStream) {
+pub(super) fn pipe() -> (ConnectionOptions, DuplexStream) {
     let (near, far) = duplex(1 << 20);
     let options = ConnectionOptions {
         dial: Arc::new(Pipe(parking_lot::Mutex::new(Some(near)))),
@@ -30,7 +30,7 @@ fn pipe() -> (ConnectionOptions, DuplexStream) {
     (options, far)
 }
 
-async fn request(far: &mut DuplexStream) -> RequestHeader {
+pub(super) async fn request(far: &mut DuplexStream) -> RequestHeader {
     let length = far.read_u32().await.unwrap();
     let mut frame = vec![0; usize::try_from(length).unwrap()];
     far.read_exact(&mut frame).await.unwrap();
@@ -38,7 +38,7 @@ async fn request(far: &mut DuplexStream) -> RequestHeader {
     frame::decode_request_header(&mut input).unwrap()
 }
 
-async fn answer(far: &mut DuplexStream, correlation_id: i32, body: &[u8]) {
+pub(super) async fn answer(far: &mut DuplexStream, correlation_id: i32, body: &[u8]) {
     let mut out = BytesMut::new();
     out.put_u32(u32::try_from(body.len() + 4).unwrap());
     out.put_i32(correlation_id);

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use whimbrel_client::{Aborted, Fetched};
 use whimbrel_wire::{
     Record, RecordError,
     codec::Limits,
     control::{self, ControlType},
     record,
 };
+
+use crate::fetch::{Aborted, Fetched};
 
 /// Committed records at or above `from`, in order, and the offset up to which the answer was looked
 /// through.
