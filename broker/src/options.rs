@@ -232,3 +232,34 @@ impl Default for Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_set_is_finite() {
+        let Defaults {
+            produce_bytes,
+            fetch_bytes,
+            request_percentage,
+            mutations,
+            connections,
+        } = Limits::default().quotas();
+        for rate in [
+            produce_bytes,
+            fetch_bytes,
+            request_percentage,
+            mutations,
+            connections,
+        ] {
+            assert!(rate.is_finite() && rate > 0.0 && rate < 1e12, "{rate}");
+        }
+        let Limits {
+            connections,
+            connections_per_ip,
+            ..
+        } = Limits::default();
+        assert!(connections_per_ip < connections && connections < 1_000_000);
+    }
+}

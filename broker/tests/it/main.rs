@@ -19,6 +19,7 @@ mod cold_transactions;
 mod compaction;
 mod configs;
 mod daemon;
+mod damage;
 mod dense;
 mod disk;
 mod epochs;

@@ -2,6 +2,8 @@
 
 use std::io::ErrorKind;
 
+use whimbrel_broker::{Limits, Options};
+use whimbrel_runtime::unit::Size;
 use whimbrel_wire::{
     ErrorCode,
     messages::{
@@ -220,4 +222,30 @@ async fn quotas_are_described_as_they_were_set() {
         addresses[0].entity[0].entity_name.as_deref(),
         Some("10.0.0.1")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_have_quotas_where_nobody_has_set_any() {
+    let fleet = Fleet::start().await;
+    let limits = Limits {
+        client_produce_bytes: Size(1_000),
+        client_fetch_bytes: Size(1_000),
+        ..Limits::default()
+    };
+    let options = Options {
+        limits,
+        ..fleet.options(1, EAST)
+    };
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
+    client.produce_ok("t", 0, batch(&["x"])).await;
+    let large = "x".repeat(40_000);
+    let mut writer = Client::connect(broker.handle.kafka).await;
+    let produce = produce_request("t", 0, batch(&[&large]), -1);
+    assert!(writer.call(10, produce).await.throttle_time_ms > 20_000);
+    let mut reader = Client::connect(broker.handle.kafka).await;
+    let fetched = reader.call(11, fetch_request("t", 0, 0, 0)).await;
+    assert!(fetched.throttle_time_ms > 20_000);
+    broker.stop().await;
 }

@@ -9,6 +9,7 @@
 mod broker;
 mod election;
 mod harness;
+mod hostile;
 mod leases;
 mod link;
 mod moves;

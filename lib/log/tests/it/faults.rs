@@ -21,6 +21,8 @@ struct Failing {
     hits: fn(Call) -> bool,
     errno: i32,
     first: usize,
+    /// How many.
+    count: usize,
     seen: AtomicUsize,
     on: AtomicBool,
 }
@@ -31,6 +33,7 @@ impl Failing {
             hits,
             errno,
             first,
+            count: usize::MAX,
             seen: AtomicUsize::new(0),
             on: AtomicBool::new(true),
         })
@@ -46,7 +49,8 @@ impl Watcher for Failing {
         if !(self.hits)(call) || !self.on.load(Ordering::SeqCst) {
             return Ok(());
         }
-        if self.seen.fetch_add(1, Ordering::SeqCst) >= self.first {
+        let seen = self.seen.fetch_add(1, Ordering::SeqCst);
+        if seen >= self.first && seen - self.first < self.count {
             return Err(io::Error::from_raw_os_error(self.errno));
         }
         Ok(())
@@ -203,6 +207,47 @@ fn a_sync_that_fails_ends_all_acknowledgements_at_every_place() {
         drop((disk, log));
         check_acked(&root, &taken, &format!("sync {first}"));
     }
+}
+
+/// EIO of any call, once or from then on: what was acknowledged before and after it is there at the next start,
+/// whether the disk went on or ended.
+fn an_io_error_at_every_place(count: usize) {
+    for first in 0.. {
+        let dir = quick_dir();
+        let root = dir.path().join("data");
+        let (disk, log) = begun(&root);
+        let failing = Arc::new(Failing {
+            count,
+            ..Arc::into_inner(Failing::new(|_| true, EIO, first)).unwrap()
+        });
+        let watch = watch(&root, failing.clone());
+        let mut taken = Taken::default();
+        let mut failures = 0;
+        work(&disk, &log, &mut taken, |_, _| failures += 1);
+        if !failing.has_failed() {
+            assert!(first > 100 && failures == 0, "{first} {failures}");
+            break;
+        }
+        failing.on.store(false, Ordering::SeqCst);
+        let context = format!("call {first}, {count} fail, {:?}", disk.failed());
+        // As the kernel has it, in case there is no orderly end; and after one.
+        check_acked(&root, &taken, &context);
+        let ended = disk.close();
+        assert!(ended.is_ok() || disk.failed().is_some(), "{context}");
+        drop(watch);
+        drop((disk, log));
+        check_acked(&root, &taken, &context);
+    }
+}
+
+#[test]
+fn an_io_error_of_any_one_call_loses_nothing_acknowledged() {
+    an_io_error_at_every_place(1);
+}
+
+#[test]
+fn io_errors_from_any_call_on_lose_nothing_acknowledged() {
+    an_io_error_at_every_place(usize::MAX);
 }
 
 #[test]

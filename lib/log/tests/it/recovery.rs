@@ -379,3 +379,27 @@ fn append_times_that_a_kill_took_with_it_are_unknown_or_older_than_the_truth() {
         assert_eq!(log.append_time_of(fresh), Some(9_000_000));
     }
 }
+
+#[test]
+fn the_work_of_a_restart_after_a_kill_does_not_grow_with_the_log() {
+    let recovered = |batches: i64| {
+        let f = Fixture::new();
+        for n in 0..batches {
+            f.append(n, 3);
+        }
+        f.sync();
+        f.disk.checkpoint().unwrap();
+        f.disk.flush_durable_points().unwrap();
+        for n in 0..3 {
+            f.append(n, 3);
+        }
+        f.sync();
+        let (disk, log) = f.crash().open();
+        assert_eq!(log.offsets().log_end, 3 * (batches + 3));
+        (disk.recovered_bytes(), log.segments().len())
+    };
+    let (few, many) = (recovered(20), recovered(600));
+    assert!(many.1 > 20 * few.1, "{few:?} {many:?}");
+    // Where the newest segment and its producer snapshot happen to begin.
+    assert!(many.0 <= few.0 + 2 * 4096, "{few:?} {many:?}");
+}

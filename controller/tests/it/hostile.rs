@@ -1,0 +1,84 @@
+//! What others than the fleet's voters may send to a voter's port: nothing of it changes anything.
+
+use serde_json::{Value, json};
+use tonic::{Code, transport::Endpoint};
+use whimbrel_rpc::controller::NewTopic;
+use whimbrel_rpc::proto::controller::{RaftMessage, raft_client::RaftClient};
+
+use crate::broker::Broker;
+use crate::harness::{Fleet, HOME, TOOL};
+
+/// Deeper than any message of ours, and than what is parsed.
+const DEPTH: usize = 100_000;
+
+fn message(fleet_id: &str, target: u64, json: impl Into<Vec<u8>>) -> RaftMessage {
+    RaftMessage {
+        fleet_id: fleet_id.into(),
+        target,
+        json: json.into().into(),
+    }
+}
+
+fn vote(term: u64, by: u64) -> Value {
+    json!({
+        "vote": {"leader_id": {"term": term, "node_id": by}, "committed": false},
+        "last_log_id": null,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raft_messages_of_strangers_are_refused_and_change_nothing() {
+    let fleet = Fleet::start().await;
+    let leader = fleet.leader().await;
+    let before = fleet.handle(leader).view();
+    let at = usize::try_from(leader - 1).unwrap();
+    let address = fleet.addresses(TOOL)[at].clone();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut raft =
+        RaftClient::new(endpoint.connect().await.unwrap()).max_encoding_message_size(usize::MAX);
+
+    let high = vote(1 << 40, 2).to_string();
+    let nested = "[".repeat(DEPTH);
+    for (message, code) in [
+        // Another fleet's, another voter's.
+        (
+            message("fleet-2", leader, high.clone()),
+            Code::PermissionDenied,
+        ),
+        (message("", leader, high.clone()), Code::PermissionDenied),
+        (
+            message("fleet-1", leader + 10, high),
+            Code::PermissionDenied,
+        ),
+        // Of this fleet, and not to be read.
+        (message("fleet-1", leader, "{}"), Code::InvalidArgument),
+        (
+            message("fleet-1", leader, vec![0xff; 1_000]),
+            Code::InvalidArgument,
+        ),
+        (message("fleet-1", leader, nested), Code::InvalidArgument),
+        // Longer than any may be.
+        (
+            message("fleet-1", leader, vec![b' '; 17 << 20]),
+            Code::OutOfRange,
+        ),
+    ] {
+        let refused = raft.vote(message.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+        let refused = raft.append(message).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+    }
+    // Of a term that is over: answered with the vote that stands, and not granted.
+    let old = message("fleet-1", leader, vote(0, 2).to_string());
+    let answer = raft.vote(old).await.unwrap().into_inner();
+    let answer: Value = serde_json::from_slice(&answer.json).unwrap();
+    assert_eq!(answer["Ok"]["vote_granted"], false, "{answer}");
+
+    assert_eq!(fleet.leader().await, leader);
+    assert_eq!(fleet.handle(leader).view(), before);
+    let broker = Broker::start(&fleet, HOME, 1, "east").await;
+    let topic = NewTopic::new("after", 1);
+    fleet.client(TOOL).create_topic(topic).await.unwrap();
+    broker.kill().await;
+    fleet.end().await;
+}
