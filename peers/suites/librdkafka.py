@@ -23,6 +23,8 @@ THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
 RACKS = ("0101",)
 # They change the access control list, as nobody in particular.
 ACCESS_LISTS = ("0081", "0109", "0115", "0119")
+# Their members ask for sessions shorter than Kafka's least, and count on their end.
+SHORT_SESSIONS = ("0081",)
 # What their authors run with KIP-848's protocol only.
 CONSUMER_PROTOCOL = ("0153",)
 # One of many subtests cannot pass, and would hide those after it: each is a test of its own, besides the whole.
@@ -65,6 +67,7 @@ def settings(test: str) -> dict:
         "brokers": 3 if number in THREE_REPLICAS else 1,
         "racks": number in RACKS,
         "acls": number in ACCESS_LISTS,
+        "least_session_ms": 1000 if number in SHORT_SESSIONS else 6000,
     }
 
 
