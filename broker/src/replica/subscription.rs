@@ -174,7 +174,7 @@ impl Subscription {
             last_stable_offset: partition.last_stable_offset(),
             source_clock_ms: broker.clock.wall_ms(),
             next_append_time_ms: if next < log_end {
-                partition.log.append_time_of(next).unwrap_or(-1)
+                partition.log.appended_by(next).unwrap_or(-1)
             } else {
                 -1
             },

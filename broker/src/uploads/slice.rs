@@ -56,7 +56,7 @@ pub fn pending(partition: &Partition, tiered_end: i64) -> Option<OldestPending> 
         .sum();
     Some(OldestPending {
         at: Some(partition.at.into()),
-        append_time_ms: partition.log.append_time_of(oldest)?,
+        append_time_ms: partition.log.appended_by(oldest)?,
         bytes,
     })
 }

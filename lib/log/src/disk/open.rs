@@ -124,8 +124,7 @@ impl Disk {
         meta_properties::claim(&root, &options.cluster_id, options.node_id)?;
         let root_dir = File::open(&root).map_err(io)?;
         let known = Known::read(&root).map_err(io)?;
-        let shared = Arc::new(Shared::new(root.clone(), root_dir));
-        shared.note_time(now_ms);
+        let shared = Arc::new(Shared::new(root.clone(), root_dir, now_ms));
         let logs = open_all(&root, &shared, &known)?;
         // What recovery found may be in the page cache only.
         calls::sync_disk(&shared.root_dir, &root).map_err(io)?;

@@ -40,12 +40,13 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// Newest time an append carried; this crate has no clock.
     now_ms: AtomicI64,
+    opened_ms: i64,
     /// Bytes of batches that opening looked at.
     scanned: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(root: PathBuf, root_dir: File) -> Self {
+    pub(crate) fn new(root: PathBuf, root_dir: File, opened_ms: i64) -> Self {
         Shared {
             clean_points: CleanPoints::new(root.clone()),
             root,
@@ -55,7 +56,8 @@ impl Shared {
             dirty: Mutex::new(Dirty::default()),
             points: Mutex::new(None),
             room: Room::default(),
-            now_ms: AtomicI64::new(0),
+            now_ms: AtomicI64::new(opened_ms),
+            opened_ms,
             scanned: AtomicU64::new(0),
         }
     }
@@ -89,6 +91,10 @@ impl Shared {
                 reason: reason.into(),
             })
             .clone()
+    }
+
+    pub(crate) fn opened_ms(&self) -> i64 {
+        self.opened_ms
     }
 
     pub(crate) fn note_time(&self, now_ms: i64) {

@@ -125,6 +125,17 @@ impl Log {
         active.close_append_gap(before_ms, descriptors)
     }
 
+    /// As [`Self::append_time_of`]; where that is not known, when the disk was opened: the record was there by then.
+    /// An age that is computed from it is too small by what nobody knows, and not nothing.
+    pub fn appended_by(&self, offset: i64) -> Option<i64> {
+        let is_here = {
+            let state = self.state.read();
+            (state.local_log_start()..state.log_end).contains(&offset)
+        };
+        let known = self.append_time_of(offset);
+        known.or_else(|| is_here.then_some(self.shared.opened_ms()))
+    }
+
     /// Broker time at which the record at `offset` was appended here, never later than the truth; `None`
     /// where it is not known or the record is not in the local log.
     pub fn append_time_of(&self, offset: i64) -> Option<i64> {

@@ -375,6 +375,8 @@ fn append_times_that_a_kill_took_with_it_are_unknown_or_older_than_the_truth() {
                 "{offset}: {said:?}, {truth}"
             );
             assert!(cut_off > 0 || said.is_some(), "{offset}");
+            // The disk was opened at 1.
+            assert_eq!(log.appended_by(offset), said.or(Some(1)), "{offset}");
         }
         assert_eq!(log.append_time_of(fresh), Some(9_000_000));
     }
