@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use whimbrel_runtime::unit::Span;
 
-pub use tier::{Mend, Tier, Verify};
+pub use tier::{Mend, Probe, Tier, Verify};
 
 /// Where `whimbrel dev` keeps a fleet unless told otherwise.
 pub const DEFAULT_FLEET: &str = "./whimbrel-dev";

@@ -131,6 +131,18 @@ pub const CODES: &[Code] = &[
         "It differs by more than an hour from the store's, or it has jumped since the daemon's start.",
         "Set the clock and start the daemon again. Until then nothing is deleted because of its age; retention by size goes on.",
     ),
+    code(
+        "WB-320",
+        "the store refuses us",
+        "The store answers 401, 403, or that the session has ended: the credentials have expired or were withdrawn, or their policy lacks a permission. Records go on being taken and served from local disk and cache; nothing goes up, and what is only in the bucket is not read.",
+        "Put valid credentials into the file that AWS_SHARED_CREDENTIALS_FILE names: they are read again after each refusal, without a restart. From the environment they are read at the start only. `whimbrel tier probe URL` says which permission is missing.",
+    ),
+    code(
+        "WB-321",
+        "a deletion is blocked by Object Lock",
+        "Retention let go of an object that the bucket keeps: its lock has not ended, or it is under a legal hold.",
+        "Nothing: it is deleted when the lock has ended; the store is asked then, daily at most, hourly for a legal hold. The space is paid for until then. Lift the hold if it is not meant.",
+    ),
 ];
 
 #[cfg(test)]

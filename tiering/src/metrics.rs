@@ -36,6 +36,10 @@ pub const TIERED_BYTES: &str = "whimbrel_tiering_tiered_bytes";
 /// Age of the oldest record below the high watermark that is in no bucket.
 pub const UNUPLOADED_AGE: &str = "whimbrel_tiering_oldest_unuploaded_age_seconds";
 pub const STUCK: &str = "whimbrel_tiering_stuck_operations";
+/// Objects that Object Lock keeps from being deleted.
+pub const LOCKED: &str = "whimbrel_tiering_locked_deletions";
+/// For how long the store has refused every request; zero while it does not.
+pub const REFUSED: &str = "whimbrel_tiering_store_refused_seconds";
 pub const ORPHANS: &str = "whimbrel_tiering_orphans";
 
 /// Counts with the labels that every metric of a daemon carries: region, node and role.

@@ -20,7 +20,7 @@ use crate::{
     quarantine::Quarantine,
     root::{MAX_BYTES, Partition, Root},
     skew::Skew,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Kafka's default of retention.ms.
@@ -236,7 +236,11 @@ impl Retention {
                     continue;
                 }
                 if !root.holds(&self.keys, &key) && self.keys.parse_data(&key).is_some() {
-                    self.store.delete(&key).await?;
+                    match self.store.delete(&key).await {
+                        // It stays on the list; the store is asked again when the lock can be over.
+                        Err(StoreError::Locked { .. }) => continue,
+                        done => done?,
+                    }
                     self.committer.meter().count(names::DELETED_OBJECTS, 1);
                 }
                 deleted.push(key);

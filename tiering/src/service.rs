@@ -97,6 +97,23 @@ impl StartError {
         }
     }
 
+    /// True when the store answered, but not us: a running daemon goes on asking, for credentials come back.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Bucket {
+                source: StoreError::Refused { .. },
+                ..
+            } | Self::Marker {
+                source: MarkerError::Store(StoreError::Refused { .. }),
+                ..
+            } | Self::Probe {
+                source: ProbeError::Store(StoreError::Refused { .. }),
+                ..
+            }
+        )
+    }
+
     /// True when the store did not answer, which a running daemon waits out.
     pub fn is_retryable(&self) -> bool {
         match self {

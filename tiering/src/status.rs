@@ -18,7 +18,7 @@ use crate::{
     root::Root,
     serve::Served,
     skew::Doubt,
-    store::Limited,
+    store::{self, Limited},
     uploader::{Pending, Refusals},
     verify::Proof,
 };
@@ -122,13 +122,23 @@ impl Status {
             .into_iter()
             .map(|(prefix, rate)| json!({"prefix": prefix, "requests_per_second": rate}))
             .collect();
+        let locked: Vec<_> = self
+            .limited
+            .locked()
+            .into_iter()
+            .map(|(key, until_ms)| json!({"object": key.as_str(), "until": until_ms.map(store::utc)}))
+            .collect();
+        let store_refuses = self
+            .limited
+            .refused()
+            .map(|(age, reason)| json!({"seconds": age.as_secs(), "reason": reason}));
         json!({
             "role": "tiering", "region": self.region, "node": self.node, "store": self.store,
             "ready": self.ready().err().map_or(Value::Bool(true), Value::String),
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
-            "stuck": self.ops.stuck(), "slowed": slowed, "refused": refused, "damaged": damaged,
+            "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),
         })
@@ -155,6 +165,12 @@ impl Status {
         set(names::CACHE_HITS, float(self.cache.hits()));
         set(names::CACHE_MISSES, float(self.cache.misses()));
         set(names::STUCK, float(self.ops.stuck().len() as u64));
+        set(names::LOCKED, float(self.limited.locked().len() as u64));
+        let refused = self
+            .limited
+            .refused()
+            .map_or(0.0, |(age, _)| age.as_secs_f64());
+        set(names::REFUSED, refused);
         set(names::ORPHANS, float(self.orphans.lock().len() as u64));
         set(names::QUARANTINED, float(self.damage.lock().len() as u64));
         set(names::QUARANTINED_SHARDS, float(self.sick().len() as u64));

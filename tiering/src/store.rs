@@ -8,9 +8,11 @@
 //! and a place in the ledger of requests, and the callers decide what is tried again.
 
 mod folder;
+mod keeping;
 mod ledger;
 mod limited;
 mod location;
+mod locks;
 mod marker;
 mod pace;
 mod probe;
@@ -23,12 +25,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use folder::Folder;
+pub use keeping::{Encryption, Keeping, Lock, LockMode};
 pub use ledger::{Counts, Ledger};
 pub use limited::Limited;
 pub use location::{Bucket, Location, LocationError};
+pub(crate) use locks::utc;
 pub use marker::{Marker, MarkerError, accept_marker, check_marker, read_marker};
-pub use probe::{Capabilities, ProbeError, probe};
-pub use s3::{S3, Secret};
+pub use probe::{Answer, Asked, Capabilities, Finding, ProbeError, Report, examine, probe};
+pub use s3::{S3, Secret, Wallet};
 pub use source::{Part, Source};
 
 use crate::format::Key;
@@ -79,7 +83,8 @@ pub trait Store: Send + Sync + Debug {
     /// All keys that start with `prefix`, in no order. Temporary files of a store are not listed.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// Succeeds when the key is gone, whether it was there or not.
+    /// Succeeds when the key is gone, whether it was there or not. [`StoreError::Locked`] is a fact: it says when
+    /// to ask again.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError>;
@@ -105,6 +110,11 @@ pub trait Store: Send + Sync + Debug {
     /// deletion leaves them to whoever has it open. `None` for every store that is not a folder.
     fn local(&self, _key: &Key) -> Option<PathBuf> {
         None
+    }
+
+    /// Whether the bucket has what its URL asks for and what only shows later, when an upload needs it.
+    async fn check_options(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// A second, independent object with the same bytes, made inside the store where it can.
@@ -139,6 +149,14 @@ pub enum StoreError {
         op: &'static str,
         key: String,
         reason: String,
+    },
+    /// Object Lock: whoever asks earlier than `until_ms` gets the same answer. `None` for a legal hold, which
+    /// ends when somebody lifts it.
+    #[error("{op} {key}: {}", locked(*.until_ms))]
+    Locked {
+        op: &'static str,
+        key: Key,
+        until_ms: Option<i64>,
     },
     #[error("{op} {key}: no answer within {waited_ms} ms")]
     TimedOut {
@@ -180,6 +198,22 @@ impl StoreError {
         )
     }
 
+    /// The store knows the request and does not let us: credentials or permissions.
+    pub fn is_denial(&self) -> bool {
+        const DENIALS: [&str; 6] = [
+            "HTTP 401",
+            "HTTP 403",
+            "401 Unauthorized",
+            "403 Forbidden",
+            "ExpiredToken",
+            "InvalidToken",
+        ];
+        match self {
+            Self::Refused { reason, .. } => DENIALS.iter().any(|text| reason.contains(text)),
+            _ => false,
+        }
+    }
+
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
@@ -192,6 +226,7 @@ impl StoreError {
             Self::TooLarge { .. } => "too_large",
             Self::Short { .. } => "short",
             Self::Refused { .. } => "refused",
+            Self::Locked { .. } => "locked",
             Self::TimedOut { .. } => "timed_out",
             Self::SlowDown { .. } => "slow_down",
             Self::Failed { .. } => "failed",
@@ -200,10 +235,17 @@ impl StoreError {
     }
 }
 
+fn locked(until_ms: Option<i64>) -> String {
+    match until_ms {
+        Some(ms) => format!("locked until {}", utc(ms)),
+        None => "under a legal hold".to_owned(),
+    }
+}
+
 /// Opens the store that `location` names. Nothing is asked of it yet.
 pub fn open(location: &Location) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match location {
         Location::Folder { root } => Arc::new(Folder::open(root)?),
-        Location::S3(bucket) => Arc::new(S3::open(bucket, &Secret::from_env(bucket)?)?),
+        Location::S3(bucket) => Arc::new(S3::open_with(bucket, Wallet::from_env(bucket)?)?),
     })
 }

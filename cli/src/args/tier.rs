@@ -7,6 +7,9 @@ use whimbrel_runtime::unit::Size;
 pub enum Tier {
     /// What waits to go up, what is stuck, what is quarantined, the cache.
     Status,
+    /// Ask a bucket for everything that a daemon would rely on: what it does, what is done instead, what refuses
+    /// it. Needs no fleet; writes a few small objects and removes them.
+    Probe(Probe),
     /// Check the bucket against its roots, and the roots against the logs.
     Verify(Verify),
     /// Where the records of each topic are: on local disk (hot), in the bucket (cold), or both.
@@ -16,6 +19,15 @@ pub enum Tier {
     /// Make new roots where one cannot be believed, from kept roots and the objects themselves. Prints a plan;
     /// deletes nothing.
     Rebuild(Mend),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Probe {
+    /// Bucket: file:///dir or s3://bucket/prefix?endpoint=http://..&region=.., as in the configuration.
+    pub url: String,
+    /// Region whose keys are written below, where the account may not write elsewhere.
+    #[arg(long, default_value = "probe")]
+    pub region: String,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -2,6 +2,7 @@
 
 mod cost;
 mod map;
+mod probe;
 mod rebuild;
 mod status;
 mod verify;
@@ -17,14 +18,15 @@ use crate::{args::Tier, exit::Exit};
 type Daemons = [(String, HostPort)];
 
 pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
-    let view = at.view().await?;
     let region = match &verb {
+        Tier::Probe(what) => return probe::run(at.format, what).await,
         Tier::Verify(verify) => verify.region.as_deref(),
         Tier::Rebuild(mend) => mend.region.as_deref(),
         Tier::Map(of) | Tier::Cost(of) => of.region.as_deref(),
         Tier::Status => None,
     };
     let region = region.map(RegionName::from);
+    let view = at.view().await?;
     let all: Vec<_> = daemons(&view, Role::Tiering, region.as_ref())
         .map(|d| (d.region.to_string(), d.admin.clone()))
         .collect();
@@ -35,6 +37,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Map(of) => map::run(at, &all, of.topic.as_deref()).await,
         Tier::Cost(of) => cost::run(at, &all, of.topic.as_deref()).await,
         Tier::Rebuild(mend) => rebuild::run(at, &all, &mend).await,
+        Tier::Probe(what) => probe::run(at.format, &what).await,
     }
 }
 

@@ -116,6 +116,23 @@ fn what_a_role_would_refuse_is_said_before_anything_starts() {
 }
 
 #[test]
+fn options_of_a_bucket_that_do_not_go_together_are_said() {
+    for (options, word) in [
+        ("lock=compliance", "lock-for"),
+        ("sse=kmz", "`s3` and `kms`"),
+        ("storage-class=DEEP_ARCHIVE", "restored"),
+        ("storage_class=X", "`storage-class`"),
+    ] {
+        let tiering = format!(
+            "[tiering]\nregion = \"west\"\nnode-id = 1\ndata-dir = \"d\"\ncache-dir = \"c\"\ncontrollers = [\"127.0.0.1:1\"]\nbucket = \"s3://bkt?{options}\"\n"
+        );
+        let (exit, said) = check(&tiering);
+        assert_eq!(exit, Some(78));
+        assert!(said.contains("WB-300") && said.contains(word), "{said}");
+    }
+}
+
+#[test]
 fn a_bucket_that_dev_cannot_use_is_bad_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let ports = whimbrel_dev::FreePorts::find().unwrap();

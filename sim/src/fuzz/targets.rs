@@ -1,5 +1,6 @@
 //! The decoders, each with examples of what it reads, a way to make checksums fit again, and what it may hold.
 
+mod bucket;
 mod directory;
 mod kafka;
 mod processes;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Target> {
         &kafka::TARGETS[..],
         &processes::TARGETS,
         &directory::TARGETS,
+        &bucket::TARGETS,
     ]
     .concat()
 }

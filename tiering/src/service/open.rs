@@ -118,7 +118,7 @@ impl Open {
         };
         let op = self.status.ops.begin("open bucket", &self.status.store);
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        while error.is_retryable() {
+        while error.is_retryable() || error.is_refusal() {
             op.failed(&error);
             *self.status.opening.lock() = Some(format!("{}: {error}", error.code()));
             self.clock.sleep(pause.next()).await;

@@ -205,6 +205,10 @@ impl Store for Counted {
         self.store.local(key)
     }
 
+    async fn check_options(&self) -> Result<(), StoreError> {
+        self.store.check_options().await
+    }
+
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         self.count(to, |c| c.puts += 1);
         self.store.copy(from, to).await

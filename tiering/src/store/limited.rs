@@ -14,6 +14,7 @@ use whimbrel_runtime::Clock;
 
 use super::{
     Found, Listed, Meta, Source, Store, StoreError, Version,
+    locks::Locks,
     pace::{Pace, prefix_of},
 };
 use crate::{Meter, format::Key, metrics as names};
@@ -28,9 +29,18 @@ pub struct Limited {
     store: Arc<dyn Store>,
     places: Arc<Semaphore>,
     pace: Arc<Mutex<Pace>>,
+    locks: Arc<Mutex<Locks>>,
+    refusal: Arc<Mutex<Option<Refusal>>>,
     clock: Clock,
     deadline: Duration,
     meter: Meter,
+}
+
+/// The store answers, but not us.
+#[derive(Clone, Debug)]
+struct Refusal {
+    since_ms: u64,
+    reason: String,
 }
 
 impl Limited {
@@ -40,6 +50,8 @@ impl Limited {
             store,
             places: Arc::new(Semaphore::new(PLACES)),
             pace: Arc::default(),
+            locks: Arc::default(),
+            refusal: Arc::default(),
             clock,
             deadline,
             meter: Meter::default(),
@@ -54,6 +66,35 @@ impl Limited {
     /// Prefixes that the store asked to be spared, with the requests a second that they get now.
     pub fn slowed(&self) -> Vec<(String, u64)> {
         self.pace.lock().slowed()
+    }
+
+    /// Objects that Object Lock keeps from being deleted, and until when; `None` for a legal hold.
+    pub fn locked(&self) -> Vec<(Key, Option<i64>)> {
+        self.locks.lock().list(self.clock.boot_ms())
+    }
+
+    /// For how long the store has refused us and done nothing for us, and its latest words.
+    pub fn refused(&self) -> Option<(Duration, String)> {
+        let refusal = self.refusal.lock();
+        let refusal = refusal.as_ref()?;
+        let since = self.clock.boot_ms().saturating_sub(refusal.since_ms);
+        Some((Duration::from_millis(since), refusal.reason.clone()))
+    }
+
+    fn note<T>(&self, done: &Result<T, StoreError>) {
+        match done {
+            Ok(_) => *self.refusal.lock() = None,
+            Err(error) if error.is_denial() => {
+                let (now, reason) = (self.clock.boot_ms(), error.to_string());
+                let mut refusal = self.refusal.lock();
+                let since_ms = refusal.as_ref().map_or(now, |r| r.since_ms);
+                if refusal.is_none() {
+                    tracing::error!(code = "WB-320", reason, "the store refuses us");
+                }
+                *refusal = Some(Refusal { since_ms, reason });
+            }
+            Err(_) => {}
+        }
     }
 
     async fn turn(&self, prefix: &str) {
@@ -94,6 +135,7 @@ impl Limited {
                 waited_ms,
             })
         });
+        self.note(&done);
         let outcome = done.as_ref().map_or_else(StoreError::kind, |_| "ok");
         let kind = [("op", op), ("outcome", outcome)];
         self.meter.count_one(names::STORE_REQUESTS, &kind);
@@ -140,8 +182,27 @@ impl Store for Limited {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.run("delete", key.as_str(), 0, self.store.delete(key))
-            .await
+        let waits = self.locks.lock().waits(key, self.clock.boot_ms());
+        if let Some(until_ms) = waits {
+            return Err(StoreError::Locked {
+                op: "delete",
+                key: key.clone(),
+                until_ms,
+            });
+        }
+        let done = self
+            .run("delete", key.as_str(), 0, self.store.delete(key))
+            .await;
+        match &done {
+            Err(StoreError::Locked { until_ms, .. }) => {
+                let (wall_ms, boot_ms) = (self.clock.wall_ms(), self.clock.boot_ms());
+                let mut locks = self.locks.lock();
+                locks.told(key, *until_ms, wall_ms, boot_ms);
+            }
+            Ok(()) => self.locks.lock().gone(key),
+            Err(_) => {}
+        }
+        done
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError> {
@@ -188,6 +249,11 @@ impl Store for Limited {
 
     fn local(&self, key: &Key) -> Option<PathBuf> {
         self.store.local(key)
+    }
+
+    async fn check_options(&self) -> Result<(), StoreError> {
+        self.run("check", "options", 0, self.store.check_options())
+            .await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {

@@ -1,8 +1,11 @@
-//! Bucket URLs: `file:///dir` and `s3://bucket/prefix?endpoint=http://host:port&region=name`.
+//! Bucket URLs: `file:///dir` and `s3://bucket/prefix?endpoint=http://host:port&region=name`, the latter with
+//! what [`keeping`](super::keeping) knows.
 
 use std::path::PathBuf;
 
 use url::Url;
+
+use super::keeping::{Keeping, Typed};
 
 /// Where a bucket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,7 @@ pub struct Bucket {
     pub prefix: String,
     pub endpoint: Option<String>,
     pub region: String,
+    pub keeping: Keeping,
 }
 
 /// Why a bucket URL was refused.
@@ -77,7 +81,9 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
         prefix,
         endpoint: None,
         region: String::new(),
+        keeping: Keeping::default(),
     };
+    let mut typed = Typed::default();
     for (key, value) in url.query_pairs() {
         match &*key {
             "endpoint" => {
@@ -91,13 +97,16 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
                 found.endpoint = Some(value.trim_end_matches('/').to_owned());
             }
             "region" => found.region = value.into_owned(),
+            other if typed.take(other, &value) => {}
             other => {
                 return Err(format!(
-                    "`{other}` is not known; `endpoint` and `region` are"
+                    "`{other}` is not known; `endpoint`, `region`, {} are",
+                    Typed::NAMES
                 ));
             }
         }
     }
+    found.keeping = typed.check()?;
     if found.region.is_empty() {
         found.region = std::env::var("AWS_REGION")
             .or_else(|_| std::env::var("AWS_DEFAULT_REGION"))
@@ -136,6 +145,7 @@ mod tests {
             prefix: "whimbrel/a".into(),
             endpoint: Some("http://127.0.0.1:9000".into()),
             region: "eu-1".into(),
+            keeping: Keeping::default(),
         };
         assert_eq!(s3, Location::S3(expected));
     }
@@ -151,6 +161,8 @@ mod tests {
             "s3://bkt/../x y",
             "s3://bkt?endpoit=x",
             "s3://bkt?endpoint=ftp://x",
+            "s3://bkt?lock=compliance",
+            "s3://bkt?storage-class=DEEP_ARCHIVE",
             "file://host/x",
         ] {
             assert!(Location::parse(text).is_err(), "{text}");

@@ -3,9 +3,11 @@
 //! `object_store` does GET, HEAD, LIST, DELETE and the conditional PUTs; `aws-sdk-s3` streams uploads with
 //! a CRC64NVME that the store checks on arrival, and copies inside the store. Both clients' retries and
 //! timeouts are off: a retried conditional PUT would meet its own first attempt and call it a conflict, and
-//! deadlines are [`super::Limited`]'s. Credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-//! AWS_SESSION_TOKEN. TLS is rustls with ring.
+//! deadlines are [`super::Limited`]'s. After a refusal the credentials are read again, where they can have
+//! changed. TLS is rustls with ring.
 
+mod keep;
+mod secret;
 mod upload;
 
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -14,7 +16,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Credentials, Region, RequestChecksumCalculation,
+        BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation,
         ResponseChecksumValidation, StalledStreamProtectionConfig, retry::RetryConfig as SdkRetry,
     },
     types::ChecksumMode,
@@ -26,64 +28,50 @@ use aws_smithy_http_client::{
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{
-    ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode,
-    PutOptions, PutPayload, RetryConfig, UpdateVersion,
-    aws::{AmazonS3, AmazonS3Builder},
+    ClientOptions, Error, GetOptions, GetRange, GetResult, ObjectStore, PutMode, PutOptions,
+    PutPayload, RetryConfig, UpdateVersion,
+    aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey},
     path::Path,
 };
 
-use super::{Found, Listed, Meta, Source, Store, StoreError, Version, location::Bucket};
+use super::{
+    Encryption, Found, Listed, Meta, Source, Store, StoreError, Version, location::Bucket,
+};
 use crate::format::Key;
+
+pub use secret::{Secret, Wallet};
 
 #[derive(Clone, Debug)]
 pub struct S3 {
     bucket: Bucket,
     small: Arc<AmazonS3>,
     sdk: Client,
-}
-
-/// Static credentials. They are shown nowhere.
-#[derive(Clone)]
-pub struct Secret {
-    pub key: String,
-    pub secret: String,
-    pub token: Option<String>,
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-impl Secret {
-    /// From AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
-    pub fn from_env(bucket: &Bucket) -> Result<Self, StoreError> {
-        let var = |name: &str| {
-            std::env::var(name).map_err(|_| StoreError::Refused {
-                op: "open",
-                key: bucket.name.clone(),
-                reason: format!("{name} is not set"),
-            })
-        };
-        Ok(Self {
-            key: var("AWS_ACCESS_KEY_ID")?,
-            secret: var("AWS_SECRET_ACCESS_KEY")?,
-            token: std::env::var("AWS_SESSION_TOKEN").ok(),
-        })
-    }
+    wallet: Wallet,
 }
 
 impl S3 {
     pub fn open(bucket: &Bucket, secret: &Secret) -> Result<Self, StoreError> {
+        Self::open_with(bucket, Wallet::fixed(secret.clone()))
+    }
+
+    pub fn open_with(bucket: &Bucket, wallet: Wallet) -> Result<Self, StoreError> {
         // Fails only where a provider was installed before, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let small = small_client(bucket, secret)?;
+        let small = small_client(bucket, &wallet)?;
         Ok(Self {
             bucket: bucket.clone(),
             small: Arc::new(small),
-            sdk: sdk_client(bucket, secret),
+            sdk: sdk_client(bucket, &wallet),
+            wallet,
         })
+    }
+
+    /// Whoever is refused looks for newer credentials before the next request.
+    async fn heard<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if answer.as_ref().is_err_and(StoreError::is_denial) {
+            self.wallet.refused().await;
+        }
+        answer
     }
 
     fn full(&self, key: &str) -> String {
@@ -104,10 +92,8 @@ impl S3 {
         key: &Key,
         options: GetOptions,
     ) -> Result<GetResult, StoreError> {
-        self.small
-            .get_opts(&self.path(key), options)
-            .await
-            .map_err(|e| failed(op, key, e))
+        let found = self.small.get_opts(&self.path(key), options).await;
+        self.heard(found.map_err(|e| failed(op, key, e))).await
     }
 
     async fn put(
@@ -125,8 +111,8 @@ impl S3 {
             .small
             .put_opts(&self.path(key), PutPayload::from_bytes(bytes), options)
             .await
-            .map_err(|e| failed(op, key, e))?;
-        match put.e_tag {
+            .map_err(|e| failed(op, key, e));
+        match self.heard(put).await?.e_tag {
             Some(tag) => Ok(Version(tag)),
             None => Err(StoreError::Failed {
                 op,
@@ -137,7 +123,7 @@ impl S3 {
     }
 }
 
-fn small_client(bucket: &Bucket, secret: &Secret) -> Result<AmazonS3, StoreError> {
+fn small_client(bucket: &Bucket, wallet: &Wallet) -> Result<AmazonS3, StoreError> {
     let plain = bucket
         .endpoint
         .as_deref()
@@ -150,15 +136,17 @@ fn small_client(bucket: &Bucket, secret: &Secret) -> Result<AmazonS3, StoreError
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&bucket.name)
         .with_region(&bucket.region)
-        .with_access_key_id(&secret.key)
-        .with_secret_access_key(&secret.secret)
+        .with_credentials(Arc::new(wallet.clone()))
         .with_client_options(client)
         .with_retry(RetryConfig {
             max_retries: 0,
             ..RetryConfig::default()
         });
-    if let Some(token) = &secret.token {
-        builder = builder.with_token(token);
+    for (name, value) in encryption(bucket) {
+        // Names that the library itself documents.
+        if let Ok(name) = name.parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(name, value);
+        }
     }
     if let Some(endpoint) = &bucket.endpoint {
         builder = builder
@@ -172,20 +160,28 @@ fn small_client(bucket: &Bucket, secret: &Secret) -> Result<AmazonS3, StoreError
     })
 }
 
-fn sdk_client(bucket: &Bucket, secret: &Secret) -> Client {
+/// The small objects' part of [`keep::Headers`].
+fn encryption(bucket: &Bucket) -> Vec<(&'static str, String)> {
+    let (kind, key) = match &bucket.keeping.encryption {
+        None => return Vec::new(),
+        Some(Encryption::Store) => ("AES256", None),
+        Some(Encryption::Kms { key }) => ("aws:kms", key.clone()),
+    };
+    let mut found = vec![("aws_server_side_encryption", kind.to_owned())];
+    found.extend(key.map(|key| ("aws_sse_kms_key_id", key)));
+    found
+}
+
+fn sdk_client(bucket: &Bucket, wallet: &Wallet) -> Client {
     let http = HttpBuilder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
     let mut config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(bucket.region.clone()))
-        .credentials_provider(Credentials::new(
-            &secret.key,
-            &secret.secret,
-            secret.token.clone(),
-            None,
-            "environment",
-        ))
+        .credentials_provider(wallet.clone())
+        // The wallet is the cache.
+        .identity_cache(IdentityCache::no_cache())
         .http_client(http)
         .retry_config(SdkRetry::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -231,11 +227,22 @@ fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
             key: key.to_owned(),
             reason,
         },
-        _ if told("403 Forbidden") || told("401 Unauthorized") => StoreError::Refused {
-            op,
-            key: key.to_owned(),
-            reason,
-        },
+        // Amazon says 400 to a session that has ended.
+        _ if [
+            "403 Forbidden",
+            "401 Unauthorized",
+            "ExpiredToken",
+            "InvalidToken",
+        ]
+        .iter()
+        .any(|text| told(text)) =>
+        {
+            StoreError::Refused {
+                op,
+                key: key.to_owned(),
+                reason,
+            }
+        }
         _ if told("503 Service Unavailable")
             || told("429 Too Many Requests")
             || told("SlowDown") =>
@@ -284,12 +291,13 @@ impl Store for S3 {
             prefix,
             endpoint,
             region,
+            keeping,
         } = &self.bucket;
         let at = endpoint
             .as_ref()
             .map(|e| format!("&endpoint={e}"))
             .unwrap_or_default();
-        format!("s3://{name}/{prefix}?region={region}{at}")
+        format!("s3://{name}/{prefix}?region={region}{at}{keeping}")
     }
 
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<Found, StoreError> {
@@ -359,7 +367,8 @@ impl Store for S3 {
             .checksum_mode(ChecksumMode::Enabled)
             .send()
             .await;
-        let found = sent.map_err(|e| upload::sdk_failed("head", key, &e))?;
+        let found = sent.map_err(|e| upload::sdk_failed("head", key, &e));
+        let found = self.heard(found).await?;
         let crc64 = found.checksum_crc64_nvme().and_then(upload::crc64_from);
         let size = found
             .content_length()
@@ -394,21 +403,15 @@ impl Store for S3 {
                 size: meta.size,
             })))
         });
-        all.try_collect()
+        let all = all.try_collect().await;
+        self.heard(all.map_err(|e| failed_at("list", prefix, &e)))
             .await
-            .map_err(|e| failed_at("list", prefix, &e))
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        match self
-            .small
-            .delete(&self.path(key))
-            .await
-            .map_err(|e| failed("delete", key, e))
-        {
-            Err(e) if e.is_not_found() => Ok(()),
-            done => done,
-        }
+        let full = self.full(key.as_str());
+        let done = keep::delete(&self.sdk, &self.bucket, &full, key).await;
+        self.heard(done).await
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError> {
@@ -429,27 +432,33 @@ impl Store for S3 {
     }
 
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
-        upload::put(
-            &self.sdk,
-            &self.bucket.name,
-            &self.full(key.as_str()),
-            key,
-            source,
-        )
-        .await
+        let full = self.full(key.as_str());
+        let done = upload::put(&self.sdk, &self.bucket, &full, key, source).await;
+        self.heard(done).await
+    }
+
+    async fn check_options(&self) -> Result<(), StoreError> {
+        let checked = keep::check(&self.sdk, &self.bucket).await;
+        self.heard(checked).await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         let source = format!("{}/{}", self.bucket.name, self.full(from.as_str()));
+        let headers = keep::Headers::of(&self.bucket.keeping, to);
         let sent = self
             .sdk
             .copy_object()
             .bucket(&self.bucket.name)
             .key(self.full(to.as_str()))
             .copy_source(source)
+            .set_storage_class(headers.storage_class)
+            .set_server_side_encryption(headers.encryption)
+            .set_ssekms_key_id(headers.kms_key)
+            .set_object_lock_mode(headers.lock)
+            .set_object_lock_retain_until_date(headers.retain_until)
             .send()
             .await;
-        sent.map(drop)
-            .map_err(|e| upload::sdk_failed("copy", to, &e))
+        let done = sent.map_err(|e| upload::sdk_failed("copy", to, &e));
+        self.heard(done).await.map(drop)
     }
 }

@@ -34,6 +34,10 @@ impl Part {
 }
 
 impl Source {
+    pub fn new(parts: Vec<Part>, crc64: u64) -> Self {
+        Self { parts, crc64 }
+    }
+
     pub fn length(&self) -> u64 {
         self.parts.iter().map(Part::length).sum()
     }

@@ -77,7 +77,7 @@ impl World {
         self.start_changed(store, broker, |_| ()).await
     }
 
-    async fn start_changed(
+    pub async fn start_changed(
         &self,
         store: Arc<dyn Store>,
         broker: &FakeBroker,

@@ -75,6 +75,21 @@ fn troubles(status: &Value) -> Vec<String> {
     if let Some(reason) = status["clock_doubted"].as_str() {
         lines.push(format!("WB-319: {reason}; nothing is deleted by its age"));
     }
+    if status["store_refuses"].is_object() {
+        let told = &status["store_refuses"];
+        let (seconds, reason) = (plain(&told["seconds"]), plain(&told["reason"]));
+        lines.push(format!(
+            "WB-320: the store refuses us, {seconds} s: {reason}"
+        ));
+    }
+    for locked in list("locked_deletions") {
+        let object = plain(&locked["object"]);
+        let until = match locked["until"].as_str() {
+            Some(instant) => format!("until {instant}"),
+            None => "while a legal hold stands".to_owned(),
+        };
+        lines.push(format!("WB-321: blocked: delete {object} {until}"));
+    }
     for op in list("stuck") {
         let seconds = op["age_ms"].as_u64().unwrap_or(0) / 1_000;
         let (step, what) = (plain(&op["step"]), plain(&op["what"]));
@@ -108,10 +123,18 @@ mod tests {
                 {"step": "list", "what": "root", "age_ms": 11_000, "failures": 0, "last_error": null},
             ],
             "quarantined_shards": [{"shard": 3, "code": "WB-312", "reason": "shard 3: the root is gone"}],
+            "store_refuses": {"seconds": 61, "reason": "get root/1: refused: HTTP 403 ExpiredToken"},
+            "locked_deletions": [
+                {"object": "data/ef", "until": "2027-01-15T08:00:00Z"},
+                {"object": "data/gh", "until": null},
+            ],
             "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
         });
         let expected = [
             "quarantined: WB-312: shard 3: the root is gone",
+            "WB-320: the store refuses us, 61 s: get root/1: refused: HTTP 403 ExpiredToken",
+            "WB-321: blocked: delete data/ef until 2027-01-15T08:00:00Z",
+            "WB-321: blocked: delete data/gh while a legal hold stands",
             "stuck: put data/ab, 47 s, failed 6 x: 503",
             "stuck: list root, 11 s",
             "damaged: data/cd: it is not in the bucket",

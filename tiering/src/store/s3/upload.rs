@@ -15,9 +15,10 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::keep::Headers;
 use crate::{
     format::Key,
-    store::{Source, StoreError},
+    store::{Source, StoreError, location::Bucket},
 };
 
 /// Size of a piece on its way from the file to the socket, and how many of them wait in between.
@@ -43,19 +44,25 @@ fn body(source: &Source) -> SdkBody {
 
 pub async fn put(
     sdk: &Client,
-    bucket: &str,
+    bucket: &Bucket,
     full: &str,
     key: &Key,
     source: &Source,
 ) -> Result<Option<u64>, StoreError> {
     let length = i64::try_from(source.length()).unwrap_or(i64::MAX);
     let checksum = STANDARD.encode(source.crc64.to_be_bytes());
+    let headers = Headers::of(&bucket.keeping, key);
     let request = sdk
         .put_object()
-        .bucket(bucket)
+        .bucket(&bucket.name)
         .key(full)
         .content_length(length)
-        .checksum_crc64_nvme(&checksum);
+        .checksum_crc64_nvme(&checksum)
+        .set_storage_class(headers.storage_class)
+        .set_server_side_encryption(headers.encryption)
+        .set_ssekms_key_id(headers.kms_key)
+        .set_object_lock_mode(headers.lock)
+        .set_object_lock_retain_until_date(headers.retain_until);
     let sent = request.body(ByteStream::new(body(source))).send().await;
     let answer = sent.map_err(|e| sdk_failed("put_file", key, &e))?;
     // The store's own word, not an echo of ours, only if it keeps the checksum: HEAD tells (see `probe`).
@@ -75,39 +82,45 @@ pub fn sdk_failed<E>(op: &'static str, key: &Key, error: &SdkError<E>) -> StoreE
 where
     E: ProvideErrorMetadata + std::error::Error + RequestId + 'static,
 {
+    match error.raw_response().map(|r| r.status().as_u16()) {
+        Some(404) if code(error) != "NoSuchBucket" => StoreError::NotFound {
+            op,
+            key: key.clone(),
+        },
+        Some(412) => StoreError::Condition {
+            op,
+            key: key.clone(),
+        },
+        _ => sdk_failed_at(op, key.as_str(), error),
+    }
+}
+
+/// The same where it is not about one object.
+pub fn sdk_failed_at<E>(op: &'static str, key: &str, error: &SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + std::error::Error + RequestId + 'static,
+{
+    let (code, key) = (code(error), key.to_owned());
     let status = error.raw_response().map(|r| r.status().as_u16());
-    let code = error
-        .as_service_error()
-        .and_then(|e| e.code())
-        .unwrap_or_default();
     let reason = match status {
         Some(status) => format!("HTTP {status} {code}"),
         None => super::chain(error),
     };
     match (status, code) {
-        (_, "NoSuchBucket") => super::no_bucket(op, key.as_str()),
-        (Some(404), _) => StoreError::NotFound {
-            op,
-            key: key.clone(),
-        },
-        (Some(412), _) => StoreError::Condition {
-            op,
-            key: key.clone(),
-        },
-        (Some(400 | 401 | 403 | 501), _) => StoreError::Refused {
-            op,
-            key: key.to_string(),
-            reason,
-        },
-        (Some(429 | 503), _) | (_, "SlowDown") => StoreError::SlowDown {
-            op,
-            key: key.to_string(),
-            reason,
-        },
-        _ => StoreError::Failed {
-            op,
-            key: key.to_string(),
-            reason,
-        },
+        (_, "NoSuchBucket") => super::no_bucket(op, &key),
+        (Some(429 | 503), _) | (_, "SlowDown") => StoreError::SlowDown { op, key, reason },
+        // A body that was damaged on its way.
+        (Some(400), code) if code.contains("Digest") || code.contains("Checksum") => {
+            StoreError::Failed { op, key, reason }
+        }
+        (Some(400 | 401 | 403 | 501), _) => StoreError::Refused { op, key, reason },
+        _ => StoreError::Failed { op, key, reason },
     }
+}
+
+fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
+    error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+        .unwrap_or_default()
 }
