@@ -4,9 +4,11 @@
 //! commit; the queue between the two halves is bounded in number and in bytes. What cannot be understood
 //! closes the connection: after a bad frame the next one's beginning is not known.
 
+mod pace;
 mod read;
 mod write;
 
+pub use pace::Reading;
 pub use read::memory;
 
 use std::{
@@ -20,6 +22,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use pace::Pace;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -127,6 +130,8 @@ pub struct Peer {
     account: Mutex<Option<Arc<Account>>>,
     /// Until when nothing is read.
     quiet_until_ns: AtomicU64,
+    /// Of who reads records here.
+    pace: Pace,
 }
 
 impl Peer {
@@ -136,7 +141,13 @@ impl Peer {
             session: session.map(Mutex::new),
             account: Mutex::default(),
             quiet_until_ns: AtomicU64::new(0),
+            pace: Pace::default(),
         }
+    }
+
+    /// A request for records came now.
+    pub(crate) fn reading(&self, clock: &Clock) -> Reading {
+        self.pace.asked(clock.boot_ns())
     }
 
     pub fn client(&self, client_id: Option<String>) -> ClientInfo {

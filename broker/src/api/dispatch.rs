@@ -69,9 +69,10 @@ pub(super) fn lazy(
     let answer: Answer = match key {
         ApiKey::Fetch => {
             let (called, undecoded) = (Called::from(header), Undecoded::new(header, input));
+            let reading = peer.reading(&broker.clock);
             Box::pin(async move {
                 let request = undecoded.decode()?;
-                let work = fetch::handle(&broker, asker.caller, request, version);
+                let work = fetch::handle(&broker, asker.caller, reading, request, version);
                 let (response, took) = asker.account.timed(work).await;
                 let is_stranded = fetch::is_stranded(&broker, &response, version);
                 let reply = toll::settle(&asker.account, called, (Ok(response), took))?;

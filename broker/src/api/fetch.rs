@@ -19,13 +19,17 @@ use whimbrel_wire::{
     },
 };
 
-use self::{plan::Plan, read::Part};
+use self::{
+    plan::{Asks, Plan},
+    read::Part,
+};
 use super::refusal::{self, Address, Elsewhere};
 use crate::{
     auth::Caller,
     broker::Broker,
     catalog::Catalog,
     cold::{ColdRead, SLACK},
+    connection::Reading,
     fetch_sessions::{Changes, Claim, Context, Wanted},
     stranded,
     waiters::Waiter,
@@ -47,6 +51,7 @@ const LONGEST_WAIT_MS: i32 = 300_000;
 pub async fn handle(
     broker: &Arc<Broker>,
     caller: Option<Arc<Caller>>,
+    reading: Reading,
     mut request: Request,
     version: i16,
 ) -> Response {
@@ -80,7 +85,13 @@ pub async fn handle(
         Ok(opened) => opened,
         Err(error) => return refused(error),
     };
-    let plan = Plan::new(&request, caller, wanted, max_bytes, version);
+    let asks = Asks {
+        reading,
+        max_bytes,
+        min_bytes,
+        version,
+    };
+    let plan = Plan::new(&request, caller, wanted, asks);
     let waiter = Waiter::default();
     let mut parts = plan.read(&broker.catalog(), &waiter);
     loop {

@@ -22,7 +22,9 @@ pub async fn answers(
         match next.answer.await {
             Ok(Reply { chunks, quiet }) => {
                 if let Some(chunks) = chunks {
+                    let bytes = chunks.iter().map(Bytes::len).sum();
                     write(broker, &mut stream, chunks).await?;
+                    peer.pace.written(bytes, broker.clock.boot_ns());
                 }
                 // Requests that were read ahead wait as well: their work begins when their turn comes.
                 peer.hush(&broker.clock, quiet);

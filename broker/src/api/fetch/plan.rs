@@ -14,6 +14,7 @@ use crate::{
     auth::Caller,
     broker::Broker,
     catalog::Catalog,
+    connection::Reading,
     fetch_sessions::Wanted,
     partition::{Partition, Role},
     stranded,
@@ -28,11 +29,22 @@ pub struct Plan {
     pub wanted: Vec<Wanted>,
     pub version: i16,
     pub committed_only: bool,
+    reading: Reading,
     max_bytes: usize,
+    min_bytes: usize,
     /// Where the client stands, if it says so: it may read from the copy that stands there (KIP-392).
     rack: Option<String>,
     /// Who reads, where that is asked: each topic at each reading, so that nothing taken away goes out.
     caller: Option<Arc<Caller>>,
+}
+
+/// How a client asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks {
+    pub reading: Reading,
+    pub max_bytes: usize,
+    pub min_bytes: usize,
+    pub version: i16,
 }
 
 /// Bytes of an answer.
@@ -60,14 +72,21 @@ impl Plan {
         request: &Request,
         caller: Option<Arc<Caller>>,
         wanted: Vec<Wanted>,
-        max_bytes: usize,
-        version: i16,
+        asks: Asks,
     ) -> Self {
+        let Asks {
+            reading,
+            max_bytes,
+            min_bytes,
+            version,
+        } = asks;
         Self {
             wanted,
             version,
+            reading,
             committed_only: request.isolation_level == 1,
             max_bytes,
+            min_bytes,
             rack: Some(request.rack_id.clone()).filter(|rack| !rack.is_empty()),
             caller,
         }
@@ -137,6 +156,11 @@ impl Plan {
             }
             Err(error) => Part::error(wanted.partition, error),
         }
+    }
+
+    /// Bytes that are read from the log for a partition where its reader allows `max_bytes`.
+    pub fn limit(&self, max_bytes: usize) -> usize {
+        self.reading.limit(max_bytes, self.min_bytes)
     }
 
     /// The copy that a reader should turn to instead of this leader.

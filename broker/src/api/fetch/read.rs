@@ -109,7 +109,7 @@ impl Part {
         }
         match partition
             .log
-            .read(wanted.offset, max_bytes, at_least_one, upto)
+            .read(wanted.offset, plan.limit(max_bytes), at_least_one, upto)
         {
             Ok(slice) => part.fill(slice.records),
             Err(ReadError::BelowLocal { .. }) => {
