@@ -55,7 +55,7 @@ pub struct Options {
     /// Data of the systems under test; removed afterwards. It must be on the disk that is to be measured.
     #[arg(long, default_value = "target/bench")]
     data: PathBuf,
-    /// How often each system is read from, in turns, where turns are taken.
+    /// How often each system is read from; the median counts.
     #[arg(long, default_value_t = 3)]
     turns: usize,
     /// A word about this run, kept in the history.

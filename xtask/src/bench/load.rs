@@ -24,6 +24,8 @@ pub struct Load {
     pub data: PathBuf,
     pub megabytes: u64,
     pub log_megabytes: u64,
+    /// How often a topic is read: one reading is over within a second.
+    pub turns: usize,
     python: PathBuf,
     performance: PathBuf,
 }
@@ -49,6 +51,7 @@ impl Load {
             data: options.data.canonicalize()?,
             megabytes: options.megabytes,
             log_megabytes: options.log_megabytes,
+            turns: options.turns.max(1),
             python: cache.join("venv/bin/python"),
             performance: cache.join("bin/rdkafka_performance"),
         };

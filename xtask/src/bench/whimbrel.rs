@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::{OsStr, OsString},
     fs,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -27,6 +28,8 @@ const PORTS_A_SITE: u16 = 10;
 pub struct Whimbrel {
     folder: PathBuf,
     description: Description,
+    /// What the fleet was given besides its arguments.
+    environment: Vec<(OsString, OsString)>,
     _dev: Running,
     restarted: Vec<Running>,
 }
@@ -81,6 +84,9 @@ impl Whimbrel {
             ])
             .arg(folder);
         more(&mut command);
+        let own =
+            |(name, value): (&OsStr, Option<&OsStr>)| Some((name.to_owned(), value?.to_owned()));
+        let environment = command.get_envs().filter_map(own).collect();
         let log = folder.with_extension("log");
         let mut dev = Running::start(&mut command, &log)?;
         let file = folder.join("dev.json");
@@ -96,6 +102,7 @@ impl Whimbrel {
         Ok(Self {
             folder: folder.to_owned(),
             description,
+            environment,
             _dev: dev,
             restarted: Vec::new(),
         })
@@ -133,7 +140,9 @@ impl Whimbrel {
             .split_first()
             .context("an empty command in dev.json")?;
         let running = Running::start(
-            Command::new(program).args(arguments),
+            Command::new(program)
+                .args(arguments)
+                .envs(self.environment.iter().cloned()),
             &self.folder.join(format!("{role}-{region}-again.log")),
         )?;
         let pid = running.id();
