@@ -7,6 +7,7 @@
 pub mod acl;
 pub mod ceiling;
 pub mod credential;
+pub mod cut;
 pub mod ids;
 pub mod lease;
 pub mod lineage;

@@ -5,6 +5,8 @@ use crate::view::OffsetsBlock;
 /// Kafka's internal topics that we keep.
 pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 pub const TRANSACTION_STATE: &str = "__transaction_state";
+/// Ours: consistent cuts of each failover group, one partition a group.
+pub const CUTS: &str = "__whimbrel_cuts";
 
 /// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
 pub fn is_valid_topic(name: &str) -> bool {
@@ -64,6 +66,11 @@ pub fn state_partition(name: &str, block: OffsetsBlock) -> i32 {
     // Kafka's Utils.abs: the lowest number has no positive twin and counts as 0.
     let positive = if hash == i32::MIN { 0 } else { hash.abs() };
     block.start + positive % block.len.max(1)
+}
+
+/// A failover group's partition of `__whimbrel_cuts`: that of its block among the blocks.
+pub fn cuts_partition(block: OffsetsBlock) -> i32 {
+    block.start / block.len.max(1)
 }
 
 #[cfg(test)]
