@@ -11,6 +11,7 @@ mod arguments;
 mod bad_config;
 mod config_files;
 mod orphaned;
+mod probe;
 mod runbooks;
 mod tour;
 mod whimbrel;
