@@ -1,11 +1,12 @@
 //! The broker's side of tiering: hands closed segments to the node's daemon, pinned, and hears what the
-//! bucket holds.
+//! bucket holds. Small slices go along as bytes, large ones as links.
 //!
 //! At home a segment may go up once it is below the high watermark and the last stable offset. Elsewhere
 //! only what the source of the current region epoch has confirmed to be in its lineage.
 
 mod service;
 mod slice;
+mod timebox;
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,7 @@ const FORGOTTEN_NS: u64 = 30_000_000_000;
 pub struct Uploads {
     dir: PathBuf,
     pinned: Mutex<Pinned>,
+    ages: timebox::Ages,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +56,7 @@ impl Uploads {
         Self {
             dir,
             pinned: Mutex::default(),
+            ages: timebox::Ages::default(),
         }
     }
 

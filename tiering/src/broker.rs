@@ -134,8 +134,15 @@ pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlic
             slice.bytes, slice.base_offset, slice.end_offset
         )));
     }
-    let path = below(data_dir, Path::new(&slice.path))
-        .map_err(|e| refuse(format!("{}: {e}", slice.path)))?;
+    let path = if slice.inline.is_empty() {
+        below(data_dir, Path::new(&slice.path))
+            .map_err(|e| refuse(format!("{}: {e}", slice.path)))?
+    } else if slice.inline.len() as u64 == slice.bytes {
+        PathBuf::new()
+    } else {
+        let (told, came) = (slice.bytes, slice.inline.len());
+        return Err(refuse(format!("{came} bytes came of {told}")));
+    };
     Ok(Slice {
         topic: slice.topic.clone(),
         at,
@@ -146,6 +153,7 @@ pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlic
         path,
         position: slice.position,
         bytes: slice.bytes,
+        inline: slice.inline.clone(),
         lineage: lineage_from(&slice.lineage)
             .ok_or_else(|| refuse("a lineage that does not rise".to_owned()))?,
         producers: slice.producer_snapshot.clone(),

@@ -92,8 +92,8 @@ pub const CODES: &[Code] = &[
     code(
         "WB-313",
         "a root is full",
-        "One shard names more objects than fit into 1 MiB.",
-        "Use larger segments or shorter retention for the topics of that shard.",
+        "Older entries are in parts already, but one shard has more partitions, orphaned or unlinked objects than fit into 1 MiB.",
+        "See pending_deletes and orphaned_objects of that shard in `whimbrel tier status --output json`: uploads go on once deletions have caught up.",
     ),
     code(
         "WB-314",

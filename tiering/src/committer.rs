@@ -14,9 +14,13 @@ mod member;
 mod peers;
 mod place;
 mod shard;
+mod spill;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::future::try_join_all;
 use parking_lot::Mutex;
@@ -31,6 +35,7 @@ use crate::{
     format::{FormatError, Key, Keys, shard_of},
     ops::Ops,
     root::{Applied, Commit, Entry, Partition, Reject, Root, Truncation},
+    runs::{RunError, Runs},
     store::{Store, StoreError},
 };
 
@@ -41,6 +46,8 @@ const WAITING: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit {
     Commit(Box<Commit>),
+    /// Slices of one merged object. One that is refused does not stop the others.
+    CommitAll(Vec<Commit>),
     Truncate {
         at: TopicPartition,
         epoch: i32,
@@ -56,16 +63,35 @@ pub enum Edit {
         old: Box<Entry>,
         new: Box<Entry>,
     },
+    /// The partition's topic was deleted.
+    Forget {
+        at: TopicPartition,
+    },
     /// Objects of ours that nothing refers to: onto the pending list.
     Unlink(Vec<Key>),
     /// Deleted objects: off the pending list.
     Strike(Vec<Key>),
 }
 
+impl Edit {
+    /// The entries that it adds.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let (one, many) = match self {
+            Self::Commit(commit) => (Some(&commit.entry), &[][..]),
+            Self::Replace { new, .. } => (Some(&**new), &[][..]),
+            Self::CommitAll(commits) => (None, commits.as_slice()),
+            _ => (None, &[][..]),
+        };
+        one.into_iter().chain(many.iter().map(|c| &c.entry))
+    }
+}
+
 /// What came of an edit.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Applied(Applied),
+    /// What was refused of several commits.
+    Committed(Vec<Reject>),
     Truncated(Truncation),
 }
 
@@ -88,6 +114,8 @@ pub enum CommitError {
     },
     #[error("shard {shard}: {bytes} bytes of root are more than a root may have")]
     Full { shard: u16, bytes: usize },
+    #[error("shard {shard}: older entries: {reason}")]
+    Part { shard: u16, reason: RunError },
     #[error(transparent)]
     Rejected(#[from] Reject),
     #[error("shard {shard}: {reason}")]
@@ -106,8 +134,14 @@ impl CommitError {
             Self::TwoOfOneIdentity { .. } => Some("WB-311"),
             Self::WentBack { .. } | Self::Damaged { .. } | Self::Foreign { .. } => Some("WB-312"),
             Self::Full { .. } => Some("WB-313"),
+            Self::Part {
+                reason: RunError::Damaged { .. },
+                ..
+            } => Some("WB-316"),
             Self::Rejected(_) => Some("WB-314"),
-            Self::Store { .. } | Self::Elsewhere { .. } | Self::Stopping => None,
+            Self::Part { .. } | Self::Store { .. } | Self::Elsewhere { .. } | Self::Stopping => {
+                None
+            }
         }
     }
 
@@ -123,6 +157,8 @@ impl CommitError {
         match self {
             Self::Store { reason, .. } => reason.is_retryable(),
             Self::Elsewhere { .. } => true,
+            // It concerns one edit, and waits until the part is there again.
+            Self::Part { .. } => true,
             _ => false,
         }
     }
@@ -140,6 +176,8 @@ pub struct Context {
     pub tasks: Tasks,
     pub ops: Ops,
     pub region_mates: Option<Mates>,
+    /// One cache of runs for all; empty until it is used.
+    pub runs: Arc<OnceLock<Runs>>,
 }
 
 /// How the other daemons of the region are found.
@@ -148,6 +186,20 @@ pub struct Mates {
     pub view: watch::Receiver<Arc<View>>,
     /// After so long without an answer a daemon's shards are another's.
     pub silence: Duration,
+}
+
+impl Context {
+    pub fn runs(&self) -> &Runs {
+        self.runs.get_or_init(|| {
+            let store = Arc::clone(&self.store);
+            Runs::new(
+                store,
+                self.keys.clone(),
+                self.clock.clone(),
+                self.ops.clone(),
+            )
+        })
+    }
 }
 
 type Reply = oneshot::Sender<Result<Outcome, CommitError>>;
@@ -285,6 +337,11 @@ impl Committer {
         })
     }
 
+    /// Reader of older entries.
+    pub fn runs(&self) -> &Runs {
+        self.context.runs()
+    }
+
     /// Claims a quarantined shard again, after its root was mended.
     pub async fn reopen(&self, shard: u16) -> Result<(), CommitError> {
         match self.shards.get(usize::from(shard)) {
@@ -352,6 +409,7 @@ impl Committer {
     /// The same for an edit that another daemon sends, which must find the owner here.
     pub async fn edit_as_owner(&self, shard: u16, bytes: &[u8]) -> Result<Vec<u8>, CommitError> {
         let edit = wire::decode_edit(bytes).map_err(|error| Reject::ByOwner {
+            at: None,
             reason: format!("an edit that cannot be read: {error}"),
         })?;
         wire::encode_outcome(&self.ask(shard, edit, true).await)

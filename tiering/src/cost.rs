@@ -48,18 +48,14 @@ impl Cost {
     }
 }
 
-/// Name, bytes and objects of each topic.
-fn topics(roots: &[Arc<Root>]) -> BTreeMap<Uuid, (String, u64, usize)> {
-    let mut topics: BTreeMap<Uuid, (String, u64, usize)> = BTreeMap::new();
+/// Name, bytes of data and slices of each topic.
+fn topics(roots: &[Arc<Root>]) -> BTreeMap<Uuid, (String, u64, u64)> {
+    let mut topics: BTreeMap<Uuid, (String, u64, u64)> = BTreeMap::new();
     for (at, partition) in roots.iter().flat_map(|root| &root.partitions) {
         let topic = topics.entry(at.topic_id).or_default();
         topic.0.clone_from(&partition.topic);
-        topic.1 += partition
-            .entries
-            .iter()
-            .map(|e| e.object_bytes)
-            .sum::<u64>();
-        topic.2 += partition.entries.len();
+        topic.1 += partition.bytes();
+        topic.2 += partition.objects();
     }
     topics
 }

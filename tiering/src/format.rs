@@ -19,8 +19,8 @@ pub use fields::{FieldError, Fields, Put};
 pub use footer::{Footer, Section, SectionKind, SliceMeta};
 pub use index::{INDEX_INTERVAL, OffsetIndex};
 pub(crate) use key::fnv;
-pub use key::{DataName, Key, Keys, OrphanName, shard_of};
-pub use object::{Opened, Tail, TailParts};
+pub use key::{DataName, Key, Keys, MergedName, ObjectName, OrphanName, PartName, shard_of};
+pub use object::{Opened, OpenedSlice, Sections, Tail, TailParts};
 pub use trailer::{TRAILER_BYTES, Trailer};
 
 /// Why bytes from a bucket were not believed.

@@ -7,8 +7,7 @@
 //!
 //! What must never be: an object that a root names and that was not verified; a root replaced by anybody
 //! but its owner; a deletion on doubt; a byte answered that was not compared with its object's CRCs.
-//! Merged objects, spilled root parts, holds for borrowing and `meta/` are not here yet; the formats leave
-//! room for them.
+//! Holds for borrowing and `meta/` are not here yet.
 
 pub mod broker;
 pub mod cache;
@@ -29,6 +28,7 @@ pub mod rebuild;
 pub mod repair;
 pub mod retention;
 pub mod root;
+pub mod runs;
 mod serve;
 mod service;
 pub mod skew;

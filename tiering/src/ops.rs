@@ -1,13 +1,20 @@
 //! What the daemon is doing at the store, and since when: so that something stuck has a name, a step, an
 //! age and a cause.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use whimbrel_runtime::Clock;
 
-use crate::Meter;
+use crate::{Meter, format::FormatError};
 
 /// Clones share the list.
 #[derive(Clone, Debug)]
@@ -26,19 +33,53 @@ struct Running {
 #[derive(Debug)]
 struct Entry {
     step: &'static str,
+    part: Part,
     what: String,
     since_ms: u64,
     failures: u32,
-    last_error: Option<String>,
+    last: Option<Last>,
+}
+
+#[derive(Debug)]
+struct Last {
+    error: String,
+    cause: String,
+    /// Failures in a row with this cause.
+    times: u32,
+}
+
+/// Why an attempt failed, in a word or two: `503`. What it displays has the whole story.
+pub trait Cause: Display {
+    fn cause(&self) -> String;
+}
+
+impl Cause for FormatError {
+    fn cause(&self) -> String {
+        "damaged".to_owned()
+    }
+}
+
+/// The part of a long operation that is under way, counted from 1; 0 when it has none. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Part(Arc<AtomicU32>);
+
+impl Part {
+    pub fn set(&self, number: u32) {
+        self.0.store(number, Ordering::Relaxed);
+    }
 }
 
 /// One operation that has taken long or has failed.
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
 pub struct Stuck {
-    pub step: &'static str,
+    /// `PUT part 3`
+    pub step: String,
     pub what: String,
     pub age_ms: u64,
     pub failures: u32,
+    /// The last failure in a word or two, and how often in a row it came.
+    pub cause: Option<String>,
+    pub times: u32,
     pub last_error: Option<String>,
 }
 
@@ -72,10 +113,11 @@ impl Ops {
             id,
             Entry {
                 step,
+                part: Part::default(),
                 what: what.to_string(),
                 since_ms: self.clock.boot_ms(),
                 failures: 0,
-                last_error: None,
+                last: None,
             },
         );
         Op {
@@ -88,15 +130,22 @@ impl Ops {
     pub fn stuck(&self) -> Vec<Stuck> {
         let now = self.clock.boot_ms();
         let running = self.running.lock();
-        let all = running.ops.values().map(|op| Stuck {
-            step: op.step,
-            what: op.what.clone(),
-            age_ms: now.saturating_sub(op.since_ms),
-            failures: op.failures,
-            last_error: op.last_error.clone(),
-        });
-        all.filter(|op| op.failures > 0 || op.age_ms >= LONG_MS)
+        let age_ms = |op: &Entry| now.saturating_sub(op.since_ms);
+        let stuck = running
+            .ops
+            .values()
+            .filter(|op| op.failures > 0 || age_ms(op) >= LONG_MS);
+        stuck
             .take(100)
+            .map(|op| Stuck {
+                step: op.step_text(),
+                what: op.what.clone(),
+                age_ms: age_ms(op),
+                failures: op.failures,
+                cause: op.last.as_ref().map(|l| l.cause.clone()),
+                times: op.last.as_ref().map_or(0, |l| l.times),
+                last_error: op.last.as_ref().map(|l| l.error.clone()),
+            })
             .collect()
     }
 
@@ -108,7 +157,27 @@ impl Ops {
             .values()
             .rev()
             .filter(|op| steps.contains(&op.step))
-            .find_map(|op| op.last_error.clone())
+            .find_map(|op| op.last.as_ref().map(|l| l.error.clone()))
+    }
+}
+
+impl Entry {
+    fn step_text(&self) -> String {
+        match self.part.0.load(Ordering::Relaxed) {
+            0 => self.step.to_owned(),
+            part => format!("{} part {part}", self.step),
+        }
+    }
+
+    fn failed(&mut self, error: &dyn Cause) {
+        let cause = error.cause();
+        let before = self.last.take().filter(|last| last.cause == cause);
+        self.failures += 1;
+        self.last = Some(Last {
+            error: error.to_string(),
+            times: before.map_or(0, |last| last.times).saturating_add(1),
+            cause,
+        });
     }
 }
 
@@ -120,20 +189,25 @@ pub struct Op {
 }
 
 impl Op {
-    /// It goes on with another step.
+    /// It goes on with another step, which has no parts.
     pub fn step(&self, step: &'static str) {
+        self.step_in_parts(step, &Part::default());
+    }
+
+    /// It goes on with another step, and `part` tells how far that is.
+    pub fn step_in_parts(&self, step: &'static str, part: &Part) {
         if let Some(op) = self.ops.running.lock().ops.get_mut(&self.id) {
             op.step = step;
+            op.part = part.clone();
         }
     }
 
     /// An attempt failed; it will be tried again.
-    pub fn failed(&self, error: &dyn Display) {
+    pub fn failed(&self, error: &dyn Cause) {
         if let Some(op) = self.ops.running.lock().ops.get_mut(&self.id) {
-            op.failures += 1;
-            op.last_error = Some(error.to_string());
+            op.failed(error);
             if op.failures.is_power_of_two() {
-                tracing::warn!(step = op.step, what = op.what, failures = op.failures, %error, "the store did not do it; trying again");
+                tracing::warn!(step = op.step_text(), what = op.what, failures = op.failures, %error, "the store did not do it; trying again");
             }
         }
     }
@@ -150,6 +224,32 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    impl Cause for &str {
+        fn cause(&self) -> String {
+            (*self).to_owned()
+        }
+    }
+
+    #[test]
+    fn what_is_stuck_says_in_which_part_and_how_often_for_the_same_cause() {
+        let clock = Clock::manual();
+        let ops = Ops::new(clock.clone());
+        let (op, part) = (ops.begin("read slice", &"key"), Part::default());
+        op.failed(&"no answer");
+        op.step_in_parts("PUT", &part);
+        part.set(3);
+        for _ in 0..6 {
+            op.failed(&"503");
+        }
+        clock.advance(Duration::from_secs(47));
+        let stuck = ops.stuck().remove(0);
+        assert_eq!((stuck.step.as_str(), stuck.age_ms), ("PUT part 3", 47_000));
+        assert_eq!((stuck.cause.as_deref(), stuck.times), (Some("503"), 6));
+        assert_eq!(stuck.failures, 7);
+        op.step("commit");
+        assert_eq!(ops.stuck()[0].step, "commit");
+    }
 
     #[test]
     fn an_age_rises_while_nothing_happens() {

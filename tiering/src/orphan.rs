@@ -291,10 +291,7 @@ fn read_tail(files: &[FilePart], mut footer: Footer) -> Result<Tail, OrphanError
     crc64.update(&tail.bytes);
     parts.push(Part::Bytes(tail.bytes));
     Ok(Tail {
-        source: Source {
-            parts,
-            crc64: crc64.finish(),
-        },
+        source: Source::new(parts, crc64.finish()),
         bytes,
         crc32c,
     })

@@ -1,4 +1,5 @@
-//! Reads a slice once, before it is uploaded: proves its batches, and makes checksums, index and tail.
+//! Reads a slice once, before it is uploaded: proves its batches, and makes checksums, index and tail. A
+//! large one becomes an object of its own; small ones of one shard are put together into one.
 //!
 //! Nothing that the broker says about the bytes is taken on trust. A batch with a wrong CRC, out of order
 //! or of another epoch than the lineage says is refused here, so that a local segment that rotted is never
@@ -17,8 +18,10 @@ use whimbrel_wire::{Batch, BatchError, BatchHeader};
 use self::outcomes::Outcomes;
 use crate::{
     checksum::Crc64,
-    format::{Aborted, BlockCrcs, Footer, OffsetIndex, Put, SectionKind, SliceMeta, TailParts},
-    root::{Commit, Entry},
+    format::{
+        Aborted, BlockCrcs, Footer, OffsetIndex, Put, SectionKind, Sections, SliceMeta, TailParts,
+    },
+    root::{Commit, Entry, Merged as Place},
     store::{Part, Source},
 };
 
@@ -40,6 +43,8 @@ pub struct Slice {
     pub path: PathBuf,
     pub position: u64,
     pub bytes: u64,
+    /// The batches themselves, where they are few; then no file is named.
+    pub inline: Bytes,
     pub lineage: Vec<EpochStart>,
     pub producers: Bytes,
     pub aborted: Bytes,
@@ -94,6 +99,17 @@ pub enum PrepareError {
     },
 }
 
+impl PrepareError {
+    pub fn at(&self) -> TopicPartition {
+        match self {
+            Self::Io { at, .. }
+            | Self::Batch { at, .. }
+            | Self::Order { at, .. }
+            | Self::Aborted { at, .. } => *at,
+        }
+    }
+}
+
 /// What a pass over the batches collects.
 struct Pass<'a> {
     slice: &'a Slice,
@@ -106,31 +122,93 @@ struct Pass<'a> {
     outcomes: Outcomes,
 }
 
+/// Several slices that share an object, and the commits that will name them.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    pub source: Source,
+    pub commits: Vec<Commit>,
+}
+
+/// Puts small slices of one shard into one object, in their order. A slice that is not sound is left out and
+/// told with the others' success; `None` when none is sound.
+pub fn merge(slices: &[Slice], writer: &Writer<'_>) -> (Option<Merged>, Vec<PrepareError>) {
+    let (mut blocks, mut crc64, mut data) = (BlockCrcs::default(), Crc64::new(), BytesMut::new());
+    let (mut metas, mut sections, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+    let mut refused = Vec::new();
+    for slice in slices {
+        let pass = match Pass::over_inline(slice) {
+            Ok(pass) => pass,
+            Err(error) => {
+                refused.push(error);
+                continue;
+            }
+        };
+        let position = data.len() as u64;
+        data.extend_from_slice(&slice.inline);
+        metas.push(pass.meta(position));
+        sections.push(pass.sections());
+        commits.push((pass.commit(writer), position));
+    }
+    if commits.is_empty() {
+        return (None, refused);
+    }
+    blocks.update(&data);
+    crc64.update(&data);
+    let object_data_bytes = data.len() as u64;
+    let tail = TailParts {
+        blocks,
+        data_bytes: object_data_bytes,
+        sections,
+        footer: footer(writer, metas),
+    }
+    .build();
+    crc64.update(&tail.bytes);
+    let parts = vec![Part::Bytes(data.freeze()), Part::Bytes(tail.bytes)];
+    let source = Source::new(parts, crc64.finish());
+    let commits = commits.into_iter().map(|(mut commit, position)| {
+        commit.entry.merged = Some(Place {
+            position,
+            object_data_bytes,
+        });
+        commit.entry.object_bytes = source.length();
+        commit.entry.crc64 = source.crc64;
+        commit
+    });
+    let commits = commits.collect();
+    (Some(Merged { source, commits }), refused)
+}
+
+fn footer(writer: &Writer<'_>, slices: Vec<SliceMeta>) -> Footer {
+    Footer {
+        region: writer.region.to_owned(),
+        writer_epoch: writer.epoch,
+        incarnation: writer.incarnation,
+        created_ms: writer.now_ms,
+        slices,
+    }
+}
+
 /// Blocking: reads the whole slice.
 pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareError> {
+    if !slice.inline.is_empty() {
+        let (merged, refused) = merge(std::slice::from_ref(slice), writer);
+        let one = merged.and_then(|m| Some((m.source, m.commits.into_iter().next()?)));
+        return match (one, refused.into_iter().next()) {
+            (Some((source, mut commit)), _) => {
+                commit.entry.merged = None;
+                Ok(Prepared { source, commit })
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(Pass::new(slice)?.order(0, "it is empty".to_owned())),
+        };
+    }
     let io = |source| PrepareError::Io {
         at: slice.at,
         path: slice.path.clone(),
         source,
     };
     let file = Arc::new(File::open(&slice.path).map_err(io)?);
-    let aborted = Aborted::decode_all(&slice.aborted, slice.base, slice.end);
-    let aborted = aborted.map_err(|e| PrepareError::Aborted {
-        at: slice.at,
-        path: slice.path.clone(),
-        position: 0,
-        reason: e.to_string(),
-    })?;
-    let mut pass = Pass {
-        slice,
-        index: OffsetIndex::default(),
-        epochs: Vec::new(),
-        next: slice.base,
-        records: 0,
-        first_timestamp_ms: None,
-        max_timestamp_ms: -1,
-        outcomes: Outcomes::new(aborted, slice.log_start),
-    };
+    let mut pass = Pass::new(slice)?;
     let (mut blocks, mut crc64) = (BlockCrcs::default(), Crc64::new());
     let mut waiting = BytesMut::new();
     let (mut read, mut parsed) = (0, 0);
@@ -148,31 +226,56 @@ pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareEr
         parsed = pass.take_batches(&mut waiting, parsed, read == slice.bytes)?;
     }
     pass.finish(parsed)?;
-    let (footer, sections) = pass.describe(writer);
     let tail = TailParts {
         blocks,
         data_bytes: slice.bytes,
-        sections,
-        footer,
+        sections: vec![pass.sections()],
+        footer: footer(writer, vec![pass.meta(0)]),
     }
     .build();
     crc64.update(&tail.bytes);
-    let source = Source {
-        crc64: crc64.finish(),
-        parts: vec![
-            Part::File {
-                file,
-                position: slice.position,
-                length: slice.bytes,
-            },
-            Part::Bytes(tail.bytes),
-        ],
+    let data = Part::File {
+        file,
+        position: slice.position,
+        length: slice.bytes,
     };
-    let commit = pass.commit(writer, &source);
+    let source = Source::new(vec![data, Part::Bytes(tail.bytes)], crc64.finish());
+    let mut commit = pass.commit(writer);
+    commit.entry.object_bytes = source.length();
+    commit.entry.crc64 = source.crc64;
     Ok(Prepared { source, commit })
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(slice: &'a Slice) -> Result<Self, PrepareError> {
+        let aborted = Aborted::decode_all(&slice.aborted, slice.base, slice.end);
+        let aborted = aborted.map_err(|e| PrepareError::Aborted {
+            at: slice.at,
+            path: slice.path.clone(),
+            position: 0,
+            reason: e.to_string(),
+        })?;
+        Ok(Self {
+            slice,
+            index: OffsetIndex::default(),
+            epochs: Vec::new(),
+            next: slice.base,
+            records: 0,
+            first_timestamp_ms: None,
+            max_timestamp_ms: -1,
+            outcomes: Outcomes::new(aborted, slice.log_start),
+        })
+    }
+
+    /// All of a slice that came as bytes.
+    fn over_inline(slice: &'a Slice) -> Result<Self, PrepareError> {
+        let mut pass = Self::new(slice)?;
+        let mut bytes = BytesMut::from(&slice.inline[..]);
+        let parsed = pass.take_batches(&mut bytes, 0, true)?;
+        pass.finish(parsed)?;
+        Ok(pass)
+    }
+
     fn batch_error(&self, position: u64, source: BatchError) -> PrepareError {
         PrepareError::Batch {
             at: self.slice.at,
@@ -300,7 +403,7 @@ impl Pass<'_> {
         self.epochs.last().map_or(-1, |e| e.epoch)
     }
 
-    fn describe(&self, writer: &Writer<'_>) -> (Footer, Vec<(SectionKind, Vec<u8>)>) {
+    fn sections(&self) -> Sections {
         let slice = self.slice;
         let mut lineage = Vec::new();
         for start in &self.epochs {
@@ -320,7 +423,12 @@ impl Pass<'_> {
                 sections.push((kind, bytes.to_vec()));
             }
         }
-        let meta = SliceMeta {
+        sections
+    }
+
+    fn meta(&self, position: u64) -> SliceMeta {
+        let slice = self.slice;
+        SliceMeta {
             topic: slice.topic.clone(),
             at: slice.at,
             group: slice.group.clone(),
@@ -328,24 +436,17 @@ impl Pass<'_> {
             base_offset: slice.base,
             end_offset: slice.end,
             leader_epoch: self.leader_epoch(),
-            position: 0,
+            position,
             length: slice.bytes,
             records: self.records,
             first_timestamp_ms: self.first_timestamp_ms.unwrap_or(-1),
             max_timestamp_ms: self.max_timestamp_ms,
             sections: Vec::new(),
-        };
-        let footer = Footer {
-            region: writer.region.to_owned(),
-            writer_epoch: writer.epoch,
-            incarnation: writer.incarnation,
-            created_ms: writer.now_ms,
-            slices: vec![meta],
-        };
-        (footer, sections)
+        }
     }
 
-    fn commit(&self, writer: &Writer<'_>, source: &Source) -> Commit {
+    /// Without what is known of the whole object only.
+    fn commit(&self, writer: &Writer<'_>) -> Commit {
         let slice = self.slice;
         Commit {
             at: slice.at,
@@ -361,14 +462,15 @@ impl Pass<'_> {
                 leader_epoch: self.leader_epoch(),
                 writer_epoch: writer.epoch,
                 random: writer.random,
-                object_bytes: source.length(),
+                object_bytes: 0,
                 data_bytes: slice.bytes,
                 records: self.records,
                 first_timestamp_ms: self.first_timestamp_ms.unwrap_or(-1),
                 max_timestamp_ms: self.max_timestamp_ms,
-                crc64: source.crc64,
+                crc64: 0,
                 created_ms: writer.now_ms,
                 aborted: !slice.aborted.is_empty(),
+                merged: None,
             },
         }
     }

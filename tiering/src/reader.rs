@@ -32,7 +32,9 @@ use self::spots::{Spot, Spots};
 use crate::{
     committer::Committer,
     format::{Aborted, FormatError, Key, Keys},
-    root::{Entry, Partition},
+    ops::Cause,
+    root::{Entry, Partition, Root},
+    runs::RunError,
     store::StoreError,
 };
 
@@ -94,6 +96,24 @@ pub enum ReadError {
     Cache(String),
 }
 
+impl From<RunError> for ReadError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Store(reason) => Self::Store(reason),
+            RunError::Damaged { key, reason } => Self::Damaged { key, reason },
+        }
+    }
+}
+
+impl Cause for ReadError {
+    fn cause(&self) -> String {
+        match self {
+            Self::Store(reason) => reason.cause(),
+            Self::Damaged { reason, .. } | Self::Cache(reason) => reason.clone(),
+        }
+    }
+}
+
 impl ReadError {
     fn damaged(key: &Key, reason: impl ToString) -> Self {
         Self::Damaged {
@@ -131,6 +151,11 @@ struct Place {
     next: Option<Entry>,
 }
 
+/// Blocks of the object up to the end of the entry's slice.
+fn block_count(entry: &Entry) -> u32 {
+    u32::try_from(entry.data_end().div_ceil(BLOCK)).unwrap_or(u32::MAX)
+}
+
 impl Reader {
     pub fn new(
         committer: Committer,
@@ -152,7 +177,7 @@ impl Reader {
     /// Whole batches from the one that holds the offset on.
     pub async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
         self.refuse_sick(wish.at)?;
-        let place = match self.place(wish.at, wish.offset, lineage) {
+        let place = match self.place(wish.at, wish.offset, lineage).await? {
             Ok(place) => place,
             Err(why) => return Ok(Answer::NotTiered(why)),
         };
@@ -169,17 +194,36 @@ impl Reader {
         }
     }
 
-    fn place(
+    /// `Ok(Err(why))` where the bucket has nothing for this reader.
+    async fn place(
         &self,
         at: TopicPartition,
         offset: i64,
         lineage: &[EpochStart],
+    ) -> Result<Result<Place, String>, ReadError> {
+        let Some(root) = self.committer.root_of(at) else {
+            return Ok(Err("no shard".to_owned()));
+        };
+        let Some(partition) = root.partitions.get(&at) else {
+            return Ok(Err("the bucket has nothing of this partition".to_owned()));
+        };
+        let run = match partition.run_at(offset) {
+            Some(run) => Some(self.committer.runs().read(run).await?),
+            None => None,
+        };
+        let older = run.as_ref().map_or(&[][..], |run| &run[..]);
+        Ok(Self::place_in(&root, partition, older, at, offset, lineage))
+    }
+
+    /// `older` are the entries of the run that holds the offset.
+    fn place_in(
+        root: &Root,
+        partition: &Partition,
+        older: &[Entry],
+        at: TopicPartition,
+        offset: i64,
+        lineage: &[EpochStart],
     ) -> Result<Place, String> {
-        let root = self.committer.root_of(at).ok_or("no shard")?;
-        let partition = root
-            .partitions
-            .get(&at)
-            .ok_or("the bucket has nothing of this partition")?;
         if offset < partition.start() || offset >= partition.end {
             return Err(format!(
                 "the bucket holds {}..{}",
@@ -193,12 +237,13 @@ impl Reader {
                 "the bucket's lineage is another one from offset {agreed} on"
             ));
         }
-        let entry = *partition.find(offset).ok_or("no object holds it")?;
+        let holds = |offset: i64| {
+            let older = older.iter().find(|e| (e.base..e.end).contains(&offset));
+            older.or_else(|| partition.find(offset)).copied()
+        };
+        let entry = holds(offset).ok_or("no object holds it")?;
         let visible_end = entry.end.min(agreed);
-        let next = partition
-            .find(entry.end)
-            .copied()
-            .filter(|_| agreed > entry.end);
+        let next = holds(entry.end).filter(|_| agreed > entry.end);
         Ok(Place {
             shard: root.shard,
             at,
@@ -234,18 +279,13 @@ impl Reader {
     }
 
     fn key(&self, place: &Place, entry: &Entry) -> Key {
-        self.keys.data(&entry.name(place.shard, place.at))
+        entry.key(&self.keys, place.shard, place.at)
     }
 
     async fn read_object(&self, place: &Place, wish: Wish) -> Result<Answer, ReadError> {
         let key = self.key(place, &place.entry);
         let object = self.objects.open(&key, &place.entry).await?;
-        let scan = scan::Scan {
-            blocks: &self.blocks,
-            key: &key,
-            object: &object,
-            entry: &place.entry,
-        };
+        let scan = scan::Scan::new(&self.blocks, &key, &object, (place.at, &place.entry))?;
         let spot = self.spot(place, wish.offset);
         let start = spot.as_ref().map(|s| s.position);
         let near = start.unwrap_or_else(|| scan.near(wish.offset));
@@ -276,12 +316,13 @@ impl Reader {
             _ => span.to,
         };
         let block = |position: u64| u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
-        let done = if span.to >= place.entry.data_bytes {
+        let done = if span.to >= place.entry.data_end() {
             block(span.to.saturating_sub(1)).saturating_add(1)
         } else {
             block(span.to)
         };
         let read = block(span.from)..done;
+        let aborted = scan.aborted(wish.offset, span.next_offset);
         let spot = Spot {
             offset: span.next_offset,
             base: place.entry.base,
@@ -294,12 +335,7 @@ impl Reader {
         Ok(Answer::Ranges {
             ranges,
             next_offset: span.next_offset,
-            aborted: object
-                .aborted
-                .iter()
-                .filter(|txn| txn.touches(wish.offset, span.next_offset))
-                .copied()
-                .collect(),
+            aborted,
         })
     }
 
@@ -311,7 +347,7 @@ impl Reader {
             return Some(Spot {
                 offset,
                 base: offset,
-                position: 0,
+                position: place.entry.position(),
                 ahead,
                 needed: 0,
                 behind: last.and_then(|s| s.behind),
@@ -323,7 +359,7 @@ impl Reader {
     /// Starts fetching what a sequential consumer will ask for next.
     fn fetch_ahead(&self, place: &Place, key: &Key, position: u64, ahead: u32) {
         let first = u32::try_from(position / BLOCK).unwrap_or(u32::MAX);
-        let blocks = u32::try_from(place.entry.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
+        let blocks = block_count(&place.entry);
         let end = first.saturating_add(ahead).saturating_add(1);
         for number in first..blocks.min(end) {
             self.blocks
@@ -332,8 +368,9 @@ impl Reader {
         let beyond = end.saturating_sub(blocks).min(ahead);
         if let Some(next) = place.next.filter(|_| beyond > 0) {
             let key = self.key(place, &next);
-            let blocks = u32::try_from(next.data_bytes.div_ceil(BLOCK)).unwrap_or(u32::MAX);
-            for number in 0..beyond.min(blocks) {
+            let first = u32::try_from(next.position() / BLOCK).unwrap_or(u32::MAX);
+            let end = first.saturating_add(beyond).min(block_count(&next));
+            for number in first..end {
                 self.blocks.start_fetch(&key, &self.objects, &next, number);
             }
         }
@@ -344,14 +381,15 @@ impl Reader {
         if needed >= from.saturating_add(WILL_NEED / 2) {
             return needed;
         }
-        let (data, end) = (place.entry.data_bytes, from.saturating_add(WILL_NEED));
+        let (data, end) = (place.entry.data_end(), from.saturating_add(WILL_NEED));
         let begin = needed.max(from);
         if begin < data {
             self.blocks.will_need(key, begin..end.min(data));
             if let Some(next) = place.next.filter(|_| end > data) {
                 let key = self.key(place, &next);
-                self.blocks
-                    .will_need(&key, 0..(end - data).min(next.data_bytes));
+                let begin = next.position();
+                let span = begin..begin + (end - data).min(next.data_bytes);
+                self.blocks.will_need(&key, span);
             }
         }
         end

@@ -10,9 +10,13 @@
 
 mod candidate;
 mod chain;
+mod parts;
 mod route;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -26,7 +30,7 @@ use self::{candidate::Candidate, chain::Log};
 use crate::{
     broker::{BrokerLink, lineage_from, partition_from},
     committer::Committer,
-    format::{DataName, Key, Keys},
+    format::{Key, Keys, ObjectName},
     root::{Entry, MAX_BYTES, Orphaned, Partition, Root, Stamp},
     store::{Listed, Store, StoreError, Version},
 };
@@ -90,6 +94,9 @@ pub struct PartitionPlan {
 pub struct LeftOut {
     pub object: String,
     pub why: String,
+    /// What of it is left out, where that is known.
+    #[serde(skip)]
+    range: Option<(TopicPartition, i64, i64)>,
 }
 
 impl Rebuilder {
@@ -144,11 +151,12 @@ impl Rebuilder {
             Err(e) => return Err(e),
         };
         let kept = self.newest_kept(shard).await?;
-        let objects: Vec<(DataName, &Listed)> = listed
+        let objects: Vec<(ObjectName, &Listed)> = listed
             .iter()
-            .filter_map(|l| Some((self.keys.parse_data(&l.key)?, l)))
-            .filter(|(name, _)| name.shard == shard)
+            .filter_map(|l| Some((self.keys.parse_object(&l.key)?, l)))
+            .filter(|(name, _)| name.shard() == shard)
             .collect();
+        let there_are: BTreeSet<&Key> = objects.iter().map(|(_, l)| &l.key).collect();
         let stamp = self.stamp(kept.as_ref().map(|(_, root)| root), &objects);
         let now_ms = self.clock.wall_ms();
         let mut root = Root::empty(stamp, &self.region, shard, self.committer.shards(), now_ms);
@@ -157,7 +165,8 @@ impl Rebuilder {
             root.partitions.clone_from(&kept.partitions);
             root.orphaned.clone_from(&kept.orphaned);
         }
-        let (mut new, left) = self.candidates(&root, &objects).await?;
+        let forgot = self.take_back(&mut root).await?;
+        let (mut new, left) = self.candidates(&root, &objects, forgot).await?;
         plan_left.extend(left);
         let mut ats: Vec<TopicPartition> = root.partitions.keys().copied().collect();
         ats.extend(new.keys().copied());
@@ -168,10 +177,7 @@ impl Rebuilder {
         for at in ats {
             let candidates = new.remove(&at).unwrap_or_default();
             let mut partition = root.partitions.remove(&at).unwrap_or_default();
-            let here = |e: &Entry| {
-                let key = self.keys.data(&e.name(shard, at));
-                objects.iter().any(|(_, l)| l.key == key)
-            };
+            let here = |e: &Entry| there_are.contains(&e.key(&self.keys, shard, at));
             let (planned, left) = continued(at, &mut partition, candidates, logs.get(&at), here);
             partitions.push(planned);
             plan_left.extend(left);
@@ -195,8 +201,8 @@ impl Rebuilder {
     }
 
     /// Above all that were found.
-    fn stamp(&self, kept: Option<&Root>, objects: &[(DataName, &Listed)]) -> Stamp {
-        let written = objects.iter().map(|(name, _)| name.writer_epoch);
+    fn stamp(&self, kept: Option<&Root>, objects: &[(ObjectName, &Listed)]) -> Stamp {
+        let written = objects.iter().map(|(name, _)| name.writer_epoch());
         let highest = written.chain(kept.map(|root| root.stamp.epoch)).max();
         let sequence = kept.map_or(0, |root| root.stamp.sequence);
         Stamp {
@@ -243,25 +249,35 @@ impl Rebuilder {
         Ok(None)
     }
 
-    /// Listed objects that `root` does not name, read whole; and those that cannot be believed.
+    /// Slices that `root` does not name, their objects read whole; and objects that cannot be believed. Where
+    /// it `forgot` partitions, an object that it names may hold slices of those too.
     async fn candidates(
         &self,
         root: &Root,
-        objects: &[(DataName, &Listed)],
+        objects: &[(ObjectName, &Listed)],
+        forgot: bool,
     ) -> Result<(BTreeMap<TopicPartition, Vec<Candidate>>, Vec<LeftOut>), StoreError> {
         let mut found: BTreeMap<TopicPartition, Vec<Candidate>> = BTreeMap::new();
         let mut left = Vec::new();
         for (name, listed) in objects {
-            if root.holds(&self.keys, &listed.key) {
+            let may_hold_more = forgot && matches!(name, ObjectName::Merged(_));
+            if root.holds(&self.keys, &listed.key) && !may_hold_more {
                 continue;
             }
-            match candidate::read(&*self.store, &self.region, name, listed).await {
-                Ok(Ok(candidate)) => found.entry(name.at).or_default().push(candidate),
-                Ok(Err(why)) => left.push(LeftOut {
+            let slices = candidate::read(&*self.store, &self.region, name, listed).await?;
+            let slices = slices.unwrap_or_else(|why| {
+                left.push(LeftOut {
                     object: listed.key.to_string(),
                     why,
-                }),
-                Err(e) => return Err(e),
+                    range: None,
+                });
+                Vec::new()
+            });
+            for candidate in slices {
+                let known = root.partitions.get(&candidate.at);
+                if !known.is_some_and(|p| p.entries.iter().any(|e| candidate.is(e))) {
+                    found.entry(candidate.at).or_default().push(candidate);
+                }
             }
         }
         Ok((found, left))
@@ -287,25 +303,26 @@ impl Rebuilder {
 
     /// What is left out is never swept: the new root lists it.
     fn keep_left(&self, root: &mut Root, left: &[LeftOut]) {
-        let keys = left.iter().filter_map(|l| Key::parse(&l.object));
-        for key in keys {
-            if root.orphaned.iter().any(|o| o.key == key) {
+        for left in left {
+            let Some(key) = Key::parse(&left.object) else {
                 continue;
-            }
-            if let Some(name) = self.keys.parse_data(&key) {
-                root.orphaned.push(Orphaned {
-                    key,
-                    at: name.at,
-                    from: name.base,
-                    end: name.last.saturating_add(1),
-                });
+            };
+            let named = self.keys.parse_data(&key);
+            let named = named.map(|name| (name.at, name.base, name.last.saturating_add(1)));
+            // Of a shared object that cannot be read nobody knows what it held.
+            let unknown = (TopicPartition::new(Uuid::nil(), -1), 0, 0);
+            let (at, from, end) = left.range.or(named).unwrap_or(unknown);
+            let is_same = |o: &Orphaned| o.key == key && (o.at, o.from) == (at, from);
+            if !root.orphaned.iter().any(is_same) {
+                root.orphaned.push(Orphaned { key, at, from, end });
             }
         }
     }
 
     /// Puts the damaged root aside, swaps the new one in, and claims the shard.
     async fn replace(&self, plan: &ShardPlan) -> Result<(), String> {
-        let (key, bytes) = (self.keys.root(plan.shard), plan.root.encode());
+        let root = self.give_away(plan.root.clone()).await?;
+        let (key, bytes) = (self.keys.root(plan.shard), root.encode());
         if bytes.len() as u64 > MAX_BYTES {
             return Err(format!(
                 "{} bytes are more than a root may have",
@@ -327,7 +344,7 @@ impl Rebuilder {
         // Whatever the answer was, what is there decides.
         let now = self.store.get(&key, MAX_BYTES).await;
         let now = now.map_err(|e| e.to_string())?;
-        let ours = Root::decode(&now.bytes).is_ok_and(|now| now.stamp == plan.root.stamp);
+        let ours = Root::decode(&now.bytes).is_ok_and(|now| now.stamp == root.stamp);
         if !ours {
             let why = written.err().map_or_else(String::new, |e| format!(": {e}"));
             return Err(format!("something else was written there meanwhile{why}"));

@@ -4,7 +4,7 @@
 //!
 //! What comes from there is proved as an upload is: every batch by its CRC, their order, their epochs against
 //! the root's lineage; and it must be what the old object held: as many bytes and records, and the very bytes
-//! wherever the old object's block table can still be read. The new object goes under a new key, one swap
+//! wherever the old object's block table can still be read and no other slice shares its blocks. The new object goes under a new key, one swap
 //! names it instead of the old one, and the old one is kept and listed.
 
 mod copies;
@@ -26,7 +26,7 @@ use crate::{
     ops::Ops,
     prepare::{Prepared, Slice, Writer, prepare},
     quarantine::Quarantine,
-    root::Partition,
+    root::{Entry, Partition},
     store::Store,
     transfer::Transfer,
     verify::{Mended, Repair, Work},
@@ -123,14 +123,14 @@ impl Repairer {
     /// The old object's tail, if it is whole.
     async fn old(&self, work: &Work) -> Option<Old> {
         let entry = &work.entry;
-        let from = Opened::tail_position(entry.data_bytes);
+        let from = Opened::tail_position(entry.object_data_bytes());
         if entry.object_bytes.saturating_sub(from) > MAX_TAIL {
             return None;
         }
         let read = self.store.get_range(&work.key, from..entry.object_bytes);
         let tail = read.await.ok()?;
         let object = Opened::parse(&tail, from, entry.object_bytes).ok()?;
-        let slice = object.slice()?;
+        let slice = object.slice_at(entry.position())?.meta;
         let same = slice.at == work.at
             && slice.base_offset == entry.base
             && slice.end_offset == entry.object_end
@@ -158,7 +158,8 @@ impl Repairer {
         if bytes != entry.data_bytes {
             return Err(format!("{bytes} bytes, it had {}", entry.data_bytes));
         }
-        if let Some(old) = old {
+        // A slice that shares its object does not begin at a block.
+        if let Some(old) = old.filter(|_| entry.merged.is_none()) {
             scratch
                 .compare(&old.object.blocks, &old.tail, old.from)
                 .await?;
@@ -173,9 +174,10 @@ impl Repairer {
             path: scratch.path.clone(),
             position: 0,
             bytes,
+            inline: Bytes::new(),
             lineage: touching(&partition.lineage, entry.base, entry.object_end),
-            producers: section(old, SectionKind::Producers),
-            aborted: section(old, SectionKind::Aborted),
+            producers: section(old, &entry, SectionKind::Producers),
+            aborted: section(old, &entry, SectionKind::Aborted),
             log_start: partition.log_start,
         };
         let epoch = self
@@ -211,7 +213,7 @@ impl Repairer {
     /// Uploads, verifies, and names the new object instead of the old one. Its key.
     async fn replace(&self, work: &Work, prepared: Prepared) -> Result<String, String> {
         let new = prepared.commit.entry;
-        let key = self.keys.data(&new.name(work.shard, work.at));
+        let key = new.key(&self.keys, work.shard, work.at);
         let op = self.ops.begin("repair", &key);
         let put = self.transfer.put(&key, &prepared.source, &op).await;
         put.map_err(|e| e.to_string())?;
@@ -229,16 +231,19 @@ impl Repairer {
             }
             return Err(error.to_string());
         }
-        self.quarantine.release(&work.key).await;
+        let root = self.committer.root(work.shard);
+        if !root.is_some_and(|root| root.reads_from(&self.keys, &work.key)) {
+            self.quarantine.release(&work.key).await;
+        }
         self.ops.meter().count(crate::metrics::REPAIRED_OBJECTS, 1);
         tracing::info!(old = %work.key, new = %key, "an object was repaired");
         Ok(key.to_string())
     }
 }
 
-fn section(old: Option<&Old>, kind: SectionKind) -> Bytes {
+fn section(old: Option<&Old>, entry: &Entry, kind: SectionKind) -> Bytes {
     let found = old.and_then(|old| {
-        let section = old.object.slice()?.section(kind)?;
+        let section = old.object.slice_at(entry.position())?.meta.section(kind)?;
         let from = usize::try_from(section.position.checked_sub(old.from)?).ok()?;
         let end = from.checked_add(usize::try_from(section.length).ok()?)?;
         (end <= old.tail.len()).then(|| old.tail.slice(from..end))

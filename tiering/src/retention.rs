@@ -1,11 +1,16 @@
 //! What leaves the bucket, and when.
 //!
-//! Retention is proposed to the broker; only the home leader moves a log start, and what it answers is
+//! Partitions of topics that the fleet says were deleted leave their root; that a topic is not known is no
+//! such word. Retention is proposed to the broker; only the home leader moves a log start, and what it answers is
 //! what counts. Objects wholly below it are unlinked by one swap, stay for the grace on our own monotonic
 //! clock (begun again after a restart), and are deleted only while the fleet's registration and the root in
 //! the bucket both still say that this daemon is the owner. On doubt nothing is deleted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -18,13 +23,19 @@ use crate::{
     format::{Key, Keys},
     metrics as names,
     quarantine::Quarantine,
-    root::{MAX_BYTES, Partition, Root},
+    root::{Entry, MAX_BYTES, Partition, Root},
+    runs::RunError,
     skew::Skew,
     store::{Store, StoreError},
 };
 
 /// Kafka's default of retention.ms.
 const DEFAULT_RETENTION_MS: i64 = 7 * 86_400_000;
+
+/// Objects that one edit unlinks at most, and that wait on a root's pending list before others join them: the
+/// list stands in the root, which is bounded.
+const AT_ONCE: usize = 1_000;
+const MOST_WAITING: usize = 2_000;
 
 #[derive(Clone, Debug)]
 pub struct Retention {
@@ -44,9 +55,11 @@ pub struct Retention {
 
 /// Where a partition's log may begin by its topic's configs; `None` when nothing has to go. Internal topics
 /// are compacted and lose nothing by age or size: they are not asked about. Without a clock that can be believed
-/// nothing goes by its age.
+/// nothing goes by its age. `oldest` are the first entries that the bucket has of it; what lies behind them has
+/// its turn later.
 pub fn proposal(
     partition: &Partition,
+    oldest: &[Entry],
     configs: &BTreeMap<String, String>,
     now_ms: Option<i64>,
 ) -> Option<i64> {
@@ -68,7 +81,7 @@ pub fn proposal(
     );
     let mut bytes = partition.bytes();
     let mut start = None;
-    for entry in &partition.entries {
+    for entry in oldest {
         // Records without a time count from their upload.
         let newest = if entry.max_timestamp_ms < 0 {
             entry.created_ms
@@ -99,6 +112,9 @@ impl Retention {
             .is_some()
         {
             self.sweep_new(&mut swept, &shutdown).await;
+            if let Some(Err(error)) = shutdown.unless(self.forget_deleted()).await {
+                tracing::warn!(%error, "deleted topics go later");
+            }
             shutdown.unless(self.follow_log_starts()).await;
             if let Some(Err(error)) = shutdown.unless(self.delete_pending(&mut seen)).await {
                 tracing::warn!(%error, "deletion goes on later");
@@ -113,7 +129,7 @@ impl Retention {
             .committer
             .roots()
             .iter()
-            .filter(|root| root.stamp.incarnation == self.incarnation)
+            .filter(|root| self.owns(root))
             .map(|root| (root.shard, root.stamp.epoch))
             .collect();
         let is_new = owned
@@ -136,23 +152,85 @@ impl Retention {
     pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let mut unnamed: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
         for listed in self.store.list(&self.keys.data_prefix()).await? {
-            let Some(name) = self.keys.parse_data(&listed.key) else {
+            let Some(name) = self.keys.parse_object(&listed.key) else {
                 continue;
             };
-            let Some(root) = self.committer.root(name.shard) else {
+            let Some(root) = self.committer.root(name.shard()) else {
                 continue;
             };
-            let is_ours = root.stamp.incarnation == self.incarnation;
-            if is_ours
-                && name.writer_epoch < root.stamp.epoch
+            if self.owns(&root)
+                && name.writer_epoch() < root.stamp.epoch
                 && !root.refers_to(&self.keys, &listed.key)
             {
-                unnamed.entry(name.shard).or_default().push(listed.key);
+                unnamed.entry(name.shard()).or_default().push(listed.key);
+            }
+        }
+        for listed in self.store.list(&self.keys.part_prefix()).await? {
+            let part = self.keys.parse_part(&listed.key);
+            let root = part.and_then(|part| Some((part, self.committer.root(part.shard)?)));
+            let Some((part, root)) = root else { continue };
+            if self.owns(&root)
+                && part.writer_epoch < root.stamp.epoch
+                && !root.refers_to(&self.keys, &listed.key)
+            {
+                unnamed.entry(part.shard).or_default().push(listed.key);
             }
         }
         let count = unnamed.values().map(Vec::len).sum();
         for (shard, keys) in unnamed {
             self.committer.edit(shard, Edit::Unlink(keys)).await?;
+        }
+        Ok(count)
+    }
+
+    fn owns(&self, root: &Root) -> bool {
+        root.stamp.incarnation == self.incarnation
+    }
+
+    /// Objects of a shard that wait for their deletion.
+    fn waiting(&self, shard: u16) -> usize {
+        self.committer.root(shard).map_or(0, |r| r.pending.len())
+    }
+
+    /// The first entries that the bucket has of a partition.
+    async fn oldest(&self, partition: &Partition) -> Result<Vec<Entry>, RunError> {
+        Ok(match partition.runs.first() {
+            Some(run) => self.committer.runs().read(run).await?.to_vec(),
+            None => partition.entries.clone(),
+        })
+    }
+
+    /// Takes the partitions of deleted topics out of their roots; the number of them. What was being uploaded
+    /// meanwhile may bring one back, which then goes with the next look.
+    pub async fn forget_deleted(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
+        let Some(view) = self.view.as_ref().map(|view| Arc::clone(&view.borrow())) else {
+            return Ok(0);
+        };
+        let deleted: BTreeSet<_> = view.deleted.iter().copied().collect();
+        let mut count = 0;
+        for root in self.committer.roots().into_iter().filter(|r| self.owns(r)) {
+            let gone = root.partitions.keys().filter(|at| {
+                deleted.contains(&at.topic_id) && view.topic_by_id(at.topic_id).is_none()
+            });
+            for at in gone {
+                let Some(partition) = root.partitions.get(at) else {
+                    continue;
+                };
+                if self.waiting(root.shard) >= MOST_WAITING {
+                    break;
+                }
+                let edit = match self.oldest(partition).await?.get(AT_ONCE) {
+                    // More than the pending list should take at once: piece by piece.
+                    Some(entry) => Edit::RaiseLogStart {
+                        at: *at,
+                        log_start: entry.base,
+                    },
+                    None => Edit::Forget { at: *at },
+                };
+                tracing::info!(%at, "its topic was deleted");
+                self.committer.edit(root.shard, edit).await?;
+                count += 1;
+            }
         }
         Ok(count)
     }
@@ -178,23 +256,24 @@ impl Retention {
         now_ms: Option<i64>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let topic = view.and_then(|view| view.topic_by_id(at.topic_id));
+        let oldest = self.oldest(partition).await?;
         let wanted = topic
             .filter(|topic| !topic.internal)
-            .and_then(|topic| proposal(partition, &topic.configs, now_ms));
+            .and_then(|topic| proposal(partition, &oldest, &topic.configs, now_ms));
         let stands = self
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")
             .await?;
         // Above what the bucket holds is a matter for the next upload, not a reason to delete.
-        if stands > partition.log_start && stands <= partition.end {
+        let shard = self.committer.shard_of(at);
+        if stands > partition.log_start
+            && stands <= partition.end
+            && self.waiting(shard) < MOST_WAITING
+        {
+            let most = oldest.get(AT_ONCE).map_or(stands, |entry| entry.base);
+            let log_start = stands.min(most);
             self.committer
-                .edit(
-                    self.committer.shard_of(at),
-                    Edit::RaiseLogStart {
-                        at,
-                        log_start: stands,
-                    },
-                )
+                .edit(shard, Edit::RaiseLogStart { at, log_start })
                 .await?;
         }
         Ok(())
@@ -235,7 +314,7 @@ impl Retention {
                     // Whoever looks into the damage may want it.
                     continue;
                 }
-                if !root.holds(&self.keys, &key) && self.keys.parse_data(&key).is_some() {
+                if !root.holds(&self.keys, &key) && self.is_ours(&key) {
                     match self.store.delete(&key).await {
                         // It stays on the list; the store is asked again when the lock can be over.
                         Err(StoreError::Locked { .. }) => continue,
@@ -254,6 +333,10 @@ impl Retention {
                 .await?;
         }
         Ok(count)
+    }
+
+    fn is_ours(&self, key: &Key) -> bool {
+        self.keys.parse_object(key).is_some() || self.keys.parse_part(key).is_some()
     }
 
     /// The fleet and the bucket both say that this daemon owns the shard.
@@ -279,7 +362,6 @@ impl Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::root::Entry;
 
     fn partition(times: &[i64]) -> Partition {
         let entry = |n: usize, t: &i64| Entry {
@@ -297,6 +379,7 @@ mod tests {
             crc64: 0,
             created_ms: 5_000,
             aborted: false,
+            merged: None,
         };
         let entries: Vec<_> = times.iter().enumerate().map(|(n, t)| entry(n, t)).collect();
         Partition {
@@ -316,24 +399,36 @@ mod tests {
     fn only_the_oldest_run_goes() {
         let p = partition(&[1_000, 9_000, 1_000]);
         assert_eq!(
-            proposal(&p, &configs(&[("retention.ms", "5000")]), Some(10_000)),
+            proposal(
+                &p,
+                &p.entries,
+                &configs(&[("retention.ms", "5000")]),
+                Some(10_000)
+            ),
             Some(10)
         );
         assert_eq!(
             proposal(
                 &p,
+                &p.entries,
                 &configs(&[("retention.ms", "-1"), ("retention.bytes", "100")]),
                 Some(10_000)
             ),
             Some(20)
         );
         assert_eq!(
-            proposal(&p, &configs(&[("retention.ms", "-1")]), Some(10_000)),
+            proposal(
+                &p,
+                &p.entries,
+                &configs(&[("retention.ms", "-1")]),
+                Some(10_000)
+            ),
             None
         );
         assert_eq!(
             proposal(
                 &p,
+                &p.entries,
                 &configs(&[("retention.ms", "1"), ("cleanup.policy", "compact")]),
                 Some(10_000)
             ),
@@ -345,9 +440,9 @@ mod tests {
     fn without_a_clock_only_size_counts() {
         let p = partition(&[1_000, 1_000]);
         let by_time = configs(&[("retention.ms", "1")]);
-        assert_eq!(proposal(&p, &by_time, None), None);
+        assert_eq!(proposal(&p, &p.entries, &by_time, None), None);
         let by_size = configs(&[("retention.ms", "1"), ("retention.bytes", "100")]);
-        assert_eq!(proposal(&p, &by_size, None), Some(10));
+        assert_eq!(proposal(&p, &p.entries, &by_size, None), Some(10));
     }
 
     #[test]
@@ -355,6 +450,7 @@ mod tests {
         assert_eq!(
             proposal(
                 &partition(&[-1]),
+                &partition(&[-1]).entries,
                 &configs(&[("retention.ms", "5000")]),
                 Some(10_000)
             ),
@@ -363,6 +459,7 @@ mod tests {
         assert_eq!(
             proposal(
                 &partition(&[-1]),
+                &partition(&[-1]).entries,
                 &configs(&[("retention.ms", "5000")]),
                 Some(10_001)
             ),

@@ -12,6 +12,7 @@ pub(crate) mod codec;
 mod edit;
 mod entry;
 mod judge;
+mod part;
 mod replace;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,14 @@ use uuid::Uuid;
 use whimbrel_fleet::{EpochStart, TopicPartition};
 
 pub use edit::{Applied, Commit, Reject, Truncation};
-pub use entry::Entry;
+pub use entry::{Entry, Merged};
 pub use judge::{Claim, Reading, Verdict, claim, judge};
+pub use part::{Run, SPILL_BYTES, Shared, Spilled};
 
-use crate::format::{Key, Keys};
+use crate::format::{Key, Keys, ObjectName};
 
-/// A root never grows beyond this; a daemon whose root is full says so and stops committing.
+/// A root never grows beyond this: older entries go out into parts long before. One that is full all the same
+/// says so and takes no more.
 pub const MAX_BYTES: u64 = 1 << 20;
 /// Every so many sequence numbers a root is also kept under its own key.
 pub const KEEP_EVERY: u64 = 64;
@@ -53,6 +56,8 @@ pub struct Root {
     pub pending: Vec<Unlinked>,
     /// Objects that held something beyond a truncation; kept for ever.
     pub orphaned: Vec<Orphaned>,
+    /// How many slices in runs lie in which merged object.
+    pub shared: Shared,
 }
 
 /// The tiered part of one partition.
@@ -65,6 +70,8 @@ pub struct Partition {
     /// Exclusive; stays when all entries are gone.
     pub end: i64,
     pub lineage: Vec<EpochStart>,
+    /// Older entries, in parts; they end where `entries` begin.
+    pub runs: Vec<Run>,
     pub entries: Vec<Entry>,
 }
 
@@ -88,12 +95,13 @@ pub struct Orphaned {
 impl Partition {
     /// First offset that the bucket holds and consumers may see; equal to `end` when nothing is there.
     pub fn start(&self) -> i64 {
-        self.entries
-            .first()
-            .map_or(self.end, |e| e.base.max(self.log_start.min(self.end)))
+        let first = self.runs.first().map(|r| r.base);
+        first
+            .or(self.entries.first().map(|e| e.base))
+            .map_or(self.end, |base| base.max(self.log_start.min(self.end)))
     }
 
-    /// The entry that holds `offset`.
+    /// The entry that holds `offset`, if it is in the root itself and not in a run.
     pub fn find(&self, offset: i64) -> Option<&Entry> {
         let n = self.entries.partition_point(|e| e.base <= offset);
         self.entries
@@ -102,7 +110,8 @@ impl Partition {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.entries.iter().map(|e| e.data_bytes).sum()
+        let runs: u64 = self.runs.iter().map(|r| r.data_bytes).sum();
+        runs + self.entries.iter().map(|e| e.data_bytes).sum::<u64>()
     }
 
     /// The epoch that wrote `offset`, as far as the lineage tells.
@@ -146,15 +155,29 @@ impl Root {
         self.holds(keys, key) || self.pending.iter().any(|u| u.key == *key)
     }
 
-    /// True when readers or orphans need the object.
+    /// True when readers or orphans need the object. What a run holds of a partition counts by its range: an
+    /// entry is never replaced by another one.
     pub fn holds(&self, keys: &Keys, key: &Key) -> bool {
-        let entry = keys.parse_data(key).and_then(|name| {
-            let partition = self.partitions.get(&name.at)?;
-            partition
-                .find(name.base)
-                .filter(|e| e.name(self.shard, name.at) == name)
-        });
-        entry.is_some() || self.orphaned.iter().any(|o| o.key == *key)
+        self.reads_from(keys, key) || self.orphaned.iter().any(|o| o.key == *key)
+    }
+
+    /// True when an entry names the object, or a run lies in it.
+    pub fn reads_from(&self, keys: &Keys, key: &Key) -> bool {
+        match keys.parse_object(key) {
+            Some(ObjectName::Own(name)) => self.partitions.get(&name.at).is_some_and(|partition| {
+                let entry = partition.find(name.base);
+                entry.is_some_and(|e| e.merged.is_none() && e.name(self.shard, name.at) == name)
+                    || partition.run_at(name.base).is_some()
+            }),
+            Some(ObjectName::Merged(name)) => {
+                let in_runs = self.shared.contains_key(&(name.writer_epoch, name.random));
+                let mut entries = self.partitions.values().flat_map(|p| &p.entries);
+                in_runs || entries.any(|e| e.shares_object_with(&name))
+            }
+            None => keys
+                .parse_part(key)
+                .is_some_and(|part| self.runs().any(|(_, run)| run.part == part)),
+        }
     }
 
     /// A root of nothing.
@@ -168,6 +191,7 @@ impl Root {
             partitions: BTreeMap::new(),
             pending: Vec::new(),
             orphaned: Vec::new(),
+            shared: Shared::new(),
         }
     }
 }

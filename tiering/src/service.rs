@@ -22,7 +22,7 @@ use crate::{
     cache::Cache,
     cost::Cost,
     format::Keys,
-    ops::Ops,
+    ops::{Cause, Ops},
     prices::Prices,
     reader::Damage,
     rebuild,
@@ -127,6 +127,23 @@ impl StartError {
                 ..
             } => source.is_retryable(),
             _ => false,
+        }
+    }
+}
+
+impl Cause for StartError {
+    fn cause(&self) -> String {
+        match self {
+            Self::Bucket { source, .. }
+            | Self::Marker {
+                source: MarkerError::Store(source),
+                ..
+            }
+            | Self::Probe {
+                source: ProbeError::Store(source),
+                ..
+            } => source.cause(),
+            other => other.code().to_owned(),
         }
     }
 }

@@ -95,7 +95,7 @@ impl Status {
             *topics.entry(&p.topic).or_default() += p.bytes();
             partitions.push(json!({
                 "topic": p.topic, "topic_id": at.topic_id, "partition": at.partition, "group": p.group,
-                "log_start": p.log_start, "start_offset": p.start(), "end_offset": p.end, "objects": p.entries.len(), "bytes": p.bytes(),
+                "log_start": p.log_start, "start_offset": p.start(), "end_offset": p.end, "objects": p.objects(), "bytes": p.bytes(),
             }));
         }
         let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();

@@ -35,7 +35,7 @@ pub use probe::{Answer, Asked, Capabilities, Finding, ProbeError, Report, examin
 pub use s3::{S3, Secret, Wallet};
 pub use source::{Part, Source};
 
-use crate::format::Key;
+use crate::{format::Key, ops::Cause};
 
 /// What a store says about one state of a key; equal tokens mean equal content. Contents that are swapped
 /// carry a nonce, because a plain S3 ETag is a digest of the content and would come back with it.
@@ -239,6 +239,25 @@ fn locked(until_ms: Option<i64>) -> String {
     match until_ms {
         Some(ms) => format!("locked until {}", utc(ms)),
         None => "under a legal hold".to_owned(),
+    }
+}
+
+impl Cause for StoreError {
+    fn cause(&self) -> String {
+        match self {
+            Self::SlowDown { reason, .. }
+            | Self::Failed { reason, .. }
+            | Self::Refused { reason, .. } => {
+                // An answer of the store is told by its status; all else needs its words.
+                let told = reason.strip_prefix("HTTP ").unwrap_or(reason);
+                let status = told
+                    .get(..3)
+                    .filter(|s| s.bytes().all(|b| b.is_ascii_digit()));
+                status.map_or_else(|| reason.clone(), str::to_owned)
+            }
+            Self::TimedOut { waited_ms, .. } => format!("no answer in {} s", waited_ms / 1_000),
+            other => other.kind().replace('_', " "),
+        }
     }
 }
 

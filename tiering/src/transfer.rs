@@ -44,7 +44,8 @@ impl Transfer {
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            op.step("upload");
+            source.sending.set(0);
+            op.step_in_parts("PUT", &source.sending);
             let put = self.store.put_file(key, source).await.err();
             if let Some(e) = &put {
                 op.failed(e);
@@ -56,8 +57,12 @@ impl Transfer {
             match self.verify(key, source.length(), source.crc64).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(TransferError::Different { key: key.clone() }),
+                // That it is not there is no news after a PUT that failed.
                 Err(e) => {
-                    op.failed(&e);
+                    if put.is_none() {
+                        op.failed(&e);
+                    }
+                    op.step_in_parts("PUT", &source.sending);
                     last = Some(put.unwrap_or(e));
                 }
             }

@@ -15,12 +15,13 @@ use whimbrel_runtime::{Backoff, Clock, Tasks, random};
 
 use crate::{
     broker::{BadSlice, BrokerLink, partition_from, slice_from},
-    committer::{CommitError, Committer, Edit},
-    format::Keys,
+    committer::{CommitError, Committer, Edit, Outcome},
+    format::{Keys, MergedName},
     metrics as names,
     ops::Ops,
-    prepare::{PrepareError, Slice, Writer, prepare},
+    prepare::{PrepareError, Slice, Writer, merge, prepare},
     reader::Objects,
+    root::Root,
     transfer::{Transfer, TransferError},
 };
 
@@ -28,6 +29,8 @@ use crate::{
 const SLICES: u32 = 16;
 const SIDE_BY_SIDE: usize = 4;
 const WAIT_MS: u32 = 5_000;
+/// How often the broker is asked what is pending. The age itself rises between two looks.
+const LOOK_AT_PENDING: Duration = Duration::from_secs(15);
 
 /// What is not in the bucket yet, as the broker last told.
 #[derive(Debug, Default)]
@@ -125,6 +128,32 @@ impl Uploader {
         Ok(())
     }
 
+    /// Asks the broker what is pending, also while every upload is stuck: the age is computed from what the
+    /// broker told last, whatever the store does.
+    pub async fn watch_pending(self) -> Result<(), CommitError> {
+        let shutdown = self.tasks.shutdown();
+        while shutdown
+            .unless(self.clock.sleep(LOOK_AT_PENDING))
+            .await
+            .is_some()
+        {
+            let request = node::UploadableRequest {
+                tiered: self.extents(),
+                max_slices: 0,
+                wait_ms: 0,
+                pending_only: true,
+            };
+            match shutdown.unless(self.broker.uploadable(request)).await {
+                Some(Ok(reply)) => self.pending.lock().replace(&reply.pending),
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "what is pending is not known now");
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// All that the roots hold, as the broker wants to know it.
     fn extents(&self) -> Vec<node::Extent> {
         let roots = self.committer.roots();
@@ -148,6 +177,7 @@ impl Uploader {
             tiered,
             max_slices: SLICES,
             wait_ms: WAIT_MS,
+            pending_only: false,
         };
         let offered = self.broker.uploadable(request).await?;
         self.pending.lock().replace(&offered.pending);
@@ -161,8 +191,8 @@ impl Uploader {
                 .and_then(|at| self.committer.sick(self.committer.shard_of(at)))
                 .is_some()
         };
-        let tokens = offered.slices.iter().filter(|s| !rests(s));
-        let tokens: Vec<_> = tokens.map(|s| s.token).collect();
+        let pinned = offered.slices.iter().filter(|s| s.inline.is_empty());
+        let tokens: Vec<_> = pinned.filter(|s| !rests(s)).map(|s| s.token).collect();
         let uploaded = self.upload_all(&offered.slices).await;
         // The root was read back before the commit was answered: what is reported is in the bucket.
         self.broker.tiered(self.extents()).await?;
@@ -170,13 +200,20 @@ impl Uploader {
         uploaded
     }
 
-    /// Partitions side by side, the slices of one in order.
+    /// Partitions side by side, the slices of one in order; then what is small, shard by shard.
     async fn upload_all(&self, slices: &[node::Slice]) -> Result<usize, RoundError> {
         let mut chains: BTreeMap<TopicPartition, Vec<Slice>> = BTreeMap::new();
+        let mut small: BTreeMap<u16, Vec<Slice>> = BTreeMap::new();
         let mut refused = None;
         for slice in slices {
             match slice_from(slice, &self.data_dir) {
-                Ok(slice) => chains.entry(slice.at).or_default().push(slice),
+                Ok(slice) if slice.inline.is_empty() => {
+                    chains.entry(slice.at).or_default().push(slice);
+                }
+                Ok(slice) => {
+                    let shard = self.committer.shard_of(slice.at);
+                    small.entry(shard).or_default().push(slice);
+                }
                 Err(error) => refused = Some(error),
             }
         }
@@ -186,6 +223,15 @@ impl Uploader {
         let (mut uploaded, mut failed) = (0, None);
         while let Some(chain) = done.next().await {
             match chain {
+                Ok(count) => uploaded += count,
+                Err(error) => failed = Some(error),
+            }
+        }
+        let mut done = stream::iter(small)
+            .map(|(shard, slices)| self.upload_merged(shard, slices))
+            .buffer_unordered(SIDE_BY_SIDE);
+        while let Some(shard) = done.next().await {
+            match shard {
                 Ok(count) => uploaded += count,
                 Err(error) => failed = Some(error),
             }
@@ -206,16 +252,105 @@ impl Uploader {
         let count = chain.len();
         for slice in chain {
             if let Err(error) = self.upload(slice).await {
-                tracing::error!(code = error.code(), %error, "a slice was not uploaded");
-                self.refusals.lock().insert(
-                    at,
-                    format!("{}: {error}", error.code().unwrap_or("retrying")),
-                );
+                self.refuse(at, &error);
                 return Err(error);
             }
         }
         self.refusals.lock().remove(&at);
         Ok(count)
+    }
+
+    /// Small slices of one shard: one object, one swap. The number of slices.
+    async fn upload_merged(
+        &self,
+        shard: u16,
+        mut slices: Vec<Slice>,
+    ) -> Result<usize, UploadError> {
+        if let Some(error) = self.committer.sick(shard) {
+            return Err(error.into());
+        }
+        let Some(root) = self.committer.root(shard) else {
+            return Err(CommitError::Stopping.into());
+        };
+        if !self.committer.is_open(shard) {
+            return Err(CommitError::Elsewhere { shard }.into());
+        }
+        let held = |slice: &Slice| root.partitions.get(&slice.at).map(|p| p.end);
+        // What follows a slice that was not uploaded would be a gap.
+        slices.retain(|slice| held(slice).is_none_or(|end| end < slice.end));
+        slices.sort_by_key(|slice| (slice.at, slice.base));
+        let (Some(first), count) = (slices.first(), slices.len()) else {
+            return Ok(0);
+        };
+        if count == 1 {
+            let at = first.at;
+            return self.upload_chain(at, slices).await;
+        }
+        let what = format!("{count} slices of shard {shard}");
+        let op = self.ops.begin("read slices", &what);
+        let (writer, epoch) = (self.writer(&root), root.stamp.epoch);
+        let name = MergedName {
+            shard,
+            writer_epoch: epoch,
+            random: writer.random,
+        };
+        let (merged, refused) = self
+            .tasks
+            .blocking(move || merge(&slices, &writer.borrow()))
+            .await;
+        for error in refused {
+            self.refuse(error.at(), &error.into());
+        }
+        let Some(merged) = merged else { return Ok(0) };
+        let key = self.keys.merged(&name);
+        self.transfer.put(&key, &merged.source, &op).await?;
+        op.step("commit");
+        let all: Vec<_> = merged.commits.iter().map(|c| c.at).collect();
+        let bytes = merged.commits.iter().map(|c| c.entry.data_bytes).sum();
+        let edit = Edit::CommitAll(merged.commits);
+        let rejects = match self.committer.edit(shard, edit).await {
+            Ok(Outcome::Committed(rejects)) => rejects,
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                if matches!(error, CommitError::Full { .. }) {
+                    self.committer.edit(shard, Edit::Unlink(vec![key])).await?;
+                }
+                return Err(error.into());
+            }
+        };
+        for at in &all {
+            self.refusals.lock().remove(at);
+        }
+        if rejects.len() == all.len() {
+            // Nothing will ever name it.
+            self.committer.edit(shard, Edit::Unlink(vec![key])).await?;
+        }
+        let committed = all.len() - rejects.len();
+        for reject in rejects {
+            if let Some(at) = reject.at() {
+                self.refuse(at, &CommitError::Rejected(reject).into());
+            }
+        }
+        let meter = self.ops.meter();
+        meter.count(names::UPLOADED_BYTES, bytes);
+        meter.count(names::UPLOADED_OBJECTS, 1);
+        Ok(committed)
+    }
+
+    fn refuse(&self, at: TopicPartition, error: &UploadError) {
+        tracing::error!(code = error.code(), %at, %error, "a slice was not uploaded");
+        let code = error.code().unwrap_or("retrying");
+        self.refusals.lock().insert(at, format!("{code}: {error}"));
+    }
+
+    fn writer(&self, root: &Root) -> OwnedWriter {
+        OwnedWriter {
+            region: self.region.clone(),
+            incarnation: self.incarnation,
+            epoch: root.stamp.epoch,
+            random: random::u64(),
+            now_ms: self.clock.wall_ms(),
+        }
     }
 
     async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
@@ -236,30 +371,17 @@ impl Uploader {
         {
             return Ok(());
         }
-        let (region, incarnation, now_ms) =
-            (self.region.clone(), self.incarnation, self.clock.wall_ms());
-        let (epoch, random) = (root.stamp.epoch, random::u64());
+        let writer = self.writer(&root);
         let op = self.ops.begin(
             "read slice",
             &format!("{} {}..{}", slice.at, slice.base, slice.end),
         );
         let prepared = self
             .tasks
-            .blocking(move || {
-                prepare(
-                    &slice,
-                    &Writer {
-                        region: &region,
-                        incarnation,
-                        epoch,
-                        random,
-                        now_ms,
-                    },
-                )
-            })
+            .blocking(move || prepare(&slice, &writer.borrow()))
             .await?;
         let (entry, at) = (prepared.commit.entry, prepared.commit.at);
-        let key = self.keys.data(&entry.name(shard, at));
+        let key = entry.key(&self.keys, shard, at);
         self.transfer.put(&key, &prepared.source, &op).await?;
         op.step("commit");
         if let Err(error) = self
@@ -278,6 +400,27 @@ impl Uploader {
         meter.count(names::UPLOADED_BYTES, entry.data_bytes);
         meter.count(names::UPLOADED_OBJECTS, 1);
         Ok(())
+    }
+}
+
+/// A writer that can go to another thread.
+struct OwnedWriter {
+    region: String,
+    incarnation: Uuid,
+    epoch: u64,
+    random: u64,
+    now_ms: i64,
+}
+
+impl OwnedWriter {
+    fn borrow(&self) -> Writer<'_> {
+        Writer {
+            region: &self.region,
+            incarnation: self.incarnation,
+            epoch: self.epoch,
+            random: self.random,
+            now_ms: self.now_ms,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ use crate::{
     quarantine::{Case, Quarantine},
     repair::Repairer,
     root::{Entry, MAX_BYTES, Root},
+    runs::RunError,
     store::Store,
 };
 
@@ -136,10 +137,7 @@ impl Verifier {
             return;
         }
         match self.read_root(shard).await {
-            Ok(root) => {
-                report.partitions += root.partitions.len() as u64;
-                work.extend(self.objects_of(&root));
-            }
+            Ok(root) => self.objects_of(&root, report, work).await,
             Err(what) => report.add(Problem {
                 code: "WB-312",
                 topic: String::new(),
@@ -175,18 +173,37 @@ impl Verifier {
         }
     }
 
-    fn objects_of(&self, root: &Root) -> Vec<Work> {
-        let one = |at: TopicPartition, topic: &str, entry: &Entry| Work {
-            at,
-            topic: topic.to_owned(),
-            shard: root.shard,
-            key: self.keys.data(&entry.name(root.shard, at)),
-            entry: *entry,
-        };
-        root.partitions
-            .iter()
-            .flat_map(|(at, p)| p.entries.iter().map(move |e| one(*at, &p.topic, e)))
-            .collect()
+    /// All that the root names, older entries too.
+    async fn objects_of(&self, root: &Root, report: &mut Report, work: &mut Vec<Work>) {
+        for (at, partition) in &root.partitions {
+            report.partitions += 1;
+            let one = |entry: &Entry| Work {
+                at: *at,
+                topic: partition.topic.clone(),
+                shard: root.shard,
+                key: entry.key(&self.keys, root.shard, *at),
+                entry: *entry,
+            };
+            for run in &partition.runs {
+                match self.committer.runs().read(run).await {
+                    Ok(entries) => work.extend(entries.iter().map(one)),
+                    Err(RunError::Store(error)) => {
+                        report.undecided += u64::from(run.live());
+                        tracing::warn!(%error, "older entries of a root were not read");
+                    }
+                    Err(what) => report.add(Problem {
+                        code: "WB-316",
+                        topic: partition.topic.clone(),
+                        partition: at.partition,
+                        from_offset: run.base,
+                        to_offset: run.end,
+                        object: self.keys.root_part(&run.part).to_string(),
+                        what: what.to_string(),
+                    }),
+                }
+            }
+            work.extend(partition.entries.iter().map(one));
+        }
     }
 
     /// False when the object is damaged or missing.

@@ -1,6 +1,6 @@
 //! The tonic service that this node's tiering daemon calls.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tonic::{
@@ -8,21 +8,26 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 use whimbrel_fleet::TopicPartition;
+use whimbrel_log::Segment;
 use whimbrel_rpc::proto::node::{
     Empty, EpochStart, LogStartProposal, LogStartReply, LogState, LogsReply, LogsRequest,
     PartitionId, ReleaseRequest, TieredReport, UploadableReply, UploadableRequest,
     broker_server::{Broker as Service, BrokerServer},
 };
 
-use super::slice;
+use super::{slice, timebox};
 use crate::{broker::Broker, housekeeping, partition::Partition};
 
 /// How often a waiting daemon's question is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait of one question.
 const LONGEST_WAIT_MS: u32 = 30_000;
-/// Slices per answer: each is pinned by a handful of links.
-const MOST_SLICES: usize = 256;
+/// Slices per answer that are pinned, each by a handful of links.
+const MOST_PINNED: usize = 256;
+/// Slices per answer at all, and the bytes that go along with it: of ten thousand quiet partitions all
+/// should come at once, so that they share objects.
+const MOST_SLICES: usize = 16_384;
+const MOST_BYTES: u64 = 16 << 20;
 /// A million extents fit.
 const MESSAGE_BYTES: usize = 64 << 20;
 
@@ -62,39 +67,105 @@ impl Node {
 
     async fn look(
         &self,
-        tiered: &Arc<HashMap<TopicPartition, i64>>,
+        tiered: &Arc<Ends>,
         most: usize,
+        open: bool,
+        last: bool,
     ) -> UploadableReply {
         let (broker, tiered) = (Arc::clone(&self.broker), Arc::clone(tiered));
         let tasks = broker.tasks.clone();
-        tasks.blocking(move || look(&broker, &tiered, most)).await
+        let looked = move || look(&broker, &tiered, most, open, last);
+        tasks.blocking(looked).await
     }
 }
 
-fn look(broker: &Broker, tiered: &HashMap<TopicPartition, i64>, most: usize) -> UploadableReply {
-    let mut reply = UploadableReply::default();
-    for partition in broker.catalog().partitions() {
-        let log_start = partition.log.offsets().log_start;
-        let end = tiered
-            .get(&partition.at)
-            .copied()
-            .unwrap_or(0)
-            .max(log_start);
-        reply.pending.extend(slice::pending(partition, end));
-        for segment in slice::due(partition, end) {
-            if reply.slices.len() >= most {
-                break;
+type Ends = HashMap<TopicPartition, i64>;
+
+/// Where the bucket's part of a partition ends, or its log begins.
+fn end_of(tiered: &Ends, partition: &Partition) -> i64 {
+    let log_start = partition.log.offsets().log_start;
+    let end = tiered.get(&partition.at).copied().unwrap_or(0);
+    end.max(log_start)
+}
+
+/// What may go up now. `open` looks at open segments as well, `last` tells what is pending too.
+fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> UploadableReply {
+    let mut hand = Hand::new(broker, most);
+    let (catalog, uploads) = (broker.catalog(), &broker.uploads);
+    if most > 0 {
+        for partition in catalog.partitions() {
+            let end = end_of(tiered, partition);
+            for segment in slice::due(partition, end) {
+                // Others' closed segments are objects of their own, as large as the topic says.
+                let merge = segment.bytes <= slice::SMALL
+                    && timebox::within_ms(&catalog, partition).is_some();
+                hand.add(partition, &segment, end..segment.end_offset, merge);
             }
-            reply.slices.extend(slice::hand_out(
-                broker,
-                &broker.uploads,
-                partition,
-                &segment,
-                end,
-            ));
         }
     }
+    if open {
+        uploads.ages.keep(&catalog);
+        let now_ms = broker.clock.wall_ms();
+        let ends = |partition: &Partition| end_of(tiered, partition);
+        for (partition, end) in timebox::due(&catalog, &uploads.ages, ends, now_ms) {
+            if let Some((segment, limit)) = slice::open_part(&partition, end) {
+                hand.add(&partition, &segment, end..limit, true);
+            }
+        }
+    }
+    let mut reply = hand.reply;
+    if last || !reply.slices.is_empty() {
+        let all = catalog.partitions();
+        let pending = all.filter_map(|p| slice::pending(uploads, p, end_of(tiered, p)));
+        reply.pending = pending.collect();
+    }
     reply
+}
+
+/// Slices for one answer.
+struct Hand<'a> {
+    broker: &'a Broker,
+    reply: UploadableReply,
+    /// Links that may still be made, and bytes that may still go along.
+    links: usize,
+    bytes: u64,
+}
+
+impl<'a> Hand<'a> {
+    fn new(broker: &'a Broker, most: usize) -> Self {
+        Self {
+            broker,
+            reply: UploadableReply::default(),
+            links: most,
+            bytes: MOST_BYTES,
+        }
+    }
+
+    /// What of `span` lies in the segment: as bytes if it may share an object and is small, else as a link.
+    fn add(
+        &mut self,
+        partition: &Arc<Partition>,
+        segment: &Segment,
+        span: Range<i64>,
+        merge: bool,
+    ) {
+        let (from, upto) = (span.start.max(segment.base_offset), span.end);
+        if merge
+            && self.bytes >= slice::SMALL
+            && self.reply.slices.len() < MOST_SLICES
+            && let Some(slice) = slice::read_out(partition, segment, from, upto)
+        {
+            self.bytes = self.bytes.saturating_sub(slice.bytes);
+            self.reply.slices.push(slice);
+            return;
+        }
+        if self.links > 0 {
+            let uploads = &self.broker.uploads;
+            let slice = slice::hand_out(self.broker, uploads, partition, segment, from, upto);
+            self.links -= usize::from(slice.is_some());
+            self.reply.slices.extend(slice);
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -115,17 +186,24 @@ impl Service for Node {
             tiered.insert(at, extent.end_offset);
         }
         let tiered = Arc::new(tiered);
-        let most = usize::try_from(request.max_slices)
-            .unwrap_or(0)
-            .clamp(1, MOST_SLICES);
+        let most = match request.pending_only {
+            true => 0,
+            false => usize::try_from(request.max_slices)
+                .unwrap_or(0)
+                .clamp(1, MOST_PINNED),
+        };
         let wait = Duration::from_millis(u64::from(request.wait_ms.min(LONGEST_WAIT_MS)));
         let (clock, shutdown) = (self.broker.clock.clone(), self.broker.tasks.shutdown());
         let until_ns = clock
             .boot_ns()
             .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(0));
+        // Open segments are looked at once a question: their bounds are minutes, not milliseconds.
+        let mut open = most > 0;
         loop {
-            let reply = self.look(&tiered, most).await;
-            if !reply.slices.is_empty() || clock.boot_ns() >= until_ns || shutdown.requested() {
+            let last = most == 0 || clock.boot_ns() >= until_ns || shutdown.requested();
+            let reply = self.look(&tiered, most, open, last).await;
+            open = false;
+            if last || !reply.slices.is_empty() {
                 return Ok(Response::new(reply));
             }
             let _ = shutdown.unless(clock.sleep(LOOK_AGAIN)).await;

@@ -1,8 +1,8 @@
 //! Which segments of a partition may go up now, and what the daemon is told of each.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::Path, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use whimbrel_log::{AbortedTxn, Segment};
 use whimbrel_rpc::proto::node::{EpochStart, OldestPending, Slice};
 
@@ -10,8 +10,11 @@ use super::Uploads;
 use crate::{
     broker::Broker,
     partition::{Feed, Partition, Role},
-    segment_scan,
+    segment_scan::{self, Scan},
 };
+
+/// Slices up to this size are handed out as bytes: a link and its file cost more than they do.
+pub const SMALL: u64 = 256 << 10;
 
 /// Offset up to which `partition` may be uploaded from here; `None` for nothing.
 pub fn limit(partition: &Partition) -> Option<i64> {
@@ -41,7 +44,7 @@ pub fn due(partition: &Partition, tiered_end: i64) -> Vec<Segment> {
 }
 
 /// What is below the limit and in no bucket, for the age gauge.
-pub fn pending(partition: &Partition, tiered_end: i64) -> Option<OldestPending> {
+pub fn pending(uploads: &Uploads, partition: &Partition, tiered_end: i64) -> Option<OldestPending> {
     let offsets = partition.log.offsets();
     let oldest = tiered_end.max(offsets.local_log_start);
     if oldest >= limit(partition)? {
@@ -56,9 +59,42 @@ pub fn pending(partition: &Partition, tiered_end: i64) -> Option<OldestPending> 
         .sum();
     Some(OldestPending {
         at: Some(partition.at.into()),
-        append_time_ms: partition.log.appended_by(oldest)?,
+        append_time_ms: uploads.ages.of(partition, oldest)?,
         bytes,
     })
+}
+
+/// The part of the open segment that is committed and at or above `from`; `None` when there is none.
+pub fn open_part(partition: &Partition, from: i64) -> Option<(Segment, i64)> {
+    let limit = limit(partition)?;
+    let mut segments = partition.log.segments();
+    let open = segments.pop().filter(|s| !s.closed)?;
+    // What lies in closed segments goes up by itself, and before this.
+    (open.base_offset <= from && from < limit).then_some((open, limit))
+}
+
+/// Reads a small part of a segment, from `from` to `upto` or the batch boundary below it; `None` when it is
+/// larger than [`SMALL`] or went away meanwhile.
+pub fn read_out(partition: &Partition, segment: &Segment, from: i64, upto: i64) -> Option<Slice> {
+    let read = || -> std::io::Result<Option<Slice>> {
+        let scan = segment_scan::scan(&segment.path, from, upto, false)?;
+        if scan.bytes == 0 || scan.bytes > SMALL || scan.end_offset > upto {
+            return Ok(None);
+        }
+        let mut bytes = BytesMut::zeroed(usize::try_from(scan.bytes).unwrap_or(0));
+        File::open(&segment.path)?.read_exact_at(&mut bytes, scan.position)?;
+        let mut slice = slice(partition, segment, scan)?;
+        slice.position = 0;
+        slice.inline = bytes.freeze();
+        Ok(Some(slice))
+    };
+    match read() {
+        Ok(slice) => slice,
+        Err(error) => {
+            tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, from, %error, "a segment was not read");
+            None
+        }
+    }
 }
 
 /// Pins the part of a segment at or above `tiered_end` and describes it; `None` when it is out already or
@@ -69,11 +105,13 @@ pub fn hand_out(
     partition: &Arc<Partition>,
     segment: &Segment,
     tiered_end: i64,
+    upto: i64,
 ) -> Option<Slice> {
     let from = tiered_end.max(segment.base_offset);
     let (token, dir) = uploads.reserve(partition.at, from, broker.clock.boot_ns())?;
-    match describe(broker, partition, segment, from, &dir, token) {
-        Ok(slice) => Some(slice),
+    let pinned = pin(broker, partition, segment, from..upto, &dir);
+    match pinned {
+        Ok(slice) => Some(Slice { token, ..slice }),
         Err(error) => {
             tracing::warn!(topic = partition.log.topic(), partition = partition.at.partition, from, %error, "a segment was not pinned");
             uploads.release(&[token]);
@@ -82,33 +120,45 @@ pub fn hand_out(
     }
 }
 
-fn describe(
+fn pin(
     broker: &Broker,
     partition: &Partition,
     segment: &Segment,
-    from: i64,
+    span: Range<i64>,
     dir: &Path,
-    token: u64,
 ) -> std::io::Result<Slice> {
     let log = &partition.log;
     std::fs::create_dir_all(dir)?;
     let pinned = log
         .pin(segment.base_offset, dir)
         .map_err(std::io::Error::other)?;
-    let scan = segment_scan::scan(&pinned.log, from, segment.end_offset, false)?;
+    let scan = segment_scan::scan(&pinned.log, span.start, span.end, false)?;
+    if scan.end_offset > span.end {
+        return Err(std::io::Error::other("a batch reaches over the limit"));
+    }
     let path = pinned
         .log
         .strip_prefix(&broker.options.data_dir)
-        .unwrap_or(&pinned.log);
+        .unwrap_or(&pinned.log)
+        .display()
+        .to_string();
+    Ok(Slice {
+        path,
+        ..slice(partition, segment, scan)?
+    })
+}
+
+/// All that is told of a slice but where its bytes are.
+fn slice(partition: &Partition, segment: &Segment, scan: Scan) -> std::io::Result<Slice> {
+    let log = &partition.log;
     let region_epoch = partition.role().region_epoch().map_or(0, |e| e.0);
     let snapshot = segment
         .path
-        .with_file_name(format!("{:020}.snapshot", segment.end_offset));
+        .with_file_name(format!("{:020}.snapshot", scan.end_offset));
     let aborted = log
         .aborted(scan.base_offset, scan.end_offset)
         .map_err(std::io::Error::other)?;
     Ok(Slice {
-        token,
         topic: log.topic().to_owned(),
         at: Some(partition.at.into()),
         group: partition.home.group.to_string(),
@@ -116,7 +166,6 @@ fn describe(
         base_offset: scan.base_offset,
         end_offset: scan.end_offset,
         leader_epoch: scan.leader_epoch,
-        path: path.display().to_string(),
         position: scan.position,
         bytes: scan.bytes,
         first_timestamp_ms: scan.first_timestamp_ms,
@@ -133,6 +182,7 @@ fn describe(
         offset_index: scan.offset_index.into(),
         time_index: scan.time_index.into(),
         log_start: log.offsets().log_start,
+        ..Slice::default()
     })
 }
 

@@ -104,6 +104,7 @@ impl Daemon {
                 tiered,
                 max_slices: 100,
                 wait_ms: 200,
+                pending_only: false,
             })
             .await
             .unwrap()
@@ -111,8 +112,11 @@ impl Daemon {
         let (mut records, mut tokens) = (0, Vec::new());
         for slice in reply.slices {
             let at = TopicPartition::try_from(slice.at.as_ref().unwrap()).unwrap();
-            let file = std::fs::read(data_dir.join(&slice.path)).unwrap();
             let (from, length) = (slice.position as usize, slice.bytes as usize);
+            let file = match slice.inline.is_empty() {
+                true => std::fs::read(data_dir.join(&slice.path)).unwrap(),
+                false => slice.inline.to_vec(),
+            };
             let copy = self
                 .dir
                 .join(format!("{}-{}", at.partition, slice.base_offset));
@@ -130,7 +134,9 @@ impl Daemon {
                 .or_default()
                 .insert(slice.base_offset, copy);
             records += slice.records;
-            tokens.push(slice.token);
+            if slice.inline.is_empty() {
+                tokens.push(slice.token);
+            }
         }
         broker.release(ReleaseRequest { tokens }).await.unwrap();
         broker
@@ -140,6 +146,21 @@ impl Daemon {
             .await
             .unwrap();
         records
+    }
+
+    /// Links that the broker still keeps for us.
+    pub fn pinned(&self, data_dir: &std::path::Path) -> usize {
+        std::fs::read_dir(data_dir.join("pins")).map_or(0, Iterator::count)
+    }
+
+    /// What is kept of each partition, as ranges of offsets.
+    pub fn ranges(&self) -> Vec<Vec<(i64, i64)>> {
+        let kept = self.kept.lock().unwrap();
+        let of = |slices: &BTreeMap<i64, Copy>| {
+            let range = |(base, copy): (&i64, &Copy)| (*base, copy.end);
+            slices.iter().map(range).collect()
+        };
+        kept.values().map(of).collect()
     }
 
     fn extents(&self) -> Vec<Extent> {

@@ -68,11 +68,7 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
         (&freed["log_start"], &freed["tiered_end"]),
         (&0.into(), &uploaded.into())
     );
-    assert_eq!(
-        std::fs::read_dir(data_dir.join("pins")).unwrap().count(),
-        0,
-        "released"
-    );
+    assert_eq!(daemon.pinned(&data_dir), 0, "released");
     // Not in the cache yet: empty, no error, and no delay for others.
     let pending = client.fetch("t", 0, 0, 100).await;
     assert_eq!(
@@ -132,4 +128,44 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
         "by time, from the daemon"
     );
     broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_segment_goes_up_in_its_time_and_the_next_slice_begins_where_it_ended() {
+    let fleet = Fleet::start().await;
+    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
+    let options = Options {
+        tiering: Some(daemon.address.clone()),
+        ..fleet.options(1, EAST)
+    };
+    let data_dir = options.data_dir.clone();
+    let broker = fleet.try_broker(options).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let within = ("whimbrel.upload.within.ms", "1");
+    client
+        .create_topic("t", 1, &[("segment.bytes", "1024"), within])
+        .await;
+    client.create_topic("patient", 1, &[]).await;
+    client.create_topic("large", 1, &[within]).await;
+    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
+        .await
+        .unwrap();
+    client.produce_ok("patient", 0, batch(&["hot"])).await;
+    client
+        .produce_ok("large", 0, batch(&[&"x".repeat(400_000)]))
+        .await;
+    let (text, mut uploaded) = ("x".repeat(200), 0);
+    for n in 1..=12 {
+        for _ in 0..n % 4 {
+            client.produce_ok("t", 0, batch(&[&text])).await;
+        }
+        uploaded += daemon.upload(&mut rpc, &data_dir).await;
+    }
+    assert_eq!(uploaded, 3 * 6 + 1, "all of both, nothing of the third");
+    assert_eq!(daemon.pinned(&data_dir), 0);
+    let ranges = daemon.ranges();
+    assert_eq!(ranges.len(), 2);
+    let of_t = ranges.iter().max_by_key(|r| r.len()).unwrap();
+    assert!(of_t.len() >= 9 && of_t[0].0 == 0 && of_t[of_t.len() - 1].1 == 18);
+    assert!(of_t.is_sorted_by(|a, b| a.1 == b.0), "{of_t:?}");
 }

@@ -304,6 +304,7 @@ fn topics_grow_and_go_and_their_ids_never_return() {
         kafka_code(&state.apply(13, Command::DeleteTopic { name: "a.b".into() })),
         0
     );
+    assert_eq!(state.view.deleted.len(), 1, "and every daemon is told");
     assert_eq!(
         kafka_code(&state.apply(14, Command::DeleteTopic { name: "a.b".into() })),
         kafka::UNKNOWN_TOPIC_OR_PARTITION

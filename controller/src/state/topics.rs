@@ -136,6 +136,7 @@ impl State {
                 let topic_id = topic.id;
                 self.deleted.insert(topic_id);
                 self.view.topics.remove(name);
+                self.view.note_deleted(topic_id);
                 Change::shown(Outcome::Topic { topic_id })
             }
         }

@@ -56,6 +56,9 @@ pub struct Entry {
     pub works: bool,
 }
 
+/// Bounds what a bucket may lack of a partition, in milliseconds.
+pub const UPLOAD_WITHIN: &str = "whimbrel.upload.within.ms";
+
 /// The config of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {
     ENTRIES

@@ -236,7 +236,15 @@ pub struct View {
     /// For brokers, which check passwords against them; people are shown [`View::without_secrets`].
     #[serde(default)]
     pub credentials: Credentials,
+    /// The last topics that were deleted, oldest first, at most [`DELETED_KEPT`]. That a topic is not in
+    /// `topics` may mean that this view is too old for it; that its id is here means that it is gone for ever.
+    #[serde(default)]
+    pub deleted: Vec<TopicId>,
 }
+
+/// Half a megabyte of views at most; a tiering daemon that was away for more deletions than this leaves
+/// objects behind, and never deletes too much.
+pub const DELETED_KEPT: usize = 4_096;
 
 impl View {
     /// The view as it may be shown.
@@ -245,6 +253,13 @@ impl View {
             credentials: Credentials::default(),
             ..self.clone()
         }
+    }
+
+    /// Notes that the topic with this id is gone for ever.
+    pub fn note_deleted(&mut self, id: TopicId) {
+        self.deleted.push(id);
+        let surplus = self.deleted.len().saturating_sub(DELETED_KEPT);
+        self.deleted.drain(..surplus);
     }
 
     pub fn topic_by_id(&self, id: TopicId) -> Option<&Topic> {

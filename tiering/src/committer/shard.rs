@@ -19,8 +19,8 @@ use crate::{
 
 /// A claimed shard.
 pub(super) struct Owned {
-    context: Context,
-    shard: u16,
+    pub(super) context: Context,
+    pub(super) shard: u16,
     root: Arc<Root>,
     version: Version,
 }
@@ -123,7 +123,16 @@ impl Owned {
         let mut answers = Vec::with_capacity(edits.len());
         for Asked { edit, reply, .. } in edits {
             let before = next.clone();
+            if let Err(error) = self.take_back(&mut next, &edit).await {
+                next = before;
+                answers.push((reply, Err(error)));
+                continue;
+            }
             let outcome = self.change(&mut next, &edit);
+            let spilled = self.spill(&mut next).await;
+            if let Err(error) = spilled {
+                tracing::warn!(shard = self.shard, %error, "older entries stay in the root");
+            }
             let bytes = next.encode().len();
             if bytes as u64 > MAX_BYTES {
                 next = before;
@@ -191,10 +200,15 @@ impl Owned {
         let (keys, now_ms) = (&self.context.keys, self.context.clock.wall_ms());
         Ok(match edit {
             // An object that was uploaded under an earlier owner may have been swept since.
-            Edit::Commit(commit) if commit.entry.writer_epoch != root.stamp.epoch => {
+            edit if edit.entries().any(|e| e.writer_epoch != root.stamp.epoch) => {
                 return Err(CommitError::Elsewhere { shard: self.shard });
             }
             Edit::Commit(commit) => Outcome::Applied(root.commit(keys, commit, now_ms)?),
+            Edit::CommitAll(commits) => {
+                let each = commits.iter();
+                let refused = each.filter_map(|c| root.commit(keys, c, now_ms).err());
+                Outcome::Committed(refused.collect())
+            }
             Edit::Truncate { at, epoch, offset } => {
                 Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?)
             }
@@ -204,6 +218,7 @@ impl Owned {
             Edit::Replace { at, old, new } => {
                 Outcome::Applied(root.replace(keys, *at, old, **new)?)
             }
+            Edit::Forget { at } => Outcome::Applied(root.forget(keys, *at, now_ms)),
             Edit::Unlink(list) => {
                 let unlinked: Vec<_> = list
                     .iter()
@@ -267,8 +282,8 @@ async fn remains(context: &Context, shard: u16) -> bool {
                 return Ok(true);
             }
             let objects = context.store.list(&keys.data_prefix()).await?;
-            let mut names = objects.iter().filter_map(|l| keys.parse_data(&l.key));
-            Ok::<_, StoreError>(names.any(|name| name.shard == shard))
+            let mut names = objects.iter().filter_map(|l| keys.parse_object(&l.key));
+            Ok::<_, StoreError>(names.any(|name| name.shard() == shard))
         };
         match listed.await {
             Ok(remains) => return remains,

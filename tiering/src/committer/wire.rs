@@ -6,12 +6,18 @@
 //!   | 2 raise log start: topic id 16 | partition i32 | log start i64
 //!   | 3 unlink, 4 strike: keys u32 x { key text }
 //!   | 5 replace: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entry
+//!   | 6 commit all: commits u32 x { as of 0 }
+//!   | 7 forget: topic id 16 | partition i32
 //! outcome: kind u8 | 0 changed | 1 already | 2 truncated: end i64
 //!     | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
 //!   | 3 refused: text | 4 full: bytes u64 | 5 the shard is not ours
+//!   | 6 committed: refused u32 x { topic id 16 | partition i32 | text }
 //! ```
 //!
 //! Both ends are of one release: a kind that is not known is an error, never skipped.
+
+use uuid::Uuid;
+use whimbrel_fleet::TopicPartition;
 
 use super::{CommitError, Edit, Outcome};
 use crate::{
@@ -28,6 +34,8 @@ const RAISE_LOG_START: u8 = 2;
 const UNLINK: u8 = 3;
 const STRIKE: u8 = 4;
 const REPLACE: u8 = 5;
+const COMMIT_ALL: u8 = 6;
+const FORGET: u8 = 7;
 
 const CHANGED: u8 = 0;
 const ALREADY: u8 = 1;
@@ -35,27 +43,36 @@ const TRUNCATED: u8 = 2;
 const REFUSED: u8 = 3;
 const FULL: u8 = 4;
 const ELSEWHERE: u8 = 5;
+const COMMITTED: u8 = 6;
 
-/// Least bytes of a key and of an orphan.
+/// Least bytes of a commit, a refusal, a key and an orphan.
+const COMMIT_MIN: usize = 16 + 4 + 36;
+const REFUSAL_MIN: usize = 16 + 4 + 2;
 const KEY_MIN: usize = 2;
 const ORPHAN_MIN: usize = KEY_MIN + 16 + 4 + 16;
+/// Stands for a partition that a refusal does not name.
+const NOWHERE: TopicPartition = TopicPartition {
+    topic_id: Uuid::nil(),
+    partition: -1,
+};
 
 pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
     let mut out = Vec::new();
     match edit {
         Edit::Commit(commit) => {
             out.put_u8(COMMIT);
-            put_at(&mut out, commit.at);
-            let partition = Partition {
-                topic: commit.topic.clone(),
-                group: commit.group.clone(),
-                region_epoch: commit.region_epoch,
-                log_start: commit.log_start,
-                end: commit.entry.end,
-                lineage: commit.lineage.clone(),
-                entries: vec![commit.entry],
-            };
-            put_partition(&mut out, &partition);
+            put_commit(&mut out, commit);
+        }
+        Edit::CommitAll(commits) => {
+            out.put_u8(COMMIT_ALL);
+            out.put_count(commits.len());
+            for commit in commits {
+                put_commit(&mut out, commit);
+            }
+        }
+        Edit::Forget { at } => {
+            out.put_u8(FORGET);
+            put_at(&mut out, *at);
         }
         Edit::Truncate { at, epoch, offset } => {
             out.put_u8(TRUNCATE);
@@ -86,6 +103,21 @@ pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
     out
 }
 
+fn put_commit(out: &mut Vec<u8>, commit: &Commit) {
+    put_at(out, commit.at);
+    let partition = Partition {
+        topic: commit.topic.clone(),
+        group: commit.group.clone(),
+        region_epoch: commit.region_epoch,
+        log_start: commit.log_start,
+        end: commit.entry.end,
+        lineage: commit.lineage.clone(),
+        entries: vec![commit.entry],
+        ..Partition::default()
+    };
+    put_partition(out, &partition);
+}
+
 fn put_keys(out: &mut Vec<u8>, kind: u8, keys: &[Key]) {
     out.put_u8(kind);
     out.put_count(keys.len());
@@ -98,6 +130,14 @@ pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
     let mut fields = Fields::new(bytes);
     let edit = match fields.u8()? {
         COMMIT => Edit::Commit(Box::new(read_commit(&mut fields)?)),
+        COMMIT_ALL => Edit::CommitAll(
+            (0..fields.count(COMMIT_MIN)?)
+                .map(|_| read_commit(&mut fields))
+                .collect::<Result<_, Fault>>()?,
+        ),
+        FORGET => Edit::Forget {
+            at: read_at(&mut fields)?,
+        },
         TRUNCATE => Edit::Truncate {
             at: read_at(&mut fields)?,
             epoch: fields.i32()?,
@@ -170,6 +210,14 @@ pub(super) fn encode_outcome(
                 out.put_i64(orphaned.end);
             }
         }
+        Ok(Outcome::Committed(refused)) => {
+            out.put_u8(COMMITTED);
+            out.put_count(refused.len());
+            for why in refused {
+                put_at(&mut out, why.at().unwrap_or(NOWHERE));
+                out.put_text(&why.to_string());
+            }
+        }
         Err(CommitError::Rejected(why)) => {
             out.put_u8(REFUSED);
             out.put_text(&why.to_string());
@@ -193,7 +241,17 @@ pub(super) fn decode_outcome(
         CHANGED => Ok(Outcome::Applied(Applied::Changed)),
         ALREADY => Ok(Outcome::Applied(Applied::Already)),
         TRUNCATED => Ok(Outcome::Truncated(read_truncation(&mut fields)?)),
+        COMMITTED => Ok(Outcome::Committed(
+            (0..fields.count(REFUSAL_MIN)?)
+                .map(|_| {
+                    let at = Some(read_at(&mut fields)?);
+                    let reason = fields.text()?;
+                    Ok(Reject::ByOwner { at, reason })
+                })
+                .collect::<Result<_, Fault>>()?,
+        )),
         REFUSED => Err(CommitError::Rejected(Reject::ByOwner {
+            at: None,
             reason: fields.text()?,
         })),
         FULL => Err(CommitError::Full {
@@ -225,10 +283,10 @@ fn read_truncation(fields: &mut Fields<'_>) -> Result<Truncation, Fault> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use uuid::Uuid;
-    use whimbrel_fleet::{EpochStart, TopicPartition};
+    use whimbrel_fleet::EpochStart;
 
     use super::*;
+    use crate::root::Merged;
 
     fn at() -> TopicPartition {
         TopicPartition::new(Uuid::from_u128(7), 3)
@@ -255,11 +313,15 @@ mod tests {
             crc64: 77,
             created_ms: 3,
             aborted: true,
+            merged: records.is_multiple_of(2).then_some(Merged {
+                position: 10,
+                object_data_bytes: 850,
+            }),
         }
     }
 
-    fn commit(base: i64, records: u32) -> Edit {
-        Edit::Commit(Box::new(Commit {
+    fn commit(base: i64, records: u32) -> Commit {
+        Commit {
             at: at(),
             topic: "orders".to_owned(),
             group: "default".to_owned(),
@@ -270,13 +332,14 @@ mod tests {
                 start_offset: base,
             }],
             entry: entry(base, records),
-        }))
+        }
     }
 
     fn edits() -> impl Strategy<Value = Edit> {
         let keys = || Just(vec![key("v1/east/data/a"), key("v1/east/data/b")]);
         prop_oneof![
-            (0..1_000_000_i64, 1..9_000_u32).prop_map(|(base, records)| commit(base, records)),
+            (0..1_000_000_i64, 1..9_000_u32)
+                .prop_map(|(base, records)| Edit::Commit(Box::new(commit(base, records)))),
             (any::<i32>(), any::<i64>()).prop_map(|(epoch, offset)| Edit::Truncate {
                 at: at(),
                 epoch,
@@ -291,6 +354,11 @@ mod tests {
                 old: Box::new(entry(base, 5)),
                 new: Box::new(entry(base, 7)),
             }),
+            prop::collection::vec((0..1_000_i64, 1..9_u32), 0..5).prop_map(|all| {
+                let each = all.into_iter().map(|(base, records)| commit(base, records));
+                Edit::CommitAll(each.collect())
+            }),
+            Just(Edit::Forget { at: at() }),
             keys().prop_map(Edit::Unlink),
             keys().prop_map(Edit::Strike),
         ]
@@ -331,6 +399,10 @@ mod tests {
             Ok(Outcome::Applied(Applied::Changed)),
             Ok(Outcome::Applied(Applied::Already)),
             Ok(truncated),
+            Ok(Outcome::Committed(vec![Reject::ByOwner {
+                at: Some(at()),
+                reason: "a gap".to_owned(),
+            }])),
             Err(refused),
             Err(CommitError::Full { shard: 2, bytes: 9 }),
             Err(CommitError::Elsewhere { shard: 2 }),

@@ -90,6 +90,37 @@ impl Keys {
         format!("{}root-kept/{shard}/", self.base)
     }
 
+    pub fn part_prefix(&self) -> String {
+        format!("{}root-part/", self.base)
+    }
+
+    /// A part of older entries, written for the root with this sequence number or a later one.
+    pub fn root_part(&self, name: &PartName) -> Key {
+        let PartName {
+            shard,
+            writer_epoch,
+            sequence,
+            random,
+        } = name;
+        self.key(format_args!(
+            "root-part/{shard}/{writer_epoch:020}-{sequence:020}-{random:016x}"
+        ))
+    }
+
+    pub fn parse_part(&self, key: &Key) -> Option<PartName> {
+        let rest = key.as_str().strip_prefix(&self.part_prefix())?;
+        let (shard, rest) = rest.split_once('/')?;
+        let (epoch, rest) = rest.split_once('-')?;
+        let (sequence, random) = rest.split_once('-')?;
+        let name = PartName {
+            shard: shard.parse().ok()?,
+            writer_epoch: epoch.parse().ok()?,
+            sequence: sequence.parse().ok()?,
+            random: u64::from_str_radix(random, 16).ok()?,
+        };
+        (self.root_part(&name) == *key).then_some(name)
+    }
+
     pub fn data_prefix(&self) -> String {
         format!("{}data/", self.base)
     }
@@ -129,6 +160,36 @@ impl Keys {
         let (shard, name) = rest.split_once('/')?;
         let name = DataName::parse(shard.parse().ok()?, name)?;
         (self.data(&name) == *key).then_some(name)
+    }
+
+    /// An object that slices of several partitions of one shard share.
+    pub fn merged(&self, name: &MergedName) -> Key {
+        let spread = name.random & 0xff;
+        let MergedName {
+            shard,
+            writer_epoch,
+            random,
+        } = name;
+        self.key(format_args!(
+            "data/{spread:02x}/{shard}/merged-{writer_epoch}-{random:016x}"
+        ))
+    }
+
+    /// The object that `key` names, merged or not, if it is one of this region.
+    pub fn parse_object(&self, key: &Key) -> Option<ObjectName> {
+        if let Some(name) = self.parse_data(key) {
+            return Some(ObjectName::Own(name));
+        }
+        let rest = key.as_str().strip_prefix(&self.data_prefix())?;
+        let (_, rest) = rest.split_once('/')?;
+        let (shard, name) = rest.split_once('/')?;
+        let (epoch, random) = name.strip_prefix("merged-")?.split_once('-')?;
+        let name = MergedName {
+            shard: shard.parse().ok()?,
+            writer_epoch: epoch.parse().ok()?,
+            random: u64::from_str_radix(random, 16).ok()?,
+        };
+        (self.merged(&name) == *key).then_some(ObjectName::Merged(name))
     }
 
     pub fn orphan(&self, name: &OrphanName) -> Key {
@@ -200,6 +261,46 @@ impl DataName {
     }
 }
 
+/// What stands in the key of an object that slices share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergedName {
+    pub shard: u16,
+    pub writer_epoch: u64,
+    pub random: u64,
+}
+
+/// What stands in the key of a part of a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartName {
+    pub shard: u16,
+    pub writer_epoch: u64,
+    pub sequence: u64,
+    pub random: u64,
+}
+
+/// What a data key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectName {
+    Own(DataName),
+    Merged(MergedName),
+}
+
+impl ObjectName {
+    pub fn shard(&self) -> u16 {
+        match self {
+            Self::Own(name) => name.shard,
+            Self::Merged(name) => name.shard,
+        }
+    }
+
+    pub fn writer_epoch(&self) -> u64 {
+        match self {
+            Self::Own(name) => name.writer_epoch,
+            Self::Merged(name) => name.writer_epoch,
+        }
+    }
+}
+
 /// What stands in the key of an orphan tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrphanName {
@@ -267,6 +368,23 @@ mod tests {
         );
         assert_eq!(keys.parse_data(&key), Some(name()));
         assert_eq!(Keys::new("west").parse_data(&key), None);
+    }
+
+    #[test]
+    fn a_merged_key_is_as_drawn_and_round_trips() {
+        let keys = Keys::new("east");
+        let name = MergedName {
+            shard: 7,
+            writer_epoch: 12,
+            random: 0xfe_ed01,
+        };
+        let key = keys.merged(&name);
+        assert_eq!(key.as_str(), "v1/east/data/01/7/merged-12-0000000000feed01");
+        assert_eq!(keys.parse_object(&key), Some(ObjectName::Merged(name)));
+        let own = keys.data(&self::name());
+        assert_eq!(keys.parse_object(&own).map(|n| n.writer_epoch()), Some(12));
+        let elsewhere = Key::parse("v1/east/data/02/7/merged-12-0000000000feed01").unwrap();
+        assert_eq!(keys.parse_object(&elsewhere), None);
     }
 
     #[test]

@@ -10,16 +10,19 @@ use super::{
     SectionKind, SliceMeta, TRAILER_BYTES, Trailer, check_crc,
 };
 
-/// What the tail of an object with one slice is made of.
+/// What the tail of an object is made of.
 #[derive(Debug)]
 pub struct TailParts {
     /// CRCs of the data so far.
     pub blocks: BlockCrcs,
     pub data_bytes: u64,
-    pub sections: Vec<(SectionKind, Vec<u8>)>,
-    /// Its only slice gets `sections`.
+    /// Those of every slice of the footer, in its order.
+    pub sections: Vec<Sections>,
     pub footer: Footer,
 }
+
+/// The index sections of one slice.
+pub type Sections = Vec<(SectionKind, Vec<u8>)>;
 
 /// The bytes that follow the data.
 #[derive(Debug)]
@@ -31,17 +34,15 @@ pub struct Tail {
 impl TailParts {
     pub fn build(mut self) -> Tail {
         let mut out = Vec::new();
-        let mut sections = Vec::with_capacity(self.sections.len());
-        for (kind, bytes) in &self.sections {
-            sections.push(Section {
-                kind: *kind,
-                position: self.data_bytes + out.len() as u64,
-                length: bytes.len() as u64,
-            });
-            out.extend_from_slice(bytes);
-        }
-        for slice in &mut self.footer.slices {
-            slice.sections.clone_from(&sections);
+        for (slice, sections) in self.footer.slices.iter_mut().zip(&self.sections) {
+            for (kind, bytes) in sections {
+                slice.sections.push(Section {
+                    kind: *kind,
+                    position: self.data_bytes + out.len() as u64,
+                    length: bytes.len() as u64,
+                });
+                out.extend_from_slice(bytes);
+            }
         }
         self.blocks.update(&out);
         let table = self.blocks.finish();
@@ -67,15 +68,24 @@ impl TailParts {
     }
 }
 
+/// What an opened object knows of one of its slices.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenedSlice<'a> {
+    pub meta: &'a SliceMeta,
+    pub index: &'a OffsetIndex,
+    /// All aborted transactions that touch it.
+    pub aborted: &'a [Aborted],
+}
+
 /// An object whose tail was read and believed.
 #[derive(Clone, Debug)]
 pub struct Opened {
     pub footer: Footer,
     pub blocks: BlockTable,
-    /// Index of the first slice.
-    pub index: OffsetIndex,
-    /// All aborted transactions that touch the first slice.
-    pub aborted: Vec<Aborted>,
+    /// Of every slice of the footer.
+    indexes: Vec<OffsetIndex>,
+    /// All aborted transactions that touch it, of every slice.
+    aborted: Vec<Vec<Aborted>>,
     pub object_bytes: u64,
 }
 
@@ -107,27 +117,30 @@ impl Opened {
         check_crc("footer", footer, trailer.footer_crc)?;
         let blocks = BlockTable::decode(table, trailer.body_length)?;
         let footer = Footer::decode(footer, trailer.body_length)?;
-        let Some(slice) = footer.slices.first() else {
+        if footer.slices.is_empty() {
             return Err(refuse("no slice"));
-        };
-        let section = |kind| match slice.section(kind) {
-            Some(s) => part(s.position, s.length)
-                .ok_or_else(|| refuse("an index section is not in the tail")),
-            None => Ok(&[][..]),
-        };
-        let index = OffsetIndex::decode(
-            section(SectionKind::Offsets)?,
-            section(SectionKind::Times)?,
-            slice.length,
-        )?;
-        let aborted = Aborted::decode_all(
-            section(SectionKind::Aborted)?,
-            slice.base_offset,
-            slice.end_offset,
-        )?;
+        }
+        let (mut indexes, mut aborted) = (Vec::new(), Vec::new());
+        for slice in &footer.slices {
+            let section = |kind| match slice.section(kind) {
+                Some(s) => part(s.position, s.length)
+                    .ok_or_else(|| refuse("an index section is not in the tail")),
+                None => Ok(&[][..]),
+            };
+            indexes.push(OffsetIndex::decode(
+                section(SectionKind::Offsets)?,
+                section(SectionKind::Times)?,
+                slice.length,
+            )?);
+            aborted.push(Aborted::decode_all(
+                section(SectionKind::Aborted)?,
+                slice.base_offset,
+                slice.end_offset,
+            )?);
+        }
         check_blocks(&blocks, tail, tail_position, trailer.body_length)?;
         Ok(Self {
-            index,
+            indexes,
             aborted,
             footer,
             blocks,
@@ -135,9 +148,23 @@ impl Opened {
         })
     }
 
-    /// The only slice of a data object.
-    pub fn slice(&self) -> Option<&SliceMeta> {
-        self.footer.slices.first()
+    /// The slice that begins at this position of the object.
+    pub fn slice_at(&self, position: u64) -> Option<OpenedSlice<'_>> {
+        let mut slices = self.footer.slices.iter();
+        let n = slices.position(|slice| slice.position == position)?;
+        Some(OpenedSlice {
+            meta: self.footer.slices.get(n)?,
+            index: self.indexes.get(n)?,
+            aborted: self.aborted.get(n)?,
+        })
+    }
+
+    /// Of all slices together.
+    pub fn data_bytes(&self) -> u64 {
+        let ends = self.footer.slices.iter();
+        ends.map(|s| s.position.saturating_add(s.length))
+            .max()
+            .unwrap_or(0)
     }
 }
 

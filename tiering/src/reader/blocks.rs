@@ -153,7 +153,7 @@ impl Blocks {
     }
 
     fn length(&self, object: &Opened, number: u32) -> u64 {
-        let data = object.slice().map_or(0, |slice| slice.length);
+        let data = object.data_bytes();
         let extent = extent(number, data, object.blocks.covers());
         extent.end.saturating_sub(extent.start)
     }
@@ -326,7 +326,7 @@ impl Blocks {
         position: u64,
         want: u64,
     ) -> Result<Bytes, ReadError> {
-        let data = object.slice().map_or(0, |slice| slice.length);
+        let data = object.data_bytes();
         let end = position.saturating_add(want).min(data);
         if let Some(path) = self.store.local(key) {
             let (key, object) = (key.clone(), Arc::clone(object));

@@ -16,10 +16,11 @@ use super::{
     BLOCK, Flights, ReadError,
     blocks::{OPEN, extent},
     flights::landed,
+    scan::is_slice_of,
 };
 use crate::{
     cache::{BlockId, Cache, Piece},
-    format::{Key, Opened},
+    format::{Key, Opened, OpenedSlice},
     ops::Ops,
     root::Entry,
     store::{Source, Store, StoreError},
@@ -63,7 +64,7 @@ impl Kept {
     }
 
     fn add(&mut self, key: &Key, object: Arc<Opened>) {
-        let weight = |o: &Opened| o.object_bytes - o.slice().map_or(0, |slice| slice.length);
+        let weight = |o: &Opened| o.object_bytes - o.data_bytes();
         self.bytes += weight(&object);
         if let Some((used, before)) = self.objects.insert(key.clone(), (self.uses, object)) {
             self.by_use.remove(&used);
@@ -114,7 +115,7 @@ impl Objects {
     }
 
     async fn fetch(&self, key: &Key, entry: &Entry) -> Outcome {
-        let from = Opened::tail_position(entry.data_bytes);
+        let from = Opened::tail_position(entry.object_data_bytes());
         if entry.object_bytes - from > MAX_TAIL {
             return Err(ReadError::damaged(
                 key,
@@ -182,7 +183,7 @@ impl Objects {
 
     /// The object of which `bytes` are all from `begin` on. What came from afar is cached.
     async fn take(&self, key: &Key, entry: &Entry, bytes: &Bytes, begin: u64) -> Outcome {
-        let from = Opened::tail_position(entry.data_bytes);
+        let from = Opened::tail_position(entry.object_data_bytes());
         let skip = usize::try_from(from - begin).unwrap_or(usize::MAX);
         if bytes.len() < skip {
             return Err(ReadError::damaged(key, "it is shorter than the root says"));
@@ -192,7 +193,7 @@ impl Objects {
         if self.store.local(key).is_some() {
             return Ok(object);
         }
-        let data = extent(0, entry.data_bytes, object.blocks.covers());
+        let data = extent(0, entry.object_data_bytes(), object.blocks.covers());
         let data = usize::try_from(data.end).ok().and_then(|n| bytes.get(..n));
         let block = data.filter(|data| begin == 0 && object.blocks.check(0, data).is_ok());
         self.keep(key, block.map(|data| bytes.slice_ref(data)), tail)
@@ -206,7 +207,7 @@ impl Objects {
         if self.store.local(key).is_some() || entry.object_bytes <= BLOCK {
             return;
         }
-        let from = Opened::tail_position(entry.data_bytes);
+        let from = Opened::tail_position(entry.object_data_bytes());
         match self.tasks.blocking(move || source.bytes_from(from)).await {
             Ok(tail) => self.keep(key, None, tail).await,
             Err(error) => tracing::warn!(%key, %error, "the tail of a written object was not kept"),
@@ -252,19 +253,14 @@ fn tail_of(key: &Key) -> BlockId {
 fn opened(key: &Key, entry: &Entry, tail: &[u8], from: u64) -> Outcome {
     let object =
         Opened::parse(tail, from, entry.object_bytes).map_err(|e| ReadError::format(key, &e))?;
-    let same = object.slice().is_some_and(|slice| {
-        // Offsets and sizes of another partition's object may well be the same.
-        let whose = format!("{}-{}-", slice.at.topic_id.simple(), slice.at.partition);
-        key.name().starts_with(&whose)
-            && slice.base_offset == entry.base
-            && slice.end_offset == entry.object_end
-            && slice.position == 0
-            && slice.length == entry.data_bytes
-            && slice.leader_epoch == entry.leader_epoch
-            // A list that is gone would make aborted records committed ones.
-            && entry.aborted != object.aborted.is_empty()
-    });
-    if same {
+    // Offsets and sizes of another partition's object may well be the same.
+    let is_whose = |slice: &OpenedSlice<'_>| {
+        let at = slice.meta.at;
+        let whose = format!("{}-{}-", at.topic_id.simple(), at.partition);
+        entry.merged.is_some() || key.name().starts_with(&whose)
+    };
+    let slice = object.slice_at(entry.position());
+    if slice.is_some_and(|slice| is_slice_of(&slice, entry) && is_whose(&slice)) {
         Ok(Arc::new(object))
     } else {
         Err(ReadError::damaged(

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use whimbrel_fleet::TopicPartition;
 use whimbrel_wire::{BatchHeader, batch::HEADER_LEN};
 
 use super::{Blocks, ReadError};
 use crate::{
-    format::{INDEX_INTERVAL, Key, Opened},
+    format::{Aborted, INDEX_INTERVAL, Key, OffsetIndex, Opened, OpenedSlice},
     root::Entry,
 };
 
@@ -18,6 +19,7 @@ pub(super) struct Scan<'a> {
     pub key: &'a Key,
     pub object: &'a Arc<Opened>,
     pub entry: &'a Entry,
+    slice: OpenedSlice<'a>,
 }
 
 /// Whole batches: bytes `[from, to)` of the object, and the offset after them.
@@ -37,13 +39,48 @@ pub(super) struct Walk<'a> {
 }
 
 impl<'a> Scan<'a> {
+    /// The slice of `object` that `entry` names, if it is there as the root says.
+    pub fn new(
+        blocks: &'a Blocks,
+        key: &'a Key,
+        object: &'a Arc<Opened>,
+        (at, entry): (TopicPartition, &'a Entry),
+    ) -> Result<Self, ReadError> {
+        let slice = object.slice_at(entry.position());
+        let is_it = |slice: &OpenedSlice<'_>| slice.meta.at == at && is_slice_of(slice, entry);
+        let Some(slice) = slice.filter(is_it) else {
+            return Err(ReadError::damaged(
+                key,
+                "its footer is not what the root says",
+            ));
+        };
+        Ok(Self {
+            blocks,
+            key,
+            object,
+            entry,
+            slice,
+        })
+    }
+
+    pub fn index(&self) -> &'a OffsetIndex {
+        self.slice.index
+    }
+
+    /// Aborted transactions that touch `from..to`.
+    pub fn aborted(&self, from: i64, to: i64) -> Vec<Aborted> {
+        let all = self.slice.aborted.iter();
+        all.filter(|txn| txn.touches(from, to)).copied().collect()
+    }
+
     fn relative(&self, offset: i64) -> u32 {
         u32::try_from(offset.saturating_sub(self.entry.base)).unwrap_or(u32::MAX)
     }
 
     /// About where `offset` is.
     pub fn near(&self, offset: i64) -> u64 {
-        self.object.index.at_or_before(self.relative(offset)).into()
+        let position = self.index().at_or_before(self.relative(offset));
+        self.entry.position().saturating_add(position.into())
     }
 
     pub fn walk(&self, position: u64) -> Walk<'a> {
@@ -82,16 +119,16 @@ impl<'a> Scan<'a> {
                 next_offset: visible_end,
             }));
         }
-        let low = |position: u64| u32::try_from(position).unwrap_or(u32::MAX);
+        let origin = self.entry.position();
+        let low = |position: u64| u32::try_from(position - origin).unwrap_or(u32::MAX);
         let indexed = self
-            .object
-            .index
+            .index()
             .last_in(low(from), low(want))
-            .and_then(|to| Some((to, self.object.index.relative_at(to)?)));
+            .and_then(|to| Some((to, self.index().relative_at(to)?)));
         if let Some((to, relative)) = indexed {
             return Ok(Some(Span {
                 from,
-                to: to.into(),
+                to: origin + u64::from(to),
                 next_offset: self.entry.base.saturating_add(relative.into()),
             }));
         }
@@ -121,7 +158,7 @@ impl<'a> Scan<'a> {
     /// Where the batches that may be seen end.
     async fn data_end(&self, visible_end: i64) -> Result<u64, ReadError> {
         if visible_end >= self.entry.object_end {
-            return Ok(self.entry.data_bytes);
+            return Ok(self.entry.data_end());
         }
         let mut walk = self.walk(self.near(visible_end));
         while let Some(header) = walk.next().await? {
@@ -134,10 +171,22 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// What a root says of a slice and what its object does.
+pub(super) fn is_slice_of(slice: &OpenedSlice<'_>, entry: &Entry) -> bool {
+    let meta = slice.meta;
+    meta.base_offset == entry.base
+        && meta.end_offset == entry.object_end
+        && meta.position == entry.position()
+        && meta.length == entry.data_bytes
+        && meta.leader_epoch == entry.leader_epoch
+        // A list that is gone would make aborted records committed ones.
+        && entry.aborted != slice.aborted.is_empty()
+}
+
 impl Walk<'_> {
     /// The header of the batch at the present position; `None` at the end of the data.
     pub async fn next(&mut self) -> Result<Option<BatchHeader>, ReadError> {
-        if self.position >= self.scan.entry.data_bytes {
+        if self.position >= self.scan.entry.data_end() {
             return Ok(None);
         }
         let bytes = self.bytes(HEADER_LEN as u64).await?;
@@ -163,7 +212,7 @@ impl Walk<'_> {
 
     /// `want` bytes at the present position, or all that are left of the data.
     pub async fn bytes(&mut self, want: u64) -> Result<Bytes, ReadError> {
-        let want = want.min(self.scan.entry.data_bytes - self.position);
+        let want = want.min(self.scan.entry.data_end() - self.position);
         let inside = |w: &Self| {
             usize::try_from(w.position.checked_sub(w.window_at)?)
                 .ok()

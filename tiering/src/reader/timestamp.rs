@@ -4,7 +4,7 @@ use whimbrel_fleet::TopicPartition;
 use whimbrel_wire::{Batch, codec::Limits, record::records};
 
 use super::{ReadError, Reader, scan::Scan};
-use crate::root::Entry;
+use crate::root::{Entry, Root};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamped {
@@ -27,19 +27,32 @@ impl Reader {
             return Ok(None);
         };
         let start = partition.start();
-        for entry in partition
-            .entries
-            .iter()
-            .filter(|e| e.max_timestamp_ms >= timestamp_ms && e.end > start)
-        {
-            let key = self.keys.data(&entry.name(root.shard, at));
+        for run in &partition.runs {
+            if run.max_timestamp_ms >= timestamp_ms {
+                let entries = self.committer.runs().read(run).await?;
+                let found = self.in_entries(&root, at, &entries, start, timestamp_ms);
+                if let Some(found) = found.await? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        self.in_entries(&root, at, &partition.entries, start, timestamp_ms)
+            .await
+    }
+
+    async fn in_entries(
+        &self,
+        root: &Root,
+        at: TopicPartition,
+        entries: &[Entry],
+        start: i64,
+        timestamp_ms: i64,
+    ) -> Result<Option<Stamped>, ReadError> {
+        let may_hold = |e: &&Entry| e.max_timestamp_ms >= timestamp_ms && e.end > start;
+        for entry in entries.iter().filter(may_hold) {
+            let key = entry.key(&self.keys, root.shard, at);
             let object = self.objects.open(&key, entry).await?;
-            let scan = Scan {
-                blocks: &self.blocks,
-                key: &key,
-                object: &object,
-                entry,
-            };
+            let scan = Scan::new(&self.blocks, &key, &object, (at, entry))?;
             if let Some(found) = in_object(&scan, entry, start, timestamp_ms).await? {
                 return Ok(Some(found));
             }
@@ -54,10 +67,10 @@ async fn in_object(
     start: i64,
     timestamp_ms: i64,
 ) -> Result<Option<Stamped>, ReadError> {
-    let Some(position) = scan.object.index.for_timestamp(timestamp_ms) else {
+    let Some(position) = scan.index().for_timestamp(timestamp_ms) else {
         return Ok(None);
     };
-    let mut walk = scan.walk(position.into());
+    let mut walk = scan.walk(entry.position().saturating_add(position.into()));
     while let Some(header) = walk.next().await? {
         if header.base_offset >= entry.end {
             return Ok(None);

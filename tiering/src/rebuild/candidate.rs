@@ -1,12 +1,12 @@
-//! An object that no root names, read whole.
+//! An object of which a root does not name every slice, read whole.
 
 use bytes::Bytes;
-use whimbrel_fleet::EpochStart;
+use whimbrel_fleet::{EpochStart, TopicPartition};
 
 use crate::{
     checksum::Crc64,
-    format::{DataName, Fields, Footer, Opened, SectionKind, TRAILER_BYTES, Trailer},
-    root::Entry,
+    format::{Fields, Footer, ObjectName, Opened, SectionKind, TRAILER_BYTES, Trailer},
+    root::{Entry, Merged},
     store::{Listed, Store, StoreError},
 };
 
@@ -15,8 +15,10 @@ const PIECE: u64 = 8 << 20;
 /// No footer or tail that we write comes near it.
 const MAX_TAIL: u64 = 64 << 20;
 
+/// A slice in it.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
+    pub at: TopicPartition,
     pub object: String,
     pub topic: String,
     pub group: String,
@@ -25,17 +27,25 @@ pub(super) struct Candidate {
     pub entry: Entry,
 }
 
-type Read = Result<Candidate, String>;
+impl Candidate {
+    /// True when `entry` names this very slice.
+    pub fn is(&self, entry: &Entry) -> bool {
+        let name = |e: &Entry| (e.base, e.writer_epoch, e.random);
+        name(entry) == name(&self.entry)
+    }
+}
+
+type Read = Result<Vec<Candidate>, String>;
 
 /// The outer error is about the store, the inner one about the object.
 pub(super) async fn read(
     store: &dyn Store,
     region: &str,
-    name: &DataName,
+    name: &ObjectName,
     listed: &Listed,
 ) -> Result<Read, StoreError> {
     match whole(store, region, name, listed).await {
-        Ok(candidate) => Ok(Ok(candidate)),
+        Ok(slices) => Ok(Ok(slices)),
         Err(Fault::Object(why)) => Ok(Err(why)),
         Err(Fault::Store(e)) => Err(e),
     }
@@ -64,9 +74,9 @@ fn bad(why: impl ToString) -> Fault {
 async fn whole(
     store: &dyn Store,
     region: &str,
-    name: &DataName,
+    name: &ObjectName,
     listed: &Listed,
-) -> Result<Candidate, Fault> {
+) -> Result<Vec<Candidate>, Fault> {
     let (key, size) = (&listed.key, listed.size);
     let trailer_at = size
         .checked_sub(TRAILER_BYTES as u64)
@@ -81,7 +91,9 @@ async fn whole(
         .get_range(key, from..from.saturating_add(trailer.footer_length.into()))
         .await?;
     let footer = Footer::decode(&footer, trailer.body_length).map_err(bad)?;
-    let data_bytes = footer.slices.first().map_or(0, |slice| slice.length);
+    let ends = footer.slices.iter();
+    let ends = ends.map(|slice| slice.position.saturating_add(slice.length));
+    let data_bytes = ends.max().unwrap_or(0);
     let from = Opened::tail_position(data_bytes);
     if size.saturating_sub(from) > MAX_TAIL {
         return Err(bad("its tail is too long"));
@@ -111,58 +123,77 @@ async fn prove(store: &dyn Store, object: &Opened, listed: &Listed) -> Result<u6
 
 fn describe(
     region: &str,
-    name: &DataName,
+    name: &ObjectName,
     listed: &Listed,
     object: &Opened,
     tail: &Bytes,
     from: u64,
     crc64: u64,
-) -> Result<Candidate, String> {
-    let (key, size) = (&listed.key, listed.size);
-    let slice = object.slice().ok_or("its footer names no slice")?;
-    let same = object.footer.region == region
-        && object.footer.writer_epoch == name.writer_epoch
-        && slice.at == name.at
-        && slice.base_offset == name.base
-        && slice.end_offset == name.last.saturating_add(1)
-        && slice.leader_epoch == name.leader_epoch
-        && slice.position == 0;
-    if !same {
-        return Err("its footer is not what its key says".to_owned());
-    }
-    let lineage = slice
-        .section(SectionKind::Lineage)
-        .and_then(|s| {
-            let at = usize::try_from(s.position.checked_sub(from)?).ok()?;
-            tail.get(at..at.checked_add(usize::try_from(s.length).ok()?)?)
+) -> Result<Vec<Candidate>, String> {
+    let footer = &object.footer;
+    let same = footer.region == region && footer.writer_epoch == name.writer_epoch();
+    let all = footer.slices.iter().map(|slice| {
+        let is_named = match name {
+            ObjectName::Own(name) => {
+                slice.at == name.at
+                    && slice.base_offset == name.base
+                    && slice.end_offset == name.last.saturating_add(1)
+                    && slice.leader_epoch == name.leader_epoch
+                    && slice.position == 0
+                    && footer.slices.len() == 1
+            }
+            ObjectName::Merged(_) => true,
+        };
+        if !same || !is_named {
+            return Err("its footer is not what its key says".to_owned());
+        }
+        let lineage = slice
+            .section(SectionKind::Lineage)
+            .and_then(|s| {
+                let at = usize::try_from(s.position.checked_sub(from)?).ok()?;
+                tail.get(at..at.checked_add(usize::try_from(s.length).ok()?)?)
+            })
+            .and_then(lineage)
+            .ok_or("its lineage cannot be read")?;
+        let (random, merged) = match name {
+            ObjectName::Own(name) => (name.random, None),
+            ObjectName::Merged(name) => {
+                let place = Merged {
+                    position: slice.position,
+                    object_data_bytes: object.data_bytes(),
+                };
+                (name.random, Some(place))
+            }
+        };
+        Ok(Candidate {
+            at: slice.at,
+            object: listed.key.to_string(),
+            topic: slice.topic.clone(),
+            group: slice.group.clone(),
+            region_epoch: slice.region_epoch,
+            lineage,
+            entry: Entry {
+                base: slice.base_offset,
+                end: slice.end_offset,
+                object_end: slice.end_offset,
+                leader_epoch: slice.leader_epoch,
+                writer_epoch: footer.writer_epoch,
+                random,
+                object_bytes: listed.size,
+                data_bytes: slice.length,
+                records: slice.records,
+                first_timestamp_ms: slice.first_timestamp_ms,
+                max_timestamp_ms: slice.max_timestamp_ms,
+                crc64,
+                created_ms: footer.created_ms,
+                aborted: slice
+                    .section(SectionKind::Aborted)
+                    .is_some_and(|s| s.length > 0),
+                merged,
+            },
         })
-        .and_then(lineage)
-        .ok_or("its lineage cannot be read")?;
-    Ok(Candidate {
-        object: key.to_string(),
-        topic: slice.topic.clone(),
-        group: slice.group.clone(),
-        region_epoch: slice.region_epoch,
-        lineage,
-        entry: Entry {
-            base: slice.base_offset,
-            end: slice.end_offset,
-            object_end: slice.end_offset,
-            leader_epoch: slice.leader_epoch,
-            writer_epoch: name.writer_epoch,
-            random: name.random,
-            object_bytes: size,
-            data_bytes: slice.length,
-            records: slice.records,
-            first_timestamp_ms: slice.first_timestamp_ms,
-            max_timestamp_ms: slice.max_timestamp_ms,
-            crc64,
-            created_ms: object.footer.created_ms,
-            aborted: slice
-                .section(SectionKind::Aborted)
-                .is_some_and(|s| s.length > 0),
-        },
-    })
+    });
+    all.collect()
 }
 
 /// {epoch i32, start offset i64}, rising.

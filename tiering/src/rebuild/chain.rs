@@ -74,9 +74,11 @@ pub(super) fn extend(
             append(partition, &candidate).err()
         };
         if let Some(why) = why {
+            let entry = &candidate.entry;
             left.push(LeftOut {
                 object: candidate.object,
                 why,
+                range: Some((candidate.at, entry.base, entry.object_end)),
             });
         }
     }
@@ -156,6 +158,7 @@ mod tests {
 
     fn candidate(base: i64, end: i64, epoch: i32, start: i64) -> Candidate {
         Candidate {
+            at: TopicPartition::new(uuid::Uuid::nil(), 0),
             object: format!("{base}-{end}-{epoch}"),
             topic: "t".to_owned(),
             group: "default".to_owned(),
@@ -179,6 +182,7 @@ mod tests {
                 crc64: 0,
                 created_ms: 0,
                 aborted: false,
+                merged: None,
             },
         }
     }

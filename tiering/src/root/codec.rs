@@ -7,23 +7,37 @@
 //!       | log start i64 | end i64 | lineage u32 x { epoch i32 | start i64 } | entries u32 x entry }
 //!   | pending u32 x { key text | unlinked ms i64 }
 //!   | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
-//! entry, 102 bytes: kind u8 = 0 (an object of its own) | base i64 | visible end i64 | object end i64
+//! entry, 102 bytes: kind u8 = 0 (an object of its own), 1 (a slice of a merged object) | base i64 | visible end i64 | object end i64
 //!   | leader epoch i32 | writer epoch u64 | random u64 | object bytes u64 | data bytes u64 | records u64
 //!   | first timestamp i64 | max timestamp i64 | crc64nvme u64 | created ms i64 | flags u8 (1 = aborted list)
+//!   and of kind 1, 118 bytes: | position u64 | data bytes of the whole object u64
+//!
+//! Format 2, written only where older entries are in parts: before the partitions
+//!   | parts u32 x { writer epoch u64 | sequence u64 | random u64 }
+//! after the entries of each partition
+//!   | runs u32 x { part u32 (its place in the list) | base i64 | end i64 | entries u32 | skip u32 | data bytes u64
+//!       | max timestamp i64 | position u32 | length u32 | crc32c u32 }
+//! and at the end
+//!   | shared u32 x { writer epoch u64 | random u64 | slices u32 }
 //! ```
+
+use std::collections::BTreeSet;
 
 use whimbrel_fleet::{EpochStart, TopicPartition};
 
-use super::{Entry, Orphaned, Partition, Root, Stamp, Unlinked};
-use crate::format::{FieldError, Fields, FormatError, Key, Put};
+use super::{Entry, Merged, Orphaned, Partition, Root, Run, Stamp, Unlinked};
+use crate::format::{FieldError, Fields, FormatError, Key, PartName, Put};
 
 const MAGIC: &[u8; 8] = b"WBROOT01";
 const FORMAT: u16 = 1;
+const WITH_PARTS: u16 = 2;
 const WHAT: &str = "root";
 const HEAD: usize = 20;
 const ENTRY_BYTES: usize = 102;
+const RUN_BYTES: usize = 4 + 16 + 8 + 16 + 12;
 const PARTITION_MIN: usize = 16 + 4 + 2 + 2 + 4 + 8 + 8 + 4 + 4;
 const OWN_OBJECT: u8 = 0;
+const MERGED: u8 = 1;
 const ABORTED: u8 = 1;
 
 /// A field error, or a value that cannot be.
@@ -46,10 +60,26 @@ impl Root {
         body.put_u16(self.shard);
         body.put_u16(self.shards);
         body.put_i64(self.written_ms);
+        let parts: Vec<PartName> = {
+            let all: BTreeSet<_> = self.runs().map(|(_, run)| run.part).collect();
+            all.into_iter().collect()
+        };
+        let format = if parts.is_empty() { FORMAT } else { WITH_PARTS };
+        if format == WITH_PARTS {
+            body.put_count(parts.len());
+            for part in &parts {
+                for n in [part.writer_epoch, part.sequence, part.random] {
+                    body.put_u64(n);
+                }
+            }
+        }
         body.put_count(self.partitions.len());
         for (at, partition) in &self.partitions {
             put_at(&mut body, *at);
             put_partition(&mut body, partition);
+            if format == WITH_PARTS {
+                put_runs(&mut body, &partition.runs, &parts);
+            }
         }
         body.put_count(self.pending.len());
         for unlinked in &self.pending {
@@ -63,9 +93,17 @@ impl Root {
             body.put_i64(orphaned.from);
             body.put_i64(orphaned.end);
         }
+        if format == WITH_PARTS {
+            body.put_count(self.shared.len());
+            for ((writer_epoch, random), slices) in &self.shared {
+                body.put_u64(*writer_epoch);
+                body.put_u64(*random);
+                body.put_u32(*slices);
+            }
+        }
         let mut out = Vec::with_capacity(HEAD + body.len());
         out.put(MAGIC);
-        out.put_u16(FORMAT);
+        out.put_u16(format);
         out.put_u16(0);
         out.put_count(body.len());
         out.put_u32(crc32c::crc32c(&body));
@@ -84,7 +122,7 @@ impl Root {
             head.u16().map_err(malformed)?,
             head.u16().map_err(malformed)?,
         );
-        if format != FORMAT {
+        if format != FORMAT && format != WITH_PARTS {
             return Err(FormatError::Version {
                 what: WHAT,
                 found: format,
@@ -100,12 +138,28 @@ impl Root {
         head.end().map_err(malformed)?;
         crate::format::check_crc(WHAT, body, stored)?;
         let mut fields = Fields::new(body);
-        let root = read_body(&mut fields).map_err(|fault| match fault {
+        let root = read_body(&mut fields, format == WITH_PARTS).map_err(|fault| match fault {
             Fault::Field(e) => malformed(e),
             Fault::Value(reason) => FormatError::malformed(WHAT, reason),
         })?;
         fields.end().map_err(malformed)?;
         Ok(root)
+    }
+}
+
+fn put_runs(out: &mut Vec<u8>, runs: &[Run], parts: &[PartName]) {
+    out.put_count(runs.len());
+    for run in runs {
+        out.put_count(parts.partition_point(|part| *part < run.part));
+        out.put_i64(run.base);
+        out.put_i64(run.end);
+        out.put_u32(run.entries);
+        out.put_u32(run.skip);
+        out.put_u64(run.data_bytes);
+        out.put_i64(run.max_timestamp_ms);
+        out.put_u32(run.position);
+        out.put_u32(run.length);
+        out.put_u32(run.crc);
     }
 }
 
@@ -127,29 +181,37 @@ pub(crate) fn put_partition(out: &mut Vec<u8>, partition: &Partition) {
     }
     out.put_count(partition.entries.len());
     for e in &partition.entries {
-        out.put_u8(OWN_OBJECT);
-        out.put_i64(e.base);
-        out.put_i64(e.end);
-        out.put_i64(e.object_end);
-        out.put_i32(e.leader_epoch);
-        for n in [
-            e.writer_epoch,
-            e.random,
-            e.object_bytes,
-            e.data_bytes,
-            e.records,
-        ] {
-            out.put_u64(n);
-        }
-        out.put_i64(e.first_timestamp_ms);
-        out.put_i64(e.max_timestamp_ms);
-        out.put_u64(e.crc64);
-        out.put_i64(e.created_ms);
-        out.put_u8(if e.aborted { ABORTED } else { 0 });
+        put_entry(out, e);
     }
 }
 
-fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
+pub(super) fn put_entry(out: &mut Vec<u8>, e: &Entry) {
+    out.put_u8(e.merged.map_or(OWN_OBJECT, |_| MERGED));
+    out.put_i64(e.base);
+    out.put_i64(e.end);
+    out.put_i64(e.object_end);
+    out.put_i32(e.leader_epoch);
+    for n in [
+        e.writer_epoch,
+        e.random,
+        e.object_bytes,
+        e.data_bytes,
+        e.records,
+    ] {
+        out.put_u64(n);
+    }
+    out.put_i64(e.first_timestamp_ms);
+    out.put_i64(e.max_timestamp_ms);
+    out.put_u64(e.crc64);
+    out.put_i64(e.created_ms);
+    out.put_u8(if e.aborted { ABORTED } else { 0 });
+    if let Some(merged) = e.merged {
+        out.put_u64(merged.position);
+        out.put_u64(merged.object_data_bytes);
+    }
+}
+
+fn read_body(fields: &mut Fields<'_>, with_parts: bool) -> Result<Root, Fault> {
     let stamp = Stamp {
         incarnation: fields.uuid()?,
         epoch: fields.u64()?,
@@ -159,9 +221,24 @@ fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
     let region = fields.text()?;
     let (shard, shards, written_ms) = (fields.u16()?, fields.u16()?, fields.i64()?);
     let mut root = Root::empty(stamp, &region, shard, shards, written_ms);
+    let mut parts = Vec::new();
+    if with_parts {
+        for _ in 0..fields.count(24)? {
+            parts.push(PartName {
+                shard,
+                writer_epoch: fields.u64()?,
+                sequence: fields.u64()?,
+                random: fields.u64()?,
+            });
+        }
+    }
     for _ in 0..fields.count(PARTITION_MIN)? {
         let at = read_at(fields)?;
-        let partition = read_partition(fields)?;
+        let mut partition = read_partition(fields)?;
+        if with_parts {
+            read_runs(fields, &parts, &mut partition.runs)?;
+        }
+        check_partition(&partition).map_err(Fault::Value)?;
         if root.partitions.insert(at, partition).is_some() {
             return Err(Fault::Value(format!("partition {at} is there twice")));
         }
@@ -180,7 +257,56 @@ fn read_body(fields: &mut Fields<'_>) -> Result<Root, Fault> {
             end: fields.i64()?,
         });
     }
+    if with_parts {
+        for _ in 0..fields.count(20)? {
+            let object = (fields.u64()?, fields.u64()?);
+            root.shared.insert(object, fields.u32()?);
+        }
+    }
     Ok(root)
+}
+
+fn read_runs(
+    fields: &mut Fields<'_>,
+    parts: &[PartName],
+    runs: &mut Vec<Run>,
+) -> Result<(), Fault> {
+    for _ in 0..fields.count(RUN_BYTES)? {
+        let part = usize::try_from(fields.u32()?)
+            .ok()
+            .and_then(|n| parts.get(n));
+        runs.push(Run {
+            part: *part.ok_or_else(|| Fault::Value("a run in no part".to_owned()))?,
+            base: fields.i64()?,
+            end: fields.i64()?,
+            entries: fields.u32()?,
+            skip: fields.u32()?,
+            data_bytes: fields.u64()?,
+            max_timestamp_ms: fields.i64()?,
+            position: fields.u32()?,
+            length: fields.u32()?,
+            crc: fields.u32()?,
+        });
+    }
+    Ok(())
+}
+
+/// Exactly `count` entries and nothing else.
+pub(super) fn entries(bytes: &[u8], count: usize) -> Result<Vec<Entry>, String> {
+    if count > bytes.len() / ENTRY_BYTES {
+        return Err(format!("{count} entries in {} bytes", bytes.len()));
+    }
+    let told = |fault| match fault {
+        Fault::Field(e) => FieldError::to_string(&e),
+        Fault::Value(reason) => reason,
+    };
+    let mut fields = Fields::new(bytes);
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        entries.push(read_entry(&mut fields).map_err(told)?);
+    }
+    fields.end().map_err(|e| e.to_string())?;
+    Ok(entries)
 }
 
 pub(crate) fn read_at(fields: &mut Fields<'_>) -> Result<TopicPartition, Fault> {
@@ -210,17 +336,15 @@ pub(crate) fn read_partition(fields: &mut Fields<'_>) -> Result<Partition, Fault
     for _ in 0..fields.count(ENTRY_BYTES)? {
         partition.entries.push(read_entry(fields)?);
     }
-    check_partition(&partition)
-        .map(|()| partition)
-        .map_err(Fault::Value)
+    Ok(partition)
 }
 
 fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, Fault> {
     let kind = fields.u8()?;
-    if kind != OWN_OBJECT {
+    if kind != OWN_OBJECT && kind != MERGED {
         return Err(Fault::Value(format!("an entry of unknown kind {kind}")));
     }
-    Ok(Entry {
+    let mut entry = Entry {
         base: fields.i64()?,
         end: fields.i64()?,
         object_end: fields.i64()?,
@@ -235,7 +359,15 @@ fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, Fault> {
         crc64: fields.u64()?,
         created_ms: fields.i64()?,
         aborted: fields.u8()? & ABORTED != 0,
-    })
+        merged: None,
+    };
+    if kind == MERGED {
+        entry.merged = Some(Merged {
+            position: fields.u64()?,
+            object_data_bytes: fields.u64()?,
+        });
+    }
+    Ok(entry)
 }
 
 /// The invariants of one partition.
@@ -248,6 +380,14 @@ pub(super) fn check_partition(partition: &Partition) -> Result<(), String> {
             "a gap or overlap between {} and {}",
             pair[0].end, pair[1].base
         ));
+    }
+    let runs = &partition.runs;
+    let after_runs = partition.entries.first().map_or(partition.end, |e| e.base);
+    if runs.iter().any(|r| !r.is_sound())
+        || runs.windows(2).any(|w| w[0].end != w[1].base)
+        || runs.last().is_some_and(|r| r.end != after_runs)
+    {
+        return Err(format!("runs that do not lead up to {after_runs}"));
     }
     if partition.end < 0
         || partition

@@ -61,9 +61,25 @@ pub enum Reject {
     },
     /// By another daemon, which owns the shard.
     #[error("{reason}")]
-    ByOwner { reason: String },
+    ByOwner {
+        at: Option<TopicPartition>,
+        reason: String,
+    },
     #[error("{at}: numbers that cannot be ({reason})")]
     Unsound { at: TopicPartition, reason: String },
+}
+
+impl Reject {
+    pub fn at(&self) -> Option<TopicPartition> {
+        match self {
+            Self::ByOwner { at, .. } => *at,
+            Self::Gap { at, .. }
+            | Self::Overlap { at, .. }
+            | Self::Lineage { at, .. }
+            | Self::Epoch { at, .. }
+            | Self::Unsound { at, .. } => Some(*at),
+        }
+    }
 }
 
 /// What a truncation took away.
@@ -140,7 +156,7 @@ impl Root {
         }
         let below = offset
             .checked_sub(1)
-            .filter(|below| partition.find(*below).is_some())
+            .filter(|below| (partition.start()..partition.end).contains(below))
             .and_then(|below| partition.epoch_of(below));
         if below.is_some_and(|found| found != epoch) {
             return Err(Reject::Epoch {
@@ -155,7 +171,7 @@ impl Root {
             if entry.end <= offset {
                 return true;
             }
-            let key = keys.data(&entry.name(shard, at));
+            let key = entry.key(keys, shard, at);
             orphaned.push(Orphaned {
                 key,
                 at,
@@ -166,7 +182,9 @@ impl Root {
             entry.base < offset
         });
         partition.lineage.retain(|e| e.start_offset < offset);
-        partition.end = partition.entries.last().map_or(offset.max(0), |e| e.end);
+        let held = partition.entries.last().map(|e| e.end);
+        let held = held.or(partition.runs.last().map(|r| r.end));
+        partition.end = held.unwrap_or(offset.max(0));
         let end = partition.end;
         self.orphaned.extend(orphaned.iter().cloned());
         Ok(Truncation { orphaned, end })
@@ -199,12 +217,30 @@ impl Root {
         Applied::Changed
     }
 
-    fn unlink(&mut self, keys: &Keys, at: TopicPartition, entries: Vec<Entry>, unlinked_ms: i64) {
+    /// Takes a partition of a deleted topic out and unlinks all that it has. Orphans stay.
+    pub fn forget(&mut self, keys: &Keys, at: TopicPartition, now_ms: i64) -> Applied {
+        match self.partitions.remove(&at) {
+            Some(partition) => {
+                self.unlink(keys, at, partition.entries, now_ms);
+                Applied::Changed
+            }
+            None => Applied::Already,
+        }
+    }
+
+    /// `entries` are out of the root already.
+    pub(super) fn unlink(
+        &mut self,
+        keys: &Keys,
+        at: TopicPartition,
+        entries: Vec<Entry>,
+        unlinked_ms: i64,
+    ) {
         let shard = self.shard;
         for entry in entries {
-            let key = keys.data(&entry.name(shard, at));
-            // A part of it may be an orphan: those are kept.
-            if !self.orphaned.iter().any(|o| o.key == key) {
+            let key = entry.key(keys, shard, at);
+            // A part of it may be an orphan: those are kept. Another slice may still lie in it.
+            if !self.refers_to(keys, &key) {
                 self.pending.push(Unlinked { key, unlinked_ms });
             }
         }

@@ -1,8 +1,8 @@
-//! One data object as its root knows it.
+//! One slice in the bucket as its root knows it: an object of its own, or a part of one that several share.
 
 use whimbrel_fleet::TopicPartition;
 
-use crate::format::DataName;
+use crate::format::{DataName, Key, Keys, MergedName};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -16,7 +16,7 @@ pub struct Entry {
     pub random: u64,
     /// Of the whole object.
     pub object_bytes: u64,
-    /// Of its data, which comes first.
+    /// Of the slice's data: all of an own object's, which comes first there.
     pub data_bytes: u64,
     pub records: u64,
     pub first_timestamp_ms: i64,
@@ -26,9 +26,56 @@ pub struct Entry {
     pub created_ms: i64,
     /// The object has a list of aborted transactions; its absence would be damage.
     pub aborted: bool,
+    /// Where the slice lies in an object that it shares with others; `None` for an object of its own.
+    pub merged: Option<Merged>,
+}
+
+/// A slice's place in a merged object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    pub position: u64,
+    /// Of all slices of the object together.
+    pub object_data_bytes: u64,
 }
 
 impl Entry {
+    /// The key of the object that holds the slice.
+    pub fn key(&self, keys: &Keys, shard: u16, at: TopicPartition) -> Key {
+        match self.merged {
+            Some(_) => keys.merged(&MergedName {
+                shard,
+                writer_epoch: self.writer_epoch,
+                random: self.random,
+            }),
+            None => keys.data(&self.name(shard, at)),
+        }
+    }
+
+    /// Where the slice begins in its object.
+    pub fn position(&self) -> u64 {
+        self.merged.map_or(0, |m| m.position)
+    }
+
+    /// Where it ends there.
+    pub fn data_end(&self) -> u64 {
+        self.position().saturating_add(self.data_bytes)
+    }
+
+    /// The data of the whole object.
+    pub fn object_data_bytes(&self) -> u64 {
+        self.merged.map_or(self.data_bytes, |m| m.object_data_bytes)
+    }
+
+    /// The merged object that it lies in: writer epoch and random number.
+    pub fn shared(&self) -> Option<(u64, u64)> {
+        self.merged.map(|_| (self.writer_epoch, self.random))
+    }
+
+    /// True when both lie in the same merged object.
+    pub fn shares_object_with(&self, other: &MergedName) -> bool {
+        self.shared() == Some((other.writer_epoch, other.random))
+    }
+
     /// What the object's key is made of.
     pub fn name(&self, shard: u16, at: TopicPartition) -> DataName {
         DataName {
@@ -47,7 +94,11 @@ impl Entry {
         self.base >= 0
             && self.base < self.end
             && self.end <= self.object_end
-            && self.data_bytes < self.object_bytes
+            && self
+                .position()
+                .checked_add(self.data_bytes)
+                .is_some_and(|end| end <= self.object_data_bytes())
+            && self.object_data_bytes() < self.object_bytes
             && self.data_bytes <= u64::from(u32::MAX)
     }
 }

@@ -19,7 +19,7 @@ impl Root {
             at,
             reason: reason.to_owned(),
         };
-        let key = keys.data(&old.name(self.shard, at));
+        let key = old.key(keys, self.shard, at);
         let Some(partition) = self.partitions.get_mut(&at) else {
             return Err(refuse("the partition is not there any more"));
         };

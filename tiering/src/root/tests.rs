@@ -36,6 +36,7 @@ fn entry(base: i64, end: i64, leader_epoch: i32) -> Entry {
         crc64: 3,
         created_ms: 4,
         aborted: false,
+        merged: None,
     }
 }
 
@@ -201,6 +202,24 @@ fn a_truncation_drops_clips_and_lists() {
     assert_eq!((root.pending.len(), root.orphaned.len()), (1, 2));
     assert_eq!(Root::decode(&root.encode()).unwrap(), root);
     assert_eq!(root.truncate(&keys(), at(), 4, 60).unwrap().end, 50);
+}
+
+#[test]
+fn a_deleted_topic_goes_and_its_namesake_stays() {
+    let mut root = root();
+    root.truncate(&keys(), at(), 1, 12).unwrap();
+    let namesake = TopicPartition::new(Uuid::from_u128(2), 0);
+    let again = Commit {
+        at: namesake,
+        ..commit(0, 10, &[(1, 0)])
+    };
+    root.commit(&keys(), &again, 0).unwrap();
+    assert_eq!(root.forget(&keys(), at(), 9), Applied::Changed);
+    assert_eq!(root.forget(&keys(), at(), 9), Applied::Already);
+    assert_eq!(root.partitions.keys().collect::<Vec<_>>(), [&namesake]);
+    // The object that the truncation cut stays with the other orphan.
+    assert_eq!((root.pending.len(), root.orphaned.len()), (1, 2));
+    assert_eq!(Root::decode(&root.encode()).unwrap(), root);
 }
 
 #[test]

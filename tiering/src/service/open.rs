@@ -151,6 +151,7 @@ impl Open {
                     view,
                     silence: self.options.peer_silence.0,
                 }),
+                runs: Arc::default(),
             };
             let committer = Committer::start(&context).await?;
             self.start_parts(checked, committer, &serve).await
@@ -209,6 +210,8 @@ impl Open {
             verifier,
             rebuilder,
         })));
+        self.tasks
+            .spawn("pending", OnError::Log, uploader.clone().watch_pending());
         self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());

@@ -431,15 +431,7 @@ impl Store for Folder {
                 position: 0,
                 length,
             };
-            s.stream(
-                "copy",
-                to,
-                &Source {
-                    parts: vec![part],
-                    crc64: 0,
-                },
-            )
-            .map(drop)
+            s.stream("copy", to, &Source::new(vec![part], 0)).map(drop)
         })
         .await
     }

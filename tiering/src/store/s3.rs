@@ -215,6 +215,10 @@ fn failed(op: &'static str, key: &Key, error: Error) -> StoreError {
 fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
     let reason = chain(error);
     // The status, and a listing's refusal, come without a kind of their own: they stand in the text only.
+    let reason = match status_in(&reason) {
+        Some(status) => format!("HTTP {status}: {reason}"),
+        None => reason,
+    };
     let told = |text: &str| reason.contains(text);
     match error {
         Error::NotFound { .. } => no_bucket(op, key),
@@ -243,22 +247,25 @@ fn failed_at(op: &'static str, key: &str, error: &Error) -> StoreError {
                 reason,
             }
         }
-        _ if told("503 Service Unavailable")
-            || told("429 Too Many Requests")
-            || told("SlowDown") =>
-        {
-            StoreError::SlowDown {
-                op,
-                key: key.to_owned(),
-                reason,
-            }
-        }
+        _ if told("HTTP 503") || told("HTTP 429") || told("SlowDown") => StoreError::SlowDown {
+            op,
+            key: key.to_owned(),
+            reason,
+        },
         _ => StoreError::Failed {
             op,
             key: key.to_owned(),
             reason,
         },
     }
+}
+
+/// The status code that the text of an `object_store` error tells.
+fn status_in(reason: &str) -> Option<&str> {
+    let (_, after) = reason.split_once("status code: ")?;
+    after
+        .get(..3)
+        .filter(|s| s.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn no_bucket(op: &'static str, key: &str) -> StoreError {

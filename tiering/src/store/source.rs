@@ -4,6 +4,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::ops;
+
 /// One piece of an object.
 #[derive(Clone, Debug)]
 pub enum Part {
@@ -22,6 +24,8 @@ pub struct Source {
     pub parts: Vec<Part>,
     /// CRC64NVME over all parts.
     pub crc64: u64,
+    /// Which multipart part is on its way, for whoever watches.
+    pub sending: ops::Part,
 }
 
 impl Part {
@@ -35,7 +39,11 @@ impl Part {
 
 impl Source {
     pub fn new(parts: Vec<Part>, crc64: u64) -> Self {
-        Self { parts, crc64 }
+        Self {
+            parts,
+            crc64,
+            sending: ops::Part::default(),
+        }
     }
 
     pub fn length(&self) -> u64 {

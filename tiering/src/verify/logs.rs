@@ -118,6 +118,7 @@ mod tests {
             crc64: 0,
             created_ms: 0,
             aborted: false,
+            merged: None,
         }
     }
 

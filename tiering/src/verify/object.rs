@@ -97,7 +97,7 @@ impl Verifier {
                 "the store's checksum is not the root's".to_owned(),
             ));
         }
-        let from = Opened::tail_position(entry.data_bytes);
+        let from = Opened::tail_position(entry.object_data_bytes());
         let length = entry.object_bytes.saturating_sub(from);
         if length > MAX_TAIL {
             return Err(Found::Damaged(format!("a tail of {length} bytes")));
@@ -117,9 +117,10 @@ impl Verifier {
     /// What the footer says otherwise than the root: an object that was put in another's place.
     fn footer_problem(&self, work: &Work, object: &Opened) -> Option<String> {
         let entry = &work.entry;
-        let Some(slice) = object.slice() else {
-            return Some("its footer names no slice".to_owned());
+        let Some(slice) = object.slice_at(entry.position()) else {
+            return Some("its footer names no such slice".to_owned());
         };
+        let slice = slice.meta;
         let is = [
             ("region", object.footer.region == self.region),
             ("partition", slice.at == work.at),
@@ -128,10 +129,7 @@ impl Verifier {
             ("end offset", slice.end_offset == entry.object_end),
             ("leader epoch", slice.leader_epoch == entry.leader_epoch),
             ("records", slice.records == entry.records),
-            (
-                "bytes",
-                slice.position == 0 && slice.length == entry.data_bytes,
-            ),
+            ("bytes", slice.length == entry.data_bytes),
         ];
         let other: Vec<_> = is
             .iter()

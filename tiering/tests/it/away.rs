@@ -36,7 +36,7 @@ async fn a_read_is_answered_in_time_and_says_why_there_is_nothing() {
     let store = Fault::new(folder, Plan::Mood(Arc::clone(&mood)));
     let mut running = world.start_on(Arc::new(store), &broker).await;
     until("uploaded", || broker.verified(0) == log.end()).await;
-    for (sick, reason) in [(Mood::Refuses, "503, planned"), (Mood::Hangs, "")] {
+    for (sick, reason) in [(Mood::Refuses, "HTTP 500, planned"), (Mood::Hangs, "")] {
         *mood.lock() = sick;
         let reply = ask(&mut running, 300).await;
         assert_eq!(reply.outcome(), Outcome::Pending, "{sick:?}");
@@ -66,5 +66,47 @@ async fn a_bucket_that_comes_back_is_read_without_a_restart() {
     assert_eq!(ask(&mut running, 0).await.outcome(), Outcome::Pending);
     *mood.lock() = Mood::Well;
     assert!(running.read_all(&log, 0, 1 << 20).await == log.bytes_from(0));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_pleads_for_less_gets_less_and_the_status_says_what_is_stuck() {
+    let world = World::new();
+    let shape = [vec![(5, 300); 20]];
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let end = Log::write(&world.path("data"), 0, &shape).end();
+    let mood = Arc::new(Mutex::new(Mood::Well));
+    let folder = Folder::open(&world.path("bucket")).unwrap();
+    let store = Fault::new(folder, Plan::Mood(Arc::clone(&mood)));
+    broker.hold(true);
+    let running = world.start_on(Arc::new(store), &broker).await;
+    *mood.lock() = Mood::Busy;
+    broker.hold(false);
+    let admin = running.handle.admin;
+    let status = async || {
+        let text = request(admin, "GET /status").await;
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(body).unwrap()
+    };
+    let mut seen = status().await;
+    let mut ages = Vec::new();
+    for _ in 0..1_500 {
+        let stuck = &seen["stuck"][0];
+        if stuck["times"].as_u64() >= Some(2) && stuck["step"] == "PUT" && ages.len() > 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        seen = status().await;
+        ages.extend(seen["oldest_unuploaded_age_seconds"].as_f64());
+    }
+    let stuck = &seen["stuck"][0];
+    assert_eq!(
+        (stuck["step"].as_str(), stuck["cause"].as_str()),
+        (Some("PUT"), Some("503"))
+    );
+    assert_eq!(seen["slowed"][0]["prefix"], "v1/east/data");
+    assert!(ages.is_sorted() && ages.last() > ages.first(), "{ages:?}");
+    *mood.lock() = Mood::Well;
+    until("uploaded", || broker.verified(0) == end).await;
     running.stop().await;
 }

@@ -415,6 +415,7 @@ async fn a_clock_that_the_store_contradicts_is_not_believed() {
             tasks: tasks.clone(),
             ops: Ops::new(clock.clone()),
             region_mates: None,
+            runs: Arc::default(),
         };
         let committer = Committer::start(&context).await.unwrap();
         let doubt = Doubt::default();

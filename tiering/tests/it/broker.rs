@@ -26,6 +26,10 @@ struct Inner {
     verified: BTreeMap<TopicPartition, i64>,
     log_starts: BTreeMap<TopicPartition, i64>,
     pinned: usize,
+    /// Nothing is handed out now.
+    held: bool,
+    /// Slices come as bytes.
+    inline: bool,
     next_token: u64,
 }
 
@@ -78,6 +82,14 @@ impl FakeBroker {
         self.0.lock().log_starts.insert(at(partition), offset);
     }
 
+    pub fn inline(&self) {
+        self.0.lock().inline = true;
+    }
+
+    pub fn hold(&self, held: bool) {
+        self.0.lock().held = held;
+    }
+
     fn offer(&self, tiered: &BTreeMap<TopicPartition, i64>, max: usize) -> node::UploadableReply {
         let mut inner = self.0.lock();
         let mut reply = node::UploadableReply::default();
@@ -85,7 +97,15 @@ impl FakeBroker {
         for log in &inner.logs {
             let from = tiered.get(&at(log.partition)).copied().unwrap_or(0);
             for n in 0..log.segments.len() {
-                if log.segments[n].0 >= from && reply.slices.len() < max {
+                if log.segments[n].0 < from || max == 0 {
+                    continue;
+                }
+                if inner.inline {
+                    let mut slice = log.slice(n, 0);
+                    slice.path.clear();
+                    slice.inline = log.segments[n].3.clone().into();
+                    reply.slices.push(slice);
+                } else if reply.slices.len() < max {
                     token += 1;
                     reply.slices.push(log.slice(n, token));
                 }
@@ -98,7 +118,7 @@ impl FakeBroker {
                 });
             }
         }
-        inner.pinned += reply.slices.len();
+        inner.pinned += usize::try_from(token - inner.next_token).unwrap();
         inner.next_token = token;
         reply
     }
@@ -123,10 +143,12 @@ impl Broker for FakeBroker {
         request: Request<node::UploadableRequest>,
     ) -> Result<Response<node::UploadableReply>, Status> {
         let request = request.into_inner();
-        let reply = self.offer(
-            &ends(&request.tiered),
-            usize::try_from(request.max_slices).unwrap(),
-        );
+        let max = usize::try_from(request.max_slices).unwrap();
+        let held = self.0.lock().held;
+        let reply = self.offer(&ends(&request.tiered), if held { 0 } else { max });
+        if request.pending_only {
+            return Ok(Response::new(reply));
+        }
         if reply.slices.is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -20,10 +20,8 @@ fn key(name: &str) -> Key {
 
 fn source(bytes: &[u8]) -> Source {
     let bytes = Bytes::copy_from_slice(bytes);
-    Source {
-        crc64: crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes),
-        parts: vec![Part::Bytes(bytes)],
-    }
+    let crc64 = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &bytes);
+    Source::new(vec![Part::Bytes(bytes)], crc64)
 }
 
 fn is_condition(answer: &Result<Version, StoreError>) -> bool {
@@ -133,13 +131,7 @@ async fn streams(store: &Arc<dyn Store>) {
     };
     assert!(
         store
-            .put_file(
-                &key("half"),
-                &Source {
-                    parts: vec![part],
-                    crc64: 0
-                }
-            )
+            .put_file(&key("half"), &Source::new(vec![part], 0))
             .await
             .is_err()
     );

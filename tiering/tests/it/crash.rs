@@ -4,18 +4,22 @@
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use whimbrel_fleet::HostPort;
+use tokio::sync::watch;
+use whimbrel_fleet::{Daemon as Registered, HostPort, NodeId, Role, View};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 use whimbrel_tiering::{
     MIN_CACHE,
     broker::BrokerLink,
     cache::Cache,
-    committer::{Committer, Context},
-    format::Keys,
+    committer::{CommitError, Committer, Context, Edit},
+    format::{Keys, MergedName},
     ops::Ops,
     quarantine::Quarantine,
     reader::{Damage, Objects},
@@ -59,6 +63,15 @@ pub async fn daemon(
     dir: &Path,
     tasks: &Tasks,
 ) -> Daemon {
+    try_daemon(store, broker, dir, tasks).await.unwrap()
+}
+
+async fn try_daemon(
+    store: Arc<dyn Store>,
+    broker: &FakeBroker,
+    dir: &Path,
+    tasks: &Tasks,
+) -> Result<Daemon, CommitError> {
     let clock = Clock::system();
     let address = broker.serve(tasks).await;
     let link = BrokerLink::new(&HostPort::new("127.0.0.1", address.port()), clock.clone()).unwrap();
@@ -73,8 +86,9 @@ pub async fn daemon(
         tasks: tasks.clone(),
         ops: ops.clone(),
         region_mates: None,
+        runs: Arc::default(),
     };
-    let committer = Committer::start(&context).await.unwrap();
+    let committer = Committer::start(&context).await?;
     let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
     let objects = Objects::new(
         Arc::clone(&store),
@@ -118,12 +132,12 @@ pub async fn daemon(
         interval: Duration::from_millis(10),
         grace: Duration::ZERO,
     };
-    Daemon {
+    Ok(Daemon {
         tasks: tasks.clone(),
         committer,
         retention,
         uploader,
-    }
+    })
 }
 
 fn logs(dir: &Path) -> Vec<Log> {
@@ -183,7 +197,7 @@ async fn check(store: &Memory, dir: &Path) {
         for (at, partition) in &root.partitions {
             ends.insert(at.partition, (partition.start(), partition.end));
             for entry in &partition.entries {
-                let key = keys.data(&entry.name(shard, *at));
+                let key = entry.key(&keys, shard, *at);
                 let found = store.get(&key, u64::MAX).await.unwrap();
                 let crc = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &found.bytes);
                 assert_eq!(
@@ -298,4 +312,166 @@ async fn an_owner_that_was_replaced_stops() {
     );
     old.stop(Duration::ZERO).await;
     new.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_a_deleted_topic_go_and_those_of_an_unknown_one_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Memory::default();
+    let logs = logs(dir.path());
+    let end = logs[0].end();
+    let broker = FakeBroker::new(logs);
+    let tasks = Tasks::new(Shutdown::new());
+    let mut d = daemon(Arc::new(store.clone()), &broker, dir.path(), &tasks).await;
+    // A fleet that knows the daemon, and not the topic.
+    let mut view = View {
+        daemons: vec![Registered {
+            role: Role::Tiering,
+            region: "east".into(),
+            node: NodeId(1),
+            incarnation: d.retention.incarnation,
+            rpc: None,
+            admin: HostPort::new("127.0.0.1", 1),
+        }],
+        ..View::default()
+    };
+    let (tell, told) = watch::channel(Arc::new(view.clone()));
+    d.retention.view = Some(told);
+    let uploading = Tasks::new(Shutdown::new());
+    let uploader = Uploader {
+        tasks: uploading.clone(),
+        ..d.uploader
+    };
+    uploading.spawn("uploader", whimbrel_runtime::OnError::Log, uploader.run());
+    until("all uploaded", || (0..2).all(|p| broker.verified(p) == end)).await;
+    uploading.stop(Duration::ZERO).await;
+    let objects = async || {
+        let data = Keys::new("east").data_prefix();
+        store.list(&data).await.unwrap().len()
+    };
+    let mut seen = std::collections::BTreeMap::new();
+    assert_eq!(d.retention.forget_deleted().await.unwrap(), 0);
+    d.retention.delete_pending(&mut seen).await.unwrap();
+    assert_eq!(objects().await, 6);
+    view.note_deleted(crate::support::at(0).topic_id);
+    tell.send_replace(Arc::new(view.clone()));
+    assert_eq!(d.retention.forget_deleted().await.unwrap(), 2);
+    // The fleet registered a later daemon: nothing is deleted by this one.
+    tell.send_replace(Arc::new(View {
+        daemons: Vec::new(),
+        ..view.clone()
+    }));
+    d.retention.delete_pending(&mut seen).await.unwrap();
+    assert_eq!(objects().await, 6);
+    tell.send_replace(Arc::new(view));
+    d.retention.delete_pending(&mut seen).await.unwrap();
+    assert_eq!(objects().await, 0);
+    tasks.stop(Duration::ZERO).await;
+}
+
+/// Roots as they are, and the objects that they name.
+async fn roots(store: &Memory) -> Vec<Vec<u8>> {
+    let keys = Keys::new("east");
+    let mut all = Vec::new();
+    for shard in 0..SHARDS {
+        let found = store.get(&keys.root(shard), MAX_BYTES).await;
+        all.push(found.unwrap().bytes.to_vec());
+    }
+    all
+}
+
+/// A daemon is stopped at every write it ever makes, before and after the store did it; another one takes
+/// over and finishes; the first goes on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is stopped is no task of anybody's"
+)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_was_stopped_and_replaced_changes_nothing_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    for at in 0..200 {
+        let mut reached = false;
+        for after in [false, true] {
+            let store = Memory::default();
+            let fault = Fault::new(store.clone(), Plan::Pause { at, after });
+            let (stopped, resumed) = (Arc::clone(&fault.dead), Arc::clone(&fault.resumed));
+            let done = Arc::new(AtomicBool::new(false));
+            let broker = FakeBroker::new(logs(dir.path()));
+            broker.set_log_start(1, 8);
+            let tasks = Tasks::new(Shutdown::new());
+            let first = tokio::spawn(zombie(
+                Arc::new(fault),
+                broker,
+                dir.path().to_owned(),
+                tasks.clone(),
+                Arc::clone(&done),
+                Arc::clone(&resumed),
+            ));
+            until("stopped, or done with everything", || {
+                stopped.load(Ordering::SeqCst) || done.load(Ordering::SeqCst)
+            })
+            .await;
+            reached |= stopped.load(Ordering::SeqCst);
+            live(Arc::new(store.clone()), dir.path(), || false).await;
+            let before = roots(&store).await;
+            resumed.store(true, Ordering::SeqCst);
+            let ended = first.await.unwrap();
+            assert!(ended, "stopped at {at}, after: {after}");
+            assert_eq!(
+                roots(&store).await,
+                before,
+                "stopped at {at}, after: {after}"
+            );
+            tasks.stop(Duration::ZERO).await;
+            // What it uploaded too late is named by nobody, and goes.
+            live(Arc::new(store.clone()), dir.path(), || false).await;
+            check(&store, dir.path()).await;
+        }
+        if !reached {
+            assert!(at > 8, "only {at} writes");
+            return;
+        }
+    }
+    panic!("a life has no end");
+}
+
+/// A whole life, and then one more edit of every shard: true when those were refused, or the life was.
+async fn zombie(
+    store: Arc<dyn Store>,
+    broker: FakeBroker,
+    dir: std::path::PathBuf,
+    tasks: Tasks,
+    done: Arc<AtomicBool>,
+    replaced: Arc<AtomicBool>,
+) -> bool {
+    let Ok(d) = try_daemon(store, &broker, &dir, &tasks).await else {
+        return true;
+    };
+    let all = logs(&dir).remove(0).end();
+    d.tasks.spawn(
+        "uploader",
+        whimbrel_runtime::OnError::Shutdown,
+        d.uploader.run(),
+    );
+    let ends = || (0..2).all(|p| broker.verified(p) == all);
+    let (failed, shutdown) = (tasks.clone(), tasks.shutdown());
+    let _ = shutdown.unless(until("all uploaded", ends)).await;
+    if failed.failure().is_none() {
+        d.retention.follow_log_starts().await;
+        let mut seen = std::collections::BTreeMap::new();
+        let _ = d.retention.delete_pending(&mut seen).await;
+    }
+    done.store(true, Ordering::SeqCst);
+    until("replaced", || replaced.load(Ordering::SeqCst)).await;
+    let mut refused = true;
+    for shard in 0..SHARDS {
+        let name = MergedName {
+            shard,
+            writer_epoch: 1,
+            random: 1,
+        };
+        let edit = Edit::Unlink(vec![Keys::new("east").merged(&name)]);
+        refused &= d.committer.edit(shard, edit).await.is_err();
+    }
+    refused
 }

@@ -1,5 +1,6 @@
-//! Faults in front of a store: errors before and after the work, short and wrong reads by a seed, and the
-//! death of the process at a chosen write.
+//! Faults in front of a store: errors before and after the work, work that is done after its error was told,
+//! refused conditions that were met, short and wrong reads, all by a seed; and the death or the pause of the
+//! process at a chosen write.
 
 use std::{
     ops::Range,
@@ -25,8 +26,12 @@ pub enum Plan {
     Nothing,
     /// As the mood is when a request comes.
     Mood(Arc<Mutex<Mood>>),
-    /// One request in four fails by the seed: before, after, late, short or with wrong bytes.
+    /// One request in three fails by the seed: before, after, late, short, with wrong bytes, or with a
+    /// condition that was met all the same.
     Seeded(Arc<Mutex<u64>>),
+    /// The process is stopped at write number `at`, before or after the store did it, and goes on when
+    /// `resumed` is set.
+    Pause { at: u64, after: bool },
     /// The process dies at write number `at`, before or after the store did it: nothing answers from then on.
     Death { at: u64, after: bool },
 }
@@ -36,6 +41,8 @@ pub enum Mood {
     Well,
     /// Every request is answered with an error.
     Refuses,
+    /// Every write is answered with a plea for fewer of them.
+    Busy,
     /// No request is answered.
     Hangs,
 }
@@ -47,18 +54,35 @@ pub struct Fault<S> {
     pub writes: Arc<AtomicU64>,
     /// Ranges of objects that were asked for.
     pub ranges: Arc<AtomicU64>,
+    /// Dead, or stopped.
     pub dead: Arc<AtomicBool>,
+    pub resumed: Arc<AtomicBool>,
 }
 
 enum Fate {
     Work,
     Before,
     After,
-    Die { after: bool },
+    /// Told as failed now, done in a while.
+    Later,
+    /// Told as a refused condition, before the work or after it: the echo of an attempt of ours, or a race.
+    Conflict {
+        after: bool,
+    },
+    Busy,
+    Stop {
+        after: bool,
+    },
+    Die {
+        after: bool,
+    },
     Bend,
 }
 
-impl<S: Store> Fault<S> {
+/// How long an attempt that was told as failed is still under way.
+const LATE: Duration = Duration::from_millis(30);
+
+impl<S: Store + Clone + 'static> Fault<S> {
     pub fn new(store: S, plan: Plan) -> Self {
         Self {
             store,
@@ -66,11 +90,19 @@ impl<S: Store> Fault<S> {
             writes: Arc::default(),
             ranges: Arc::default(),
             dead: Arc::default(),
+            resumed: Arc::default(),
         }
     }
 
     pub fn seeded(store: S, seed: u64) -> Self {
         Self::new(store, Plan::Seeded(Arc::new(Mutex::new(seed | 1))))
+    }
+
+    /// Returns when the process is not stopped.
+    async fn stopped(&self) {
+        while self.dead.load(Ordering::SeqCst) && !self.resumed.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     async fn fate(&self, write: bool) -> Fate {
@@ -81,6 +113,8 @@ impl<S: Store> Fault<S> {
                 match mood {
                     Mood::Well => Fate::Work,
                     Mood::Refuses => Fate::Before,
+                    Mood::Busy if write => Fate::Busy,
+                    Mood::Busy => Fate::Work,
                     Mood::Hangs => std::future::pending().await,
                 }
             }
@@ -95,11 +129,27 @@ impl<S: Store> Fault<S> {
                 if drawn.is_multiple_of(31) {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
-                match drawn % 16 {
+                match drawn % 18 {
                     0 | 1 => Fate::Before,
                     2 => Fate::After,
                     3 if !write => Fate::Bend,
+                    3 => Fate::Later,
+                    4 if write => Fate::Conflict { after: false },
+                    5 if write => Fate::Conflict { after: true },
                     _ => Fate::Work,
+                }
+            }
+            Plan::Pause { at, after } => {
+                self.stopped().await;
+                let number = if write {
+                    self.writes.fetch_add(1, Ordering::SeqCst)
+                } else {
+                    u64::MAX
+                };
+                if number == *at {
+                    Fate::Stop { after: *after }
+                } else {
+                    Fate::Work
                 }
             }
             Plan::Death { at, after } => {
@@ -120,29 +170,70 @@ impl<S: Store> Fault<S> {
         }
     }
 
-    async fn run<T>(
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what arrives late outlives whoever asked for it"
+    )]
+    async fn run<T: Send + 'static>(
         &self,
         op: &'static str,
         key: &str,
         write: bool,
-        work: impl Future<Output = Result<T, StoreError>>,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
         bend: impl FnOnce(T) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let failed = || {
             Err(StoreError::Failed {
                 op,
                 key: key.to_owned(),
-                reason: "503, planned".to_owned(),
+                reason: "HTTP 500, planned".to_owned(),
             })
+        };
+        // Only a conditional write has a condition; any other fails.
+        let refused = || match op {
+            "put_if_absent" | "swap" => Err(StoreError::Condition {
+                op,
+                key: Key::parse(key).unwrap(),
+            }),
+            _ => failed(),
         };
         match self.fate(write).await {
             Fate::Work => work.await,
             Fate::Before => failed(),
+            Fate::Busy => Err(StoreError::SlowDown {
+                op,
+                key: key.to_owned(),
+                reason: "HTTP 503, planned".to_owned(),
+            }),
+            Fate::Conflict { after } => {
+                if after {
+                    let _ = work.await;
+                }
+                refused()
+            }
+            Fate::Later => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(LATE).await;
+                    let _ = work.await;
+                });
+                failed()
+            }
             Fate::After => {
                 let _ = work.await;
                 failed()
             }
             Fate::Bend => bend(work.await?),
+            Fate::Stop { after } => {
+                if after {
+                    let done = work.await;
+                    self.dead.store(true, Ordering::SeqCst);
+                    self.stopped().await;
+                    return done;
+                }
+                self.dead.store(true, Ordering::SeqCst);
+                self.stopped().await;
+                work.await
+            }
             Fate::Die { after } => {
                 if after {
                     let _ = work.await;
@@ -163,7 +254,7 @@ fn flipped(bytes: &Bytes) -> Bytes {
 }
 
 #[async_trait]
-impl<S: Store> Store for Fault<S> {
+impl<S: Store + Clone + 'static> Store for Fault<S> {
     fn describe(&self) -> String {
         self.store.describe()
     }
@@ -177,8 +268,18 @@ impl<S: Store> Store for Fault<S> {
                 got: 1,
             })
         };
-        self.run("get", key.as_str(), false, self.store.get(key, max), short)
-            .await
+        self.run(
+            "get",
+            key.as_str(),
+            false,
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                async move { store.get(&key, max).await }
+            },
+            short,
+        )
+        .await
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -187,25 +288,59 @@ impl<S: Store> Store for Fault<S> {
             "get_range",
             key.as_str(),
             false,
-            self.store.get_range(key, range),
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                async move { store.get_range(&key, range).await }
+            },
             |bytes| Ok(flipped(&bytes)),
         )
         .await
     }
 
     async fn head(&self, key: &Key) -> Result<Meta, StoreError> {
-        self.run("head", key.as_str(), false, self.store.head(key), Ok)
-            .await
+        self.run(
+            "head",
+            key.as_str(),
+            false,
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                async move { store.head(&key).await }
+            },
+            Ok,
+        )
+        .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        self.run("list", prefix, false, self.store.list(prefix), Ok)
-            .await
+        self.run(
+            "list",
+            prefix,
+            false,
+            {
+                let store = self.store.clone();
+                let prefix = prefix.to_owned();
+                async move { store.list(&prefix).await }
+            },
+            Ok,
+        )
+        .await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.run("delete", key.as_str(), true, self.store.delete(key), Ok)
-            .await
+        self.run(
+            "delete",
+            key.as_str(),
+            true,
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                async move { store.delete(&key).await }
+            },
+            Ok,
+        )
+        .await
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError> {
@@ -213,7 +348,11 @@ impl<S: Store> Store for Fault<S> {
             "put_if_absent",
             key.as_str(),
             true,
-            self.store.put_if_absent(key, bytes),
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                async move { store.put_if_absent(&key, bytes).await }
+            },
             Ok,
         )
         .await
@@ -229,7 +368,12 @@ impl<S: Store> Store for Fault<S> {
             "swap",
             key.as_str(),
             true,
-            self.store.swap(key, bytes, expected),
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                let expected = expected.to_owned();
+                async move { store.swap(&key, bytes, &expected).await }
+            },
             Ok,
         )
         .await
@@ -240,14 +384,30 @@ impl<S: Store> Store for Fault<S> {
             "put_file",
             key.as_str(),
             true,
-            self.store.put_file(key, source),
+            {
+                let store = self.store.clone();
+                let key = key.to_owned();
+                let source = source.to_owned();
+                async move { store.put_file(&key, &source).await }
+            },
             Ok,
         )
         .await
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        self.run("copy", to.as_str(), true, self.store.copy(from, to), Ok)
-            .await
+        self.run(
+            "copy",
+            to.as_str(),
+            true,
+            {
+                let store = self.store.clone();
+                let from = from.to_owned();
+                let to = to.to_owned();
+                async move { store.copy(&from, &to).await }
+            },
+            Ok,
+        )
+        .await
     }
 }

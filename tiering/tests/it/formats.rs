@@ -7,8 +7,9 @@ use uuid::Uuid;
 use whimbrel_tiering::{
     broker::slice_from,
     format::{Keys, Opened, TRAILER_BYTES},
-    prepare::{PrepareError, Prepared, Writer, prepare},
+    prepare::{PrepareError, Prepared, Writer, merge, prepare},
     root::{Claim, Root, claim},
+    store::Source,
 };
 
 use crate::support::{Log, at};
@@ -29,8 +30,12 @@ fn prepared(log: &Log, n: usize) -> Prepared {
 }
 
 fn object_bytes(prepared: &Prepared) -> Vec<u8> {
+    read_source(&prepared.source)
+}
+
+fn read_source(source: &Source) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let read: Result<(), std::io::Error> = prepared.source.read(1 << 20, |piece| {
+    let read: Result<(), std::io::Error> = source.read(1 << 20, |piece| {
         bytes.extend_from_slice(&piece);
         Ok(())
     });
@@ -78,12 +83,45 @@ fn object_and_root_are_written_as_they_always_were() {
 }
 
 #[test]
+fn merged_objects_and_parts_are_written_as_they_always_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let slices: Vec<_> = (0..3)
+        .map(|p| {
+            let log = Log::write(dir.path(), p, &[vec![(10, 40), (2, 300)]]);
+            let mut slice = log.slice(0, 0);
+            slice.path.clear();
+            slice.inline = log.segments[0].3.clone().into();
+            slice_from(&slice, dir.path()).unwrap()
+        })
+        .collect();
+    let (merged, refused) = merge(&slices, &writer());
+    let merged = merged.unwrap();
+    assert!(refused.is_empty());
+    golden("merged-v1.bin", &read_source(&merged.source));
+    let mut root = root_with(&prepared(&Log::write(dir.path(), 9, &[vec![(10, 40)]]), 0));
+    for commit in &merged.commits {
+        root.commit(&Keys::new("east"), commit, 1).unwrap();
+    }
+    for n in 1..6 {
+        let mut next = merged.commits[1].clone();
+        next.entry.base = n * 12;
+        next.entry.end = n * 12 + 12;
+        next.entry.object_end = next.entry.end;
+        root.commit(&Keys::new("east"), &next, 1).unwrap();
+    }
+    let spilled = root.spill(3, 0x77).unwrap();
+    golden("part-v1.bin", &spilled.bytes);
+    golden("root-v2.bin", &root.encode());
+    assert_eq!(Root::decode(&root.encode()).unwrap(), root);
+}
+
+#[test]
 fn a_tail_with_one_bit_changed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::write(dir.path(), 0, &[vec![(3, 40); 3]]);
     let bytes = object_bytes(&prepared(&log, 0));
     let whole = Opened::parse(&bytes, 0, bytes.len() as u64).unwrap();
-    assert_eq!(whole.slice().unwrap().records, 9);
+    assert_eq!(whole.slice_at(0).unwrap().meta.records, 9);
     for bit in 0..bytes.len() * 8 {
         let mut bent = bytes.clone();
         bent[bit / 8] ^= 1 << (bit % 8);

@@ -3,7 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
-use whimbrel_tiering::{format::shard_of, root::Root};
+use whimbrel_tiering::{
+    format::{Keys, shard_of},
+    root::Root,
+};
 
 use crate::{
     broker::FakeBroker,
@@ -168,4 +171,74 @@ async fn objects_that_do_not_fit_are_told_and_kept() {
     assert!(objects.iter().all(|p| p.exists()));
     let root = fs::read(world.path(&format!("bucket/v1/east/root/{shard}"))).unwrap();
     assert_eq!(Root::decode(&root).unwrap().orphaned.len(), 2);
+}
+
+/// The kept root knows older entries by a part that may be gone; small slices share objects.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_of_parts_and_shared_objects_comes_back() {
+    const PARTITIONS: i32 = 40;
+    for part_is_there in [true, false] {
+        let world = World::new();
+        let logs = |segments: usize| -> Vec<Log> {
+            let shape = vec![vec![(3, 40), (2, 300)]; segments];
+            let one = |partition| Log::write(&world.path("data"), partition, &shape);
+            (0..PARTITIONS).map(one).collect()
+        };
+        let broker = FakeBroker::default();
+        broker.inline();
+        let running = world.start(&broker).await;
+        for segments in 1..=5 {
+            broker.replace(logs(segments));
+            let end = logs(segments)[0].end();
+            let all = || (0..PARTITIONS).all(|partition| broker.verified(partition) == end);
+            until("uploaded", all).await;
+        }
+        running.stop().await;
+        let shard = shard_of(at(0), 16);
+        let file = world.path(&format!("bucket/v1/east/root/{shard}"));
+        let mut root = Root::decode(&fs::read(&file).unwrap()).unwrap();
+        let shared = |root: &Root| {
+            root.partitions
+                .values()
+                .any(|p| p.entries[0].merged.is_some())
+        };
+        assert!(shared(&root));
+        let spilled = root.spill(1, 7).unwrap();
+        let keys = Keys::new("east");
+        let write = |key: &str, bytes: &[u8]| {
+            let path = world.path("bucket").join(key);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        };
+        if part_is_there {
+            write(keys.root_part(&spilled.name).as_str(), &spilled.bytes);
+        }
+        let kept = keys.kept_root(shard, root.stamp.epoch, root.stamp.sequence);
+        write(kept.as_str(), &root.encode());
+        fs::write(&file, b"not a root").unwrap();
+
+        let mut running = world.start(&broker).await;
+        let plan = rebuild(&running, "").await;
+        let planned = &plan["shards"][0];
+        assert_eq!(planned["kept_root"], kept.as_str());
+        assert_eq!(planned["left_out"].as_array().unwrap().len(), 0, "{plan}");
+        for partition in planned["partitions"].as_array().unwrap() {
+            let unproven = if part_is_there { 0 } else { 5 };
+            let found = (
+                &partition["objects"],
+                &partition["unproven"],
+                &partition["missing"],
+            );
+            assert_eq!(found, (&5.into(), &unproven.into(), &0.into()), "{plan}");
+        }
+        let hash = plan["hash"].as_str().unwrap();
+        let done = rebuild(&running, &format!("?apply={hash}")).await;
+        assert_eq!(done["shards"][0]["applied"], true, "{done}");
+        for log in logs(5) {
+            assert!(running.read_all(&log, 0, 1 << 20).await == log.bytes_from(0));
+        }
+        let report = verify(&running, "bytes=true").await;
+        assert_eq!(report["ok"], true, "{report}");
+        running.stop().await;
+    }
 }

@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks, random};
 use whimbrel_tiering::{
     broker::BrokerLink,
-    committer::Committer,
+    committer::{CommitError, Committer, Edit},
     format::Keys,
     ops::Ops,
     prices::Prices,
     quarantine::Quarantine,
     reader::Damage,
     repair::{Copies, Holder, Range, Repairer, Scratch},
+    root::Entry,
     store::{Capabilities, Folder, Store},
     transfer::Transfer,
     verify::{Proof, Repair, Report, Request, Verifier},
@@ -22,7 +23,7 @@ use crate::{
     broker::FakeBroker,
     crash::daemon,
     daemon::find,
-    support::{Log, until},
+    support::{Log, at, until},
 };
 
 /// Logs by the name of who holds them.
@@ -37,11 +38,15 @@ impl Copies for Logs {
             host: String::new(),
             port: 0,
         };
-        self.0.iter().map(|(name, _)| holder(name)).collect()
+        let mut names: Vec<_> = self.0.iter().map(|(name, _)| *name).collect();
+        names.dedup();
+        names.into_iter().map(holder).collect()
     }
 
     async fn read(&self, from: &Holder, range: &Range, into: &Scratch) -> Result<(), String> {
-        let (_, log) = self.0.iter().find(|(name, _)| *name == from.name).unwrap();
+        let is_it =
+            |name: &str, log: &Log| name == from.name && log.partition == range.at.partition;
+        let (_, log) = self.0.iter().find(|(name, log)| is_it(name, log)).unwrap();
         let whole = log
             .batches
             .iter()
@@ -70,19 +75,28 @@ struct Bench {
 impl Bench {
     /// Three objects of one partition in a bucket.
     async fn new() -> Self {
+        Self::of(|data| vec![log(data, 3)], false).await
+    }
+
+    /// All of `logs` in a bucket.
+    async fn of(logs: impl Fn(&Path) -> Vec<Log>, inline: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["data", "bucket", "scratch"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         let store: Arc<dyn Store> = Arc::new(Folder::open(&dir.path().join("bucket")).unwrap());
         let tasks = Tasks::new(Shutdown::new());
-        let log = log(&dir.path().join("data"), 3);
-        let end = log.end();
-        let fake = FakeBroker::new(vec![log]);
+        let logs = logs(&dir.path().join("data"));
+        let ends: Vec<_> = logs.iter().map(|log| (log.partition, log.end())).collect();
+        let fake = FakeBroker::new(logs);
+        if inline {
+            fake.inline();
+        }
         let running = daemon(Arc::clone(&store), &fake, &dir.path().join("data"), &tasks).await;
         let broker = running.uploader.broker.clone();
         tasks.spawn("uploader", OnError::Log, running.uploader.run());
-        until("uploaded", || fake.verified(0) == end).await;
+        let is_up = |(partition, end): &(i32, i64)| fake.verified(*partition) == *end;
+        until("uploaded", || ends.iter().all(is_up)).await;
         Self {
             dir,
             tasks,
@@ -229,5 +243,63 @@ async fn an_object_whose_tail_is_gone_is_proved_by_its_records_alone() {
         .await;
     assert!(done.repairs[0].replaced_by.is_some(), "{done:?}");
     assert!(bench.verify(vec![], Repair::No).await.ok);
+    bench.tasks.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slices_of_a_lost_merged_object_come_back_one_by_one() {
+    let logs = |dir: &Path| -> Vec<Log> {
+        let one = |partition| Log::write(dir, partition, &[vec![(4, 50), (2, 300)]]);
+        (0..8).map(one).collect()
+    };
+    let bench = Bench::of(logs, true).await;
+    let mut lost = 0;
+    for listed in bench.store.list("v1/east/data/").await.unwrap() {
+        if listed.key.as_str().contains("/merged-") {
+            bench.store.delete(&listed.key).await.unwrap();
+            lost += 1;
+        }
+    }
+    assert!(lost > 0);
+    let scratch = bench.dir.path().join("scratch");
+    let good = || {
+        logs(&scratch)
+            .into_iter()
+            .map(|log| ("good", log))
+            .collect()
+    };
+    let done = bench.verify(good(), Repair::Apply).await;
+    assert!(done.repairs.len() > lost, "{done:?}");
+    assert!(
+        done.repairs.iter().all(|r| r.replaced_by.is_some()),
+        "{done:?}"
+    );
+    let after = bench.verify(vec![], Repair::No).await;
+    assert!(after.ok && after.objects == 8, "{after:?}");
+    bench.tasks.stop(std::time::Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_for_an_earlier_owner_changes_nothing() {
+    let bench = Bench::new().await;
+    let shard = bench.committer.shard_of(at(0));
+    let before = bench.committer.root(shard).unwrap();
+    let old = before.partitions[&at(0)].entries[0];
+    let new = Entry {
+        writer_epoch: old.writer_epoch - 1,
+        random: old.random ^ 1,
+        ..old
+    };
+    let edit = Edit::Replace {
+        at: at(0),
+        old: Box::new(old),
+        new: Box::new(new),
+    };
+    let refused = bench.committer.edit(shard, edit).await.unwrap_err();
+    assert!(
+        matches!(refused, CommitError::Elsewhere { .. }),
+        "{refused}"
+    );
+    assert_eq!(bench.committer.root(shard).unwrap(), before);
     bench.tasks.stop(std::time::Duration::from_secs(5)).await;
 }

@@ -93,11 +93,18 @@ fn troubles(status: &Value) -> Vec<String> {
     for op in list("stuck") {
         let seconds = op["age_ms"].as_u64().unwrap_or(0) / 1_000;
         let (step, what) = (plain(&op["step"]), plain(&op["what"]));
-        let mut line = format!("stuck: {step} {what}, {seconds} s");
-        if let Some(error) = op["last_error"].as_str() {
-            line.push_str(&format!(", failed {} x: {error}", op["failures"]));
+        let mut line = format!("stuck: {step}, {seconds} s");
+        if let Some(cause) = op["cause"].as_str() {
+            line.push_str(&format!(", {cause} x {}", op["times"]));
         }
+        line.push_str(&format!(" ({what})"));
         lines.push(line);
+    }
+    for slowed in list("slowed") {
+        let (prefix, rate) = (plain(&slowed["prefix"]), &slowed["requests_per_second"]);
+        lines.push(format!(
+            "slowed down by the store: {prefix}, {rate} requests a second"
+        ));
     }
     for refused in list("refused") {
         let (partition, reason) = (plain(&refused["partition"]), plain(&refused["reason"]));
@@ -119,9 +126,10 @@ mod tests {
         let status = json!({
             "ready": true,
             "stuck": [
-                {"step": "put", "what": "data/ab", "age_ms": 47_900, "failures": 6, "last_error": "503"},
-                {"step": "list", "what": "root", "age_ms": 11_000, "failures": 0, "last_error": null},
+                {"step": "PUT part 3", "what": "data/ab", "age_ms": 47_900, "failures": 9, "cause": "503", "times": 6, "last_error": "HTTP 503"},
+                {"step": "list", "what": "root", "age_ms": 11_000, "failures": 0, "cause": null, "times": 0, "last_error": null},
             ],
+            "slowed": [{"prefix": "v1/east/data", "requests_per_second": 12}],
             "quarantined_shards": [{"shard": 3, "code": "WB-312", "reason": "shard 3: the root is gone"}],
             "store_refuses": {"seconds": 61, "reason": "get root/1: refused: HTTP 403 ExpiredToken"},
             "locked_deletions": [
@@ -135,8 +143,9 @@ mod tests {
             "WB-320: the store refuses us, 61 s: get root/1: refused: HTTP 403 ExpiredToken",
             "WB-321: blocked: delete data/ef until 2027-01-15T08:00:00Z",
             "WB-321: blocked: delete data/gh while a legal hold stands",
-            "stuck: put data/ab, 47 s, failed 6 x: 503",
-            "stuck: list root, 11 s",
+            "stuck: PUT part 3, 47 s, 503 x 6 (data/ab)",
+            "stuck: list, 11 s (root)",
+            "slowed down by the store: v1/east/data, 12 requests a second",
             "damaged: data/cd: it is not in the bucket",
         ];
         assert_eq!(troubles(&status), expected);

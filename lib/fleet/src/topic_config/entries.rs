@@ -1,7 +1,7 @@
 //! The table, by name. `segment.bytes` is taken from 1 KiB on (Kafka: 1 MiB), so that tests and tours get closed
 //! segments from little data. Durations are milliseconds.
 
-use super::{Entry, Kind, Rule};
+use super::{Entry, Kind, Rule, UPLOAD_WITHIN};
 
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
@@ -273,6 +273,14 @@ pub const ENTRIES: &[Entry] = &[
         "false",
         Rule::OneOf(&["false"]),
         "Always false: a leader that may lack acknowledged records is never elected without an operator who accepts the loss by name.",
+    ),
+    works(
+        UPLOAD_WITHIN,
+        None,
+        Kind::Long,
+        "-1",
+        Rule::WholeOrNone(1, LONG),
+        "How long a committed record may be in no bucket: before that the open segment's part goes up as well. -1 waits until the segment is closed. Not Kafka's.",
     ),
 ];
 

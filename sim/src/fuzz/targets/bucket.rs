@@ -9,8 +9,14 @@ use super::{Said, Target, same, small};
 use crate::fuzz::Random;
 
 /// Written once, and read for years.
-const OBJECT: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/object-v1.bin");
-const ROOT: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/root-v1.bin");
+const OBJECTS: [&[u8]; 2] = [
+    include_bytes!("../../../../tiering/tests/it/golden/object-v1.bin"),
+    include_bytes!("../../../../tiering/tests/it/golden/merged-v1.bin"),
+];
+const ROOTS: [&[u8]; 2] = [
+    include_bytes!("../../../../tiering/tests/it/golden/root-v1.bin"),
+    include_bytes!("../../../../tiering/tests/it/golden/root-v2.bin"),
+];
 /// Magic, format, zero, length and CRC of the body.
 const ROOT_HEAD: usize = 20;
 
@@ -18,7 +24,7 @@ pub const TARGETS: [Target; 3] = [
     Target {
         name: "root",
         run: root,
-        seed: |_| ROOT.to_vec(),
+        seed: |random| random.pick(&ROOTS).to_vec(),
         mend: mend_root,
         budget: small,
         rarity: 1,
@@ -26,7 +32,7 @@ pub const TARGETS: [Target; 3] = [
     Target {
         name: "object",
         run: object,
-        seed: |_| OBJECT.to_vec(),
+        seed: |random| random.pick(&OBJECTS).to_vec(),
         mend: mend_object,
         budget: small,
         rarity: 4,
@@ -76,7 +82,9 @@ fn mend_root(input: &mut [u8]) {
     let Some((head, body)) = input.split_at_mut_checked(ROOT_HEAD) else {
         return;
     };
-    head.copy_from_slice(&ROOT[..ROOT_HEAD]);
+    // Behind eight bytes of magic: the format.
+    let like = ROOTS[usize::from(head[8..10] == [0, 2])];
+    head.copy_from_slice(&like[..ROOT_HEAD]);
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     head[12..16].copy_from_slice(&length.to_be_bytes());
     head[16..20].copy_from_slice(&crc32c::crc32c(body).to_be_bytes());
@@ -87,20 +95,28 @@ fn object(input: &[u8]) -> Said {
         Ok(opened) => opened,
         Err(error) => return Ok(error.to_string()),
     };
-    for relative in [0, 1, 1_000, u32::MAX] {
-        let at = opened.index.at_or_before(relative);
-        let _ = (
-            opened.index.last_in(at, relative),
-            opened.index.relative_at(at),
-            opened.index.for_timestamp(relative.into()),
-        );
+    let mut touched = 0;
+    for slice in &opened.footer.slices {
+        // Another slice may claim the same position: the first is found.
+        let Some(slice) = opened.slice_at(slice.position) else {
+            return Err(format!("the slice at {} is not found", slice.position));
+        };
+        for relative in [0, 1, 1_000, u32::MAX] {
+            let at = slice.index.at_or_before(relative);
+            let _ = (
+                slice.index.last_in(at, relative),
+                slice.index.relative_at(at),
+                slice.index.for_timestamp(relative.into()),
+            );
+        }
+        let lists = slice.aborted.iter();
+        touched += lists.filter(|a| a.touches(0, i64::MAX)).count();
     }
     let covered = opened.blocks.covers();
     let span = opened.blocks.cover(&(covered / 2..covered));
     let crcs = opened.blocks.crcs(&span).len();
-    let touched = opened.aborted.iter().filter(|a| a.touches(0, i64::MAX));
     let again = Footer::decode(&opened.footer.encode(), covered);
-    same(&opened.footer, &again).map(|said| format!("{said} {}", crcs.min(1) + touched.count()))
+    same(&opened.footer, &again).map(|said| format!("{said} {}", crcs.min(1) + touched))
 }
 
 /// Where the trailer's `at` says that a part lies, if it lies in the object.
@@ -151,6 +167,7 @@ fn key(input: &[u8]) -> Said {
         return Err(format!("`{key}` leaves its folder or hides"));
     }
     let keys = Keys::new("east");
+    let _ = (keys.parse_object(&key), keys.parse_part(&key));
     match keys.parse_data(&key) {
         None => Ok("a key".to_owned()),
         Some(name) => same(&Some(key), &Ok::<_, String>(Some(keys.data(&name)))),
@@ -158,7 +175,8 @@ fn key(input: &[u8]) -> Said {
 }
 
 fn seed_key(random: &mut Random) -> Vec<u8> {
-    let Ok(root) = Root::decode(ROOT) else {
+    let bytes: &&[u8] = random.pick(&ROOTS);
+    let Ok(root) = Root::decode(bytes) else {
         return Vec::new();
     };
     let keys = Keys::new("east");

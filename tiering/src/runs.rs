@@ -1,0 +1,148 @@
+//! Reads runs of older entries from the parts of roots. What was read is kept, up to a bound.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use whimbrel_runtime::{Backoff, Clock};
+
+use crate::{
+    format::{Key, Keys, PartName},
+    ops::{Cause, Ops},
+    root::{Entry, Run},
+    store::{Store, StoreError},
+};
+
+/// Entries kept in memory, about 10 MiB.
+const KEPT: usize = 64 << 10;
+const ATTEMPTS: u32 = 5;
+
+#[derive(Clone, Debug)]
+pub struct Runs {
+    store: Arc<dyn Store>,
+    keys: Keys,
+    clock: Clock,
+    ops: Ops,
+    kept: Arc<Mutex<Kept>>,
+}
+
+type Place = (PartName, u32);
+
+#[derive(Debug, Default)]
+struct Kept {
+    runs: HashMap<Place, (u64, Arc<Vec<Entry>>)>,
+    by_use: BTreeMap<u64, Place>,
+    uses: u64,
+    entries: usize,
+}
+
+/// A part that a root names cannot be had, or is not what the root says.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    #[error("{key}: {reason}")]
+    Damaged { key: Key, reason: String },
+}
+
+impl Cause for RunError {
+    fn cause(&self) -> String {
+        match self {
+            Self::Store(reason) => reason.cause(),
+            Self::Damaged { reason, .. } => reason.clone(),
+        }
+    }
+}
+
+impl Kept {
+    fn get(&mut self, place: &Place) -> Option<Arc<Vec<Entry>>> {
+        let (used, run) = self.runs.get_mut(place)?;
+        self.by_use.remove(used);
+        *used = self.uses;
+        self.by_use.insert(self.uses, *place);
+        self.uses += 1;
+        Some(Arc::clone(run))
+    }
+
+    fn add(&mut self, place: Place, run: Arc<Vec<Entry>>) {
+        self.entries += run.len();
+        if let Some((used, before)) = self.runs.insert(place, (self.uses, run)) {
+            self.entries -= before.len();
+            self.by_use.remove(&used);
+        }
+        self.by_use.insert(self.uses, place);
+        self.uses += 1;
+        while self.entries > KEPT
+            && let Some((_, oldest)) = self.by_use.pop_first()
+        {
+            if let Some((_, gone)) = self.runs.remove(&oldest) {
+                self.entries -= gone.len();
+            }
+        }
+    }
+}
+
+impl Runs {
+    pub fn new(store: Arc<dyn Store>, keys: Keys, clock: Clock, ops: Ops) -> Self {
+        Self {
+            store,
+            keys,
+            clock,
+            ops,
+            kept: Arc::default(),
+        }
+    }
+
+    /// The entries that the run still has.
+    pub async fn read(&self, run: &Run) -> Result<Arc<Vec<Entry>>, RunError> {
+        let place = (run.part, run.position);
+        let kept = self.kept.lock().get(&place);
+        // One that was trimmed since begins later.
+        if let Some(kept) = kept {
+            let from = kept.partition_point(|e| e.base < run.base);
+            return Ok(match from {
+                0 => kept,
+                from => Arc::new(kept[from..].to_vec()),
+            });
+        }
+        let key = self.keys.root_part(&run.part);
+        let span = u64::from(run.position)..u64::from(run.position) + u64::from(run.length);
+        let op = self.ops.begin("read root part", &key);
+        let mut pause = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            let read = match self.store.get_range(&key, span.clone()).await {
+                Ok(bytes) => run.decode(&bytes).map_err(|reason| RunError::Damaged {
+                    key: key.clone(),
+                    reason: reason.to_string(),
+                }),
+                Err(e) if e.is_not_found() => {
+                    return Err(RunError::Damaged {
+                        key,
+                        reason: "it is not in the bucket".to_owned(),
+                    });
+                }
+                Err(e) => Err(RunError::Store(Arc::new(e))),
+            };
+            match read {
+                Ok(entries) => {
+                    let entries = Arc::new(entries);
+                    self.kept.lock().add(place, Arc::clone(&entries));
+                    return Ok(entries);
+                }
+                Err(e) => {
+                    op.failed(&e);
+                    last = Some(e);
+                }
+            }
+            self.clock.sleep(pause.next()).await;
+        }
+        Err(last.unwrap_or_else(|| RunError::Damaged {
+            key,
+            reason: "no attempt was made".to_owned(),
+        }))
+    }
+}
