@@ -11,7 +11,7 @@ use whimbrel_runtime::{Clock, Tasks, in_place};
 
 use crate::{
     auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection,
-    coordination::Coordination, fetch_sessions::Sessions, flusher::Flusher, home::Home,
+    coordination::Coordination, cuts, fetch_sessions::Sessions, flusher::Flusher, home::Home,
     meters::Meters, options::Options, orphans::Orphans, peers::Peers, producer_ids::ProducerIds,
     quotas::Quotas, uploads::Uploads,
 };
@@ -36,6 +36,7 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     pub peers: Peers,
     pub coordination: Coordination,
+    pub cuts: cuts::Newest,
     pub fetch_sessions: Sessions,
     pub quotas: Quotas,
     catalog: RwLock<Arc<Catalog>>,
@@ -107,6 +108,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             peers: Peers::default(),
             coordination: Coordination::default(),
+            cuts: cuts::Newest::default(),
             quotas: Quotas::new(options.limits.quotas(), clock.clone()),
             fetch_sessions: Sessions::new(options.limits.fetch_sessions(), clock.clone()),
             catalog: RwLock::default(),

@@ -105,4 +105,10 @@ pub const CODES: &[Code] = &[
         cause: "The tiering daemon answered a read without its list of aborted transactions: it is of an older version. Consumers at read_committed get KAFKA_STORAGE_ERROR and try again; without the list they would read aborted records.",
         fix: "Update the node's tiering daemon. Consumers go on by themselves.",
     },
+    Code {
+        code: "WB-121",
+        title: "the broker's options are not sound",
+        cause: "A timing in `[broker]` is out of range.",
+        fix: "The message names the key; `whimbrel config check` finds it before a start.",
+    },
 ];

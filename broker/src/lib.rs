@@ -7,6 +7,7 @@
 //! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us;
 //!   [`stranded`] - and what we are to clients when neither it nor a lease is to be had.
 //! * [`group`], [`txn`], [`state_log`] - the coordinators, and the logs that they keep their state in.
+//! * [`cuts`] - where a restore may cut all logs at once.
 //! * [`peers`] - what brokers of a region tell each other.
 //! * [`replica`] - streams between our own brokers; [`orphans`] - what a returned home had too much.
 //! * [`uploads`], [`cold`], [`housekeeping`] - tiering, retention.
@@ -23,6 +24,7 @@ pub mod codes;
 mod cold;
 mod connection;
 mod coordination;
+mod cuts;
 mod fence;
 mod fetch_sessions;
 mod flusher;

@@ -28,6 +28,8 @@ pub struct Meters {
     pub fetched_bytes: Counter,
     pub replica_sent_bytes: Counter,
     pub replica_received_bytes: Counter,
+    /// Cuts that were recorded.
+    pub cuts: Counter,
 }
 
 impl std::fmt::Debug for Meters {
@@ -55,6 +57,7 @@ impl Meters {
             local_freed_bytes: counter("whimbrel_local_freed_bytes_total"),
             replica_sent_bytes: counter("whimbrel_replica_sent_bytes_total"),
             replica_received_bytes: counter("whimbrel_replica_received_bytes_total"),
+            cuts: counter("whimbrel_cuts_total"),
             labels,
         }
     }
@@ -63,6 +66,13 @@ impl Meters {
         if let Some(counter) = self.requests.get(&api) {
             counter.increment(1);
         }
+    }
+
+    /// A cut could not be taken; rare enough to be looked up.
+    pub fn cut_missed(&self, reason: &'static str) {
+        let mut labels = self.labels.clone();
+        labels.push(Label::new("reason", reason));
+        metrics::counter!("whimbrel_cuts_missed_total", labels).increment(1);
     }
 
     /// A connection was closed by us; rare enough to be looked up.

@@ -55,6 +55,9 @@ pub struct Options {
     pub disk_reserve: Option<Size>,
     /// Kafka's `log.retention.check.interval.ms`. Freeing local copies of what the bucket holds does not wait for it.
     pub retention_check_interval: Span,
+    /// How often a consistent cut of each failover group at home here is taken, to which it can be restored: so much of
+    /// the newest records may be left out. Zero takes none, and at least twice `limits.cut-hold`.
+    pub cut_interval: Span,
     pub cleaner: Cleaner,
     pub limits: Limits,
 }
@@ -126,6 +129,9 @@ pub struct Limits {
     /// How long an empty consumer group waits for more members before its first assignment: Kafka's
     /// `group.initial.rebalance.delay.ms`.
     pub group_initial_rebalance_delay: Span,
+    /// How long markers of transactions may be kept back while a cut is taken; it is given up then. A producer may have
+    /// to wait so long before it can begin its next transaction.
+    pub cut_hold: Span,
     /// The longest timeout a transactional producer may ask for: Kafka's `transaction.max.timeout.ms`.
     pub transaction_max_timeout: Span,
     /// Shortest session a classic member may ask for: Kafka's `group.min.session.timeout.ms`.
@@ -167,6 +173,7 @@ impl Default for Limits {
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
+            cut_hold: Span::millis(100),
             transaction_max_timeout: Span::secs(15 * 60),
             group_min_session_timeout: Span::secs(6),
             group_max_session_timeout: Span::secs(30 * 60),
@@ -202,6 +209,18 @@ impl Limits {
     }
 }
 
+impl Options {
+    /// What it would be wrong to start with: each problem in a sentence that names the key.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let every = self.cut_interval.0;
+        if every.is_zero() || every >= self.limits.cut_hold.0.saturating_mul(2) {
+            return Vec::new();
+        }
+        vec!["cut-interval must be 0s (no cuts) or at least twice limits.cut-hold".to_owned()]
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         let loopback = |port| HostPort::new("127.0.0.1", port);
@@ -227,6 +246,7 @@ impl Default for Options {
             tls: None,
             disk_reserve: None,
             retention_check_interval: Span::secs(300),
+            cut_interval: Span::secs(5),
             cleaner: Cleaner::default(),
             limits: Limits::default(),
         }

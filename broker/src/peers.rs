@@ -1,7 +1,7 @@
 //! Talks to the other brokers of this region, in Kafka's messages over the internal rpc listener.
 //!
-//! Only what brokers have to tell each other goes this way: markers of transactions, and whether a partition is part of
-//! one. Clients cannot reach the listener, and it takes nothing else.
+//! Only what brokers have to tell each other goes this way: markers of transactions, whether a partition is part of
+//! one, and their parts of a cut. Clients cannot reach the listener, and it takes nothing else.
 
 mod service;
 
@@ -21,6 +21,9 @@ use crate::broker::Broker;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// A request with a marker for each of many thousand partitions fits, and so do the ends of as many logs.
+pub(crate) const MESSAGE_BYTES: usize = 16 << 20;
+
 /// Connections to the peers that were talked to, made when they are needed.
 #[derive(Debug, Default)]
 pub struct Peers {
@@ -28,7 +31,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    fn client(&self, node: &Node) -> Option<PeerClient<Channel>> {
+    pub(crate) fn client(&self, node: &Node) -> Option<PeerClient<Channel>> {
         let mut clients = self.clients.lock();
         if let Some((at, client)) = clients.get(&node.id)
             && *at == node.rpc
@@ -37,7 +40,8 @@ impl Peers {
         }
         let endpoint = Endpoint::from_shared(format!("http://{}", node.rpc)).ok()?;
         let channel = endpoint.connect_timeout(CONNECT).tcp_nodelay(true);
-        let client = PeerClient::new(channel.connect_lazy());
+        let client =
+            PeerClient::new(channel.connect_lazy()).max_decoding_message_size(MESSAGE_BYTES);
         clients.insert(node.id, (node.rpc.clone(), client.clone()));
         Some(client)
     }

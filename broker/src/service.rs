@@ -25,7 +25,7 @@ use whimbrel_runtime::{
 use crate::{
     auth::{Security, SecurityError},
     broker::{Broker, Parts},
-    cleaner,
+    cleaner, cuts,
     group::{Block, Coordinator, Options as GroupOptions},
     housekeeping, isr, listener,
     offsets_log::Seam,
@@ -55,6 +55,8 @@ pub enum StartError {
     },
     #[error(transparent)]
     Security(#[from] SecurityError),
+    #[error("{0}")]
+    Options(String),
     #[error("no controllers are configured")]
     NoControllers,
     #[error(transparent)]
@@ -84,6 +86,7 @@ impl StartError {
             Self::Refused { .. } | Self::Cancelled => "WB-106",
             Self::Superseded => "WB-107",
             Self::NoControllers => "WB-111",
+            Self::Options(_) => "WB-121",
             Self::Security(_) => "WB-120",
         }
     }
@@ -210,6 +213,9 @@ impl Service {
 fn check(options: &Options) -> Result<(), StartError> {
     if options.controllers.is_empty() {
         return Err(StartError::NoControllers);
+    }
+    if let Some(problem) = options.problems().into_iter().next() {
+        return Err(StartError::Options(problem));
     }
     let all = [
         ("listen", &options.listen),
@@ -359,6 +365,8 @@ fn start_coordinators(broker: &Arc<Broker>) {
                 broker.options.limits.transaction_max_timeout.0.as_millis(),
             )
             .unwrap_or(i32::MAX),
+            most_held_ms: u64::try_from(broker.options.limits.cut_hold.0.as_millis())
+                .unwrap_or(u64::MAX),
             ..txn::Options::default()
         },
         OffsetsBlock::default(),
@@ -382,6 +390,7 @@ fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<A
         Arc::clone(&broker.flusher).follow_lease(tasks.clone()),
     );
     tasks.spawn_ok("roles", roles::run(Arc::clone(broker), logs));
+    tasks.spawn_ok("cuts", cuts::run(Arc::clone(broker)));
     tasks.spawn_ok("cleaner", cleaner::run(Arc::clone(broker)));
     tasks.spawn_ok("ack sets", isr::run(Arc::clone(broker)));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));

@@ -89,6 +89,7 @@ fn describe(broker: &Broker) -> Value {
         "disk_short": broker.disk.is_short(),
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
+        "cuts": broker.cuts.all(),
         "orphans": broker.orphans.reports(),
         "cleaner": broker.cleaner.status(broker.clock.wall_ms()),
         "partitions": partitions.into_iter().map(|p| partition(broker, p, waits.get(&p.at))).collect::<Vec<_>>(),
@@ -175,6 +176,12 @@ pub fn scrape(broker: &Arc<Broker>) -> impl Fn() + Send + Sync + 'static {
             metrics::gauge!("whimbrel_lease_held", &labels).set(f64::from(u8::from(
                 broker.lease.check(&group.name, group.epoch),
             )));
+        }
+        for (group, newest) in broker.cuts.all() {
+            let mut labels = labels.to_vec();
+            labels.push(("group", group.to_string()));
+            metrics::gauge!("whimbrel_cut_taken_timestamp_seconds", &labels)
+                .set(newest.taken_ms as f64 / 1_000.0);
         }
         let waits = broker.cold.waiting();
         let longest = waits.values().map(|w| w.seconds).fold(0.0, f64::max);

@@ -4,6 +4,7 @@
 //! * [`records`] - what it looks like in the log, in Kafka's own format.
 //! * [`coordinator`] - hosts the ids of the partitions led here: loads, appends, answers, aborts what takes too long.
 //! * [`markers`] - ends transactions in the partitions led here.
+//! * [`marker_gate`] - holds markers while a cut is taken.
 //! * [`admissions`] - who may begin to write as part of a transaction.
 //! * [`stray`] - ends what a lossy move left open in the partitions.
 //! * [`gate`] - lets transactional batches into a partition only as part of a transaction that its coordinator knows.
@@ -16,6 +17,7 @@ pub mod admissions;
 pub mod coordinator;
 pub mod gate;
 pub mod machine;
+pub mod marker_gate;
 pub mod markers;
 pub mod records;
 pub mod stray;

@@ -1,11 +1,13 @@
 //! The side that is asked.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tonic::{Request, Response, Status};
+use whimbrel_fleet::GroupName;
 use whimbrel_rpc::proto::peer::{
-    ExchangeReply, ExchangeRequest,
+    EndsReply, EndsRequest, ExchangeReply, ExchangeRequest, HoldReply, HoldRequest, ReleaseReply,
+    ReleaseRequest,
     peer_server::{Peer, PeerServer},
 };
 use whimbrel_wire::{ApiKey, Message};
@@ -13,10 +15,9 @@ use whimbrel_wire::{ApiKey, Message};
 use crate::{
     api::{add_partitions_to_txn, list_transactions, write_txn_markers},
     broker::Broker,
+    cuts::part,
+    peers::MESSAGE_BYTES,
 };
-
-/// A request with a marker for each of many thousand partitions fits.
-const MESSAGE_BYTES: usize = 4 << 20;
 
 pub fn service(broker: &Arc<Broker>) -> PeerServer<impl Peer + use<>> {
     let service = Service {
@@ -38,9 +39,7 @@ impl Peer for Service {
         request: Request<ExchangeRequest>,
     ) -> Result<Response<ExchangeReply>, Status> {
         let request = request.into_inner();
-        if request.fleet_id != self.broker.fleet_id {
-            return Err(Status::failed_precondition("a peer of another fleet"));
-        }
+        self.check(&request.fleet_id)?;
         let key = i16::try_from(request.api_key)
             .ok()
             .and_then(|key| ApiKey::try_from(key).ok());
@@ -71,6 +70,46 @@ impl Peer for Service {
             _ => return Err(Status::unimplemented(key.name())),
         };
         Ok(Response::new(ExchangeReply { body }))
+    }
+
+    async fn hold(&self, request: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
+        let request = request.into_inner();
+        self.check(&request.fleet_id)?;
+        let span = Duration::from_millis(u64::from(request.for_ms));
+        let held = part::hold(&self.broker, request.token, span).await;
+        Ok(Response::new(HoldReply { held }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<ReleaseRequest>,
+    ) -> Result<Response<ReleaseReply>, Status> {
+        let request = request.into_inner();
+        self.check(&request.fleet_id)?;
+        let stood = part::release(&self.broker, request.token);
+        Ok(Response::new(ReleaseReply { stood }))
+    }
+
+    async fn ends(&self, request: Request<EndsRequest>) -> Result<Response<EndsReply>, Status> {
+        let request = request.into_inner();
+        self.check(&request.fleet_id)?;
+        let ends = part::ends(
+            &self.broker,
+            &GroupName::new(request.group.as_str()),
+            request.part(),
+            request.led,
+        );
+        Ok(Response::new(ends))
+    }
+}
+
+impl Service {
+    fn check(&self, fleet_id: &str) -> Result<(), Status> {
+        if fleet_id == self.broker.fleet_id {
+            Ok(())
+        } else {
+            Err(Status::failed_precondition("a peer of another fleet"))
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use whimbrel_wire::ErrorCode;
 use self::shard::{Outcome, Shard};
 use super::{
     machine::{Now, Producer, Record, Recovery, Step, Transaction},
+    marker_gate::MarkerGate,
     markers::Marker,
 };
 use crate::{
@@ -45,6 +46,8 @@ pub struct Options {
     /// How long a request waits for the markers of the last transaction before it is told CONCURRENT_TRANSACTIONS.
     /// They are one sync away, much less than a client's back-off.
     pub patience_ms: u64,
+    /// How long markers may be kept back while a cut is taken.
+    pub most_held_ms: u64,
     /// Most ids of one partition: their number comes from outside.
     pub max_ids: usize,
     /// Most bytes of one batch, within the topic's `max.message.bytes`.
@@ -59,6 +62,7 @@ impl Default for Options {
             sweep_interval_ms: 3_600_000,
             tick_ms: 200,
             patience_ms: 100,
+            most_held_ms: 100,
             max_ids: 100_000,
             max_batch_bytes: 512 * 1024,
         }
@@ -91,6 +95,7 @@ pub struct Coordinator {
     clock: Clock,
     tasks: Tasks,
     shards: RwLock<HashMap<i32, Arc<Shard>>>,
+    gate: Arc<MarkerGate>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -114,6 +119,7 @@ impl Coordinator {
         tasks: Tasks,
     ) -> Arc<Self> {
         let this = Arc::new(Self {
+            gate: MarkerGate::new(clock.clone(), Duration::from_millis(options.most_held_ms)),
             options,
             block,
             log,
@@ -158,6 +164,11 @@ impl Coordinator {
         if let Some(shard) = shard {
             shard.close();
         }
+    }
+
+    /// What all markers go through.
+    pub fn gate(&self) -> &MarkerGate {
+        &self.gate
     }
 
     /// InitProducerId.

@@ -53,13 +53,18 @@ impl Client {
     }
 
     pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
-        let frame = self.frame().await.expect("an answer");
+        self.try_receive::<R>(version).await.expect("an answer")
+    }
+
+    /// `None` when the broker closed.
+    async fn try_receive<R: Request>(&mut self, version: i16) -> Option<(i32, R::Response)> {
+        let frame = self.frame().await?;
         let budget = Budget::new(1 << 30);
         let mut input = Decoder::new(frame, budget);
         let correlation_id = decode_response_header(R::KEY, version, &mut input).unwrap();
         let response = R::Response::decode(version, &mut input).unwrap();
         input.finish().unwrap();
-        (correlation_id, response)
+        Some((correlation_id, response))
     }
 
     pub async fn call<R: Request>(&mut self, version: i16, request: R) -> R::Response {
@@ -145,6 +150,19 @@ impl Client {
         let request = fetch_request(topic, partition, offset, max_wait_ms);
         let mut response = self.call(11, request).await;
         response.responses.remove(0).partitions.remove(0)
+    }
+
+    /// As [`Self::fetch`], at once and of a broker that may close because it has no lease just now.
+    pub async fn try_fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+    ) -> Option<fetch::PartitionData> {
+        let request = fetch_request(topic, partition, offset, 0);
+        self.send(11, &request).await;
+        let (_, mut response) = self.try_receive::<fetch::Request>(11).await?;
+        Some(response.responses.remove(0).partitions.remove(0))
     }
 
     /// Two partitions from their beginning in one request; the second one's part.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use whimbrel_broker::{Handle, Options, Service, StartError};
 use whimbrel_fleet::{GroupName, HostPort, View};
 use whimbrel_rpc::controller::ControllerClient;
-use whimbrel_runtime::{Clock, Shutdown, Tasks};
+use whimbrel_runtime::{Clock, Shutdown, Tasks, unit::Span};
 
 pub const EAST: &str = "east";
 pub const WEST: &str = "west";
@@ -74,6 +74,8 @@ impl Fleet {
             data_dir: self.dir.path().join(format!("broker-{node_id}")),
             listen: any,
             controllers: vec![self.controller.clone()],
+            // Tests count what is written; those of cuts ask for them.
+            cut_interval: Span::millis(0),
             ..Options::default()
         }
     }

@@ -18,6 +18,7 @@ mod cold_lookups;
 mod cold_transactions;
 mod compaction;
 mod configs;
+mod cuts;
 mod daemon;
 mod damage;
 mod dense;

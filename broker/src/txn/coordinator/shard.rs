@@ -210,6 +210,25 @@ impl Shard {
         (state.generation == generation && record.state.is_prepared()).then(|| record.clone())
     }
 
+    /// Returns once it is durable that the transaction is complete, or it is this generation's no more.
+    pub(super) async fn completed(&self, id: &str, generation: u64) {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            let waits = self.contents(|contents| {
+                let transaction = contents.transactions.get(id);
+                contents.generation == generation
+                    && transaction
+                        .is_some_and(|t| t.record().state.is_prepared() && t.pending().is_some())
+            });
+            if !waits {
+                return;
+            }
+            settled.await;
+        }
+    }
+
     /// Aborts what takes too long.
     pub(super) fn time_out(&self, now: Now) {
         let mut state = self.state.lock();

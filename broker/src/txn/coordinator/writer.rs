@@ -209,6 +209,7 @@ fn fail(shard: &Shard, job: Job, error: ErrorCode) {
         });
         work.answer(Some(told(error)));
     }
+    shard.settled.notify_waiters();
 }
 
 /// What a client is told when the record could not be written (Kafka's mapping).
@@ -235,6 +236,10 @@ fn write_markers(coordinator: &Arc<Coordinator>, shard: &Arc<Shard>, id: String,
         .tasks
         .spawn_ok("transaction markers", async move {
             let shutdown = this.tasks.shutdown();
+            // While it lives no cut is taken: the logs would hold the transaction's end in part.
+            let Some(under_way) = shutdown.unless(this.gate.enter()).await else {
+                return;
+            };
             let Some(record) = shard.prepared(&id, generation) else {
                 return;
             };
@@ -267,5 +272,7 @@ fn write_markers(coordinator: &Arc<Coordinator>, shard: &Arc<Shard>, id: String,
                 }
             }
             shard.complete(&id, generation, this.now());
+            shutdown.unless(shard.completed(&id, generation)).await;
+            drop(under_way);
         });
 }
