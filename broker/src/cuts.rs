@@ -1,4 +1,4 @@
-//! Consistent cuts of the failover groups (`whimbrel_fleet::cut`): taken at home every few seconds by the leader of the
+//! Consistent cuts of the failover groups (`whimbrel_fleet::cut`): taken at home every `cut-interval` by the leader of the
 //! group's partition of `__whimbrel_cuts`, recorded there, and mirrored with everything else. In each region the newest one
 //! that is wholly there is looked for as often.
 //!
@@ -33,7 +33,7 @@ use crate::{
 
 /// A cut of half a million partitions.
 const MESSAGE_BYTES: &str = "8388608";
-/// So long may be restored to: `restore.window`'s seven days.
+/// Cuts are kept as long as records are by default: seven days.
 const RETENTION_MS: &str = "604800000";
 
 type Ends = BTreeMap<TopicPartition, End>;

@@ -55,8 +55,9 @@ pub struct Options {
     pub disk_reserve: Option<Size>,
     /// Kafka's `log.retention.check.interval.ms`. Freeing local copies of what the bucket holds does not wait for it.
     pub retention_check_interval: Span,
-    /// How often a consistent cut of each failover group at home here is taken, to which it can be restored: so much of
-    /// the newest records may be left out. Zero takes none, and at least twice `limits.cut-hold`.
+    /// How often a consistent cut of each failover group at home here is taken, and the newest one that this
+    /// region holds is looked for. At least twice `limits.cut-hold`. Zero does neither and is the default: a cut is of use
+    /// only to who cuts logs there, and its topic shows wherever topics are listed. Five seconds are a good choice.
     pub cut_interval: Span,
     pub cleaner: Cleaner,
     pub limits: Limits,
@@ -246,7 +247,7 @@ impl Default for Options {
             tls: None,
             disk_reserve: None,
             retention_check_interval: Span::secs(300),
-            cut_interval: Span::secs(5),
+            cut_interval: Span::secs(0),
             cleaner: Cleaner::default(),
             limits: Limits::default(),
         }
