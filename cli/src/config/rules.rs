@@ -34,6 +34,7 @@ pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
 
 /// What a role itself would refuse to start with.
 fn options(config: &ProcessConfig) -> Vec<Problem> {
+    let broker = config.broker.as_ref().map(|b| b.problems());
     let controller = config.controller.as_ref().map(|c| c.problems());
     let tiering = config.tiering.as_ref().map(|t| t.problems());
     let mirror = config.mirror.as_ref().map(|m| {
@@ -47,6 +48,7 @@ fn options(config: &ProcessConfig) -> Vec<Problem> {
             .collect()
     });
     let roles = [
+        ("broker", "WB-121", broker),
         ("controller", "WB-404", controller),
         ("tiering", "WB-300", tiering),
         ("mirror", "WB-200", mirror),
