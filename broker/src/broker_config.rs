@@ -1,9 +1,10 @@
-//! What a broker runs with, under the names that Kafka's tools look for. Read-only: the file decides.
+//! What a broker runs with, under the names that Kafka's tools look for: the file decides.
 //!
 //! Kafka's defaults for topics (`log.*`) stand here with the values that topics without their own have.
 
 use whimbrel_fleet::{
     HostPort,
+    group_config::{HEARTBEAT_BOUNDS_MS, SESSION_BOUNDS_MS},
     topic_config::{self, Kind},
 };
 
@@ -53,6 +54,7 @@ type Own = (&'static str, Kind, String, &'static str);
 fn own(options: &Options) -> Vec<Own> {
     let mut all = Vec::from(identity(options));
     all.extend(bounds(options));
+    all.extend(consumer_groups(options));
     all.extend(groups(options));
     all
 }
@@ -179,11 +181,10 @@ fn bounds(options: &Options) -> [Own; 8] {
     ]
 }
 
-/// What groups of consumers may do.
-fn groups(options: &Options) -> [Own; 9] {
+/// What groups of the consumer protocol may do.
+fn consumer_groups(options: &Options) -> [Own; 8] {
     let limits = &options.limits;
     let size = limits.group_max_size.to_string();
-    let retention_minutes = limits.offsets_retention.0.as_secs() / 60;
     [
         (
             "group.consumer.assignors",
@@ -198,9 +199,33 @@ fn groups(options: &Options) -> [Own; 9] {
             "How often members of the consumer protocol are heard.",
         ),
         (
+            "group.consumer.max.heartbeat.interval.ms",
+            Kind::Int,
+            HEARTBEAT_BOUNDS_MS.1.to_string(),
+            "Longest heartbeat interval a group may be given.",
+        ),
+        (
+            "group.consumer.max.session.timeout.ms",
+            Kind::Int,
+            SESSION_BOUNDS_MS.1.to_string(),
+            "Longest session a group may be given.",
+        ),
+        (
+            "group.consumer.min.heartbeat.interval.ms",
+            Kind::Int,
+            HEARTBEAT_BOUNDS_MS.0.to_string(),
+            "Shortest heartbeat interval a group may be given.",
+        ),
+        (
+            "group.consumer.min.session.timeout.ms",
+            Kind::Int,
+            SESSION_BOUNDS_MS.0.to_string(),
+            "Shortest session a group may be given.",
+        ),
+        (
             "group.consumer.max.size",
             Kind::Int,
-            size.clone(),
+            size,
             "Most members of a group of the consumer protocol.",
         ),
         (
@@ -209,6 +234,15 @@ fn groups(options: &Options) -> [Own; 9] {
             millis(limits.group_consumer_session_timeout.0),
             "A member of the consumer protocol that is silent for so long is out.",
         ),
+    ]
+}
+
+/// What classic groups may do, and what all keep.
+fn groups(options: &Options) -> [Own; 5] {
+    let limits = &options.limits;
+    let size = limits.group_max_size.to_string();
+    let retention_minutes = limits.offsets_retention.0.as_secs() / 60;
+    [
         (
             "group.initial.rebalance.delay.ms",
             Kind::Int,

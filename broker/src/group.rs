@@ -26,7 +26,7 @@ pub(crate) mod testing;
 
 pub use coordinator::{Clamped, Coordinator, Limit, Limits, Options};
 pub use placement::Block;
-pub use store::{Directory, Endpoint, OffsetsLog, Topics};
+pub use store::{Directory, Endpoint, OffsetsLog, Pace, Topics};
 
 /// Longest id of a group, of its members' instances, of a transaction. Kafka takes what fits into a string of its protocol
 /// (32 KiB); ids are kept for as long as what they name.

@@ -6,13 +6,16 @@ use std::{sync::Weak, time::Duration};
 
 use async_trait::async_trait;
 use uuid::Uuid;
-use whimbrel_fleet::naming::{CONSUMER_OFFSETS, TRANSACTION_STATE};
+use whimbrel_fleet::{
+    group_config::{HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS},
+    naming::{CONSUMER_OFFSETS, TRANSACTION_STATE},
+};
 use whimbrel_rpc::controller::NewTopic;
 use whimbrel_wire::ErrorCode;
 
 use crate::{
     broker::Broker,
-    group::{Directory, Endpoint, Topics},
+    group::{Directory, Endpoint, Pace, Topics},
 };
 
 /// Until the new topic has leaders.
@@ -52,6 +55,17 @@ impl Topics for Seam {
         self.0
             .upgrade()
             .map_or(0, |broker| broker.catalog().view.version)
+    }
+
+    fn pace(&self, group: &str) -> Pace {
+        let Some(broker) = self.0.upgrade() else {
+            return Pace::default();
+        };
+        let configs = &broker.catalog().view.configs;
+        Pace {
+            session_timeout_ms: configs.of_group(group, SESSION_TIMEOUT_MS),
+            heartbeat_interval_ms: configs.of_group(group, HEARTBEAT_INTERVAL_MS),
+        }
     }
 }
 

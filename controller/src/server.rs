@@ -195,6 +195,14 @@ impl controller_server::Controller for Server {
         Ok(answer::topic(version, outcome))
     }
 
+    async fn alter_resource_configs(
+        &self,
+        request: Request<proto::AlterResourceConfigsRequest>,
+    ) -> Result<Response<proto::TopicReply>, Status> {
+        let (version, outcome) = self.alter_resource(&request.into_inner()).await?;
+        Ok(answer::topic(version, outcome))
+    }
+
     async fn alter_client_quotas(
         &self,
         request: Request<proto::AlterClientQuotasRequest>,

@@ -9,6 +9,7 @@
 mod assign;
 mod bootstrap;
 mod command;
+mod configs;
 mod moves;
 mod nodes;
 mod outcome;
@@ -111,6 +112,11 @@ impl State {
                 before,
                 after,
             } => self.alter_topic_configs(topic_id, &before, after),
+            Command::AlterResourceConfigs {
+                resource,
+                before,
+                after,
+            } => self.alter_resource_configs(resource, &before, after),
             Command::AlterClientQuotas { changes } => self.alter_client_quotas(changes),
             Command::AlterCredentials { changes } => self.alter_credentials(changes),
             Command::AlterAcls { delete, create } => self.alter_acls(&delete, create),

@@ -169,6 +169,30 @@ def test_configs_are_altered_and_described(target, name):
         run(target, tools.CONFIGS, "--alter", *topic, "--add-config", "no.such.config=1")
 
 
+def test_configs_of_groups_are_altered_and_described(target, name):
+    group = ["--entity-type", "groups", "--entity-name", name]
+    run(target, tools.CONFIGS, "--alter", *group, "--add-config", "consumer.session.timeout.ms=50000")
+    described = run(target, tools.CONFIGS, "--describe", *group)
+    assert "DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms=50000" in described
+    assert f"for group {name} are" in run(target, tools.CONFIGS, "--describe", "--entity-type", "groups")
+    run(target, tools.CONFIGS, "--alter", *group, "--delete-config", "consumer.session.timeout.ms")
+    assert "consumer.session.timeout.ms=50000" not in run(target, tools.CONFIGS, "--describe", *group)
+    with pytest.raises(AssertionError, match="no.such.config"):
+        run(target, tools.CONFIGS, "--alter", *group, "--add-config", "no.such.config=1")
+
+
+def test_configs_of_brokers_are_altered_and_described(target, name):
+    brokers = ["--entity-type", "brokers", "--entity-default"]
+    run(target, tools.CONFIGS, "--alter", *brokers, "--add-config", "background.threads=9,log.cleanup.policy=[delete,compact]")
+    described = run(target, tools.CONFIGS, "--describe", *brokers)
+    assert "DYNAMIC_DEFAULT_BROKER_CONFIG:background.threads=9" in described
+    assert "log.cleanup.policy=delete,compact" in described
+    run(target, tools.CONFIGS, "--alter", *brokers, "--delete-config", "background.threads,log.cleanup.policy")
+    assert "background.threads" not in run(target, tools.CONFIGS, "--describe", *brokers)
+    with pytest.raises(AssertionError, match="node.id"):
+        run(target, tools.CONFIGS, "--alter", *brokers, "--add-config", "node.id=7")
+
+
 def test_client_quotas_are_altered_and_described(target, name):
     client = ["--entity-type", "clients", "--entity-name", name]
     run(target, tools.CONFIGS, "--alter", *client, "--add-config", "producer_byte_rate=1048576,request_percentage=50")

@@ -1,11 +1,11 @@
 //! AlterConfigs, and what IncrementalAlterConfigs shares with it: decided by the controller.
 //!
-//! Only topics have configs that can be changed: a broker's are its file's.
+//! What can be changed of a broker is kept and has no effect (`whimbrel_fleet::broker_config`): its file decides.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use whimbrel_fleet::{naming::is_valid_topic, topic_config::Change};
-use whimbrel_rpc::controller::TopicConfigChange;
+use whimbrel_fleet::{naming::is_valid_topic, resource_config::Resource, topic_config::Change};
+use whimbrel_rpc::controller::{ResourceConfigChange, TopicConfigChange};
 use whimbrel_wire::{
     ErrorCode,
     messages::alter_configs::{
@@ -23,6 +23,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub mod resource {
     pub const TOPIC: i8 = 2;
     pub const BROKER: i8 = 4;
+    pub const GROUP: i8 = 32;
 }
 
 /// One resource's changes, or why there can be none.
@@ -123,33 +124,69 @@ async fn one(
     replace: bool,
     validate_only: bool,
 ) -> Result<u64, (ErrorCode, String)> {
-    let refuse = |code, why: &str| Err((code, why.to_owned()));
-    match kind {
-        resource::TOPIC if !is_valid_topic(name) => {
-            return refuse(
-                ErrorCode::INVALID_TOPIC_EXCEPTION,
-                "no topic can have this name",
-            );
+    let resource = match kind {
+        resource::TOPIC => {
+            return topic(broker, name, changes?, replace, validate_only).await;
         }
-        resource::TOPIC => {}
-        resource::BROKER => {
-            return refuse(
-                ErrorCode::INVALID_REQUEST,
-                "a broker's configs are read from its file when it starts",
-            );
-        }
-        other => {
-            let why = format!("resource type {other} has no configs here");
-            return Err((ErrorCode::INVALID_REQUEST, why));
-        }
+        resource::BROKER => broker_named(broker, name)?,
+        resource::GROUP => group_named(name)?,
+        other => return Err(no_configs(other)),
+    };
+    let change = ResourceConfigChange {
+        resource,
+        changes: changes?,
+        replace,
+        validate_only,
+    };
+    let done = broker.controller.alter_resource_configs(change).await;
+    done.map_err(|error| code_of(&error))
+}
+
+async fn topic(
+    broker: &Broker,
+    name: &str,
+    changes: Vec<Change>,
+    replace: bool,
+    validate_only: bool,
+) -> Result<u64, (ErrorCode, String)> {
+    if !is_valid_topic(name) {
+        let why = "no topic can have this name".to_owned();
+        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
     let change = TopicConfigChange {
         name: name.to_owned(),
-        changes: changes?,
+        changes,
         replace,
         validate_only,
     };
     let done = broker.controller.alter_topic_configs(change).await;
     done.map(|done| done.version)
         .map_err(|error| code_of(&error))
+}
+
+/// This broker or, without a name, all that have no value of their own. Others are asked themselves, as at Kafka.
+pub fn broker_named(broker: &Broker, name: &str) -> Result<Resource, (ErrorCode, String)> {
+    if name.is_empty() {
+        return Ok(Resource::Brokers);
+    }
+    if name == broker.node.0.to_string() {
+        return Ok(Resource::Broker(broker.node));
+    }
+    let why = format!("this is broker {}, not {name:.40}", broker.node);
+    Err((ErrorCode::INVALID_REQUEST, why))
+}
+
+/// A group, whether it is there or not.
+pub fn group_named(name: &str) -> Result<Resource, (ErrorCode, String)> {
+    if name.is_empty() {
+        let why = "Group name must not be empty.".to_owned();
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    Ok(Resource::Group(name.to_owned()))
+}
+
+/// A type of resources without configs.
+pub fn no_configs(kind: i8) -> (ErrorCode, String) {
+    let why = format!("resource type {kind} has no configs here");
+    (ErrorCode::INVALID_REQUEST, why)
 }

@@ -1,11 +1,14 @@
-//! DescribeConfigs: all configs of a topic with their defaults, and what a broker runs with.
+//! DescribeConfigs: all configs of a topic or group with their defaults, what a broker runs with, and what was set on it.
+
+mod brokers;
+mod groups;
 
 use std::sync::Arc;
 
 use whimbrel_fleet::{
     Topic,
     naming::is_valid_topic,
-    topic_config::{ENTRIES, Entry},
+    topic_config::{ENTRIES, Entry, Kind},
 };
 use whimbrel_wire::{
     ErrorCode,
@@ -15,12 +18,15 @@ use whimbrel_wire::{
     },
 };
 
-use super::alter_configs::resource;
-use crate::{broker::Broker, broker_config};
+use super::alter_configs::{broker_named, group_named, no_configs, resource};
+use crate::broker::Broker;
 
 const SOURCE_TOPIC: i8 = 1;
+const SOURCE_BROKER: i8 = 2;
+const SOURCE_BROKERS: i8 = 3;
 const SOURCE_STATIC_BROKER: i8 = 4;
 const SOURCE_DEFAULT: i8 = 5;
+const SOURCE_GROUP: i8 = 8;
 
 /// Where a topic's config comes from, as Kafka numbers it.
 pub fn source(set: bool) -> i8 {
@@ -70,6 +76,40 @@ fn result(
 
 type Configs = Vec<DescribeConfigsResourceResult>;
 
+/// Where a value comes from: its name there, the value, and the source as Kafka numbers it. The first one counts.
+type Origin = (&'static str, String, i8);
+
+/// A config as it is told.
+fn described(
+    name: &'static str,
+    origins: Vec<Origin>,
+    (kind, doc): (Kind, &'static str),
+    details: Details,
+) -> DescribeConfigsResourceResult {
+    let (value, config_source) = origins
+        .first()
+        .map_or((String::new(), SOURCE_DEFAULT), |(_, value, source)| {
+            (value.clone(), *source)
+        });
+    let synonyms = origins
+        .into_iter()
+        .filter(|_| details.synonyms)
+        .map(|(name, value, source)| DescribeConfigsSynonym {
+            name: name.to_owned(),
+            value: Some(value),
+            source,
+        });
+    DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: Some(value),
+        config_source,
+        synonyms: synonyms.collect(),
+        config_type: kind as i8,
+        documentation: details.documentation.then(|| doc.to_owned()),
+        ..DescribeConfigsResourceResult::default()
+    }
+}
+
 fn describe(
     broker: &Broker,
     resource: &DescribeConfigsResource,
@@ -82,17 +122,12 @@ fn describe(
     let name = resource.resource_name.as_str();
     let mut configs = match resource.resource_type {
         resource::TOPIC => of_topic(broker, name, details)?,
-        // The defaults of all brokers that can be changed: there are none.
-        resource::BROKER if name.is_empty() => Vec::new(),
-        resource::BROKER if name == broker.node.0.to_string() => of_broker(broker, details),
-        resource::BROKER => {
-            let why = format!("this is broker {}, not {name:.40}", broker.node);
-            return Err((ErrorCode::INVALID_REQUEST, why));
+        resource::BROKER => brokers::describe(broker, &broker_named(broker, name)?, details),
+        resource::GROUP => {
+            group_named(name)?;
+            groups::describe(broker, name, details)
         }
-        other => {
-            let why = format!("resource type {other} has no configs here");
-            return Err((ErrorCode::INVALID_REQUEST, why));
-        }
+        other => return Err(no_configs(other)),
     };
     configs.retain(wanted);
     Ok(configs)
@@ -143,36 +178,4 @@ fn topic_config(topic: &Topic, entry: &Entry, details: Details) -> DescribeConfi
         documentation: details.documentation.then(|| entry.doc.to_owned()),
         ..DescribeConfigsResourceResult::default()
     }
-}
-
-fn of_broker(broker: &Broker, details: Details) -> Configs {
-    let described = broker_config::all(&broker.options)
-        .into_iter()
-        .map(|config| {
-            let config_source = if config.set {
-                SOURCE_STATIC_BROKER
-            } else {
-                SOURCE_DEFAULT
-            };
-            let synonym = DescribeConfigsSynonym {
-                name: config.name.to_owned(),
-                value: Some(config.value.clone()),
-                source: config_source,
-            };
-            DescribeConfigsResourceResult {
-                name: config.name.to_owned(),
-                value: Some(config.value),
-                read_only: true,
-                config_source,
-                synonyms: if details.synonyms {
-                    vec![synonym]
-                } else {
-                    Vec::new()
-                },
-                config_type: config.kind as i8,
-                documentation: details.documentation.then(|| config.doc.to_owned()),
-                ..DescribeConfigsResourceResult::default()
-            }
-        });
-    described.collect()
 }

@@ -1,4 +1,4 @@
-//! ListConfigResources: topics and this broker are what has configs here.
+//! ListConfigResources: topics, brokers, and the groups that have configs of their own.
 
 use std::sync::Arc;
 
@@ -14,14 +14,13 @@ use crate::broker::Broker;
 const TYPES: i16 = 1;
 const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 /// What Kafka lists.
 const KNOWN: [i8; 5] = [
     resource::TOPIC,
     resource::BROKER,
     BROKER_LOGGER,
     CLIENT_METRICS,
-    GROUP,
+    resource::GROUP,
 ];
 
 pub fn handle(broker: &Arc<Broker>, request: &Request, version: i16) -> Response {
@@ -48,6 +47,9 @@ pub fn handle(broker: &Arc<Broker>, request: &Request, version: i16) -> Response
     };
     for name in catalog.view.topics.keys() {
         list(resource::TOPIC, name.clone());
+    }
+    for name in catalog.view.configs.groups.keys() {
+        list(resource::GROUP, name.clone());
     }
     for node in catalog.view.listed_brokers() {
         list(resource::BROKER, node.id.to_string());

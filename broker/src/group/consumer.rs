@@ -43,7 +43,7 @@ pub use exchange::{Change, Classic, Current, Epoch, Heartbeat, Profile, Refusal,
 pub use member::{Member, MemberState};
 pub use restore::Stored;
 
-use super::machine::Now;
+use super::{machine::Now, store::Pace};
 
 /// What a group allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,23 @@ impl Default for Rules {
             max_size: 5_000,
             max_profile_bytes: 256 * 1024,
             regex_refresh_ms: 10_000,
+        }
+    }
+}
+
+impl Rules {
+    /// The same with a group's own configs in force.
+    #[must_use]
+    pub fn at(&self, pace: Pace) -> Self {
+        let session_timeout_ms = pace.session_timeout_ms.unwrap_or(self.session_timeout_ms);
+        // Sessions of this broker may be shorter than Kafka's bounds: heartbeats that do not fit into them would end them.
+        let own = pace
+            .heartbeat_interval_ms
+            .filter(|ms| *ms < session_timeout_ms);
+        Self {
+            session_timeout_ms,
+            heartbeat_interval_ms: own.unwrap_or(self.heartbeat_interval_ms),
+            ..self.clone()
         }
     }
 }
@@ -145,6 +162,11 @@ impl Group {
             regexes_due_ms: i64::MIN,
             wake_ms: i64::MAX,
         }
+    }
+
+    /// These rules count from now on; a session under way runs on until its member is heard.
+    pub fn obey(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// The group's name.

@@ -157,14 +157,15 @@ impl Coordinator {
             old.close();
         }
         drop(shards);
-        let (log, clock, shutdown) = (
+        let (log, topics, clock, shutdown) = (
             Arc::clone(&self.log),
+            Arc::clone(&self.topics),
             self.clock.clone(),
             self.tasks.shutdown(),
         );
         self.tasks
             .spawn_ok(format!("group-coordinator-{partition}"), async move {
-                writer::run(&shard, &*log, &clock, limits, &shutdown).await;
+                writer::run(&shard, (&*log, &*topics), &clock, limits, &shutdown).await;
             });
     }
 

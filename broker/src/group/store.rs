@@ -23,6 +23,18 @@ pub trait Topics: Send + Sync + 'static {
 
     /// Rises whenever any of the above may have changed.
     fn version(&self) -> u64;
+
+    /// What a group's own configs say of its members' sessions and heartbeats.
+    fn pace(&self, group: &str) -> Pace;
+}
+
+/// A consumer group's own configs; what it does not say is the broker's to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// `consumer.session.timeout.ms`.
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: Option<i32>,
 }
 
 /// Where a client reaches a broker.

@@ -15,6 +15,7 @@ use super::{
     coordinator::{Commit, Committer},
     machine::{JoinRequest, Leaver, Protocol, Rules, SyncRequest},
     offsets::TopicPartition,
+    store::Pace,
 };
 
 pub(crate) const TOPIC: &str = "orders";
@@ -153,8 +154,11 @@ impl OffsetsLog for MemoryLog {
     }
 }
 
-/// One topic of three partitions.
-struct OneTopic;
+/// One topic of three partitions, and groups' own configs.
+#[derive(Default)]
+pub(crate) struct OneTopic {
+    pub(crate) paces: Mutex<HashMap<String, Pace>>,
+}
 
 impl Topics for OneTopic {
     fn name(&self, id: Uuid) -> Option<String> {
@@ -176,11 +180,16 @@ impl Topics for OneTopic {
     fn version(&self) -> u64 {
         1
     }
+
+    fn pace(&self, group: &str) -> Pace {
+        self.paces.lock().get(group).copied().unwrap_or_default()
+    }
 }
 
 pub(crate) struct Fixture {
     pub(crate) coordinator: Arc<Coordinator>,
     pub(crate) log: Arc<MemoryLog>,
+    pub(crate) topics: Arc<OneTopic>,
     pub(crate) clock: Clock,
 }
 
@@ -203,17 +212,19 @@ impl Fixture {
         };
         let clock = Clock::manual();
         let tasks = Tasks::new(Shutdown::new());
+        let topics = Arc::new(OneTopic::default());
         let coordinator = Coordinator::start(
             options,
             Block::default(),
             Arc::clone(&log) as _,
-            Arc::new(OneTopic),
+            Arc::clone(&topics) as _,
             clock.clone(),
             tasks,
         );
         Self {
             coordinator,
             log,
+            topics,
             clock,
         }
     }

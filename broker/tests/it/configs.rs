@@ -1,17 +1,21 @@
-//! Topic configs as clients change and read them.
+//! Configs of topics, brokers and groups as clients change and read them.
 
 use whimbrel_wire::{
     ErrorCode,
-    messages::{alter_configs, describe_configs, incremental_alter_configs as incremental},
+    messages::{
+        alter_configs, consumer_group_heartbeat, describe_configs,
+        incremental_alter_configs as incremental, list_config_resources,
+    },
 };
 
 use crate::{
     client::{Client, batch},
-    fleet::{EAST, Fleet},
+    fleet::{EAST, Fleet, eventually},
 };
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const GROUP: i8 = 32;
 
 type Described = describe_configs::DescribeConfigsResourceResult;
 
@@ -40,6 +44,15 @@ async fn change(
     topic: &str,
     changes: &[(&str, i8, Option<&str>)],
 ) -> (ErrorCode, String) {
+    alter(client, (TOPIC, topic), changes, false).await
+}
+
+async fn alter(
+    client: &mut Client,
+    (resource_type, name): (i8, &str),
+    changes: &[(&str, i8, Option<&str>)],
+    validate_only: bool,
+) -> (ErrorCode, String) {
     let configs = changes
         .iter()
         .map(|(name, operation, value)| incremental::AlterableConfig {
@@ -48,13 +61,13 @@ async fn change(
             value: value.map(Into::into),
         });
     let resource = incremental::AlterConfigsResource {
-        resource_type: TOPIC,
-        resource_name: topic.into(),
+        resource_type,
+        resource_name: name.into(),
         configs: configs.collect(),
     };
     let request = incremental::Request {
         resources: vec![resource],
-        validate_only: false,
+        validate_only,
     };
     let done = client.call(1, request).await.responses.remove(0);
     (done.error_code, done.error_message.unwrap_or_default())
@@ -191,9 +204,8 @@ async fn a_broker_shows_its_configs_and_keeps_them() {
     let mut client = Client::connect(broker.handle.kafka).await;
     let (code, all) = describe(&mut client, BROKER, "1").await;
     assert_eq!(code, ErrorCode::NONE);
-    assert!(all.iter().all(|c| c.read_only));
     let rack = all.iter().find(|c| c.name == "broker.rack").unwrap();
-    assert_eq!(rack.value.as_deref(), Some(EAST));
+    assert_eq!((rack.value.as_deref(), rack.read_only), (Some(EAST), true));
     assert_eq!(
         describe(&mut client, BROKER, "").await,
         (ErrorCode::NONE, vec![])
@@ -213,4 +225,196 @@ async fn a_broker_shows_its_configs_and_keeps_them() {
     };
     let refused = client.call(1, request).await.responses.remove(0);
     assert_eq!(refused.error_code, ErrorCode::INVALID_REQUEST);
+}
+
+/// Name, value and source of each config that was set on the resource itself.
+async fn own(client: &mut Client, kind: i8, name: &str) -> Vec<(String, String, i8)> {
+    let (code, all) = describe(client, kind, name).await;
+    assert_eq!(code, ErrorCode::NONE);
+    all.into_iter()
+        .filter(|c| [2, 3, 8].contains(&c.config_source))
+        .map(|c| (c.name, c.value.unwrap_or_default(), c.config_source))
+        .collect()
+}
+
+fn told(name: &str, value: &str, source: i8) -> (String, String, i8) {
+    (name.into(), value.into(), source)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_on_brokers_is_kept_told_and_taken_off() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let one = (BROKER, "1");
+    let set = [
+        ("background.threads", 0, Some("9")),
+        ("log.cleanup.policy", 2, Some("compact")),
+    ];
+    assert_eq!(alter(&mut client, one, &set, true).await.0, ErrorCode::NONE);
+    assert_eq!(own(&mut client, BROKER, "1").await, [], "only looked at");
+    assert_eq!(
+        alter(&mut client, one, &set, false).await.0,
+        ErrorCode::NONE
+    );
+    let both = [
+        told("background.threads", "9", 2),
+        told("log.cleanup.policy", "delete,compact", 2),
+    ];
+    assert_eq!(own(&mut client, BROKER, "1").await, both);
+    let (_, all) = describe(&mut client, BROKER, "1").await;
+    let threads = all.iter().find(|c| c.name == "background.threads").unwrap();
+    let doc = threads.documentation.as_deref().unwrap();
+    assert!(doc.starts_with("Kept without effect") && !threads.read_only);
+
+    // All brokers' value shows where a broker has none.
+    let of_all = [
+        ("background.threads", 0, Some("7")),
+        ("num.io.threads", 0, Some("5")),
+    ];
+    let done = alter(&mut client, (BROKER, ""), &of_all, false).await;
+    assert_eq!(done.0, ErrorCode::NONE);
+    let shown = own(&mut client, BROKER, "1").await;
+    assert_eq!(shown[..2], both);
+    assert_eq!(shown[2..], [told("num.io.threads", "5", 3)]);
+    assert_eq!(own(&mut client, BROKER, "").await.len(), 2);
+
+    let gone = [
+        ("background.threads", 1, None),
+        ("log.cleanup.policy", 3, Some("compact")),
+    ];
+    assert_eq!(
+        alter(&mut client, one, &gone, false).await.0,
+        ErrorCode::NONE
+    );
+    let left = own(&mut client, BROKER, "1").await;
+    assert_eq!(left[0], told("background.threads", "7", 3));
+    assert_eq!(left[1], told("log.cleanup.policy", "delete", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_take_only_what_is_known_and_the_older_call_replaces() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let one = (BROKER, "1");
+    let set = [("num.io.threads", 0, Some("9"))];
+    let done = alter(&mut client, one, &set, false).await;
+    assert_eq!(done.0, ErrorCode::NONE);
+    for (name, value, word) in [
+        ("no.such.config", "1", "no.such.config"),
+        ("node.id", "4", "dynamically"),
+        ("background.threads", "0", "from 1"),
+        ("sasl.jaas.config", "secret", "dynamically"),
+    ] {
+        let (code, why) = alter(&mut client, one, &[(name, 0, Some(value))], false).await;
+        assert_eq!(code, ErrorCode::INVALID_REQUEST, "{name}");
+        assert!(why.contains(word), "{name}: {why}");
+    }
+    let kerberos = [("sasl.kerberos.min.time.before.relogin", 0, Some("58000"))];
+    let refused = alter(&mut client, (BROKER, ""), &kerberos, false).await;
+    assert!(refused.1.contains("broker id must be specified"));
+    for name in ["2", "x"] {
+        let refused = alter(&mut client, (BROKER, name), &kerberos, false).await;
+        assert_eq!(refused.0, ErrorCode::INVALID_REQUEST);
+    }
+
+    // The older call replaces.
+    let resource = alter_configs::AlterConfigsResource {
+        resource_type: BROKER,
+        resource_name: "1".into(),
+        configs: vec![alter_configs::AlterableConfig {
+            name: kerberos[0].0.into(),
+            value: kerberos[0].2.map(Into::into),
+        }],
+    };
+    let request = alter_configs::Request {
+        resources: vec![resource],
+        validate_only: false,
+    };
+    let replaced = client.call(2, request).await.responses.remove(0);
+    assert_eq!(replaced.error_code, ErrorCode::NONE);
+    let left = own(&mut client, BROKER, "1").await;
+    assert_eq!(left, [told(kerberos[0].0, "58000", 2)]);
+}
+
+async fn heartbeat_interval(client: &mut Client) -> i32 {
+    let request = consumer_group_heartbeat::Request {
+        group_id: "g".into(),
+        member_id: "a".into(),
+        rebalance_timeout_ms: 10_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..consumer_group_heartbeat::Request::default()
+    };
+    eventually("an answer of the coordinator", async || {
+        let answer = client.call(1, request.clone()).await;
+        let is_there = answer.error_code.is_none();
+        is_there.then_some(answer.heartbeat_interval_ms)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_groups_configs_are_told_listed_and_in_force() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(own(&mut client, GROUP, "g").await, [], "there is no group");
+    let (_, defaults) = describe(&mut client, GROUP, "g").await;
+    let session = defaults
+        .iter()
+        .find(|c| c.name == "consumer.session.timeout.ms")
+        .unwrap();
+    assert_eq!(session.value.as_deref(), Some("45000"));
+    assert_eq!(
+        session.synonyms[0].name,
+        "group.consumer.session.timeout.ms"
+    );
+
+    assert_eq!(heartbeat_interval(&mut client).await, 5_000);
+    let group = (GROUP, "g");
+    let set = [
+        ("consumer.heartbeat.interval.ms", 0, Some("15000")),
+        ("consumer.session.timeout.ms", 0, Some("50000")),
+        ("share.isolation.level", 0, Some("read_committed")),
+    ];
+    assert_eq!(
+        alter(&mut client, group, &set, false).await.0,
+        ErrorCode::NONE
+    );
+    assert_eq!(heartbeat_interval(&mut client).await, 15_000);
+    let shown = own(&mut client, GROUP, "g").await;
+    let wanted = set.map(|(name, _, value)| told(name, value.unwrap(), 8));
+    assert_eq!(shown, wanted);
+    let (_, all) = describe(&mut client, GROUP, "g").await;
+    let share = all.iter().find(|c| c.name == set[2].0).unwrap();
+    let doc = share.documentation.as_deref().unwrap();
+    assert!(doc.starts_with("Kept without effect"));
+
+    let request = list_config_resources::Request {
+        resource_types: vec![GROUP],
+    };
+    let listed = client.call(1, request.clone()).await.config_resources;
+    assert_eq!((listed.len(), &*listed[0].resource_name), (1, "g"));
+
+    for (name, value) in [
+        ("no.such.config", "1"),
+        ("consumer.session.timeout.ms", "44999"),
+        ("consumer.session.timeout.ms", "60001"),
+    ] {
+        let (code, why) = alter(&mut client, group, &[(name, 0, Some(value))], false).await;
+        assert_eq!(code, ErrorCode::INVALID_CONFIG, "{why}");
+    }
+    let nameless = alter(&mut client, (GROUP, ""), &set, false).await;
+    assert_eq!(nameless.0, ErrorCode::INVALID_REQUEST);
+
+    let gone = set.map(|(name, ..)| (name, 1, None));
+    assert_eq!(
+        alter(&mut client, group, &gone, false).await.0,
+        ErrorCode::NONE
+    );
+    assert_eq!(heartbeat_interval(&mut client).await, 5_000);
+    let listed = client.call(1, request).await.config_resources;
+    assert_eq!(listed, []);
 }

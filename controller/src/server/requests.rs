@@ -8,6 +8,7 @@ use whimbrel_fleet::{
     credential::CredentialChange,
     naming,
     quota::QuotaChange,
+    resource_config::Resource,
     topic_config::Change,
 };
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
@@ -59,6 +60,10 @@ fn changes<T: DeserializeOwned>(what: &str, json: &[u8]) -> Result<T, Status> {
 
 pub(super) fn config_changes(json: &[u8]) -> Result<Vec<Change>, Status> {
     changes("list of config changes", json)
+}
+
+pub(super) fn resource(json: &[u8]) -> Result<Resource, Status> {
+    entity("resource", json)
 }
 
 pub(super) fn quota_changes(json: &[u8]) -> Result<Vec<QuotaChange>, Status> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{
     Clamp, Daemon, Fence, GroupName, Incarnation, IsrChange, LossBound, MovePlan, Node, NodeId,
     Promotion, RegionEpoch, RegionName, TopicId, TopicPartition, acl::Acl,
-    credential::CredentialChange, quota::QuotaChange,
+    credential::CredentialChange, quota::QuotaChange, resource_config::Resource,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,12 @@ pub enum Command {
     /// The topic's configs, if they still are `before`. Values were judged when this was proposed.
     AlterTopicConfigs {
         topic_id: TopicId,
+        before: BTreeMap<String, String>,
+        after: BTreeMap<String, String>,
+    },
+    /// The resource's configs, if they still are `before`. Values were judged when this was proposed.
+    AlterResourceConfigs {
+        resource: Resource,
         before: BTreeMap<String, String>,
         after: BTreeMap<String, String>,
     },
@@ -194,6 +200,9 @@ impl std::fmt::Display for Command {
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
             Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
             Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
+            Self::AlterResourceConfigs { resource, .. } => {
+                write!(f, "alter configs of {resource:?}")
+            }
             Self::AlterClientQuotas { changes } => write!(f, "alter {} quotas", changes.len()),
             Self::AlterCredentials { changes } => {
                 write!(f, "alter {} credentials", changes.len())

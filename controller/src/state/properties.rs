@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use whimbrel_fleet::{
     GroupName, Incarnation, IsrChange, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId,
-    TopicPartition, View,
+    TopicPartition, View, resource_config::Resource,
 };
 
 use super::{tests, *};
@@ -70,6 +70,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (1_u128..6).prop_map(|name| Command::DeleteTopic { name: format!("t{name}") }),
         2 => (1_u128..6, 0_i32..6).prop_map(|(name, total)| Command::CreatePartitions { name: format!("t{name}"), total }),
         2 => (1_u128..6, config(), config()).prop_map(|(id, before, after)| Command::AlterTopicConfigs { topic_id: TopicId::from_u128(id), before, after }),
+        2 => (1_i32..3, config(), config()).prop_map(|(id, before, after)| Command::AlterResourceConfigs { resource: Resource::Broker(NodeId(id)), before, after }),
         2 => Just(Command::AllocateProducerIds),
         4 => (region(), 1_u32..8, any::<bool>()).prop_map(|(to, epoch, lost)| tests::fence_at(to, epoch, lost)),
         3 => (1_u32..8, promoted()).prop_map(|(epoch, promoted)| tests::move_at(epoch, promoted)),

@@ -5,15 +5,18 @@
 //! random number: what time it is, who answered and what was drawn come in as arguments.
 
 pub mod acl;
+pub mod broker_config;
 pub mod ceiling;
 pub mod credential;
 pub mod cut;
+pub mod group_config;
 pub mod ids;
 pub mod lease;
 pub mod lineage;
 pub mod moves;
 pub mod naming;
 pub mod quota;
+pub mod resource_config;
 pub mod topic_config;
 pub mod view;
 

@@ -19,9 +19,11 @@ pub enum Kind {
     Boolean = 1,
     String = 2,
     Int = 3,
+    Short = 4,
     Long = 5,
     Double = 6,
     List = 7,
+    Class = 8,
 }
 
 /// What a value must be.
@@ -39,9 +41,16 @@ pub enum Rule {
     SomeOf(&'static [&'static str]),
     /// `*`, nothing, or pairs `partition:broker` separated by commas.
     Replicas,
+    /// A finite number.
+    Number,
+    /// A text of any kind, also an empty one, of no more bytes than are kept of any value.
+    Text,
 }
 
-/// A config that may be set on a topic.
+/// Longest text.
+const TEXT: usize = 4_096;
+
+/// A config that may be set on a topic, a group or a broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub name: &'static str,
@@ -67,15 +76,37 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
         .map(|at| &ENTRIES[at])
 }
 
-/// Why a value cannot be a config's.
+/// Which configs a kind of resource has.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// The config of that name.
+    pub entry: fn(&str) -> Option<Entry>,
+    /// What is said of a name that is not listed.
+    pub unknown: fn(&str) -> String,
+}
+
+/// Those of topics.
+const TABLE: Table = Table {
+    entry: |name| entry(name).copied(),
+    unknown: |name| format!("Unknown topic config name: {name:.128}"),
+};
+
+impl Table {
+    /// Why a value cannot be a config's.
+    pub fn refuse(&self, name: &str, value: &str) -> Option<String> {
+        let Some(entry) = (self.entry)(name) else {
+            return Some((self.unknown)(name));
+        };
+        let why = entry.rule.refuse(value)?;
+        Some(format!(
+            "Invalid value {value:.128} for configuration {name}: {why}"
+        ))
+    }
+}
+
+/// Why a value cannot be a topic config's.
 pub fn refuse(name: &str, value: &str) -> Option<String> {
-    let Some(entry) = entry(name) else {
-        return Some(format!("Unknown topic config name: {name:.128}"));
-    };
-    let why = entry.rule.refuse(value)?;
-    Some(format!(
-        "Invalid value {value:.128} for configuration {name}: {why}"
-    ))
+    TABLE.refuse(name, value)
 }
 
 /// A topic's value of a config, its own or the default. `None` for a name that is not listed.
@@ -131,6 +162,11 @@ impl Rule {
                 value == "*" || parts(value).all(is_replica),
                 "it is *, or a list of partition:broker".to_owned(),
             ),
+            Self::Number => (
+                value.parse::<f64>().is_ok_and(f64::is_finite),
+                "it is a number".to_owned(),
+            ),
+            Self::Text => (value.len() <= TEXT, format!("it has at most {TEXT} bytes")),
         };
         (!kept).then_some(wanted)
     }

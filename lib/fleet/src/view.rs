@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
     TopicId, TopicPartition, acl::Acls, credential::Credentials, naming, quota::Quota,
+    resource_config::Configs,
 };
 
 /// A long-running role.
@@ -231,6 +232,9 @@ pub struct View {
     /// Sorted by entity.
     #[serde(default)]
     pub quotas: Vec<Quota>,
+    /// Of brokers and consumer groups.
+    #[serde(default)]
+    pub configs: Configs,
     #[serde(default)]
     pub acls: Acls,
     /// For brokers, which check passwords against them; people are shown [`View::without_secrets`].

@@ -7,6 +7,7 @@
 
 mod call;
 mod client;
+mod configs;
 mod error;
 mod lease;
 mod messages;
@@ -16,6 +17,7 @@ mod security;
 mod watch;
 
 pub use client::ControllerClient;
+pub use configs::ResourceConfigChange;
 pub use error::{CODE_KEY, ControlError, LEADER_KEY};
 pub use lease::{LeaseHolder, LeaseIdentity, Tenure};
 pub use messages::{

@@ -1,7 +1,7 @@
 use uuid::Uuid;
 
 use super::*;
-use crate::group::store::Topics;
+use crate::group::store::{Pace, Topics};
 
 /// Topics of four partitions each, named `t1`, `t2`, ..; the number is the id.
 pub(super) struct Few {
@@ -44,6 +44,10 @@ impl Topics for Few {
 
     fn version(&self) -> u64 {
         self.version
+    }
+
+    fn pace(&self, _group: &str) -> Pace {
+        Pace::default()
     }
 }
 

@@ -148,11 +148,12 @@ impl Shard {
             state
                 .consumers
                 .entry(id.to_owned())
-                .or_insert_with(|| consumer::Group::new(id, self.options.consumer.clone()));
+                .or_insert_with(|| consumer::Group::new(id, self.rules_of(id, topics)));
         }
         let Some(group) = state.consumers.get_mut(id) else {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID.into());
         };
+        group.obey(self.rules_of(id, topics));
         let outcome = group.heartbeat(now, request, topics);
         if group.epoch() == 0 {
             // Nobody came in.
@@ -164,6 +165,11 @@ impl Shard {
         self.queue_changes(&mut state, id, changes, Then::Heartbeat { answer, reply });
         self.hand_back(&mut state, id, topics, now);
         Ok(waiting)
+    }
+
+    /// What the group allows by its own configs and the broker's.
+    pub(super) fn rules_of(&self, id: &str, topics: &dyn Topics) -> consumer::Rules {
+        self.options.consumer.at(topics.pace(id))
     }
 
     pub(super) fn tick_consumers(&self, state: &mut Contents, now: Now, topics: &dyn Topics) {

@@ -29,7 +29,7 @@ impl Shard {
         if old.state() == State::Empty {
             return None;
         }
-        let rules = self.options.consumer.clone();
+        let rules = self.rules_of(id, topics);
         let Some((mut group, mut changes)) = consumer::Group::from_classic(old, rules, topics, now)
         else {
             return Some(Err(Refusal::new(

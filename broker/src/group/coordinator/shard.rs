@@ -104,7 +104,13 @@ impl Shard {
     }
 
     /// The log was read, and positions were set back: requests are answered from now on.
-    pub(super) fn open(&self, loaded: Loaded, clamped: Vec<Clamped>, now: Now) {
+    pub(super) fn open(
+        &self,
+        loaded: Loaded,
+        clamped: Vec<Clamped>,
+        topics: &dyn Topics,
+        now: Now,
+    ) {
         let mut state = self.state.lock();
         if state.closed {
             return;
@@ -116,7 +122,7 @@ impl Shard {
         });
         state.groups = restored.collect();
         let consumers = loaded.consumers.into_iter().map(|(id, stored)| {
-            let rules = self.options.consumer.clone();
+            let rules = self.rules_of(&id, topics);
             let group = consumer::Group::restore(&id, rules, stored, now);
             (id, group)
         });

@@ -11,7 +11,7 @@ use super::{
         machine::Now,
         offsets::{Committed, TopicPartition},
         records::{self, Entry},
-        store::OffsetsLog,
+        store::{OffsetsLog, Topics},
     },
     Clamped, Limits,
     load::{self, Loaded},
@@ -29,7 +29,7 @@ const RECORD_OVERHEAD_BYTES: usize = 100;
 /// Runs until the shard is closed or the process ends.
 pub(super) async fn run(
     shard: &Shard,
-    log: &dyn OffsetsLog,
+    (log, topics): (&dyn OffsetsLog, &dyn Topics),
     clock: &Clock,
     mut limits: Option<Arc<Limits>>,
     shutdown: &Shutdown,
@@ -41,7 +41,7 @@ pub(super) async fn run(
                 backoff.reset();
                 // Once is enough: what is committed from here on belongs to the new epoch.
                 limits = None;
-                shard.open(loaded, clamped, now(clock));
+                shard.open(loaded, clamped, topics, now(clock));
                 let ended = shutdown.unless(write_all(shard, log, clock)).await;
                 if ended.is_none() {
                     return;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, entry, parts, refuse, value};
+use super::{Kind, TABLE, Table, parts, refuse, value};
 
 /// What is done to a config (`AlterConfigOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,60 +56,74 @@ pub fn changed(
     changes: &[Change],
     replace: bool,
 ) -> Result<BTreeMap<String, String>, Refusal> {
-    let mut after = if replace {
-        BTreeMap::new()
-    } else {
-        before.clone()
-    };
-    for (at, change) in changes.iter().enumerate() {
-        let name = change.name.as_str();
-        if changes[..at].iter().any(|other| other.name == name) {
-            return Err(Refusal(format!("{name:.128} is named twice")));
-        }
-        let Some(entry) = entry(name) else {
-            // A name that an earlier table knew can still be taken off.
-            if change.op == Op::Delete && after.remove(name).is_some() {
-                continue;
-            }
-            return Err(Refusal(format!("Unknown topic config name: {name:.128}")));
-        };
-        let new = match change.op {
-            Op::Delete => None,
-            Op::Set => Some(change.value.trim().to_owned()),
-            Op::Append | Op::Subtract if entry.kind != Kind::List => {
-                return Err(Refusal(format!(
-                    "{name} is no list: nothing can be appended to it or subtracted from it"
-                )));
-            }
-            Op::Append => {
-                let mut list = parts(value(before, name).unwrap_or("")).collect::<Vec<_>>();
-                for part in parts(&change.value) {
-                    if !list.contains(&part) {
-                        list.push(part);
-                    }
-                }
-                Some(list.join(","))
-            }
-            Op::Subtract => {
-                let gone: Vec<&str> = parts(&change.value).collect();
-                let kept = parts(value(before, name).unwrap_or("")).filter(|p| !gone.contains(p));
-                Some(kept.collect::<Vec<_>>().join(","))
-            }
-        };
-        match new {
-            None => {
-                after.remove(name);
-            }
-            Some(new) => {
-                if let Some(why) = refuse(name, &new) {
-                    return Err(Refusal(why));
-                }
-                after.insert(name.to_owned(), new);
-            }
-        }
-    }
+    let after = TABLE.changed(before, changes, replace)?;
     check_pairs(&after)?;
     Ok(after)
+}
+
+impl Table {
+    /// What configs of this table are after the changes. With `replace`, those not named lose their values.
+    pub fn changed(
+        &self,
+        before: &BTreeMap<String, String>,
+        changes: &[Change],
+        replace: bool,
+    ) -> Result<BTreeMap<String, String>, Refusal> {
+        let mut after = if replace {
+            BTreeMap::new()
+        } else {
+            before.clone()
+        };
+        for (at, change) in changes.iter().enumerate() {
+            let name = change.name.as_str();
+            if changes[..at].iter().any(|other| other.name == name) {
+                return Err(Refusal(format!("{name:.128} is named twice")));
+            }
+            let Some(entry) = (self.entry)(name) else {
+                // A name that an earlier table knew can still be taken off.
+                if change.op == Op::Delete && after.remove(name).is_some() {
+                    continue;
+                }
+                return Err(Refusal((self.unknown)(name)));
+            };
+            let now = before.get(name).map_or(entry.default, String::as_str);
+            let new = match change.op {
+                Op::Delete => None,
+                Op::Set => Some(change.value.trim().to_owned()),
+                Op::Append | Op::Subtract if entry.kind != Kind::List => {
+                    return Err(Refusal(format!(
+                        "{name} is no list: nothing can be appended to it or subtracted from it"
+                    )));
+                }
+                Op::Append => {
+                    let mut list = parts(now).collect::<Vec<_>>();
+                    for part in parts(&change.value) {
+                        if !list.contains(&part) {
+                            list.push(part);
+                        }
+                    }
+                    Some(list.join(","))
+                }
+                Op::Subtract => {
+                    let gone: Vec<&str> = parts(&change.value).collect();
+                    let kept = parts(now).filter(|p| !gone.contains(p));
+                    Some(kept.collect::<Vec<_>>().join(","))
+                }
+            };
+            match new {
+                None => {
+                    after.remove(name);
+                }
+                Some(new) => {
+                    if let Some(why) = self.refuse(name, &new) {
+                        return Err(Refusal(why));
+                    }
+                    after.insert(name.to_owned(), new);
+                }
+            }
+        }
+        Ok(after)
+    }
 }
 
 /// Configs that a topic is to begin with.

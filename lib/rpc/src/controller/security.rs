@@ -62,7 +62,7 @@ impl ControllerClient {
     }
 }
 
-fn refused(error_code: i32, message: String) -> Result<(), ControlError> {
+pub(super) fn refused(error_code: i32, message: String) -> Result<(), ControlError> {
     match i16::try_from(error_code).unwrap_or(-1) {
         0 => Ok(()),
         error_code => Err(ControlError::Kafka {
@@ -72,7 +72,7 @@ fn refused(error_code: i32, message: String) -> Result<(), ControlError> {
     }
 }
 
-fn json(call: &'static str, value: &impl Serialize) -> Result<Bytes, ControlError> {
+pub(super) fn json(call: &'static str, value: &impl Serialize) -> Result<Bytes, ControlError> {
     let text = serde_json::to_vec(value).map_err(|error| ControlError::Malformed {
         call,
         message: error.to_string(),

@@ -1,7 +1,10 @@
 //! Groups of the consumer protocol in a shard: what is told is durable, and the log decides.
 
 use super::*;
-use crate::group::consumer::{Assignment, Heartbeat, Refusal, Reply};
+use crate::group::{
+    consumer::{Assignment, Heartbeat, Refusal, Reply},
+    store::Pace,
+};
 
 fn joining(id: &str) -> Heartbeat {
     Heartbeat {
@@ -140,4 +143,37 @@ async fn sessions_of_consumers_stand_still_while_the_lease_is_away() {
     fixture.clock.advance(Duration::from_millis(50));
     settle().await;
     assert_eq!(send(&fixture, beat("a", 1)).await.unwrap().epoch, 1);
+}
+
+#[tokio::test]
+async fn a_groups_own_configs_count_from_the_next_heartbeat_on_and_after_a_load() {
+    let fixture = Fixture::leading().await;
+    let broker = send(&fixture, joining("a")).await.unwrap();
+    assert_eq!(broker.heartbeat_interval_ms, 5_000);
+    let pace = Pace {
+        session_timeout_ms: Some(60_000),
+        heartbeat_interval_ms: Some(15_000),
+    };
+    fixture.topics.paces.lock().insert("g".to_owned(), pace);
+    let own = send(&fixture, beat("a", 1)).await.unwrap();
+    assert_eq!(own.heartbeat_interval_ms, 15_000);
+
+    // Longer than the broker's own 45 s, at this coordinator and at one that takes over.
+    fixture.clock.advance(Duration::from_secs(50));
+    settle().await;
+    assert_eq!(state(&fixture), Some("Stable"));
+    let next = Fixture::on(Arc::clone(&fixture.log));
+    next.topics.paces.lock().insert("g".to_owned(), pace);
+    next.lead("g", 2).await;
+    next.clock.advance(Duration::from_secs(50));
+    settle().await;
+    assert_eq!(state(&next), Some("Stable"));
+
+    // Without them the broker's count again, from the heartbeat on.
+    next.topics.paces.lock().clear();
+    let broker = send(&next, beat("a", 1)).await.unwrap();
+    assert_eq!(broker.heartbeat_interval_ms, 5_000);
+    next.clock.advance(Duration::from_secs(50));
+    settle().await;
+    until(|| state(&next) == Some("Empty")).await;
 }
