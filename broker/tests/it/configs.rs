@@ -10,7 +10,8 @@ use whimbrel_wire::{
 
 use crate::{
     client::{Client, batch},
-    fleet::{EAST, Fleet, eventually},
+    fleet::{EAST, Fleet},
+    patient::Patient,
 };
 
 const TOPIC: i8 = 2;
@@ -338,7 +339,7 @@ async fn brokers_take_only_what_is_known_and_the_older_call_replaces() {
     assert_eq!(left, [told(kerberos[0].0, "58000", 2)]);
 }
 
-async fn heartbeat_interval(client: &mut Client) -> i32 {
+async fn heartbeat_interval(member: &mut Patient) -> i32 {
     let request = consumer_group_heartbeat::Request {
         group_id: "g".into(),
         member_id: "a".into(),
@@ -347,12 +348,11 @@ async fn heartbeat_interval(client: &mut Client) -> i32 {
         topic_partitions: Some(Vec::new()),
         ..consumer_group_heartbeat::Request::default()
     };
-    eventually("an answer of the coordinator", async || {
-        let answer = client.call(1, request.clone()).await;
-        let is_there = answer.error_code.is_none();
-        is_there.then_some(answer.heartbeat_interval_ms)
-    })
-    .await
+    let answer = member
+        .settled(1, &request, |answer| answer.error_code)
+        .await;
+    assert_eq!(answer.error_code, ErrorCode::NONE);
+    answer.heartbeat_interval_ms
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -360,6 +360,7 @@ async fn a_groups_configs_are_told_listed_and_in_force() {
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;
+    let mut member = Patient::new(broker.handle.kafka);
     assert_eq!(own(&mut client, GROUP, "g").await, [], "there is no group");
     let (_, defaults) = describe(&mut client, GROUP, "g").await;
     let session = defaults
@@ -372,7 +373,7 @@ async fn a_groups_configs_are_told_listed_and_in_force() {
         "group.consumer.session.timeout.ms"
     );
 
-    assert_eq!(heartbeat_interval(&mut client).await, 5_000);
+    assert_eq!(heartbeat_interval(&mut member).await, 5_000);
     let group = (GROUP, "g");
     let set = [
         ("consumer.heartbeat.interval.ms", 0, Some("15000")),
@@ -383,7 +384,7 @@ async fn a_groups_configs_are_told_listed_and_in_force() {
         alter(&mut client, group, &set, false).await.0,
         ErrorCode::NONE
     );
-    assert_eq!(heartbeat_interval(&mut client).await, 15_000);
+    assert_eq!(heartbeat_interval(&mut member).await, 15_000);
     let shown = own(&mut client, GROUP, "g").await;
     let wanted = set.map(|(name, _, value)| told(name, value.unwrap(), 8));
     assert_eq!(shown, wanted);
@@ -409,12 +410,12 @@ async fn a_groups_configs_are_told_listed_and_in_force() {
     let nameless = alter(&mut client, (GROUP, ""), &set, false).await;
     assert_eq!(nameless.0, ErrorCode::INVALID_REQUEST);
 
-    let gone = set.map(|(name, ..)| (name, 1, None));
+    let gone = set.map(|(name, ..)| (name, 1, None::<&str>));
     assert_eq!(
         alter(&mut client, group, &gone, false).await.0,
         ErrorCode::NONE
     );
-    assert_eq!(heartbeat_interval(&mut client).await, 5_000);
+    assert_eq!(heartbeat_interval(&mut member).await, 5_000);
     let listed = client.call(1, request).await.config_resources;
     assert_eq!(listed, []);
 }
