@@ -208,7 +208,8 @@ mod tests {
 
     #[test]
     fn all_of_kafka_4_2_are_listed() {
-        assert_eq!(ENTRIES.len(), 33);
+        let kafkas = |entry: &&Entry| !entry.name.starts_with("whimbrel.");
+        assert_eq!(ENTRIES.iter().filter(kafkas).count(), 33);
         assert_eq!(entry("segment.ms").map(|e| e.name), Some("segment.ms"));
         assert!(entry("message.format.version").is_none());
     }
