@@ -27,7 +27,7 @@ pub struct Broker {
 /// Waits for a condition; fails the test when it does not come true.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let clock = Clock::system();
-    let until_ms = clock.boot_ms() + 20_000;
+    let until_ms = clock.boot_ms() + 60_000;
     loop {
         if let Some(found) = condition().await {
             return found;

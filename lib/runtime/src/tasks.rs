@@ -101,7 +101,11 @@ impl Tasks {
     ) -> T {
         match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // It never began because the runtime is ending, and nobody who waits here goes on.
+                Err(_ending) => std::future::pending().await,
+            },
         }
     }
 
