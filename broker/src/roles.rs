@@ -252,12 +252,7 @@ fn demote(
 
 /// Where a replica that does not lead is filled from.
 fn feed(broker: &Broker, placed: &whimbrel_fleet::Partition, home_here: bool) -> Option<Feed> {
-    let source = if home_here {
-        placed.leader
-    } else {
-        placed.head(&broker.region)
-    };
-    match source? {
+    match placed.source_in(&broker.region, home_here)? {
         node if node != broker.node => Some(Feed::Node(node)),
         _ if home_here => None,
         _ => Some(Feed::Home),

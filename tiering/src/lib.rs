@@ -16,6 +16,7 @@ mod codes;
 pub mod committer;
 mod cost;
 pub mod format;
+mod kept;
 mod metrics;
 pub mod ops;
 mod options;

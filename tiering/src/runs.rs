@@ -1,23 +1,20 @@
 //! Reads runs of older entries from the parts of roots. What was read is kept, up to a bound.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use whimbrel_runtime::{Backoff, Clock};
 
 use crate::{
     format::{Key, Keys, PartName},
+    kept::Kept,
     ops::{Cause, Ops},
     root::{Entry, Run},
     store::{Store, StoreError},
 };
 
 /// Entries kept in memory, about 10 MiB.
-const KEPT: usize = 64 << 10;
+const KEPT: u64 = 64 << 10;
 const ATTEMPTS: u32 = 5;
 
 #[derive(Clone, Debug)]
@@ -26,18 +23,10 @@ pub struct Runs {
     keys: Keys,
     clock: Clock,
     ops: Ops,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<Kept<Place, Vec<Entry>>>>,
 }
 
 type Place = (PartName, u32);
-
-#[derive(Debug, Default)]
-struct Kept {
-    runs: HashMap<Place, (u64, Arc<Vec<Entry>>)>,
-    by_use: BTreeMap<u64, Place>,
-    uses: u64,
-    entries: usize,
-}
 
 /// A part that a root names cannot be had, or is not what the root says.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -57,34 +46,6 @@ impl Cause for RunError {
     }
 }
 
-impl Kept {
-    fn get(&mut self, place: &Place) -> Option<Arc<Vec<Entry>>> {
-        let (used, run) = self.runs.get_mut(place)?;
-        self.by_use.remove(used);
-        *used = self.uses;
-        self.by_use.insert(self.uses, *place);
-        self.uses += 1;
-        Some(Arc::clone(run))
-    }
-
-    fn add(&mut self, place: Place, run: Arc<Vec<Entry>>) {
-        self.entries += run.len();
-        if let Some((used, before)) = self.runs.insert(place, (self.uses, run)) {
-            self.entries -= before.len();
-            self.by_use.remove(&used);
-        }
-        self.by_use.insert(self.uses, place);
-        self.uses += 1;
-        while self.entries > KEPT
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            if let Some((_, gone)) = self.runs.remove(&oldest) {
-                self.entries -= gone.len();
-            }
-        }
-    }
-}
-
 impl Runs {
     pub fn new(store: Arc<dyn Store>, keys: Keys, clock: Clock, ops: Ops) -> Self {
         Self {
@@ -92,7 +53,7 @@ impl Runs {
             keys,
             clock,
             ops,
-            kept: Arc::default(),
+            kept: Arc::new(Mutex::new(Kept::new(KEPT, |run| run.len() as u64))),
         }
     }
 
@@ -130,7 +91,7 @@ impl Runs {
             match read {
                 Ok(entries) => {
                     let entries = Arc::new(entries);
-                    self.kept.lock().add(place, Arc::clone(&entries));
+                    self.kept.lock().add(&place, Arc::clone(&entries));
                     return Ok(entries);
                 }
                 Err(e) => {

@@ -116,6 +116,11 @@ impl StartError {
 
     /// True when the store did not answer, which a running daemon waits out.
     pub fn is_retryable(&self) -> bool {
+        self.of_store().is_some_and(StoreError::is_retryable)
+    }
+
+    /// What the store said, if that is the reason.
+    fn of_store(&self) -> Option<&StoreError> {
         match self {
             Self::Bucket { source, .. }
             | Self::Marker {
@@ -125,26 +130,16 @@ impl StartError {
             | Self::Probe {
                 source: ProbeError::Store(source),
                 ..
-            } => source.is_retryable(),
-            _ => false,
+            } => Some(source),
+            _ => None,
         }
     }
 }
 
 impl Cause for StartError {
     fn cause(&self) -> String {
-        match self {
-            Self::Bucket { source, .. }
-            | Self::Marker {
-                source: MarkerError::Store(source),
-                ..
-            }
-            | Self::Probe {
-                source: ProbeError::Store(source),
-                ..
-            } => source.cause(),
-            other => other.code().to_owned(),
-        }
+        self.of_store()
+            .map_or_else(|| self.code().to_owned(), Cause::cause)
     }
 }
 

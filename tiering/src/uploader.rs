@@ -266,15 +266,7 @@ impl Uploader {
         shard: u16,
         mut slices: Vec<Slice>,
     ) -> Result<usize, UploadError> {
-        if let Some(error) = self.committer.sick(shard) {
-            return Err(error.into());
-        }
-        let Some(root) = self.committer.root(shard) else {
-            return Err(CommitError::Stopping.into());
-        };
-        if !self.committer.is_open(shard) {
-            return Err(CommitError::Elsewhere { shard }.into());
-        }
+        let root = self.open_root(shard)?;
         let held = |slice: &Slice| root.partitions.get(&slice.at).map(|p| p.end);
         // What follows a slice that was not uploaded would be a gap.
         slices.retain(|slice| held(slice).is_none_or(|end| end < slice.end));
@@ -343,6 +335,18 @@ impl Uploader {
         self.refusals.lock().insert(at, format!("{code}: {error}"));
     }
 
+    /// The root of a shard that may be written to.
+    fn open_root(&self, shard: u16) -> Result<Arc<Root>, CommitError> {
+        if let Some(error) = self.committer.sick(shard) {
+            return Err(error);
+        }
+        let root = self.committer.root(shard).ok_or(CommitError::Stopping)?;
+        if !self.committer.is_open(shard) {
+            return Err(CommitError::Elsewhere { shard });
+        }
+        Ok(root)
+    }
+
     fn writer(&self, root: &Root) -> OwnedWriter {
         OwnedWriter {
             region: self.region.clone(),
@@ -355,15 +359,7 @@ impl Uploader {
 
     async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
         let shard = self.committer.shard_of(slice.at);
-        if let Some(error) = self.committer.sick(shard) {
-            return Err(error.into());
-        }
-        let Some(root) = self.committer.root(shard) else {
-            return Err(CommitError::Stopping.into());
-        };
-        if !self.committer.is_open(shard) {
-            return Err(CommitError::Elsewhere { shard }.into());
-        }
+        let root = self.open_root(shard)?;
         if root
             .partitions
             .get(&slice.at)

@@ -116,12 +116,8 @@ fn filled(broker: &Broker, catalog: &Catalog, group: &FailoverGroup) -> Option<A
     let topic = catalog.topic(CUTS)?;
     let at = TopicPartition::new(topic.id, naming::cuts_partition(group.offsets));
     let (_, placed) = catalog.placed(at)?;
-    let fills = if group.home == broker.region {
-        placed.leader
-    } else {
-        placed.head(&broker.region)
-    };
-    if fills != Some(broker.node) {
+    let is_home = group.home == broker.region;
+    if placed.source_in(&broker.region, is_home) != Some(broker.node) {
         return None;
     }
     catalog.local(at).cloned()

@@ -75,12 +75,8 @@ fn led_end(broker: &Broker, partition: &Partition) -> Option<PartitionEnd> {
 
 fn region_end(broker: &Broker, catalog: &Catalog, partition: &Partition) -> Option<PartitionEnd> {
     let (topic, placed) = catalog.placed(partition.at)?;
-    let home = catalog.view.group_of(topic)?.home == broker.region;
-    let fills = if home {
-        placed.leader
-    } else {
-        placed.head(&broker.region)
-    };
+    let is_home = catalog.view.group_of(topic)?.home == broker.region;
+    let fills = placed.source_in(&broker.region, is_home);
     let durable_end = partition.log.offsets().durable_end;
     let upto = match partition.role() {
         Role::Leader(_) => partition.high_watermark().min(durable_end),

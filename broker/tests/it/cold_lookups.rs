@@ -111,13 +111,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
 async fn a_bucket_that_stalls_holds_up_a_lookup_once_and_not_for_every_partition() {
     const PARTITIONS: i32 = 8;
     let fleet = Fleet::start().await;
-    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
-    let options = Options {
-        tiering: Some(daemon.address.clone()),
-        ..fleet.options(1, EAST)
-    };
-    let data_dir = options.data_dir.clone();
-    let broker = fleet.try_broker(options).await.unwrap();
+    let (daemon, broker, data_dir) = Daemon::beside_a_broker(&fleet).await;
     let mut client = Client::connect(broker.handle.kafka).await;
     let settings = [
         ("segment.bytes", "1024"),

@@ -3,14 +3,13 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use rdkafka::{consumer::Consumer, producer::Producer};
-use whimbrel_broker::Options;
 use whimbrel_rpc::proto::node::broker_client::BrokerClient;
 use whimbrel_wire::ErrorCode;
 
 use crate::{
     client::{Client, fetch_request},
     daemon::Daemon,
-    fleet::{Broker, EAST, Fleet, eventually},
+    fleet::{Broker, Fleet, eventually},
     transactions::{PATIENCE, blocking, producer, send, values},
 };
 
@@ -22,14 +21,8 @@ const SETTINGS: [(&str, &str); 3] = [
 
 async fn started() -> (Fleet, Daemon, Broker, Client, PathBuf) {
     let fleet = Fleet::start().await;
-    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
+    let (daemon, broker, data_dir) = Daemon::beside_a_broker(&fleet).await;
     daemon.thawed.store(true, Ordering::SeqCst);
-    let options = Options {
-        tiering: Some(daemon.address.clone()),
-        ..fleet.options(1, EAST)
-    };
-    let data_dir = options.data_dir.clone();
-    let broker = fleet.try_broker(options).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
     client.create_topic("t", 1, &SETTINGS).await;
     (fleet, daemon, broker, client, data_dir)

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, transport::Channel};
+use whimbrel_broker::Options;
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
     AbortedTransaction, AbortedTransactions, EditReply, EditRequest, Empty, EpochStart, Extent,
@@ -20,6 +21,8 @@ use whimbrel_rpc::proto::node::{
     tiering_server::{Tiering, TieringServer},
 };
 use whimbrel_runtime::{OnError, Shutdown, Tasks};
+
+use crate::fleet::{Broker, EAST, Fleet};
 
 /// Base offset -> what was uploaded.
 type Kept = Arc<Mutex<BTreeMap<TopicPartition, BTreeMap<i64, Copy>>>>;
@@ -90,6 +93,18 @@ impl Daemon {
             hung,
             silent,
         }
+    }
+
+    /// A daemon, the broker that it serves, and that one's folder.
+    pub async fn beside_a_broker(fleet: &Fleet) -> (Self, Broker, PathBuf) {
+        let daemon = Self::start(fleet.dir.path().join("kept")).await;
+        let options = Options {
+            tiering: Some(daemon.address.clone()),
+            ..fleet.options(1, EAST)
+        };
+        let data_dir = options.data_dir.clone();
+        let broker = fleet.try_broker(options).await.unwrap();
+        (daemon, broker, data_dir)
     }
 
     /// Copies everything that may go up; how many records that was.

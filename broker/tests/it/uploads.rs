@@ -1,13 +1,12 @@
 use std::sync::atomic::Ordering;
 
-use whimbrel_broker::Options;
 use whimbrel_rpc::proto::node::broker_client::BrokerClient;
 use whimbrel_wire::ErrorCode;
 
 use crate::{
     client::{Client, batch},
     daemon::Daemon,
-    fleet::{EAST, Fleet, eventually},
+    fleet::{Fleet, eventually},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -17,13 +16,7 @@ use crate::{
 )]
 async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon() {
     let fleet = Fleet::start().await;
-    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
-    let options = Options {
-        tiering: Some(daemon.address.clone()),
-        ..fleet.options(1, EAST)
-    };
-    let data_dir = options.data_dir.clone();
-    let broker = fleet.try_broker(options).await.unwrap();
+    let (daemon, broker, data_dir) = Daemon::beside_a_broker(&fleet).await;
     let mut client = Client::connect(broker.handle.kafka).await;
     client
         .create_topic(
@@ -133,13 +126,7 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_segment_goes_up_in_its_time_and_the_next_slice_begins_where_it_ended() {
     let fleet = Fleet::start().await;
-    let daemon = Daemon::start(fleet.dir.path().join("kept")).await;
-    let options = Options {
-        tiering: Some(daemon.address.clone()),
-        ..fleet.options(1, EAST)
-    };
-    let data_dir = options.data_dir.clone();
-    let broker = fleet.try_broker(options).await.unwrap();
+    let (daemon, broker, data_dir) = Daemon::beside_a_broker(&fleet).await;
     let mut client = Client::connect(broker.handle.kafka).await;
     let within = ("whimbrel.upload.within.ms", "1");
     client

@@ -174,6 +174,15 @@ impl Partition {
             .and_then(|nodes| nodes.first())
             .copied()
     }
+
+    /// The broker of `region` that the region's other replicas are filled from: at home the leader, else the head.
+    pub fn source_in(&self, region: &RegionName, is_home: bool) -> Option<NodeId> {
+        if is_home {
+            self.leader
+        } else {
+            self.head(region)
+        }
+    }
 }
 
 /// An ack set that a leader proposes for a partition.

@@ -1,11 +1,7 @@
 //! Tails of objects, opened once and kept in memory up to a limit; those from afar also in the cache, so that
 //! indexes and checksums are there after a restart and a lookup costs no request for them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -21,6 +17,7 @@ use super::{
 use crate::{
     cache::{BlockId, Cache, Piece},
     format::{Key, Opened, OpenedSlice},
+    kept::Kept,
     ops::Ops,
     root::Entry,
     store::{Source, Store, StoreError},
@@ -42,43 +39,7 @@ pub struct Objects {
     tasks: Tasks,
     flights: Flights<Key, Outcome>,
     ops: Ops,
-    kept: Arc<Mutex<Kept>>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    objects: HashMap<Key, (u64, Arc<Opened>)>,
-    by_use: BTreeMap<u64, Key>,
-    uses: u64,
-    bytes: u64,
-}
-
-impl Kept {
-    fn get(&mut self, key: &Key) -> Option<Arc<Opened>> {
-        let (used, object) = self.objects.get_mut(key)?;
-        self.by_use.remove(used);
-        *used = self.uses;
-        self.by_use.insert(self.uses, key.clone());
-        self.uses += 1;
-        Some(Arc::clone(object))
-    }
-
-    fn add(&mut self, key: &Key, object: Arc<Opened>) {
-        let weight = |o: &Opened| o.object_bytes - o.data_bytes();
-        self.bytes += weight(&object);
-        if let Some((used, before)) = self.objects.insert(key.clone(), (self.uses, object)) {
-            self.by_use.remove(&used);
-            self.bytes -= weight(&before);
-        }
-        while self.bytes > KEPT_BYTES
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            let gone = self.objects.remove(&oldest);
-            self.bytes -= gone.map_or(0, |(_, object)| weight(&object));
-        }
-        self.by_use.insert(self.uses, key.clone());
-        self.uses += 1;
-    }
+    kept: Arc<Mutex<Kept<Key, Opened>>>,
 }
 
 impl Objects {
@@ -96,7 +57,9 @@ impl Objects {
             flights: Flights::new(tasks.clone()),
             tasks,
             ops,
-            kept: Arc::default(),
+            kept: Arc::new(Mutex::new(Kept::new(KEPT_BYTES, |object| {
+                object.object_bytes - object.data_bytes()
+            }))),
         }
     }
 
