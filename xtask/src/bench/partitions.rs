@@ -8,17 +8,26 @@ use anyhow::Context;
 use super::{
     SystemKind,
     load::Load,
-    probe::{DEADLINE, client, led, write},
+    probe::{DEADLINE, client, create, led, write},
     process::{now, wait_for},
     start,
     table::Table,
     usage::{Usage, open_files, resident_mb},
 };
 
-const TOPIC: &str = "many";
-const PARTITIONS: i32 = 10_000;
-/// The first, the middle and the last.
-const ASKED_OF: [i32; 3] = [0, PARTITIONS / 2, PARTITIONS - 1];
+/// Kafka refuses one topic of 10,000 ("excessively large batch operation").
+const TOPICS: [&str; 10] = [
+    "many-0", "many-1", "many-2", "many-3", "many-4", "many-5", "many-6", "many-7", "many-8",
+    "many-9",
+];
+const PARTITIONS_OF_EACH: i32 = 1_000;
+const PARTITIONS: usize = TOPICS.len() * PARTITIONS_OF_EACH as usize;
+/// The first, one in the middle and the last.
+const ASKED_OF: [(&str, i32); 3] = [
+    (TOPICS[0], 0),
+    (TOPICS[5], PARTITIONS_OF_EACH / 2),
+    (TOPICS[9], PARTITIONS_OF_EACH - 1),
+];
 /// Of the metadata requests whose median is told.
 const ASKED: usize = 11;
 /// Long enough for whatever a broker does every few seconds.
@@ -29,13 +38,12 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     let mut system = start(kind, load, &folder)?;
     let bootstrap = system.bootstrap().to_owned();
     let begun = now();
-    load.create_topic(&bootstrap, TOPIC, PARTITIONS, &[])
-        .context("creating 10,000 partitions")?;
+    create(&bootstrap, &TOPICS, PARTITIONS_OF_EACH).context("creating 10,000 partitions")?;
     let client = client(&bootstrap)?;
     wait_for("every partition to have a leader", DEADLINE, || {
-        Ok(led(&client, TOPIC).unwrap_or(0) == PARTITIONS as usize)
+        Ok(led(&client, "many-").unwrap_or(0) == PARTITIONS)
     })?;
-    write(&bootstrap, TOPIC, &ASKED_OF)?;
+    write(&bootstrap, &ASKED_OF)?;
     table.set_cost(
         "10,000 partitions: created, s",
         kind,
@@ -44,7 +52,7 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     let mut asked_ms = Vec::new();
     for _ in 0..ASKED {
         let begun = now();
-        led(&client, TOPIC)?;
+        led(&client, "many-")?;
         asked_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
     asked_ms.sort_unstable_by(f64::total_cmp);
@@ -71,7 +79,7 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
     drop(client);
     let begun = now();
     system.kill_and_start(load)?;
-    write(&bootstrap, TOPIC, &ASKED_OF)?;
+    write(&bootstrap, &ASKED_OF)?;
     table.set_cost(
         "10,000 partitions: serving again after kill -9, s",
         kind,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rdkafka::{
     ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
@@ -24,23 +25,41 @@ pub fn client(bootstrap: &str) -> anyhow::Result<BaseProducer> {
     Ok(config.create()?)
 }
 
-/// How many partitions of `topic` have a leader.
-pub fn led(client: &BaseProducer, topic: &str) -> anyhow::Result<usize> {
+/// Makes topics one after the other, without the start of a JVM for each.
+pub fn create(bootstrap: &str, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
+    let admin: AdminClient<_> = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .create()?;
+    let options = AdminOptions::new().operation_timeout(Some(DEADLINE));
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    for topic in topics {
+        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = runtime.block_on(admin.create_topics([&wanted], &options))?;
+        for one in made {
+            one.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// How many partitions of topics whose names begin so have a leader; asks for everything there is.
+pub fn led(client: &BaseProducer, prefix: &str) -> anyhow::Result<usize> {
     let metadata = client
         .client()
-        .fetch_metadata(Some(topic), Duration::from_secs(30))?;
-    let topic = metadata.topics().first().context("no topic in metadata")?;
-    Ok(topic
-        .partitions()
+        .fetch_metadata(None, Duration::from_secs(30))?;
+    Ok(metadata
+        .topics()
         .iter()
+        .filter(|topic| topic.name().starts_with(prefix))
+        .flat_map(|topic| topic.partitions())
         .filter(|partition| partition.leader() >= 0 && partition.error().is_none())
         .count())
 }
 
-/// A record into each of `partitions`; returns when all are acknowledged.
-pub fn write(bootstrap: &str, topic: &str, partitions: &[i32]) -> anyhow::Result<()> {
+/// A record into each of these partitions; returns when all are acknowledged.
+pub fn write(bootstrap: &str, partitions: &[(&str, i32)]) -> anyhow::Result<()> {
     let producer = client(bootstrap)?;
-    for partition in partitions {
+    for (topic, partition) in partitions {
         let record = BaseRecord::<(), str>::to(topic)
             .partition(*partition)
             .payload("here");
@@ -48,5 +67,5 @@ pub fn write(bootstrap: &str, topic: &str, partitions: &[i32]) -> anyhow::Result
     }
     producer
         .flush(DEADLINE)
-        .with_context(|| format!("writing to {topic}"))
+        .with_context(|| format!("writing to {partitions:?}"))
 }

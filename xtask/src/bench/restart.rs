@@ -46,8 +46,10 @@ pub fn run(kind: SystemKind, load: &Load, table: &mut Table) -> anyhow::Result<(
         system.kill_and_start(load)
     });
     started?;
-    let all: Vec<i32> = (0..PARTITIONS).collect();
-    write(&bootstrap, TOPIC, &all)?;
+    let all: Vec<_> = (0..PARTITIONS)
+        .map(|partition| (TOPIC, partition))
+        .collect();
+    write(&bootstrap, &all)?;
     table.set_cost(
         "restart after kill -9: all partitions serve, s",
         kind,
