@@ -9,7 +9,10 @@
 //! restarts, and are compared with the object's block table when they are first used after one; a tail, which
 //! holds that table, is compared with the root's entry and its own checksums whenever it is read. The limit
 //! holds at every instant: room is made before a block is written. Readers have a file as soon as it has its
-//! name; it is pushed to the disk before the next one is written, so that a broker's sync never finds much.
+//! name. One is pushed to the disk before the next one is written, so that a broker's sync never finds much; only
+//! a block that a reader waits for is written without waiting for its turn.
+
+mod shelf;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,6 +28,8 @@ use std::{
 use parking_lot::Mutex;
 use rustix::fs::{Advice, fadvise};
 use whimbrel_runtime::random;
+
+pub use shelf::Shelf;
 
 const TAIL: &str = "tail";
 
@@ -81,8 +86,6 @@ pub struct Cache {
     dir: PathBuf,
     limit: u64,
     state: Mutex<State>,
-    /// Held while a block is written and pushed.
-    writing: Mutex<()>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -159,7 +162,6 @@ impl Cache {
             dir: dir.to_owned(),
             limit,
             state: Mutex::new(state),
-            writing: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         };
@@ -211,13 +213,12 @@ impl Cache {
         }
     }
 
-    /// Writes a block. Blocking. A block that is there already stays as it is. `seen` is called when readers
-    /// can have it, before it is pushed to the disk.
-    pub fn insert(&self, id: &BlockId, bytes: &[u8], seen: impl FnOnce()) -> io::Result<()> {
+    /// Writes a block, which readers can have afterwards. Blocking. It is not pushed to the disk: that is done with
+    /// the file, unless the block was there already and stays as it is.
+    pub fn write(&self, id: &BlockId, bytes: &[u8]) -> io::Result<Option<File>> {
         let length = bytes.len() as u64;
         if self.state.lock().blocks.contains_key(id) {
-            seen();
-            return Ok(());
+            return Ok(None);
         }
         if !self.make_room(length) {
             return Err(io::Error::other(format!(
@@ -226,7 +227,6 @@ impl Cache {
             )));
         }
         let temporary = self.dir.join(format!(".tmp-{}", random::uuid()));
-        let _turn = self.writing.lock();
         let written = write_new(&temporary, bytes)
             .and_then(|file| fs::rename(&temporary, self.path(id)).map(|()| file));
         let file = match written {
@@ -237,18 +237,14 @@ impl Cache {
                 return Err(error);
             }
         };
-        {
-            let mut state = self.state.lock();
-            if state.blocks.contains_key(id) {
-                // Somebody else was faster; the file is one and the same.
-                state.bytes -= length;
-            } else {
-                state.add(id.clone(), length, true);
-            }
+        let mut state = self.state.lock();
+        if state.blocks.contains_key(id) {
+            // Somebody else was faster; the file is one and the same.
+            state.bytes -= length;
+        } else {
+            state.add(id.clone(), length, true);
         }
-        seen();
-        // A disk that cannot keep it tells whoever reads it later.
-        file.sync_data()
+        Ok(Some(file))
     }
 
     /// Takes a block out of the kernel's page cache, where new pages for the next block cost more than the
@@ -324,12 +320,12 @@ mod tests {
     fn the_limit_holds_and_the_oldest_use_goes_first() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path(), 250).unwrap();
-        cache.insert(&id("a", 0), &[1; 100], || {}).unwrap();
-        cache.insert(&id("a", 1), &[2; 100], || {}).unwrap();
+        cache.write(&id("a", 0), &[1; 100]).unwrap();
+        cache.write(&id("a", 1), &[2; 100]).unwrap();
         assert!(cache.get(&id("a", 0)).is_some());
-        cache.insert(&id("a", 2), &[3; 100], || {}).unwrap();
+        cache.write(&id("a", 2), &[3; 100]).unwrap();
         assert_eq!((cache.get(&id("a", 1)), cache.bytes()), (None, 200));
-        assert!(cache.insert(&id("b", 0), &[0; 300], || {}).is_err());
+        assert!(cache.write(&id("b", 0), &[0; 300]).is_err());
         let on_disk: u64 = fs::read_dir(dir.path())
             .unwrap()
             .map(|e| e.unwrap().metadata().unwrap().len())
@@ -342,7 +338,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Cache::open(dir.path(), 1_000)
             .unwrap()
-            .insert(&id("a", 7), b"x", || {})
+            .write(&id("a", 7), b"x")
             .unwrap();
         fs::write(dir.path().join(".tmp-1"), b"half").unwrap();
         let cache = Cache::open(dir.path(), 1_000).unwrap();

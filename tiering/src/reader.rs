@@ -44,6 +44,8 @@ const SHORT: u64 = 512 << 10;
 /// had to wait again and again.
 const AHEAD: u32 = 2;
 const MOST_AHEAD: u32 = 12;
+/// Who has read so much in one piece is read ahead of: whoever looks for single records goes elsewhere before.
+const READS_ON: u64 = 2 << 20;
 /// What the kernel is told to read ahead of a consumer of a folder, so that a disk is never idle.
 const WILL_NEED: u64 = 32 << 20;
 
@@ -294,7 +296,9 @@ impl Reader {
             if let Some((key, blocks)) = spot.as_ref().and_then(|s| s.behind.clone()) {
                 self.blocks.let_go(&key, blocks);
             }
-            if ahead > 0 && !self.blocks.holds(&key, near) {
+            if spot.as_ref().is_none_or(|s| s.read < READS_ON) {
+                ahead = 0;
+            } else if !self.blocks.holds(&key, near) {
                 // It is faster than what was fetched for it.
                 ahead = (ahead * 2).min(MOST_AHEAD);
             }
@@ -329,6 +333,7 @@ impl Reader {
             position: span.to,
             ahead: ahead.max(AHEAD),
             needed,
+            read: spot.as_ref().map_or(0, |s| s.read) + (span.to - span.from),
             behind: (remote && !read.is_empty()).then_some((key, read)),
         };
         self.spots.lock().put(place.at, spot);
@@ -350,6 +355,8 @@ impl Reader {
                 position: place.entry.position(),
                 ahead,
                 needed: 0,
+                // Whoever begins at an object's beginning is taken for one that reads on.
+                read: last.as_ref().map_or(READS_ON, |s| s.read),
                 behind: last.and_then(|s| s.behind),
             });
         }

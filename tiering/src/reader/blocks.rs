@@ -4,12 +4,12 @@
 use std::{fs::File, io, ops::Range as Span, os::unix::fs::FileExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
-use super::{Flights, Objects, Range, ReadError, SHORT, direct, flights::landed};
+use super::{Flights, Objects, Range, ReadError, SHORT, direct, flights::Wanted};
 use crate::{
-    cache::{BlockId, Cache, Cached, Piece},
+    cache::{BlockId, Cache, Cached, Piece, Shelf},
     format::{BLOCK_BYTES, BlockTable, Key, Opened},
     metrics as names,
     ops::Ops,
@@ -21,6 +21,8 @@ use crate::{
 pub const BLOCK: u64 = 8 << 20;
 /// Blocks on their way at once, 8 MiB of memory each.
 const FETCHES: usize = 8;
+/// And as many more of those that a reader waits for, when read-ahead has taken the others.
+const HURRIED: usize = 4;
 const ATTEMPTS: u32 = 5;
 /// Steps under which reads are listed in the status.
 pub(super) const FETCH: &str = "fetch block";
@@ -31,11 +33,12 @@ type Outcome = Result<(), ReadError>;
 #[derive(Clone, Debug)]
 pub struct Blocks {
     store: Arc<dyn Store>,
-    cache: Arc<Cache>,
+    shelf: Shelf,
     clock: Clock,
     tasks: Tasks,
     flights: Flights<BlockId, Outcome>,
     fetches: Arc<Semaphore>,
+    hurried: Arc<Semaphore>,
     ops: Ops,
 }
 
@@ -57,27 +60,22 @@ pub(super) fn extent(number: u32, data_bytes: u64, body_bytes: u64) -> Span<u64>
 }
 
 impl Blocks {
-    pub fn new(
-        store: Arc<dyn Store>,
-        cache: Arc<Cache>,
-        ops: Ops,
-        clock: Clock,
-        tasks: Tasks,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, shelf: Shelf, ops: Ops, clock: Clock, tasks: Tasks) -> Self {
         let flights = Flights::new(tasks.clone());
         Self {
             store,
-            cache,
+            shelf,
             clock,
             tasks,
             flights,
             fetches: Arc::new(Semaphore::new(FETCHES)),
+            hurried: Arc::new(Semaphore::new(HURRIED)),
             ops,
         }
     }
 
     pub fn cache(&self) -> &Cache {
-        &self.cache
+        self.shelf.cache()
     }
 
     /// Why readers wait, if the store has failed what they wait for.
@@ -88,13 +86,13 @@ impl Blocks {
     /// Starts a fetch whose outcome nobody waits for here.
     pub fn start_fetch(&self, key: &Key, objects: &Objects, entry: &Entry, number: u32) {
         let block = id(key, number);
-        if self.cache.get(&block).is_some() {
+        if self.cache().get(&block).is_some() {
             return;
         }
         let (this, key, objects, entry) = (self.clone(), key.clone(), objects.clone(), *entry);
-        drop(self.flights.start(&FETCH, &block, async move {
+        drop(self.flights.start(&FETCH, &block, |wanted| async move {
             let object = objects.open(&key, &entry).await?;
-            this.fetch(&key, &object, number).await
+            this.fetch(&key, &object, number, wanted).await
         }));
     }
 
@@ -108,23 +106,24 @@ impl Blocks {
         let block = id(key, number);
         let mut counted = false;
         loop {
-            if let Some(cached) = self.cache.get(&block) {
+            if let Some(cached) = self.cache().get(&block) {
                 if !counted {
-                    self.cache.count(true);
+                    self.cache().count(true);
                 }
                 if cached.trusted || self.check(key, object, number, &cached).await {
                     return Ok(cached);
                 }
             }
             if !counted {
-                self.cache.count(false);
+                self.cache().count(false);
                 counted = true;
             }
             let (this, key, object) = (self.clone(), key.clone(), Arc::clone(object));
-            let flight = self.flights.start(&FETCH, &block, async move {
-                this.fetch(&key, &object, number).await
+            let flight = self.flights.start(&FETCH, &block, |wanted| async move {
+                this.fetch(&key, &object, number, wanted).await
             });
-            landed(flight)
+            flight
+                .landed()
                 .await
                 .unwrap_or_else(|| Err(ReadError::Cache("stopping".to_owned())))?;
         }
@@ -144,10 +143,10 @@ impl Blocks {
             })
             .await;
         if sound {
-            self.cache.trust(block);
+            self.cache().trust(block);
         } else {
             tracing::warn!(%key, block = number, "a cached block is damaged and is fetched again");
-            self.cache.forget(block);
+            self.cache().forget(block);
         }
         sound
     }
@@ -158,9 +157,23 @@ impl Blocks {
         extent.end.saturating_sub(extent.start)
     }
 
-    async fn fetch(&self, key: &Key, object: &Arc<Opened>, number: u32) -> Outcome {
+    /// A turn to have a block on its way; read-ahead does not hold up what somebody waits for.
+    async fn place(&self, wanted: &Wanted) -> Option<OwnedSemaphorePermit> {
+        let hurried = async {
+            wanted.clone().wait().await;
+            Arc::clone(&self.hurried).acquire_owned().await
+        };
+        // Never closed.
+        tokio::select! {
+            biased;
+            place = Arc::clone(&self.fetches).acquire_owned() => place.ok(),
+            place = hurried => place.ok(),
+        }
+    }
+
+    async fn fetch(&self, key: &Key, object: &Arc<Opened>, number: u32, wanted: Wanted) -> Outcome {
         let block = id(key, number);
-        if self.cache.get(&block).is_some() {
+        if self.cache().get(&block).is_some() {
             return Ok(());
         }
         let from = u64::from(number) * BLOCK;
@@ -169,12 +182,13 @@ impl Blocks {
         let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            // Never closed.
-            let place = Arc::clone(&self.fetches).acquire_owned().await;
-            match self
-                .fetch_once(key, object, &block, range.clone(), place.ok())
-                .await
-            {
+            let place = self.place(&wanted).await;
+            let bytes = self.fetch_once(key, object, range.clone()).await;
+            let kept = match bytes {
+                Ok(bytes) => self.keep(&block, bytes, &wanted, place).await,
+                Err(e) => Err(e),
+            };
+            match kept {
                 Err(e @ ReadError::Cache(_)) => return Err(e),
                 Err(e) => {
                     op.failed(&e);
@@ -192,14 +206,13 @@ impl Blocks {
         Err(last.unwrap_or_else(|| ReadError::damaged(key, "no attempt was made")))
     }
 
+    /// Bytes of the object, compared with its table.
     async fn fetch_once(
         &self,
         key: &Key,
         object: &Arc<Opened>,
-        block: &BlockId,
         range: Span<u64>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Outcome {
+    ) -> Result<Bytes, ReadError> {
         let from = range.start;
         let bytes = match self.store.get_range(key, range).await {
             Ok(bytes) => bytes,
@@ -210,36 +223,23 @@ impl Blocks {
         };
         let meter = self.ops.meter();
         meter.count(names::FETCHED_BYTES, bytes.len() as u64);
-        let (object, cache, block, key) = (
-            Arc::clone(object),
-            Arc::clone(&self.cache),
-            block.clone(),
-            key.clone(),
-        );
-        let (seen, told) = oneshot::channel();
-        let kept = move || {
-            let kept = object
-                .blocks
-                .check(from, &bytes)
-                .map_err(|e| ReadError::format(&key, &e))
-                .and_then(|()| {
-                    let kept = cache.insert(&block, &bytes, || {
-                        // Nobody may be waiting any more.
-                        let _ = seen.send(());
-                    });
-                    kept.map_err(|e| ReadError::Cache(e.to_string()))
-                });
-            // Its memory and its turn are held until the disk has it.
-            drop(place);
-            kept
-        };
-        // Whoever waits has it before the disk does; the thread goes on by itself.
-        let kept = self.tasks.blocking(kept);
-        tokio::pin!(kept);
-        tokio::select! {
-            Ok(()) = told => Ok(()),
-            kept = &mut kept => kept,
-        }
+        let object = Arc::clone(object);
+        let check = move || object.blocks.check(from, &bytes).map(|()| bytes);
+        let checked = self.tasks.blocking(check).await;
+        checked.map_err(|e| ReadError::format(key, &e))
+    }
+
+    /// Whoever waits has it before the disk does, which gets it meanwhile; its place is held until then.
+    async fn keep(
+        &self,
+        block: &BlockId,
+        bytes: Bytes,
+        wanted: &Wanted,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Outcome {
+        let wanted = wanted.clone().wait();
+        let kept = self.shelf.put(block.clone(), bytes, wanted, place).await;
+        kept.map_err(|e| ReadError::Cache(e.to_string()))
     }
 
     /// Where the object's bytes `span` are, with the checksums of the blocks that hold them. In `doubt` they
@@ -262,7 +262,7 @@ impl Blocks {
             let base = u64::from(number) * BLOCK;
             let end = span.end.min(base + BLOCK);
             let block = id(key, number);
-            if doubt && let Some(cached) = self.cache.get(&block) {
+            if doubt && let Some(cached) = self.cache().get(&block) {
                 self.check(key, object, number, &cached).await;
             }
             let cached = self.get(key, object, number).await?;
@@ -289,13 +289,17 @@ impl Blocks {
 
     /// Whether the block with this position is cached.
     pub fn holds(&self, key: &Key, position: u64) -> bool {
-        u32::try_from(position / BLOCK).is_ok_and(|number| self.cache.holds(&id(key, number)))
+        u32::try_from(position / BLOCK).is_ok_and(|number| self.cache().holds(&id(key, number)))
     }
 
     /// A reader has these blocks behind it and goes on: their memory is of more use to what comes next, and to
     /// the log. They stay on the disk for others.
     pub fn let_go(&self, key: &Key, numbers: Span<u32>) {
-        let (cache, tasks, key) = (Arc::clone(&self.cache), self.tasks.clone(), key.clone());
+        let (cache, tasks, key) = (
+            Arc::clone(self.shelf.cache()),
+            self.tasks.clone(),
+            key.clone(),
+        );
         self.tasks.spawn_ok("let go of blocks", async move {
             let let_go = move || numbers.for_each(|number| cache.let_go(&id(&key, number)));
             tasks.blocking(let_go).await;
@@ -356,7 +360,7 @@ impl Blocks {
                 Ok(bytes) => return Ok(bytes),
                 // Evicted between the look and the read.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    self.cache.forget(&id(key, number));
+                    self.cache().forget(&id(key, number));
                 }
                 Err(e) => return Err(ReadError::Cache(e.to_string())),
             }

@@ -11,13 +11,39 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use whimbrel_runtime::Tasks;
 
-type Outcome<V> = watch::Receiver<Option<V>>;
+/// Work under way.
+#[derive(Clone, Debug)]
+pub struct Flight<V> {
+    outcome: watch::Receiver<Option<V>>,
+    wanted: Arc<watch::Sender<bool>>,
+}
+
+impl<V: Clone> Flight<V> {
+    /// The outcome; `None` when the daemon is stopping. From now on the work knows that somebody waits for it.
+    pub async fn landed(mut self) -> Option<V> {
+        self.wanted.send_replace(true);
+        let outcome = self.outcome.wait_for(Option::is_some).await;
+        outcome.ok().and_then(|done| done.clone())
+    }
+}
+
+/// Tells work whether somebody waits for it.
+#[derive(Clone, Debug)]
+pub struct Wanted(watch::Receiver<bool>);
+
+impl Wanted {
+    /// Returns once somebody waits for the outcome.
+    pub async fn wait(mut self) {
+        // Nobody can come any more once the flight is over; then nothing depends on it.
+        let _ = self.0.wait_for(|wanted| *wanted).await;
+    }
+}
 
 /// Work runs as a task of its own, so that it goes on when the one who asked has gone.
 #[derive(Debug)]
 pub struct Flights<K, V> {
     tasks: Tasks,
-    running: Arc<Mutex<HashMap<K, Outcome<V>>>>,
+    running: Arc<Mutex<HashMap<K, Flight<V>>>>,
 }
 
 impl<K, V> Clone for Flights<K, V> {
@@ -42,20 +68,24 @@ where
     }
 
     /// Starts the work unless it is under way.
-    pub fn start(
-        &self,
-        name: &dyn Display,
-        key: &K,
-        work: impl Future<Output = V> + Send + 'static,
-    ) -> Outcome<V> {
+    pub fn start<F>(&self, name: &dyn Display, key: &K, work: impl FnOnce(Wanted) -> F) -> Flight<V>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         let mut running = self.running.lock();
-        if let Some(outcome) = running.get(key) {
-            return outcome.clone();
+        if let Some(flight) = running.get(key) {
+            return flight.clone();
         }
         let (sender, outcome) = watch::channel(None);
-        running.insert(key.clone(), outcome.clone());
+        let (wanted, is_wanted) = watch::channel(false);
+        let flight = Flight {
+            outcome,
+            wanted: Arc::new(wanted),
+        };
+        running.insert(key.clone(), flight.clone());
         drop(running);
         let (running, key) = (Arc::clone(&self.running), key.clone());
+        let work = work(Wanted(is_wanted));
         let shutdown = self.tasks.shutdown();
         self.tasks.spawn_ok(name.to_string(), async move {
             // A store that never answers must not keep the process.
@@ -63,15 +93,6 @@ where
             running.lock().remove(&key);
             sender.send_replace(done);
         });
-        outcome
+        flight
     }
-}
-
-/// The outcome of a flight; `None` when the daemon is stopping.
-pub async fn landed<V: Clone>(mut outcome: Outcome<V>) -> Option<V> {
-    outcome
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|done| done.clone())
 }

@@ -1,21 +1,23 @@
 //! Tails of objects, opened once and kept in memory up to a limit; those from afar also in the cache, so that
 //! indexes and checksums are there after a restart and a lookup costs no request for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::{pending, ready},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use whimbrel_runtime::{Backoff, Clock, Tasks};
 
 use super::{
     BLOCK, Flights, ReadError,
     blocks::{OPEN, extent},
-    flights::landed,
     scan::is_slice_of,
 };
 use crate::{
-    cache::{BlockId, Cache, Piece},
+    cache::{BlockId, Piece, Shelf},
     format::{Key, Opened, OpenedSlice},
     kept::Kept,
     ops::Ops,
@@ -34,7 +36,7 @@ type Outcome = Result<Arc<Opened>, ReadError>;
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn Store>,
-    cache: Arc<Cache>,
+    shelf: Shelf,
     clock: Clock,
     tasks: Tasks,
     flights: Flights<Key, Outcome>,
@@ -43,16 +45,10 @@ pub struct Objects {
 }
 
 impl Objects {
-    pub fn new(
-        store: Arc<dyn Store>,
-        cache: Arc<Cache>,
-        ops: Ops,
-        clock: Clock,
-        tasks: Tasks,
-    ) -> Self {
+    pub fn new(store: Arc<dyn Store>, shelf: Shelf, ops: Ops, clock: Clock, tasks: Tasks) -> Self {
         Self {
             store,
-            cache,
+            shelf,
             clock,
             flights: Flights::new(tasks.clone()),
             tasks,
@@ -69,10 +65,10 @@ impl Objects {
             return Ok(object);
         }
         let (this, key_, entry_) = (self.clone(), key.clone(), *entry);
-        let flight =
-            self.flights
-                .start(&OPEN, key, async move { this.fetch(&key_, &entry_).await });
-        landed(flight)
+        let open = |_| async move { this.fetch(&key_, &entry_).await };
+        let flight = self.flights.start(&OPEN, key, open);
+        flight
+            .landed()
             .await
             .unwrap_or_else(|| Err(ReadError::Cache("stopping".to_owned())))
     }
@@ -129,7 +125,7 @@ impl Objects {
     /// What an earlier look has left in the cache, if it is what the root's entry says.
     async fn cached(&self, key: &Key, entry: &Entry, from: u64) -> Option<Arc<Opened>> {
         let id = tail_of(key);
-        let cached = self.cache.get(&id)?;
+        let cached = self.shelf.cache().get(&id)?;
         let (key_, entry) = (key.clone(), *entry);
         let read = move || {
             let whole = cached.bytes == entry.object_bytes - from;
@@ -139,7 +135,7 @@ impl Objects {
         let object = self.tasks.blocking(read).await;
         if object.is_none() {
             tracing::warn!(%key, "a cached tail is damaged and is fetched again");
-            self.cache.forget(&id);
+            self.shelf.cache().forget(&id);
         }
         object
     }
@@ -179,29 +175,22 @@ impl Objects {
 
     /// Caches the tail, and the first block where the object has no other; back when readers have that one.
     async fn keep(&self, key: &Key, block: Option<Bytes>, tail: Bytes) {
-        let (cache, tasks, tail_id) = (Arc::clone(&self.cache), self.tasks.clone(), tail_of(key));
-        let block_id = BlockId {
+        let (shelf, tail_id) = (self.shelf.clone(), tail_of(key));
+        let first = BlockId {
             object: Arc::clone(&tail_id.object),
             piece: Piece::Block(0),
         };
-        let (seen, told) = oneshot::channel::<()>();
-        self.tasks.spawn_ok("cache an object", async move {
-            let insert = move || {
-                let first = match block {
-                    Some(block) => cache.insert(&block_id, &block, || drop(seen)),
-                    None => {
-                        drop(seen);
-                        Ok(())
-                    }
-                };
-                first.and_then(|()| cache.insert(&tail_id, &tail, || {}))
-            };
-            if let Err(error) = tasks.blocking(insert).await {
-                tracing::warn!(%error, "an object was not cached");
+        if let Some(block) = block
+            && let Err(error) = shelf.put(first, block, ready(()), ()).await
+        {
+            return tracing::warn!(%error, "an object was not cached");
+        }
+        // It is in memory already: nobody waits for this.
+        self.tasks.spawn_ok("cache a tail", async move {
+            if let Err(error) = shelf.put(tail_id, tail, pending(), ()).await {
+                tracing::warn!(%error, "an object's tail was not cached");
             }
         });
-        // Either way it is over with the sender.
-        let _ = told.await;
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Spot {
     pub ahead: u32,
     /// Up to where in the object the kernel was told.
     pub needed: u64,
+    /// How much it has read in one piece.
+    pub read: u64,
     /// Blocks that it has read to their end.
     pub behind: Option<(Key, Range<u32>)>,
 }
@@ -68,6 +70,7 @@ mod tests {
             position: offset.unsigned_abs(),
             ahead: 2,
             needed: 0,
+            read: 0,
             behind: None,
         };
         spots.put(at, spot(1));

@@ -10,7 +10,7 @@ use super::{StartError, ViewReceiver};
 use crate::{
     Options,
     broker::BrokerLink,
-    cache::Cache,
+    cache::{Cache, Shelf},
     committer::{CommitError, Committer, Context, Mates},
     format::Keys,
     orphan::Orphans,
@@ -176,16 +176,17 @@ impl Open {
             tracing::warn!(%error, "the orphans' entries cannot be read now");
             self.clock.sleep(pause.next()).await;
         }
+        let shelf = Shelf::new(Arc::clone(&self.cache), self.tasks.clone());
         let objects = Objects::new(
             self.store("read"),
-            Arc::clone(&self.cache),
+            shelf.clone(),
             self.status.ops.clone(),
             self.clock.clone(),
             self.tasks.clone(),
         );
         let blocks = Blocks::new(
             self.store("read"),
-            Arc::clone(&self.cache),
+            shelf,
             self.status.ops.clone(),
             self.clock.clone(),
             self.tasks.clone(),

@@ -175,7 +175,7 @@ async fn each_of_several_readers_of_a_partition_is_read_ahead_of() {
     // where everybody is taken for one that reads on.
     let (remote, mut running) = Remote::uploaded(&vec![vec![(4, 100_000); 80]; 2]).await;
     let mut places = [4, 324];
-    for _ in 0..2 {
+    for _ in 0..4 {
         for place in &mut places {
             let (_, reply) = running.read(0, *place, 1 << 20, false).await;
             *place = reply.next_offset;

@@ -17,7 +17,7 @@ use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 use whimbrel_tiering::{
     MIN_CACHE,
     broker::BrokerLink,
-    cache::Cache,
+    cache::{Cache, Shelf},
     committer::{CommitError, Committer, Context, Edit},
     format::{Keys, MergedName},
     ops::Ops,
@@ -92,7 +92,7 @@ async fn try_daemon(
     let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
     let objects = Objects::new(
         Arc::clone(&store),
-        Arc::new(cache),
+        Shelf::new(Arc::new(cache), tasks.clone()),
         ops.clone(),
         clock.clone(),
         tasks.clone(),
