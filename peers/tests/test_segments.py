@@ -94,6 +94,20 @@ def test_a_cleaned_log_is_read(target, name):
     assert index_complaints(indexes) == []
 
 
+def dump_internal(target, topic: str, name: str, decoder: str) -> str:
+    """What the decoder makes of the partitions of an internal topic that hold the name; every one is dumped, as an operator would."""
+    out = ""
+    for partition in range(50):
+        try:
+            folder = target.partition_folder(topic, partition)
+        except AssertionError:
+            continue
+        for log in folder.glob("*.log"):
+            if name.encode() in log.read_bytes():
+                out += dump([log], decoder, "--print-data-log")
+    return out
+
+
 def test_group_positions_decode_as_kafkas(target, name):
     create_topic(target, name, partitions=1)
     produce(producer(target), name, [b"a", b"b"])
@@ -102,14 +116,38 @@ def test_group_positions_decode_as_kafkas(target, name):
     poll(member, 2)
     member.commit(asynchronous=False)
     member.close()
-    # One of the partitions holds the group; every one is dumped, as an operator would.
-    out = ""
-    for partition in range(50):
-        try:
-            folder = target.partition_folder("__consumer_offsets", partition)
-        except AssertionError:
-            continue
-        for log in folder.glob("*.log"):
-            if name.encode() in log.read_bytes():
-                out += dump([log], "--offsets-decoder", "--print-data-log")
+    out = dump_internal(target, "__consumer_offsets", name, "--offsets-decoder")
     assert re.search(rf'"group":"{name}".*"topic":"{name}".*"offset":2\b', out), out
+    # The group's own record, as it was with its member and as it is without.
+    generations = re.findall(rf'"group":"{name}"}}.*payload: .*"protocolType":"consumer","generation":(\d+).*"members":\[(.*)\]', out)
+    assert [bool(members) for _, members in generations] == [True, False], out
+    numbers = [int(number) for number, _ in generations]
+    assert numbers == sorted(numbers)
+
+
+# How Kafka numbers the states of a transactional id.
+EMPTY, ONGOING, PREPARE_COMMIT, PREPARE_ABORT, COMPLETE_COMMIT, COMPLETE_ABORT = range(6)
+
+
+def test_transactions_decode_as_kafkas(target, name):
+    create_topic(target, name, partitions=1)
+    sender = producer(target, **{"transactional.id": name, "transaction.timeout.ms": 60_000})
+    sender.init_transactions(30)
+    for end in (sender.commit_transaction, sender.abort_transaction):
+        sender.begin_transaction()
+        sender.produce(name, b"one")
+        assert sender.flush(30) == 0
+        end(30)
+
+    def states() -> list[int]:
+        out = dump_internal(target, "__transaction_state", name, "--transaction-log-decoder")
+        records = [line for line in out.splitlines() if f'"transactionalId":"{name}"' in line]
+        found = [int(re.search(r'"transactionStatus":(\d)', line)[1]) for line in records]
+        for line, state in zip(records, found):
+            assert ('"partitionIds":[0]' in line and f'"topic":"{name}"' in line) == (state in (ONGOING, PREPARE_COMMIT, PREPARE_ABORT)), line
+            assert '"transactionTimeoutMs":60000' in line, line
+        return found
+
+    # The last one is written after the markers, when the producer has its answer.
+    wait_for(lambda: COMPLETE_ABORT in states(), "the abort to be complete", 30)
+    assert states() == [EMPTY, ONGOING, PREPARE_COMMIT, COMPLETE_COMMIT, ONGOING, PREPARE_ABORT, COMPLETE_ABORT]
