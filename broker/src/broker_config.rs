@@ -127,7 +127,7 @@ fn identity(options: &Options) -> [Own; 11] {
 }
 
 /// What clients can make it hold.
-fn bounds(options: &Options) -> [Own; 8] {
+fn bounds(options: &Options) -> [Own; 9] {
     let limits = &options.limits;
     let idle = millis(limits.idle_time.0);
     let fetch = limits.fetch_bytes.0.to_string();
@@ -139,12 +139,21 @@ fn bounds(options: &Options) -> [Own; 8] {
     );
     let sessions = limits.fetch_sessions.to_string();
     let retention = millis(options.retention_check_interval.0);
+    let of_sasl = options.auth.as_ref();
+    let of_sasl = of_sasl.filter(|auth| !auth.mechanisms.is_empty());
+    let reauth = of_sasl.map_or_else(|| "0".to_owned(), |auth| millis(auth.max_reauth.0));
     [
         (
             "connections.max.idle.ms",
             Kind::Long,
             idle,
             "A connection without requests is closed then.",
+        ),
+        (
+            "connections.max.reauth.ms",
+            Kind::Long,
+            reauth,
+            "Who has proved who it is has to prove it again then.",
         ),
         ("fetch.max.bytes", Kind::Int, fetch, "Largest fetch answer."),
         (

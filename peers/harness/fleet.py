@@ -78,6 +78,11 @@ class Fleet:
     def processes(self, region: str) -> list[dict]:
         return [process for process in self.description()["processes"] if process["region"] == region]
 
+    def set_password(self, user: str, password: str) -> None:
+        """As an operator does: the password is on stdin."""
+        command = [str(cache.whimbrel()), "user", "set", user, "--fleet", str(self.data)]
+        subprocess.run(command, input=f"{password}\n", text=True, check=True, timeout=60, capture_output=True)
+
     def verb(self, *words, check: bool = True, deadline_s: float = 60.0) -> str:
         """Runs a verb of the command line against this fleet; its standard output."""
         command = [str(cache.whimbrel()), *map(str, words), "--fleet", str(self.data)]

@@ -10,6 +10,9 @@ from .stores import Minio
 
 # Of a topic that is made by being asked for: what librdkafka's tests count on.
 PARTITIONS = 4
+# Who a client is where the target asks it, by SASL's PLAIN in the clear; to be proved again every so often.
+USER, PASSWORD = "admin", "of-the-admin"
+PROVED_AGAIN_MS = 6000
 
 
 class KafkaTarget:
@@ -19,12 +22,18 @@ class KafkaTarget:
     # Tiering is asked for by the topic, and only where the broker was started with it.
     tiered_topic = {"remote.storage.enable": "true"}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, node: int = 1, port: int | None = None):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, sasl: bool = False, node: int = 1, port: int | None = None):
         extra = {"num.partitions": partitions, "auto.create.topics.enable": str(auto_create).lower(), "group.initial.rebalance.delay.ms": rebalance_delay_ms}
         extra["group.min.session.timeout.ms"] = least_session_ms
         extra["node.id"] = node
         if acls:
             extra |= {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "allow.everyone.if.no.acl.found": "true"}
+        if sasl:
+            login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+            users = f'{login} username="{USER}" password="{PASSWORD}" user_{USER}="{PASSWORD}";'
+            extra |= {"listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "sasl.enabled.mechanisms": "PLAIN", "sasl.mechanism.inter.broker.protocol": "PLAIN"}
+            extra |= {"listener.name.plaintext.plain.sasl.jaas.config": users, "connections.max.reauth.ms": PROVED_AGAIN_MS}
+            extra["inter.broker.listener.name"] = "PLAINTEXT"
         # Heartbeats and sessions as short as in `whimbrel dev`.
         extra |= {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
         self.kafka = Kafka(folder, port=port, fsync=True, tiered=tiered, extra=extra)
@@ -67,7 +76,7 @@ class WhimbrelTarget:
     # Every topic is tiered, by default to a folder; a tiered target has MinIO.
     tiered_topic = {}
 
-    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, node: int = 1, port: int | None = None):
+    def __init__(self, folder: Path, tiered: bool = False, auto_create: bool = True, one_region: bool = False, rebalance_delay_ms: int = 0, brokers: int = 1, racks: bool = False, partitions: int = PARTITIONS, least_session_ms: int = 6000, acls: bool = False, sasl: bool = False, node: int = 1, port: int | None = None):
         self.minio = Minio(folder / "minio") if tiered else None
         bucket = self.minio.bucket("whimbrel") if self.minio else None
         settings = {
@@ -83,12 +92,18 @@ class WhimbrelTarget:
             settings |= {f"broker-{number}.rack": f"RACK{10 * number - 9}" for number in range(1, brokers + 1)}
         if acls:
             settings |= {"broker.auth.anonymous": "true", "broker.auth.mechanisms": "[]", "broker.auth.allow-everyone-if-no-acl": "true"}
+        if sasl:
+            settings |= {"broker.auth.mechanisms": '["PLAIN"]', "broker.auth.super-users": f'["{USER}"]', "broker.auth.plain-without-tls": "true"}
+            settings["broker.auth.max-reauth"] = f"{PROVED_AGAIN_MS}ms"
+        self.sasl = sasl
         self.fleet = Fleet(folder, port=port, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region, brokers=brokers)
 
     def start(self) -> "WhimbrelTarget":
         if self.minio:
             self.minio.start()
         self.fleet.start()
+        if self.sasl:
+            self.fleet.set_password(USER, PASSWORD)
         return self
 
     @property

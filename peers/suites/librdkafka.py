@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from harness import cache
+from harness.target import PASSWORD, USER
 from verdicts import FAIL, PASS, SKIP, Outcome
 
 import program
@@ -20,13 +21,15 @@ VERSIONS = {"0081": "4.2.0.0"}
 # They count on who is in the first generation: Kafka's default delay, in which all members join.
 COUNT_REBALANCES = ("0113", "0118")
 # They make topics with three replicas.
-THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111")
+THREE_REPLICAS = ("0098", "0101", "0103", "0107", "0111", "0142")
 # They count on brokers that stand in different racks.
 RACKS = ("0101",)
 # They change the access control list, as nobody in particular.
 ACCESS_LISTS = ("0081", "0109", "0115", "0119")
 # Their members ask for sessions shorter than Kafka's least, and count on their end.
 SHORT_SESSIONS = ("0081",)
+# They prove who they are, again and again.
+PROVE = ("0135", "0142")
 # What their authors run with KIP-848's protocol only.
 CONSUMER_PROTOCOL = ("0153",)
 # One of many subtests cannot pass, and would hide those after it: each is a test of its own, besides the whole.
@@ -69,6 +72,7 @@ def settings(test: str) -> dict:
         "brokers": 3 if number in THREE_REPLICAS else 1,
         "racks": number in RACKS,
         "acls": number in ACCESS_LISTS,
+        "sasl": number in PROVE,
         "least_session_ms": 1000 if number in SHORT_SESSIONS else 6000,
     }
 
@@ -78,7 +82,8 @@ def run(test: str, bootstrap: str, output: Path, deadline_s: int, quick: bool) -
     name, _, subtest = name.partition(".")
     config = output / f"{test}.conf"
     config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(f"bootstrap.servers={bootstrap}\ntest.topic.random=true\n")
+    proof = f"security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\nsasl.username={USER}\nsasl.password={PASSWORD}\n" if name[:4] in PROVE else ""
+    config.write_text(f"bootstrap.servers={bootstrap}\ntest.topic.random=true\n{proof}")
     # -Q leaves out whole subtests, of some tests all, and calls that a pass: only where the list says that it is worth something.
     # -L: not the local ones of the same number. -K: nothing that is known to fail. Statistics go to the current directory.
     command = [folder() / "test-runner", "-p1", "-L", "-K", "-V", VERSIONS.get(name[:4], VERSION), *(["-Q"] if quick else []), *(["-s", scenario] if scenario else [])]

@@ -17,17 +17,11 @@ ROOT, ANN, BOB = ("admin", "of-the-admin"), ("ann", "of-ann"), ("bob", "of-bob")
 AUTH = {"broker.auth.super-users": '["admin"]', "broker.auth.mechanisms": '["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]'}
 
 
-def _set_password(fleet: Fleet, user: tuple[str, str]) -> None:
-    """As an operator does: the password is on stdin."""
-    command = [str(cache.whimbrel()), "user", "set", user[0], "--fleet", str(fleet.data)]
-    subprocess.run(command, input=f"{user[1]}\n", text=True, check=True, timeout=60, capture_output=True)
-
-
 def _started(folder: Path, settings: dict):
     fleet = Fleet(folder, settings=AUTH | settings, one_region=True)
     fleet.start()
     for user in (ROOT, ANN):
-        _set_password(fleet, user)
+        fleet.set_password(*user)
     return fleet
 
 
