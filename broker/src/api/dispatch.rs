@@ -144,7 +144,7 @@ fn of_group(
         }
         ApiKey::SyncGroup => member!(|c, request| sync_group::handle(c, request).await),
         ApiKey::Heartbeat if stranded::any(&broker) && !stranded::sends_to_look() => {
-            group!(|_c, request| heartbeat::kept(&request))
+            group!(|c, request| heartbeat::kept(c, &request))
         }
         ApiKey::Heartbeat => member!(|c, request| heartbeat::handle(c, &request)),
         ApiKey::LeaveGroup => member!(|c, request| leave_group::handle(c, request, version)),

@@ -22,7 +22,8 @@ pub fn handle(coordinator: &Coordinator, request: &Request) -> Response {
 
 /// What a coordinator answers that may not act: the member stays as it is, nobody is expired meanwhile.
 #[must_use]
-pub fn kept(_request: &Request) -> Response {
+pub fn kept(coordinator: &Coordinator, request: &Request) -> Response {
+    coordinator.could_not_hear(&request.group_id);
     Response::default()
 }
 

@@ -43,7 +43,10 @@ pub use exchange::{Change, Classic, Current, Epoch, Heartbeat, Profile, Refusal,
 pub use member::{Member, MemberState};
 pub use restore::Stored;
 
-use super::{machine::Now, store::Pace};
+use super::{
+    machine::{Now, spare},
+    store::Pace,
+};
 
 /// What a group allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,14 +279,19 @@ impl Group {
         }
     }
 
-    /// Lets every member's session begin anew: nobody could be heard for a while.
-    pub fn renew_sessions(&mut self, now: Now) {
+    /// For this long, until now, nobody could be heard; see [`spare`].
+    pub fn stood_still(&mut self, now: Now, for_ms: i64) {
         for member in self.members.values_mut() {
-            let before_ms = member.session_deadline_ms;
-            member.begin_session(now, &self.rules);
-            member.session_deadline_ms = member.session_deadline_ms.max(before_ms);
-            if member.revoke_deadline_ms.is_some() {
-                member.begin_revoking(now);
+            let half_ms = i64::from(member.session_ms(&self.rules) / 2);
+            let times = (now, for_ms);
+            spare(
+                &mut member.session_deadline_ms,
+                &mut member.was_spared,
+                times,
+                half_ms,
+            );
+            if let Some(at) = &mut member.revoke_deadline_ms {
+                *at = at.saturating_add(for_ms);
             }
         }
         self.refresh_wake();

@@ -14,11 +14,12 @@ mod removal;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod txn;
 mod work;
 mod writer;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::RwLock;
 use whimbrel_runtime::{Clock, Tasks};
@@ -48,7 +49,7 @@ pub struct Options {
     pub offsets_retention_ms: i64,
     /// How often lapsed positions are looked for; Kafka's default of ten minutes.
     pub sweep_interval_ms: i64,
-    /// How often timers are looked at. Sessions last seconds at least, so this is precise enough and costs nothing.
+    /// How often timers are looked at when none is due before; what became due meanwhile is at most this late.
     pub tick_ms: u64,
     /// Most writes that may wait for one partition; beyond it clients are asked to come again.
     pub max_queued: usize,
@@ -318,7 +319,10 @@ impl Coordinator {
         let mut all = Vec::new();
         for shard in self.shards.read().values() {
             match self.usable(shard) {
-                Ok(()) => all.extend(shard.list()),
+                Ok(()) => {
+                    shard.tick(self.now(), self.topics(), true);
+                    all.extend(shard.list());
+                }
                 Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS) => {
                     error = ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
                 }
@@ -334,7 +338,9 @@ impl Coordinator {
     /// # Errors
     /// Kafka's code.
     pub fn describe(&self, group: &str) -> Result<Option<Description>, ErrorCode> {
-        Ok(self.active(group, false)?.describe(group))
+        let shard = self.active(group, false)?;
+        shard.overtake(group, self.topics(), self.now());
+        Ok(shard.describe(group))
     }
 
     /// Deletes a group without members, with its positions.
@@ -343,6 +349,7 @@ impl Coordinator {
     /// GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP, or why it cannot be written.
     pub async fn delete(&self, group: &str) -> Result<(), ErrorCode> {
         let shard = self.active(group, false)?;
+        shard.overtake(group, self.topics(), self.now());
         let group = group.to_owned();
         shard.enqueue(|reply| Work::Delete { group, reply }).await
     }
@@ -361,6 +368,7 @@ impl Coordinator {
 
     fn usable(&self, shard: &Shard) -> Result<(), ErrorCode> {
         if self.log.led(shard.partition()) != Some(shard.epoch()) {
+            shard.turned_away();
             return Err(ErrorCode::NOT_COORDINATOR);
         }
         if shard.is_loaded() {
@@ -372,37 +380,6 @@ impl Coordinator {
 
     fn now(&self) -> Now {
         now(&self.clock)
-    }
-
-    async fn drive_timers(&self) {
-        let shutdown = self.tasks.shutdown();
-        let mut next_sweep_ms = self
-            .now()
-            .mono_ms
-            .saturating_add(self.options.sweep_interval_ms);
-        let tick = Duration::from_millis(self.options.tick_ms.max(1));
-        while shutdown.unless(self.clock.sleep(tick)).await.is_some() {
-            let now = self.now();
-            let sweep = now.mono_ms >= next_sweep_ms;
-            if sweep {
-                next_sweep_ms = now.mono_ms.saturating_add(self.options.sweep_interval_ms);
-            }
-            let shards: Vec<_> = self.shards.read().values().cloned().collect();
-            for shard in shards {
-                shard.tick(
-                    now,
-                    &*self.topics,
-                    self.log.led(shard.partition()) == Some(shard.epoch()),
-                );
-                if sweep {
-                    shard.push(Work::Sweep);
-                }
-            }
-        }
-        // Nobody is left waiting for a process that ends.
-        for shard in self.shards.write().drain().map(|(_, shard)| shard) {
-            shard.close();
-        }
     }
 }
 

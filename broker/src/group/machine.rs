@@ -35,6 +35,7 @@ pub use exchange::{
     Effect, GroupRecord, JoinReply, JoinRequest, JoinedMember, Leaver, MemberRecord, SyncReply,
     SyncRequest,
 };
+pub(crate) use expire::spare;
 pub use member::{Member, Protocol};
 pub(crate) use sync::store_error;
 
@@ -383,17 +384,6 @@ impl Group {
         }
     }
 
-    /// Lets every member's session begin anew: nobody could be heard for a while.
-    pub fn renew_sessions(&mut self, now: Now) {
-        for member in self.members.values_mut() {
-            let renewed_ms = now
-                .mono_ms
-                .saturating_add(i64::from(member.session_timeout_ms));
-            member.deadline_ms = member.deadline_ms.max(renewed_ms);
-        }
-        self.refresh_wake();
-    }
-
     /// Ends the group here: everybody parked is answered with `error`.
     pub fn close(&mut self, error: ErrorCode) -> Vec<Effect> {
         let mut out = Vec::new();
@@ -439,6 +429,7 @@ impl Group {
             member.deadline_ms = now
                 .mono_ms
                 .saturating_add(i64::from(member.session_timeout_ms));
+            member.was_spared = false;
             self.wake_ms = self.wake_ms.min(member.deadline_ms);
         }
     }

@@ -34,6 +34,8 @@ pub struct Member {
     pub revoking: Assignment,
     /// When its session ends (monotone ms).
     pub(super) session_deadline_ms: i64,
+    /// Since it was last heard it was given time to be heard once more.
+    pub(super) was_spared: bool,
     /// By when it must have given up what it is asked to; one of the classic protocol, joined or synced (monotone ms).
     pub(super) revoke_deadline_ms: Option<i64>,
 }
@@ -49,6 +51,7 @@ impl Member {
             assigned: Assignment::default(),
             revoking: Assignment::default(),
             session_deadline_ms: i64::MAX,
+            was_spared: false,
             revoke_deadline_ms: None,
         }
     }
@@ -82,9 +85,15 @@ impl Member {
 
     /// It was heard.
     pub(super) fn begin_session(&mut self, now: Now, rules: &Rules) {
+        let session_ms = i64::from(self.session_ms(rules));
+        self.session_deadline_ms = now.mono_ms.saturating_add(session_ms);
+        self.was_spared = false;
+    }
+
+    /// How long it may be silent.
+    pub(super) fn session_ms(&self, rules: &Rules) -> i32 {
         let classic = self.profile.classic.as_ref();
-        let session_ms = classic.map_or(rules.session_timeout_ms, |c| c.session_timeout_ms);
-        self.session_deadline_ms = now.mono_ms.saturating_add(i64::from(session_ms));
+        classic.map_or(rules.session_timeout_ms, |c| c.session_timeout_ms)
     }
 
     pub(super) fn begin_revoking(&mut self, now: Now) {

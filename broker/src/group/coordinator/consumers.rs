@@ -53,6 +53,7 @@ impl Coordinator {
     /// Kafka's code.
     pub fn describe_consumer(&self, group: &str) -> Result<Option<ConsumerDescription>, ErrorCode> {
         let shard = self.active(group, true)?;
+        shard.overtake(group, self.topics(), self.now());
         let state = shard.state.lock();
         Ok(state.consumers.get(group).map(|group| ConsumerDescription {
             state: group.state(),
@@ -95,6 +96,7 @@ impl Coordinator {
         places: Vec<TopicPartition>,
     ) -> Result<Vec<(TopicPartition, ErrorCode)>, ErrorCode> {
         let shard = self.active(group, true)?;
+        shard.overtake(group, self.topics(), self.now());
         let (free, read) = shard.unread(group, places)?;
         let outcome = if free.is_empty() {
             Ok(())
@@ -170,26 +172,6 @@ impl Shard {
     /// What the group allows by its own configs and the broker's.
     pub(super) fn rules_of(&self, id: &str, topics: &dyn Topics) -> consumer::Rules {
         self.options.consumer.at(topics.pace(id))
-    }
-
-    pub(super) fn tick_consumers(&self, state: &mut Contents, now: Now, topics: &dyn Topics) {
-        let due: Vec<_> = state
-            .consumers
-            .iter()
-            .filter(|(_, group)| group.wake_ms() <= now.mono_ms)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in due {
-            let changes = state
-                .consumers
-                .get_mut(&id)
-                .map(|group| group.tick(now, topics))
-                .unwrap_or_default();
-            if !changes.is_empty() {
-                self.queue_changes(state, &id, changes, Then::Nothing);
-                self.hand_back(state, &id, topics, now);
-            }
-        }
     }
 
     pub(super) fn queue_changes(

@@ -18,6 +18,7 @@ use super::{
     },
     Clamped, Commit, Committer, Options,
     load::Loaded,
+    timers::Hearing,
     txn::Undecided,
     work::{Reply, Then, Work},
 };
@@ -46,8 +47,7 @@ pub(super) struct Shard {
 pub(super) struct Contents {
     pub(super) active: bool,
     closed: bool,
-    /// The lease is away: sessions stand still, because nobody's heartbeat is heard.
-    paused: bool,
+    pub(super) hearing: Hearing,
     pub(super) groups: HashMap<String, Group>,
     pub(super) consumers: HashMap<String, consumer::Group>,
     pub(super) offsets: Offsets,
@@ -129,6 +129,7 @@ impl Shard {
         state.consumers = consumers.collect();
         state.offsets = loaded.offsets;
         state.undecided = loaded.undecided;
+        state.hearing = Hearing::since(now);
         state.active = true;
         drop(state);
         // After a second load the first report stands.
@@ -346,38 +347,6 @@ impl Shard {
                 .of(group)
                 .map(|(at, committed)| (at.clone(), Some(committed.clone())))
                 .collect(),
-        }
-    }
-
-    /// Lets everything happen that is due; nothing is while the partition is not `led`.
-    pub(super) fn tick(&self, now: Now, topics: &dyn Topics, led: bool) {
-        let mut state = self.state.lock();
-        if !led {
-            state.paused = true;
-            return;
-        }
-        if std::mem::take(&mut state.paused) {
-            state
-                .groups
-                .values_mut()
-                .for_each(|group| group.renew_sessions(now));
-            let consumers = state.consumers.values_mut();
-            consumers.for_each(|group| group.renew_sessions(now));
-        }
-        self.tick_consumers(&mut state, now, topics);
-        let due: Vec<_> = state
-            .groups
-            .iter()
-            .filter(|(_, group)| group.wake_ms() <= now.mono_ms)
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in due {
-            let effects = state
-                .groups
-                .get_mut(&id)
-                .map(|group| group.tick(now))
-                .unwrap_or_default();
-            self.settle(&mut state, &id, effects);
         }
     }
 

@@ -1,5 +1,6 @@
 mod consumers;
 mod mixed;
+mod timers;
 
 use std::time::Duration;
 

@@ -213,6 +213,7 @@ impl Group {
             awaiting_sync: None,
             is_new: true,
             deadline_ms: now.mono_ms.saturating_add(NEW_MEMBER_JOIN_TIMEOUT_MS),
+            was_spared: false,
         };
         self.leader.get_or_insert_with(|| id.clone());
         self.members.insert(id, member);

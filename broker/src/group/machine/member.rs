@@ -30,6 +30,8 @@ pub struct Member {
     pub(super) is_new: bool,
     /// When its session ends (monotone ms).
     pub(super) deadline_ms: i64,
+    /// Since it was last heard it was given time to be heard once more.
+    pub(super) was_spared: bool,
 }
 
 impl Member {
@@ -50,6 +52,7 @@ impl Member {
             awaiting_sync: None,
             is_new: false,
             deadline_ms: now_ms.saturating_add(i64::from(stored.session_timeout_ms)),
+            was_spared: false,
         }
     }
 
