@@ -159,6 +159,17 @@ impl Writer {
     }
 
     async fn commit_position(&mut self, offset: i64, generation: i32) -> ErrorCode {
+        let epoch = self.epoch;
+        self.try_commit_position(5, epoch, (offset, generation))
+            .await
+    }
+
+    pub async fn try_commit_position(
+        &mut self,
+        version: i16,
+        epoch: i16,
+        (offset, generation): (i64, i32),
+    ) -> ErrorCode {
         let partition = txn_offset_commit::TxnOffsetCommitRequestPartition {
             committed_offset: offset,
             ..txn_offset_commit::TxnOffsetCommitRequestPartition::default()
@@ -171,12 +182,12 @@ impl Writer {
             transactional_id: TX.into(),
             group_id: "app".into(),
             producer_id: self.id,
-            producer_epoch: self.epoch,
+            producer_epoch: epoch,
             generation_id: generation,
             topics: vec![topic],
             ..txn_offset_commit::Request::default()
         };
-        let mut answer = self.client.call(5, request).await;
+        let mut answer = self.client.call(version, request).await;
         answer.topics.remove(0).partitions.remove(0).error_code
     }
 

@@ -3,7 +3,7 @@
 use whimbrel_fleet::{AcceptLoss, MoveMode};
 use whimbrel_wire::{
     ErrorCode,
-    messages::{add_offsets_to_txn, end_txn, init_producer_id},
+    messages::{add_offsets_to_txn, end_txn, find_coordinator, init_producer_id},
 };
 
 use crate::{
@@ -74,6 +74,21 @@ async fn refused(writer: &mut Writer, epoch: i16) {
         (12, ErrorCode::TRANSACTION_ABORTABLE),
     ] {
         assert_eq!(writer.try_produce(version, epoch, 0, "on").await, code);
+    }
+    // Of a client that has added the group, and of one that leaves it to the broker. Not the code of the others: Java
+    // takes it for the end here.
+    for version in [3, 5] {
+        let code = eventually("the group's coordinator", async || {
+            let request = find_coordinator::Request {
+                coordinator_keys: vec!["app".into()],
+                ..find_coordinator::Request::default()
+            };
+            writer.client.call(6, request).await;
+            let code = writer.try_commit_position(version, epoch, (5, -1)).await;
+            (!code.is_retryable()).then_some(code)
+        })
+        .await;
+        assert_eq!(code, ErrorCode::ILLEGAL_GENERATION);
     }
     let (code, _) = writer.try_end(epoch, true).await;
     assert_eq!(code, ErrorCode::UNKNOWN_PRODUCER_ID);

@@ -26,6 +26,7 @@ mod disk;
 mod epochs;
 mod few_files;
 mod fleet;
+mod groups;
 mod lost;
 mod memory;
 mod mirror;
