@@ -98,6 +98,20 @@ fn without_bumps_a_repeated_end_is_answered_as_the_first() {
     }
 }
 
+/// What KIP-890 mends: without an epoch of its own the next transaction looks like the last one.
+#[test]
+fn without_bumps_a_late_end_ends_the_next_transaction() {
+    let (mut transaction, who) = started();
+    add(&mut transaction, who, 0);
+    wrote(transaction.end(who, true, NOW));
+    settle(&mut transaction);
+    add(&mut transaction, who, 0);
+    assert_eq!(transaction.record().state, State::Ongoing);
+    assert_eq!(wrote(transaction.end(who, true, NOW)), who);
+    settle(&mut transaction);
+    assert_eq!(transaction.record().state, State::CompleteCommit);
+}
+
 #[test]
 fn with_bumps_a_late_end_never_ends_the_next_transaction() {
     let (mut transaction, first) = started();

@@ -1,4 +1,5 @@
-//! `docs/bad-input.md` names a test for each of its rows, and each of them is there.
+//! Pages that say what holds name the tests that show it, and each of them is there: `docs/bad-input.md`, a test for each
+//! of its rows, and the list of transactions in `docs/clients.md`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +47,9 @@ fn has_test(root: &Path, name: &str) -> anyhow::Result<bool> {
             .with_extension("rs")
     };
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    if path.extension().is_some_and(|of| of == "py") {
+        return Ok(function.starts_with("test_") && text.contains(&format!("\ndef {function}(")));
+    }
     let Some(at) = text.find(&format!("fn {function}(")) else {
         return Ok(false);
     };
@@ -72,6 +76,37 @@ fn every_row_is_shown_by_tests_that_are_there() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each row of the section's last table with the tests that it names.
+fn statements<'a>(page: &'a str, section: &str) -> anyhow::Result<Vec<(&'a str, Vec<&'a str>)>> {
+    let (_, after) = page.split_once(section).context("no such section")?;
+    let section = after.split("\n## ").next().unwrap_or(after);
+    let tables = section.lines().filter(|line| line.starts_with("| "));
+    let mut found = Vec::new();
+    for cells in tables.map(|line| line.split(" | ").collect::<Vec<_>>()) {
+        if let [_, _, _, shown] = cells[..]
+            && !shown.starts_with("shown by")
+        {
+            let tests: Vec<_> = shown.split('`').filter(|t| t.contains("::")).collect();
+            ensure!(!tests.is_empty(), "names no test: {}", cells[1]);
+            found.push((cells[1], tests));
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_statement_about_transactions_is_shown_by_tests_that_are_there() -> anyhow::Result<()> {
+    let page = fs::read_to_string(root().join("docs/clients.md"))?;
+    let statements = statements(&page, "## Transactions, by what the client knows")?;
+    assert!(statements.len() > 10);
+    for (statement, tests) in statements {
+        for test in tests {
+            assert!(has_test(&root(), test)?, "{statement}: {test}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_row_without_its_test_is_found() -> anyhow::Result<()> {
     let planted = "| 7 | HTTP | close | `bad_frames::no_such_test` |";
@@ -80,5 +115,10 @@ fn a_row_without_its_test_is_found() -> anyhow::Result<()> {
     // A function that is no test shows nothing.
     assert!(!has_test(&root(), "bad_frames::encoded_as")?);
     assert!(self::rows("| 7 | HTTP | close | by thought |").is_err());
+    assert!(!has_test(
+        &root(),
+        "peers/tests/test_segments.py::test_none"
+    )?);
+    assert!(statements("## S\n| 2 | it holds | same | by thought |", "## S").is_err());
     Ok(())
 }
