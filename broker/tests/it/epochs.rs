@@ -35,10 +35,14 @@ fn batch(id: i64, epoch: i16, sequence: i32, value: &str) -> Bytes {
     builder.finish().unwrap()
 }
 
-pub async fn coordinator(client: &mut Client, key: &str) -> i32 {
+/// What FindCoordinator is asked about.
+pub const OF_GROUPS: i8 = 0;
+const OF_TRANSACTIONS: i8 = 1;
+
+pub async fn coordinator(client: &mut Client, key: &str, key_type: i8) -> i32 {
     eventually("a coordinator", async || {
         let request = find_coordinator::Request {
-            key_type: 1,
+            key_type,
             coordinator_keys: vec![key.into()],
             ..find_coordinator::Request::default()
         };
@@ -51,7 +55,7 @@ pub async fn coordinator(client: &mut Client, key: &str) -> i32 {
 impl Writer {
     pub async fn start(broker: &Broker) -> Self {
         let mut client = Client::connect(broker.handle.kafka).await;
-        coordinator(&mut client, TX).await;
+        coordinator(&mut client, TX, OF_TRANSACTIONS).await;
         let given = eventually("a producer id", async || {
             let request = init_producer_id::Request {
                 transactional_id: Some(TX.into()),
@@ -397,7 +401,7 @@ async fn markers_reach_the_other_broker_whenever_it_comes_back() {
     let brokers = [fleet.broker(1, EAST).await, fleet.broker(2, EAST).await];
     let mut client = Client::connect(brokers[0].handle.kafka).await;
     client.create_topic("t", 2, &[]).await;
-    let coordinator = coordinator(&mut client, TX).await;
+    let coordinator = coordinator(&mut client, TX, OF_TRANSACTIONS).await;
     let leads = eventually("leaders", async || {
         let topic = client.metadata("t").await.topics.remove(0);
         let away = topic.partitions.iter().find(|p| p.leader_id != coordinator);

@@ -1,15 +1,17 @@
-//! What a transactional producer meets when its home was lost and a part of its past with it.
+//! What a transactional producer and a member of a group meet when their home was lost and a part of their past with it.
 
 use whimbrel_fleet::{AcceptLoss, MoveMode};
 use whimbrel_wire::{
     ErrorCode,
-    messages::{add_offsets_to_txn, end_txn, find_coordinator, init_producer_id},
+    messages::{
+        add_offsets_to_txn, consumer_group_heartbeat, end_txn, find_coordinator, init_producer_id,
+    },
 };
 
 use crate::{
     client::Client,
-    epochs::{TX, Writer},
-    fleet::{EAST, Fleet, WEST, eventually},
+    epochs::{OF_GROUPS, TX, Writer, coordinator},
+    fleet::{Broker, EAST, Fleet, WEST, eventually},
     moves::{apply, mirror, until_end},
 };
 
@@ -108,4 +110,76 @@ async fn refused(writer: &mut Writer, epoch: i16) {
     };
     let answer = writer.client.call(1, request).await;
     assert_eq!(answer.error_code, ErrorCode::NONE);
+}
+
+/// A heartbeat of the one member that says all of itself.
+async fn heartbeat(
+    client: &mut Client,
+    member_epoch: i32,
+    topics: &[&str],
+) -> consumer_group_heartbeat::Response {
+    let request = consumer_group_heartbeat::Request {
+        group_id: "g".into(),
+        member_id: "m".into(),
+        member_epoch,
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(topics.iter().map(ToString::to_string).collect()),
+        topic_partitions: Some(Vec::new()),
+        ..consumer_group_heartbeat::Request::default()
+    };
+    eventually("a coordinator", async || {
+        let answer = client.call(1, request.clone()).await;
+        (!answer.error_code.is_retryable()).then_some(answer)
+    })
+    .await
+}
+
+/// How much the broker has of what is written down about groups.
+async fn written_about_groups(broker: &Broker) -> Vec<(i64, i64)> {
+    let status = broker.status().await;
+    let all = status["partitions"].as_array().unwrap();
+    let of_groups = all.iter().filter(|p| p["topic"] == "__consumer_offsets");
+    let mut ends: Vec<_> = of_groups
+        .map(|p| {
+            let end = p["durable_end"].as_i64().unwrap();
+            (p["partition"].as_i64().unwrap(), end)
+        })
+        .filter(|(_, end)| *end > 0)
+        .collect();
+    ends.sort_unstable();
+    ends
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_last_epochs_were_cut_off_joins_again_without_waiting_for_its_session() {
+    let fleet = Fleet::start().await;
+    let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
+    let mut client = Client::connect(east.handle.kafka).await;
+    for topic in ["t", "u"] {
+        client.create_topic(topic, 1, &[]).await;
+    }
+    let carried = mirror(&fleet, &east, &west).await;
+    coordinator(&mut client, "g", OF_GROUPS).await;
+    let joined = heartbeat(&mut client, 0, &["t"]).await;
+    assert_eq!(
+        (joined.error_code, joined.member_epoch),
+        (ErrorCode::NONE, 1)
+    );
+    eventually("the copy", async || {
+        let written = written_about_groups(&east).await;
+        (!written.is_empty() && written == written_about_groups(&west).await).then_some(())
+    })
+    .await;
+    drop(carried);
+    let wider = heartbeat(&mut client, 1, &["t", "u"]).await;
+    assert_eq!((wider.error_code, wider.member_epoch), (ErrorCode::NONE, 2));
+    east.kill().await;
+    apply(&fleet, WEST, MoveMode::Failover, AcceptLoss::Unknown).await;
+    let mut client = Client::connect(west.handle.kafka).await;
+    let fenced = heartbeat(&mut client, 2, &["t", "u"]).await;
+    assert_eq!(fenced.error_code, ErrorCode::FENCED_MEMBER_EPOCH);
+    let back = heartbeat(&mut client, 0, &["t", "u"]).await;
+    assert_eq!((back.error_code, back.member_epoch), (ErrorCode::NONE, 2));
+    assert_eq!(back.assignment.unwrap().topic_partitions.len(), 2);
+    west.stop().await;
 }

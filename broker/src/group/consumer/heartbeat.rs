@@ -273,7 +273,8 @@ impl Group {
     }
 }
 
-/// The member's epoch, or the one before if the answer that raised it may have been lost.
+/// The member's epoch, or the one before if the answer that raised it may have been lost. With 0 it joins anew, whatever
+/// is known of it: a fenced one has given everything up and has no other way back.
 fn check_epoch(member: &Member, request: &Heartbeat) -> Result<(), Refusal> {
     let subset = || {
         request.owned.as_ref().is_some_and(|owned| {
@@ -282,7 +283,8 @@ fn check_epoch(member: &Member, request: &Heartbeat) -> Result<(), Refusal> {
                 .all(|(topic, partition)| member.assigned.contains(topic, partition))
         })
     };
-    let known = request.epoch == member.epoch
+    let known = request.epoch == 0
+        || request.epoch == member.epoch
         || (request.epoch < member.epoch && request.epoch == member.previous_epoch && subset());
     if known {
         return Ok(());

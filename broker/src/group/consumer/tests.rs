@@ -183,10 +183,30 @@ fn epochs_that_are_not_the_members_are_fenced_but_a_lost_answer_is_given_again()
         code(&mut group, beat("a", 1, &foreign)),
         ErrorCode::FENCED_MEMBER_EPOCH
     );
+}
+
+#[test]
+fn a_fenced_member_joins_again_at_once_and_gives_up_what_it_was_asked_to() {
+    let mut group = group();
+    let all = ok(&mut group, joining("a")).assignment.unwrap();
+    ok(&mut group, joining("b"));
+    // The coordinator knows it with 1; it comes from a future that was cut off.
     assert_eq!(
-        code(&mut group, joining("a")),
+        code(&mut group, beat("a", 7, &all)),
         ErrorCode::FENCED_MEMBER_EPOCH
     );
+    let asked = ok(&mut group, beat("a", 1, &all));
+    assert_eq!((asked.epoch, group.state()), (1, State::Reconciling));
+    let back = ok(&mut group, joining("a"));
+    assert_eq!(back.epoch, 2);
+    assert_eq!(partitions(&back.assignment.unwrap()), [0, 1]);
+    let given = ok(&mut group, beat("b", 2, &Assignment::default()));
+    assert_eq!(partitions(&given.assignment.unwrap()), [2, 3]);
+    assert_eq!((group.epoch(), group.state()), (2, State::Stable));
+    // And once more, when nothing is left to do.
+    let again = ok(&mut group, joining("a"));
+    assert_eq!(partitions(&again.assignment.unwrap()), [0, 1]);
+    assert_eq!(group.epoch(), 2);
 }
 
 #[test]
