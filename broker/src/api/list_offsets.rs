@@ -49,6 +49,50 @@ type Found = (i64, i64, i32);
 
 const NOTHING: Found = (-1, -1, -1);
 
+/// How far the asker sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sight {
+    /// Of the first record that it does not see.
+    end: i64,
+    /// Of a leader whose high watermark has not reached its epoch: more may have been seen elsewhere before.
+    lags: Option<ErrorCode>,
+}
+
+impl Sight {
+    fn of(partition: &Partition, ask: Ask) -> Self {
+        let lags = partition
+            .leads()
+            .is_some_and(|terms| partition.high_watermark() < terms.epoch_start);
+        let error = if ask.version >= NOT_AVAILABLE {
+            ErrorCode::OFFSET_NOT_AVAILABLE
+        } else {
+            ErrorCode::LEADER_NOT_AVAILABLE
+        };
+        Self {
+            end: if ask.committed_only {
+                partition.last_stable_offset()
+            } else {
+                partition.high_watermark()
+            },
+            lags: lags.then_some(error),
+        }
+    }
+
+    /// The end. An older, lower one would make a consumer that begins at the end read again.
+    fn latest(self) -> Result<i64, ErrorCode> {
+        self.lags.map_or(Ok(self.end), Err)
+    }
+
+    /// What a lookup came upon, if the asker sees it.
+    fn filter(self, found: Option<Found>) -> Result<Found, ErrorCode> {
+        match (found, self.lags) {
+            (Some(found), _) if found.1 < self.end => Ok(found),
+            (Some(_), Some(error)) => Err(error),
+            _ => Ok(NOTHING),
+        }
+    }
+}
+
 pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
     let ask = Ask {
         committed_only: request.isolation_level == 1,
@@ -117,6 +161,7 @@ async fn find(
     let (partition, leader_epoch) = refusal::leader(&catalog, topic, asked.partition_index)?;
     refusal::fence(asked.current_leader_epoch, leader_epoch)?;
     let offsets = partition.log.offsets();
+    let sight = Sight::of(partition, ask);
     // Before the daemon has told anything: what is not local any more was verified there.
     let tiered_end = if offsets.local_log_start > offsets.log_start {
         partition.tiered_end().max(offsets.local_log_start)
@@ -125,37 +170,24 @@ async fn find(
     };
     let at = |offset: i64| (-1, offset, epoch_of(partition, offset));
     Ok(match asked.timestamp {
-        LATEST => {
-            let known = partition
-                .leads()
-                .is_none_or(|t| partition.high_watermark() >= t.epoch_start);
-            if !known {
-                // An older, lower end would make a consumer that begins at the end read again.
-                return Err(if ask.version >= NOT_AVAILABLE {
-                    ErrorCode::OFFSET_NOT_AVAILABLE
-                } else {
-                    ErrorCode::LEADER_NOT_AVAILABLE
-                });
-            }
-            let end = if ask.committed_only {
-                partition.last_stable_offset()
-            } else {
-                partition.high_watermark()
-            };
-            (-1, end, leader_epoch)
-        }
+        LATEST => (-1, sight.latest()?, leader_epoch),
         EARLIEST => at(offsets.log_start),
         EARLIEST_LOCAL => at(offsets.local_log_start),
         LATEST_TIERED if tiered_end > offsets.log_start => at(tiered_end - 1),
         LATEST_TIERED => NOTHING,
         EARLIEST_PENDING_UPLOAD => at(tiered_end.max(offsets.log_start)),
-        MAX_TIMESTAMP => broker
-            .open(|| partition.log.max_timestamp())
-            .await
-            .map_err(|e| e.error_code())?
-            .map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)),
+        MAX_TIMESTAMP => {
+            let found = broker
+                .open(|| partition.log.max_timestamp())
+                .await
+                .map_err(|e| e.error_code())?;
+            sight.filter(found.map(|f| (f.timestamp_ms, f.offset, f.leader_epoch)))?
+        }
         ..0 => return Err(ErrorCode::UNSUPPORTED_VERSION),
-        timestamp_ms => by_time(broker, partition, timestamp_ms, ask.left(broker)).await?,
+        timestamp_ms => {
+            let found = by_time(broker, partition, timestamp_ms, ask.left(broker)).await?;
+            sight.filter(found)?
+        }
     })
 }
 
@@ -165,7 +197,7 @@ async fn by_time(
     partition: &Partition,
     timestamp_ms: i64,
     wait: Duration,
-) -> Result<Found, ErrorCode> {
+) -> Result<Option<Found>, ErrorCode> {
     let offsets = partition.log.offsets();
     if offsets.local_log_start > offsets.log_start && broker.cold.is_configured() {
         let found = broker.cold.offset_for_timestamp(partition.at, timestamp_ms, wait).await.map_err(|error| {
@@ -175,15 +207,14 @@ async fn by_time(
         if let Some((offset, timestamp_ms, leader_epoch)) = found
             && offset < offsets.local_log_start
         {
-            return Ok((timestamp_ms, offset, leader_epoch));
+            return Ok(Some((timestamp_ms, offset, leader_epoch)));
         }
     }
     let found = broker
         .open(|| partition.log.offset_for_timestamp(timestamp_ms))
         .await
         .map_err(|e| e.error_code())?;
-    let visible = found.filter(|f| f.offset < partition.high_watermark());
-    Ok(visible.map_or(NOTHING, |f| (f.timestamp_ms, f.offset, f.leader_epoch)))
+    Ok(found.map(|f| (f.timestamp_ms, f.offset, f.leader_epoch)))
 }
 
 fn epoch_of(partition: &Partition, offset: i64) -> i32 {
@@ -193,4 +224,25 @@ fn epoch_of(partition: &Partition, offset: i64) -> i32 {
         .rev()
         .find(|e| e.start_offset <= offset)
         .map_or(-1, |e| e.epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_sight_is_not_told_and_is_not_known_while_the_leader_catches_up() {
+        let found = |offset: i64| Some((7, offset, 3));
+        let mut sight = Sight { end: 5, lags: None };
+        assert_eq!(sight.latest(), Ok(5));
+        assert_eq!(sight.filter(found(4)), Ok((7, 4, 3)));
+        assert_eq!(sight.filter(found(5)), Ok(NOTHING));
+        assert_eq!(sight.filter(None), Ok(NOTHING));
+        let later = ErrorCode::OFFSET_NOT_AVAILABLE;
+        sight.lags = Some(later);
+        assert_eq!(sight.latest(), Err(later));
+        assert_eq!(sight.filter(found(4)), Ok((7, 4, 3)));
+        assert_eq!(sight.filter(found(5)), Err(later));
+        assert_eq!(sight.filter(None), Ok(NOTHING));
+    }
 }

@@ -209,6 +209,17 @@ impl Client {
         partition: i32,
         timestamp: i64,
     ) -> list_offsets::ListOffsetsPartitionResponse {
+        self.offset_seen(topic, partition, timestamp, 0).await
+    }
+
+    /// What a reader of this isolation level is told.
+    pub async fn offset_seen(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamp: i64,
+        isolation_level: i8,
+    ) -> list_offsets::ListOffsetsPartitionResponse {
         let partition = list_offsets::ListOffsetsPartition {
             partition_index: partition,
             timestamp,
@@ -220,6 +231,7 @@ impl Client {
         };
         let request = list_offsets::Request {
             replica_id: -1,
+            isolation_level,
             topics: vec![topic],
             ..list_offsets::Request::default()
         };

@@ -27,6 +27,7 @@ mod epochs;
 mod few_files;
 mod fleet;
 mod groups;
+mod list_offsets;
 mod lost;
 mod memory;
 mod mirror;
