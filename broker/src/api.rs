@@ -62,6 +62,7 @@ pub mod write_txn_markers;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use whimbrel_fleet::acl::{Operation, ResourceType};
 use whimbrel_wire::{
     ApiKey, Budget, Decoder, ErrorCode, Message, RequestHeader,
     frame::{decode_request_header, encode_response_frame},
@@ -76,6 +77,7 @@ use crate::{
     auth::{self, Caller, Standing},
     broker::Broker,
     connection::{Answer, Closed, Peer, Reply},
+    group::consumer::Sight,
     quotas::{Account, Kind},
 };
 
@@ -274,6 +276,22 @@ struct Asker {
 }
 
 impl Asker {
+    /// The topics that it may describe.
+    fn sight(&self) -> Sight {
+        let Some(caller) = &self.caller else {
+            return Sight::default();
+        };
+        let (caller, catalog) = (Arc::clone(caller), self.broker.catalog());
+        Sight::only(move |name| {
+            caller.can(
+                &catalog.view,
+                Operation::Describe,
+                ResourceType::Topic,
+                name,
+            )
+        })
+    }
+
     fn guard<R: Guarded>(&self, request: &mut R, version: i16) -> Verdict<R::Response> {
         let Some(caller) = &self.caller else {
             return Verdict::Granted;

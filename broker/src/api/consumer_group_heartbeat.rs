@@ -9,7 +9,7 @@ use whimbrel_wire::{
 
 use crate::group::{
     ClientInfo, Coordinator,
-    consumer::{Assignment, Heartbeat, Refusal, Reply, assignor::Assignor},
+    consumer::{Assignment, Heartbeat, Refusal, Reply, Sight, assignor::Assignor},
 };
 
 /// From here on a member makes its own id (KIP-1082).
@@ -18,16 +18,20 @@ const FIRST_VERSION_WITH_OWN_ID: i16 = 1;
 const LEAVES: i32 = -1;
 const GOES_AWAY: i32 = -2;
 
-/// Answers when what the answer says is durable.
+/// Answers when what the answer says is durable. `sight` bounds what an expression stands for.
 pub async fn handle(
     coordinator: &Coordinator,
     request: Request,
     version: i16,
     client: &ClientInfo,
+    sight: Sight,
 ) -> Response {
     let group_id = request.group_id.clone();
     let outcome = match heartbeat(request, version, client) {
-        Ok(heartbeat) => coordinator.consumer_heartbeat(&group_id, heartbeat).await,
+        Ok(heartbeat) => {
+            let heartbeat = Heartbeat { sight, ..heartbeat };
+            coordinator.consumer_heartbeat(&group_id, heartbeat).await
+        }
         Err(refusal) => Err(refusal),
     };
     match outcome {
@@ -102,6 +106,7 @@ fn heartbeat(request: Request, version: i16, client: &ClientInfo) -> Result<Hear
         assignor: request.server_assignor,
         owned: request.topic_partitions.map(owned),
         classic: None,
+        sight: Sight::default(),
     })
 }
 
@@ -175,6 +180,7 @@ mod tests {
             request,
             version,
             &ClientInfo::default(),
+            Sight::default(),
         )
         .await
     }

@@ -157,7 +157,10 @@ fn of_group(
         ApiKey::ListGroups => group!(|c, request| list_groups::handle(c, &request)),
         ApiKey::ConsumerGroupHeartbeat => {
             let client = peer.client(header.client_id.clone());
-            member!(|c, r| consumer_group_heartbeat::handle(c, r, version, &client).await)
+            member!(|c, request| {
+                let sight = asker.sight();
+                consumer_group_heartbeat::handle(c, request, version, &client, sight).await
+            })
         }
         ApiKey::ConsumerGroupDescribe => group!(|c, r| consumer_group_describe::handle(c, r)),
         ApiKey::OffsetDelete => group!(|c, request| offset_delete::handle(c, request).await),

@@ -39,7 +39,9 @@ use uuid::Uuid;
 use whimbrel_wire::ErrorCode;
 
 pub use assignment::Assignment;
-pub use exchange::{Change, Classic, Current, Epoch, Heartbeat, Profile, Refusal, Regex, Reply};
+pub use exchange::{
+    Change, Classic, Current, Epoch, Heartbeat, Profile, Refusal, Regex, Reply, Sight,
+};
 pub use member::{Member, MemberState};
 pub use restore::Stored;
 

@@ -4,13 +4,14 @@ use whimbrel_broker::auth;
 use whimbrel_wire::{
     ErrorCode,
     messages::{
-        create_acls, delete_acls, describe_acls, fetch, find_coordinator, init_producer_id,
-        join_group, metadata,
+        consumer_group_describe, consumer_group_heartbeat, create_acls, delete_acls, describe_acls,
+        fetch, find_coordinator, init_producer_id, join_group, metadata,
     },
 };
 
 use crate::{
     client::{Client, batch, fetch_request},
+    epochs::{OF_GROUPS, coordinator},
     fleet::{Broker, EAST, Fleet, eventually},
     security::{self, ROOT},
 };
@@ -269,5 +270,54 @@ async fn a_broker_that_asks_nobody_says_that_entries_are_not_looked_at() {
     let mut client = Client::connect(broker.handle.kafka).await;
     let refused = add(&mut client, (TOPIC, LITERAL, "t"), READ, ALLOW).await;
     assert_eq!(refused, ErrorCode::SECURITY_DISABLED);
+    broker.stop().await;
+}
+
+/// Joins a group with an expression that fits every topic; the topics it is given.
+async fn join_all(client: &mut Client, group: &str) -> Vec<uuid::Uuid> {
+    let request = consumer_group_heartbeat::Request {
+        group_id: group.into(),
+        member_id: "m".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_regex: Some(".*".into()),
+        topic_partitions: Some(Vec::new()),
+        ..consumer_group_heartbeat::Request::default()
+    };
+    let joined = eventually("a coordinator", async || {
+        let answer = client.call(1, request.clone()).await;
+        (!answer.error_code.is_retryable()).then_some(answer)
+    })
+    .await;
+    assert_eq!(joined.error_code, ErrorCode::NONE);
+    let given = joined.assignment.unwrap().topic_partitions;
+    given.into_iter().map(|topic| topic.topic_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expression_tells_nobody_of_topics_that_it_may_not_describe() {
+    let (_fleet, broker, mut root) = asking().await;
+    let mut ann = security::known(&broker, "ann").await;
+    for place in [(TOPIC, LITERAL, "orders"), (GROUP, PREFIXED, "app")] {
+        assert_eq!(add(&mut root, place, READ, ALLOW).await, ErrorCode::NONE);
+    }
+    coordinator(&mut root, "app-ann", OF_GROUPS).await;
+    let orders = root.metadata("orders").await.topics[0].topic_id;
+    assert_eq!(join_all(&mut ann, "app-ann").await, [orders]);
+    assert_eq!(join_all(&mut root, "app-root").await.len(), 2);
+    let request = consumer_group_describe::Request {
+        group_ids: vec!["app-ann".into(), "app-root".into()],
+        include_authorized_operations: true,
+    };
+    let told = ann.call(1, request.clone()).await.groups;
+    assert_eq!(told[0].error_code, ErrorCode::NONE);
+    assert_eq!(told[0].members[0].member_id, "m");
+    assert_eq!(told[1].error_code, REFUSED);
+    assert_eq!(told[1].members, []);
+    assert_eq!(
+        told[1].error_message.as_deref(),
+        Some("The group has described topic(s) that the client is not authorized to describe.")
+    );
+    let told = root.call(1, request).await.groups;
+    assert!(told.iter().all(|group| group.error_code.is_none()));
     broker.stop().await;
 }

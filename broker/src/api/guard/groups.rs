@@ -23,6 +23,9 @@ const WITH_GROUP_ERROR: i16 = 2;
 /// First version of FindCoordinator that asks for several keys.
 const WITH_KEYS: i16 = 4;
 
+const HAS_HIDDEN_TOPICS: &str =
+    "The group has described topic(s) that the client is not authorized to describe.";
+
 /// What members send to the group they are in.
 macro_rules! of_members {
     ($($module:ident)*) => {
@@ -97,7 +100,7 @@ impl Guarded for describe_groups::Request {
 impl Guarded for consumer_group_describe::Request {
     fn guard(&mut self, ask: &Ask) -> Verdict<Self::Response> {
         use consumer_group_describe::{DescribedGroup, Response};
-        sift(
+        let verdict = sift(
             &mut self.group_ids,
             |group| ask.group(Operation::Describe, group),
             |response: &mut Response, refused| {
@@ -110,8 +113,37 @@ impl Guarded for consumer_group_describe::Request {
                     });
                 response.groups.extend(refused);
             },
-        )
+        );
+        if let Verdict::Refused(_) = verdict {
+            return verdict;
+        }
+        let (caller, catalog) = (Arc::clone(&ask.caller), Arc::clone(&ask.catalog));
+        Verdict::Partly(Box::new(move |response: &mut Response| {
+            let is_hidden = |name: &str| {
+                let (describe, of) = (Operation::Describe, ResourceType::Topic);
+                !caller.can(&catalog.view, describe, of, name)
+            };
+            for group in &mut response.groups {
+                if topics_of(group).any(is_hidden) {
+                    *group = DescribedGroup {
+                        group_id: std::mem::take(&mut group.group_id),
+                        error_code: ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+                        error_message: Some(HAS_HIDDEN_TOPICS.to_owned()),
+                        ..DescribedGroup::default()
+                    };
+                }
+            }
+            verdict.tell(response);
+        }))
     }
+}
+
+/// What the members have and are to have.
+fn topics_of(group: &consumer_group_describe::DescribedGroup) -> impl Iterator<Item = &str> {
+    let members = group.members.iter();
+    let assignments = members.flat_map(|member| [&member.assignment, &member.target_assignment]);
+    let topics = assignments.flat_map(|assignment| &assignment.topic_partitions);
+    topics.map(|topic| topic.topic_name.as_str())
 }
 
 impl Guarded for list_groups::Request {

@@ -1,14 +1,40 @@
 //! What goes into a group and what comes out of it: heartbeats, answers, and changes for the log.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use whimbrel_wire::ErrorCode;
 
 use super::{Assignment, MemberState};
 use crate::group::machine::Protocol;
 
+/// Whether a topic may be told.
+type Sees = dyn Fn(&str) -> bool + Send + Sync;
+
+/// Which topics may be told to who asks; by default all.
+#[derive(Clone, Default)]
+pub struct Sight(Option<Arc<Sees>>);
+
+impl Sight {
+    /// Only those for which `sees` is true.
+    pub fn only(sees: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(sees)))
+    }
+
+    /// Whether the topic of this name may be told.
+    #[must_use]
+    pub fn sees(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|sees| sees(topic))
+    }
+}
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "some" } else { "all" })
+    }
+}
+
 /// A ConsumerGroupHeartbeat. What is none did not change since the last one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Heartbeat {
     /// Never empty: who has none gets one before.
     pub member_id: String,
@@ -27,6 +53,8 @@ pub struct Heartbeat {
     pub owned: Option<Assignment>,
     /// For one that joins by the classic protocol.
     pub classic: Option<Classic>,
+    /// What its expression can stand for.
+    pub sight: Sight,
 }
 
 /// What only a member of the classic protocol says.

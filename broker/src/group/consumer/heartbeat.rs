@@ -45,8 +45,7 @@ impl Group {
         let held = self.members.get(id).map(|member| member.assigned.clone());
 
         let mut bump = self.update(now, request, topics, out)?;
-        let regexes_changed = self.refresh_regexes(now, topics, out);
-        bump |= regexes_changed;
+        bump |= self.refresh_regexes(now, request, topics, out);
         if bump || self.seen != Some(topics.version()) {
             bump |= self.refresh_metadata(topics);
         }
@@ -194,7 +193,7 @@ impl Group {
     ) -> Result<bool, Refusal> {
         let id = &request.member_id;
         if let Some(pattern) = request.regex.as_ref().filter(|text| !text.is_empty()) {
-            self.add_regex(now, pattern, topics, out)?;
+            self.add_regex(now, pattern, (topics, &request.sight), out)?;
         }
         let Some(member) = self.members.get_mut(id) else {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID.into());

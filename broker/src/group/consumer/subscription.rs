@@ -1,14 +1,15 @@
 //! What the members read: names, regular expressions, and the topics that they come to.
 //!
 //! Expressions are matched as a whole name, as Kafka does; the syntax is RE2's without its Unicode classes (topic
-//! names are ASCII), and as there the time is linear. Internal topics match no expression.
+//! names are ASCII), and as there the time is linear. Internal topics match no expression, nor do those which the member
+//! may not describe whose heartbeat had it looked up, as in Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use whimbrel_wire::ErrorCode;
 
-use super::{Change, Group, Member, Now, Refusal, Regex};
+use super::{Change, Group, Heartbeat, Member, Now, Refusal, Regex, Sight};
 use crate::group::store::Topics;
 
 /// Most bytes a compiled expression may take: what a client sends must not decide how much memory is used.
@@ -24,11 +25,11 @@ impl Group {
         &mut self,
         now: Now,
         pattern: &str,
-        topics: &dyn Topics,
+        (topics, sight): (&dyn Topics, &Sight),
         out: &mut Vec<Change>,
     ) -> Result<(), Refusal> {
         if !self.regexes.contains_key(pattern) {
-            let found = resolve(now, &compile(pattern)?, topics);
+            let found = resolve(now, &compile(pattern)?, topics, sight);
             out.push(Change::Regex(pattern.to_owned(), Some(found.clone())));
             self.regexes.insert(pattern.to_owned(), found);
         }
@@ -54,13 +55,16 @@ impl Group {
     }
 
     /// Looks the expressions up again if topics have changed, but not all the time. False: there is nothing new.
+    /// Whoever speaks the classic protocol has none, and does not say what it sees.
     pub(super) fn refresh_regexes(
         &mut self,
         now: Now,
+        request: &Heartbeat,
         topics: &dyn Topics,
         out: &mut Vec<Change>,
     ) -> bool {
-        if self.regexes.is_empty() || now.mono_ms < self.regexes_due_ms {
+        let is_early = now.mono_ms < self.regexes_due_ms;
+        if self.regexes.is_empty() || request.classic.is_some() || is_early {
             return false;
         }
         self.regexes_due_ms = now.mono_ms.saturating_add(self.rules.regex_refresh_ms);
@@ -74,7 +78,7 @@ impl Group {
             let Ok(compiled) = compile(pattern) else {
                 continue;
             };
-            let found = resolve(now, &compiled, topics);
+            let found = resolve(now, &compiled, topics, &request.sight);
             if found.topics != known.topics {
                 out.push(Change::Regex(pattern.clone(), Some(found.clone())));
                 changed = true;
@@ -138,11 +142,11 @@ pub(super) fn compile(pattern: &str) -> Result<regex_lite::Regex, Refusal> {
         })
 }
 
-fn resolve(now: Now, compiled: &regex_lite::Regex, topics: &dyn Topics) -> Regex {
+fn resolve(now: Now, compiled: &regex_lite::Regex, topics: &dyn Topics, sight: &Sight) -> Regex {
     let matching = topics
         .names()
         .into_iter()
-        .filter(|name| compiled.is_match(name));
+        .filter(|name| compiled.is_match(name) && sight.sees(name));
     Regex {
         topics: matching.collect(),
         version: i64::try_from(topics.version()).unwrap_or(i64::MAX),

@@ -304,6 +304,29 @@ fn an_expression_stands_for_what_matches_whole_names_and_follows_the_topics() {
 }
 
 #[test]
+fn an_expression_stands_for_nothing_that_its_member_may_not_describe() {
+    let mut group = group();
+    let seeing = |seen: &'static [&'static str]| Heartbeat {
+        topics: None,
+        regex: Some("t.".to_owned()),
+        sight: Sight::only(move |name| seen.contains(&name)),
+        ..joining("a")
+    };
+    let one = ok(&mut group, seeing(&["t1"])).assignment.unwrap();
+    assert_eq!((one.len(), group.subscribes("t2")), (4, false));
+    // The right to see the other one came with a new version of what is known.
+    let later = Few { version: 2, ..TWO };
+    let again = Heartbeat {
+        epoch: 1,
+        owned: Some(one),
+        ..seeing(&["t1", "t2"])
+    };
+    let (reply, _) = group.heartbeat(at(10_000), again, &later).unwrap();
+    assert_eq!(reply.assignment.unwrap().len(), 8);
+    assert!(group.subscribes("t2"));
+}
+
+#[test]
 fn more_partitions_of_a_topic_are_given_out() {
     let mut group = group();
     let all = ok(&mut group, joining("a")).assignment.unwrap();
