@@ -55,9 +55,14 @@ async fn delete(
     let catalog = broker.catalog();
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
     if topic.internal {
-        return Err(ErrorCode::POLICY_VIOLATION);
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     let (partition, _) = refusal::leader(&catalog, topic, index)?;
+    let policy = partition.log.config().cleanup_policy;
+    if policy.compact && !policy.delete {
+        // Its keys' last values are to be kept.
+        return Err(ErrorCode::POLICY_VIOLATION);
+    }
     let high_watermark = partition.high_watermark();
     let offset = if offset == ALL {
         high_watermark
