@@ -14,6 +14,8 @@ use crate::group::{
     offsets::{Offsets, TopicPartition},
 };
 
+/// From here on members of the consumer protocol may commit, and groups that are not there are told.
+const FIRST_VERSION_WITH_EPOCHS: i16 = 9;
 /// From here on topics come by id.
 const FIRST_VERSION_WITH_TOPIC_ID: i16 = 10;
 
@@ -30,6 +32,7 @@ pub async fn handle(
         member_id: request.member_id,
         instance_id: request.group_instance_id,
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: version >= FIRST_VERSION_WITH_EPOCHS,
     };
     let mut commits = Vec::new();
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -112,7 +115,10 @@ mod tests {
     use whimbrel_wire::messages::offset_commit::OffsetCommitRequestPartition;
 
     use super::*;
-    use crate::group::testing::{Fixture, TOPIC, TOPIC_ID};
+    use crate::group::{
+        consumer::{Assignment, Heartbeat},
+        testing::{Fixture, TOPIC, TOPIC_ID},
+    };
 
     fn request(partitions: &[(i32, i64)]) -> Request {
         let partition = |(index, offset): &(i32, i64)| OffsetCommitRequestPartition {
@@ -189,22 +195,52 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_generation_without_a_group_is_illegal_and_a_stranger_in_a_group_unknown() {
+    async fn a_generation_without_a_group_finds_none_and_a_stranger_in_a_group_is_unknown() {
         let fixture = Fixture::leading().await;
         let member = Request {
             generation_id_or_member_epoch: 1,
             member_id: "m".into(),
             ..request(&[(0, 5)])
         };
-        assert_eq!(
-            codes(&handle(&fixture.coordinator, member, 8, 0).await),
-            [ErrorCode::ILLEGAL_GENERATION]
-        );
+        for (version, code) in [
+            (8, ErrorCode::ILLEGAL_GENERATION),
+            (9, ErrorCode::GROUP_ID_NOT_FOUND),
+        ] {
+            let answer = handle(&fixture.coordinator, member.clone(), version, 0).await;
+            assert_eq!(codes(&answer), [code]);
+        }
+        // A group of positions without members is one.
+        fixture.commit("g", 0, 4).await;
+        let answer = handle(&fixture.coordinator, member, 9, 0).await;
+        assert_eq!(codes(&answer), [ErrorCode::UNKNOWN_MEMBER_ID]);
         fixture.member("g").await;
         assert_eq!(
             codes(&handle(&fixture.coordinator, request(&[(0, 5)]), 8, 0).await),
             [ErrorCode::UNKNOWN_MEMBER_ID]
         );
+    }
+
+    #[tokio::test]
+    async fn a_member_of_the_consumer_protocol_needs_a_version_that_knows_its_epoch() {
+        let fixture = Fixture::leading().await;
+        let joining = Heartbeat {
+            member_id: "m".into(),
+            rebalance_timeout_ms: Some(1_000),
+            topics: Some(vec![TOPIC.into()]),
+            owned: Some(Assignment::default()),
+            ..Heartbeat::default()
+        };
+        let joined = fixture.coordinator.consumer_heartbeat("g", joining);
+        let epoch = joined.await.unwrap().epoch;
+        for (version, code) in [(8, ErrorCode::UNSUPPORTED_VERSION), (9, ErrorCode::NONE)] {
+            let member = Request {
+                generation_id_or_member_epoch: epoch,
+                member_id: "m".into(),
+                ..request(&[(0, 5)])
+            };
+            let answer = handle(&fixture.coordinator, member, version, 0).await;
+            assert_eq!(codes(&answer), [code]);
+        }
     }
 
     #[tokio::test]

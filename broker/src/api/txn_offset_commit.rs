@@ -70,6 +70,8 @@ async fn commit(
         member_id: request.member_id.clone(),
         instance_id: request.group_instance_id.clone(),
         generation: request.generation_id,
+        // Which these never do, and are taken all the same.
+        knows_epochs: true,
     };
     let claim = Claim {
         transactional_id: &request.transactional_id,

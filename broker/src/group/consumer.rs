@@ -244,6 +244,19 @@ impl Group {
         })
     }
 
+    /// Whether a member may commit positions by requests that have no place for its epoch, or do.
+    ///
+    /// # Errors
+    /// UNSUPPORTED_VERSION.
+    pub fn check_version(&self, member_id: &str, knows_epochs: bool) -> Result<(), ErrorCode> {
+        match self.members.get(member_id) {
+            Some(member) if !knows_epochs && !member.is_classic() => {
+                Err(ErrorCode::UNSUPPORTED_VERSION)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether positions may be committed under these credentials.
     ///
     /// # Errors

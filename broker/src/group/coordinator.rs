@@ -89,6 +89,8 @@ pub struct Committer {
     pub instance_id: Option<String>,
     /// -1 for a consumer without membership.
     pub generation: i32,
+    /// Whether the request is of a version that knows members' epochs, and groups that are not there.
+    pub knows_epochs: bool,
 }
 
 /// The coordinator. All calls come back by themselves; joins and syncs may take as long as a rebalance.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use whimbrel_wire::ErrorCode;
 
-/// `offset.metadata.max.bytes`: most bytes of text beside a position.
+/// `offset.metadata.max.bytes`: longest text beside a position, counted in UTF-16 as Kafka does whatever its name says.
 pub const METADATA_MAX_BYTES: usize = 4096;
 
 /// A committed position.
@@ -18,7 +18,7 @@ pub struct Committed {
     pub offset: i64,
     /// Leader epoch of the last record consumed; -1 if the client did not say.
     pub leader_epoch: i32,
-    /// The client's text, at most [`METADATA_MAX_BYTES`].
+    /// The client's text, no longer than [`METADATA_MAX_BYTES`].
     pub metadata: String,
     /// Wall clock of the commit, ms.
     pub commit_ms: i64,
@@ -56,6 +56,10 @@ impl std::fmt::Debug for Lapse<'_> {
     }
 }
 
+fn is_too_long(text: &str) -> bool {
+    text.len() > METADATA_MAX_BYTES && text.encode_utf16().count() > METADATA_MAX_BYTES
+}
+
 type Positions = BTreeMap<TopicPartition, Committed>;
 
 /// Positions by group.
@@ -70,7 +74,7 @@ impl Offsets {
     /// # Errors
     /// OFFSET_METADATA_TOO_LARGE, or INVALID_COMMIT_OFFSET_SIZE for a negative position.
     pub fn check(offset: i64, metadata: Option<&str>) -> Result<(), ErrorCode> {
-        if metadata.is_some_and(|text| text.len() > METADATA_MAX_BYTES) {
+        if metadata.is_some_and(is_too_long) {
             return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
         }
         if offset < 0 {
@@ -190,6 +194,12 @@ mod tests {
         assert_eq!(Offsets::check(0, Some(&text)), Ok(()));
         assert_eq!(
             Offsets::check(0, Some(&format!("{text}x"))),
+            Err(ErrorCode::OFFSET_METADATA_TOO_LARGE)
+        );
+        let wide = "é".repeat(METADATA_MAX_BYTES);
+        assert_eq!(Offsets::check(0, Some(&wide)), Ok(()));
+        assert_eq!(
+            Offsets::check(0, Some(&format!("{wide}é"))),
             Err(ErrorCode::OFFSET_METADATA_TOO_LARGE)
         );
         assert_eq!(

@@ -344,6 +344,7 @@ impl Fixture {
             member_id: member_id.into(),
             instance_id: None,
             generation,
+            knows_epochs: true,
         };
         self.coordinator
             .commit(&committer, vec![commit(partition, offset)], None)

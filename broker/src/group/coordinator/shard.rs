@@ -48,6 +48,8 @@ pub(super) struct Contents {
     pub(super) active: bool,
     closed: bool,
     pub(super) hearing: Hearing,
+    /// A lossy move brought the leadership here: groups may have been cut off.
+    was_cut: bool,
     pub(super) groups: HashMap<String, Group>,
     pub(super) consumers: HashMap<String, consumer::Group>,
     pub(super) offsets: Offsets,
@@ -107,7 +109,7 @@ impl Shard {
     pub(super) fn open(
         &self,
         loaded: Loaded,
-        clamped: Vec<Clamped>,
+        (clamped, was_cut): (Vec<Clamped>, bool),
         topics: &dyn Topics,
         now: Now,
     ) {
@@ -130,6 +132,7 @@ impl Shard {
         state.offsets = loaded.offsets;
         state.undecided = loaded.undecided;
         state.hearing = Hearing::since(now);
+        state.was_cut = was_cut;
         state.active = true;
         drop(state);
         // After a second load the first report stands.
@@ -297,6 +300,7 @@ impl Shard {
         self.check_room(&state)?;
         let name = &committer.group;
         if let Some(group) = state.consumers.get(name) {
+            group.check_version(&committer.member_id, committer.knows_epochs)?;
             group.check_commit(&committer.member_id, committer.generation)?;
         } else if let Some(group) = state.groups.get_mut(name) {
             group.check_commit(
@@ -306,7 +310,7 @@ impl Shard {
                 committer.generation,
             )?;
         } else if committer.generation >= 0 {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
+            return Err(state.without_group(name, committer.knows_epochs));
         }
         let (reply, waiting) = oneshot::channel();
         let entry = |commit: Commit| Entry::Position {
@@ -396,6 +400,20 @@ impl Contents {
     fn token(&mut self) -> Token {
         self.next_token += 1;
         Token(self.next_token)
+    }
+
+    /// What a member hears whose group is not here. Clients take GROUP_ID_NOT_FOUND for the end, and join again at the
+    /// others; so those that a lossy move may have cut off are not told it.
+    fn without_group(&self, id: &str, knows_epochs: bool) -> ErrorCode {
+        if self.offsets.contains(id) {
+            ErrorCode::UNKNOWN_MEMBER_ID
+        } else if !knows_epochs {
+            ErrorCode::ILLEGAL_GENERATION
+        } else if self.was_cut {
+            ErrorCode::UNKNOWN_MEMBER_ID
+        } else {
+            ErrorCode::GROUP_ID_NOT_FOUND
+        }
     }
 
     fn group_or_new(&mut self, id: &str, options: &Options, now: Now) -> &mut Group {

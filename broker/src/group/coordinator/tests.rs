@@ -268,6 +268,17 @@ async fn promotion_sets_back_what_lies_above_and_only_that() {
         (Ok(90), Ok(100))
     );
 
+    // A member whose group was cut off is not told that there is none, which its client takes for the end.
+    let lost = "gone";
+    let cut_off = new.coordinator.partition_of(lost);
+    new.log.set_led(cut_off, Some(2));
+    new.coordinator.lead(cut_off, 2, Some(limits(90, None)));
+    new.coordinator.clamped(cut_off).await.unwrap();
+    assert_eq!(
+        new.commit_as(lost, "m", 3, 0, 5).await,
+        Err(ErrorCode::UNKNOWN_MEMBER_ID)
+    );
+
     // What the group reads and commits in the new epoch stays, also if the broker starts once more.
     new.commit("ahead", 0, 120).await;
     let again = Fixture::on(Arc::clone(&new.log));

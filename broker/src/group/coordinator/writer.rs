@@ -34,6 +34,7 @@ pub(super) async fn run(
     mut limits: Option<Arc<Limits>>,
     shutdown: &Shutdown,
 ) {
+    let was_cut = limits.is_some();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     while !shard.is_closed() && !shutdown.requested() {
         match begin(shard, log, clock, limits.as_deref()).await {
@@ -41,7 +42,7 @@ pub(super) async fn run(
                 backoff.reset();
                 // Once is enough: what is committed from here on belongs to the new epoch.
                 limits = None;
-                shard.open(loaded, clamped, topics, now(clock));
+                shard.open(loaded, (clamped, was_cut), topics, now(clock));
                 let ended = shutdown.unless(write_all(shard, log, clock)).await;
                 if ended.is_none() {
                     return;
