@@ -33,6 +33,10 @@ pub use topics::MAX_PARTITIONS;
 /// Producer ids per block: a broker asks again after so many.
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
 
+/// The view's bound of producer ids rises by so many: once for each thousand blocks, so that giving one to a broker
+/// concerns nobody else.
+const PRODUCER_ID_STRIDE: i64 = 1_000_000;
+
 /// What the controller agrees on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -160,13 +164,22 @@ impl State {
     }
 
     fn applied(&mut self, index: u64, change: Change) -> Applied {
-        if change.view {
+        if self.raise_producer_ids() || change.view {
             self.view.version = index;
         }
         Applied {
             version: self.view.version,
             outcome: change.outcome,
         }
+    }
+
+    /// Also for a state that is older than the bound, at the next command whatever it is.
+    fn raise_producer_ids(&mut self) -> bool {
+        let raise = self.next_producer_id > self.view.producer_ids;
+        if raise {
+            self.view.producer_ids = self.next_producer_id.saturating_add(PRODUCER_ID_STRIDE);
+        }
+        raise
     }
 
     fn allocate_producer_ids(&mut self) -> Change {

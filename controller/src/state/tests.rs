@@ -371,25 +371,27 @@ fn copies_are_spread_over_each_regions_brokers() {
 #[test]
 fn producer_ids_are_never_given_twice() {
     let mut state = fleet();
-    let version = state.view.version;
-    let first = state.apply(4, Command::AllocateProducerIds);
-    assert_eq!(
-        first,
-        Applied {
+    // The first one raises the view's bound, and those after it do not.
+    for (index, version, first) in [(4, 4, 0), (5, 4, 1_000)] {
+        let given = Applied {
             version,
-            outcome: Outcome::ProducerIds {
-                first: 0,
-                len: 1_000
-            }
-        }
-    );
-    assert_eq!(
-        state.apply(5, Command::AllocateProducerIds).outcome,
-        Outcome::ProducerIds {
-            first: 1_000,
-            len: 1_000
-        }
-    );
+            outcome: Outcome::ProducerIds { first, len: 1_000 },
+        };
+        assert_eq!(state.apply(index, Command::AllocateProducerIds), given);
+        assert!(state.next_producer_id <= state.view.producer_ids);
+    }
+}
+
+#[test]
+fn a_state_that_is_older_than_the_bound_of_producer_ids_gets_one() {
+    let mut state = fleet();
+    state.next_producer_id = 7_000_000;
+    let unchanged = Command::DeleteTopic {
+        name: "none".into(),
+    };
+    assert_eq!(state.apply(4, unchanged.clone()).version, 4);
+    assert_eq!(state.view.producer_ids, 8_000_000);
+    assert_eq!(state.apply(5, unchanged).version, 4);
 }
 
 #[test]

@@ -253,6 +253,10 @@ pub struct View {
     /// `topics` may mean that this view is too old for it; that its id is here means that it is gone for ever.
     #[serde(default)]
     pub deleted: Vec<TopicId>,
+    /// Every producer id that was ever given lies below it, and it lies above most that will be: whoever has to
+    /// begin again without the controllers begins here. Zero until the first is given.
+    #[serde(default)]
+    pub producer_ids: i64,
 }
 
 /// Half a megabyte of views at most; a tiering daemon that was away for more deletions than this leaves
