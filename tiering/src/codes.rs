@@ -143,6 +143,12 @@ pub const CODES: &[Code] = &[
         "Retention let go of an object that the bucket keeps: its lock has not ended, or it is under a legal hold.",
         "Nothing: it is deleted when the lock has ended; the store is asked then, daily at most, hourly for a legal hold. The space is paid for until then. Lift the hold if it is not meant.",
     ),
+    code(
+        "WB-322",
+        "the bucket does not describe the fleet as it is",
+        "What stands below meta/ was damaged, is of another fleet or was changed by hand, or the controllers know less than it does. Records go up as before, but a restore from this bucket would begin with the topics, users and epochs of then.",
+        "`whimbrel tier status` says why. Where the head is damaged, copy v1/<region>/meta/head away and delete it: the daemon makes one again from the documents beside it. Delete none of those. Where the fleet's view is older, the controllers have lost state.",
+    ),
 ];
 
 #[cfg(test)]

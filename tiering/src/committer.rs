@@ -11,6 +11,7 @@
 //! one a daemon claims all, and a shard that is fenced ends its task with an error, and the daemon with it.
 
 mod member;
+mod meta;
 mod peers;
 mod place;
 mod shard;

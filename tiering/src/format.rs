@@ -19,7 +19,9 @@ pub use fields::{FieldError, Fields, Put};
 pub use footer::{Footer, Section, SectionKind, SliceMeta};
 pub use index::{INDEX_INTERVAL, OffsetIndex};
 pub(crate) use key::fnv;
-pub use key::{DataName, Key, Keys, MergedName, ObjectName, OrphanName, PartName, shard_of};
+pub use key::{
+    DataName, Key, Keys, MergedName, MetaName, ObjectName, OrphanName, PartName, shard_of,
+};
 pub use object::{Opened, OpenedSlice, Sections, Tail, TailParts};
 pub use trailer::{TRAILER_BYTES, Trailer};
 

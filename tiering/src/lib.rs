@@ -2,12 +2,12 @@
 //!
 //! One daemon stands beside each broker, on its disk's filesystem. Upwards: [`uploader`] takes what the
 //! broker offers, [`prepare`] proves it, [`transfer`] brings it into the bucket, [`committer`] names it in a
-//! root, and only then the broker hears that it may free its copy. Downwards: [`reader`] answers offsets
+//! root, and only then the broker hears that it may free its copy; [`meta`] describes the fleet beside them. Downwards: [`reader`] answers offsets
 //! with ranges of checked cache files. [`root`] and [`format`](mod@format) are pure; [`store`] is the bucket.
 //!
 //! What must never be: an object that a root names and that was not verified; a root replaced by anybody
 //! but its owner; a deletion on doubt; a byte answered that was not compared with its object's CRCs.
-//! Holds for borrowing and `meta/` are not here yet.
+//! Holds for borrowing are not here yet.
 
 pub mod broker;
 pub mod cache;
@@ -17,6 +17,7 @@ pub mod committer;
 mod cost;
 pub mod format;
 mod kept;
+pub mod meta;
 mod metrics;
 pub mod ops;
 mod options;

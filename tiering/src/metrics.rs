@@ -9,6 +9,10 @@ use metrics::{Label, counter};
 pub const STORE_REQUESTS: &str = "whimbrel_tiering_store_requests_total";
 /// What re-reads after conditional writes found, by `verdict`.
 pub const ROOT_VERDICTS: &str = "whimbrel_tiering_root_verdicts_total";
+/// The same for the head of what describes the fleet.
+pub const META_VERDICTS: &str = "whimbrel_tiering_meta_verdicts_total";
+/// Since when the bucket was last known to describe the fleet as it is; missing where another daemon writes that.
+pub const META_AGE: &str = "whimbrel_tiering_meta_age_seconds";
 /// Bytes of data objects uploaded and verified.
 pub const UPLOADED_BYTES: &str = "whimbrel_tiering_uploaded_bytes_total";
 pub const UPLOADED_OBJECTS: &str = "whimbrel_tiering_uploaded_objects_total";

@@ -49,6 +49,11 @@ pub struct Options {
     pub verify_rate: Size,
     /// Requests that it makes at most: two for each object, one for each shard.
     pub verify_max_requests: u64,
+    /// The bucket's description of the fleet is at most so much older than a change: seconds, as consistent cuts are.
+    pub meta_interval: Span,
+    /// How long older descriptions are kept, so that a restore to an instant finds the topics of then. As long as
+    /// consistent cuts are kept.
+    pub restore_window: Span,
     /// What the provider charges; list prices of Amazon S3 without it.
     pub prices: Option<PathBuf>,
     /// After so long without an answer another daemon of the region takes over what one owns of the bucket.
@@ -80,6 +85,8 @@ impl Default for Options {
             verify_bytes: Size::mib(10 << 10),
             verify_rate: Size::mib(16),
             verify_max_requests: 100_000,
+            meta_interval: Span::secs(5),
+            restore_window: Span::secs(604_800),
             prices: None,
             peer_silence: Span::secs(10),
             insecure_bind: false,
@@ -119,6 +126,9 @@ impl Options {
                 "verify-sample {} is not a percentage from 1 to 100",
                 self.verify_sample
             ));
+        }
+        if self.meta_interval.0.is_zero() {
+            found.push("meta-interval is zero".to_owned());
         }
         if self.controllers.is_empty() && self.fleet_id.is_none() {
             found.push("neither controllers nor fleet-id is set".to_owned());

@@ -22,6 +22,7 @@ use crate::{
     cache::Cache,
     cost::Cost,
     format::Keys,
+    meta,
     ops::{Cause, Ops},
     prices::Prices,
     reader::Damage,
@@ -309,6 +310,7 @@ fn status(
         orphans: Arc::default(),
         proof: Proof::default(),
         doubt: Doubt::default(),
+        meta: meta::Progress::default(),
         served,
         opening: Arc::new(Mutex::new(None)),
     }

@@ -12,7 +12,7 @@ use whimbrel_runtime::Clock;
 use crate::{
     cache::Cache,
     format::Key,
-    metrics as names,
+    meta, metrics as names,
     ops::Ops,
     orphan::OrphanEntry,
     root::Root,
@@ -39,6 +39,7 @@ pub struct Status {
     pub orphans: Arc<Mutex<Vec<OrphanEntry>>>,
     pub proof: Proof,
     pub doubt: Doubt,
+    pub meta: meta::Progress,
     pub served: watch::Receiver<Option<Arc<Served>>>,
     /// Why the bucket is not open yet.
     pub opening: Arc<Mutex<Option<String>>>,
@@ -138,6 +139,7 @@ impl Status {
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
+            "meta": self.meta.json(&self.clock),
             "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),
@@ -178,6 +180,9 @@ impl Status {
             set(names::VERIFIED_AGE, age);
             set(names::VERIFY_PROBLEMS, float(last.report.problems_found));
             set(names::VERIFIED_OBJECTS, float(last.report.objects_checked));
+        }
+        if let Some(age) = self.meta.age_seconds(&self.clock) {
+            set(names::META_AGE, age);
         }
         let mut topics: BTreeMap<String, u64> = BTreeMap::new();
         for partition in self

@@ -8,6 +8,7 @@
 
 mod budget;
 mod logs;
+mod meta;
 mod object;
 mod progress;
 mod report;
@@ -32,6 +33,7 @@ use crate::{
     broker::BrokerLink,
     committer::Committer,
     format::{Key, Keys},
+    meta::Context,
     prices::Prices,
     quarantine::{Case, Quarantine},
     repair::Repairer,
@@ -52,6 +54,8 @@ pub struct Verifier {
     pub prices: Prices,
     pub clock: Clock,
     pub proof: Proof,
+    /// None where nothing describes the fleet: no view of it is to be had.
+    pub meta: Option<Context>,
 }
 
 /// One object to look at, as its root knows it.
@@ -100,6 +104,7 @@ impl Verifier {
             self.look_at_root(shard, &mut budget, &mut report, &mut work)
                 .await;
         }
+        self.look_at_meta(&mut budget, &mut report).await;
         self.compare_logs(&mut report).await;
         report.objects = work.len() as u64;
         let sample = request.objects(work.len());

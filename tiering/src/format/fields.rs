@@ -94,6 +94,11 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Everything that was not read yet.
+    pub fn rest(self) -> &'a [u8] {
+        &self.bytes[self.at..]
+    }
+
     pub fn end(self) -> Result<(), FieldError> {
         match self.bytes.len() - self.at {
             0 => Ok(()),

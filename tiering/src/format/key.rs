@@ -121,6 +121,38 @@ impl Keys {
         (self.root_part(&name) == *key).then_some(name)
     }
 
+    /// Names the documents that describe the fleet.
+    pub fn meta_head(&self) -> Key {
+        self.key(format_args!("meta/head"))
+    }
+
+    pub fn meta_prefix(&self) -> String {
+        format!("{}meta/", self.base)
+    }
+
+    pub fn meta(&self, name: &MetaName) -> Key {
+        let MetaName {
+            writer_epoch,
+            sequence,
+            random,
+        } = name;
+        self.key(format_args!(
+            "meta/{writer_epoch:020}-{sequence:020}-{random:016x}"
+        ))
+    }
+
+    pub fn parse_meta(&self, key: &Key) -> Option<MetaName> {
+        let rest = key.as_str().strip_prefix(&self.meta_prefix())?;
+        let (epoch, rest) = rest.split_once('-')?;
+        let (sequence, random) = rest.split_once('-')?;
+        let name = MetaName {
+            writer_epoch: epoch.parse().ok()?,
+            sequence: sequence.parse().ok()?,
+            random: u64::from_str_radix(random, 16).ok()?,
+        };
+        (self.meta(&name) == *key).then_some(name)
+    }
+
     pub fn data_prefix(&self) -> String {
         format!("{}data/", self.base)
     }
@@ -273,6 +305,14 @@ pub struct MergedName {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartName {
     pub shard: u16,
+    pub writer_epoch: u64,
+    pub sequence: u64,
+    pub random: u64,
+}
+
+/// What stands in the key of a document that describes the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetaName {
     pub writer_epoch: u64,
     pub sequence: u64,
     pub random: u64,

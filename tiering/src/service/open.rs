@@ -13,6 +13,7 @@ use crate::{
     cache::{Cache, Shelf},
     committer::{CommitError, Committer, Context, Mates},
     format::Keys,
+    meta,
     orphan::Orphans,
     prices::Prices,
     quarantine::Quarantine,
@@ -204,6 +205,7 @@ impl Open {
         let verifier = self.verifier(&transfer, &committer, quarantine);
         let schedule = self.schedule(&verifier);
         let rebuilder = self.rebuilder(&committer);
+        let meta = self.meta_writer(&committer);
         serve.send_replace(Some(Arc::new(Served {
             reader,
             committer,
@@ -217,6 +219,10 @@ impl Open {
             .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());
         self.tasks.spawn_ok("verify", schedule.run());
+        if let Some(writer) = meta {
+            self.tasks
+                .spawn_ok("meta", writer.run(self.tasks.shutdown()));
+        }
         tracing::info!(
             store = self.status.store,
             shards = checked.shards,
@@ -319,6 +325,7 @@ impl Open {
             prices: self.prices.clone(),
             clock: self.clock.clone(),
             proof: self.status.proof.clone(),
+            meta: self.view.as_ref().map(|_| self.meta("verify")),
         }
     }
 
@@ -331,6 +338,30 @@ impl Open {
             broker: self.broker.clone(),
             incarnation: self.incarnation,
             clock: self.clock.clone(),
+        }
+    }
+
+    /// None where no view of a fleet is to be had.
+    fn meta_writer(&self, committer: &Committer) -> Option<meta::Writer> {
+        Some(meta::Writer {
+            context: self.meta("meta"),
+            committer: committer.clone(),
+            view: self.view.clone()?,
+            interval: self.options.meta_interval.0,
+            progress: self.status.meta.clone(),
+        })
+    }
+
+    fn meta(&self, cause: &'static str) -> meta::Context {
+        meta::Context {
+            store: self.store(cause),
+            keys: self.keys.clone(),
+            fleet_id: self.fleet_id.clone(),
+            region: self.options.region.clone(),
+            incarnation: self.incarnation,
+            clock: self.clock.clone(),
+            ops: self.status.ops.clone(),
+            window: self.options.restore_window.0,
         }
     }
 

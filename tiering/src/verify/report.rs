@@ -16,6 +16,8 @@ pub struct Report {
     pub objects_checked: u64,
     /// Objects about which the store gave no usable answer: no verdict.
     pub undecided: u64,
+    /// Documents below `meta/` that were looked at.
+    pub documents: u64,
     /// Of blocks that were read and compared.
     pub bytes: u64,
     /// Partitions compared with the broker's log.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use whimbrel_tiering::{
     broker::slice_from,
     format::{Keys, Opened, TRAILER_BYTES},
+    meta::Document,
     prepare::{PrepareError, Prepared, Writer, merge, prepare},
     root::{Claim, Root, claim},
     store::Source,
@@ -113,6 +114,17 @@ fn merged_objects_and_parts_are_written_as_they_always_were() {
     golden("part-v1.bin", &spilled.bytes);
     golden("root-v2.bin", &root.encode());
     assert_eq!(Root::decode(&root.encode()).unwrap(), root);
+}
+
+#[test]
+fn what_describes_the_fleet_is_written_as_it_always_was() {
+    let (document, head) = crate::meta::golden();
+    golden("meta-v1.bin", &document.encode().unwrap());
+    golden("meta-head-v1.bin", &head.encode());
+    assert_eq!(
+        Document::decode(&document.encode().unwrap()).unwrap(),
+        document
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod formats;
 mod kept;
 mod memory;
 mod merged;
+mod meta;
 mod minio;
 mod probe;
 mod rebuild;

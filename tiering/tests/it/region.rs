@@ -11,6 +11,8 @@ use whimbrel_rpc::proto::node::{self, tiering_client::TieringClient};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, unit::Span};
 use whimbrel_tiering::{
     Handle, MIN_CACHE, Options, Service,
+    format::Keys,
+    meta::Head,
     root::Root,
     store::{Folder, Store},
 };
@@ -60,6 +62,7 @@ impl Region {
             bucket: format!("file://{}", self.world.path("bucket").display()),
             broker: HostPort::new("127.0.0.1", broker.serve(&tasks).await.port()),
             peer_silence: Span::secs(2),
+            meta_interval: Span::millis(100),
             ..Options::default()
         };
         let store: Arc<dyn Store> = Arc::new(Folder::open(&self.world.path("bucket")).unwrap());
@@ -127,6 +130,14 @@ fn roots(dir: &Path) -> Vec<Root> {
 }
 
 impl Node {
+    async fn status(&self) -> serde_json::Value {
+        crate::verify::status_of(self.handle.admin).await
+    }
+
+    async fn verify(&self) -> serde_json::Value {
+        crate::verify::verify_at(self.handle.admin, "").await
+    }
+
     async fn stop(self) {
         assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
     }
@@ -201,6 +212,59 @@ async fn three_daemons_share_a_bucket_and_one_that_dies_is_replaced() {
     for node in nodes {
         node.stop().await;
     }
+}
+
+/// One of the daemons describes the fleet; when it has gone, another does. What somebody bent is found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fleet_is_described_by_one_daemon_at_a_time_and_what_is_bent_is_found() {
+    let region = Region::new();
+    let fleet = |topics| {
+        move |view: &mut View| {
+            let daemons = std::mem::take(&mut view.daemons);
+            *view = View {
+                daemons,
+                ..crate::meta::view(topics)
+            };
+        }
+    };
+    region.change(fleet(1));
+    let mut nodes = vec![region.start(1).await, region.start(11).await];
+    let dir = region.world.path("bucket/v1/east/meta");
+    let head = || Head::decode(&std::fs::read(dir.join("head")).ok()?).ok();
+    let described = async |topics: u64| {
+        until("the fleet as it is", || {
+            head().is_some_and(|head| head.newest().is_some_and(|k| k.view_version > topics))
+        })
+        .await;
+        head().unwrap()
+    };
+    let first = described(1).await;
+    region.change(fleet(2));
+    let second = described(2).await;
+    assert_eq!(second.stamp.incarnation, first.stamp.incarnation);
+    let is_writer = |node: &Node| node.handle.incarnation == first.stamp.incarnation;
+    let n = nodes.iter().position(is_writer).unwrap();
+    let status = nodes[n].status().await;
+    assert_eq!(status["meta"]["writer"], true, "{status}");
+    assert!(status["meta"]["age_seconds"].as_f64().is_some());
+    nodes.remove(n).stop().await;
+    region.change(fleet(3));
+    let third = described(3).await;
+    assert_eq!(third.stamp.incarnation, nodes[0].handle.incarnation);
+    assert_eq!(third.stamp.epoch, second.stamp.epoch + 1);
+    let sound = nodes[0].verify().await;
+    assert_eq!(
+        (&sound["ok"], &sound["documents"]),
+        (&true.into(), &3.into())
+    );
+    let newest = Keys::new("east").meta(&third.newest().unwrap().name);
+    let path = region.world.path("bucket").join(newest.as_str());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[50] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let bent = nodes[0].verify().await;
+    assert_eq!(bent["problems"][0]["code"], "WB-322", "{bent}");
+    nodes.remove(0).stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

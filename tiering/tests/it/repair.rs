@@ -139,6 +139,7 @@ impl Bench {
             prices: Prices::load(None).unwrap(),
             clock,
             proof: Proof::default(),
+            meta: None,
         };
         let request = Request {
             bytes: u64::MAX,

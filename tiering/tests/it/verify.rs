@@ -1,5 +1,7 @@
 //! Verification on a whole daemon: what it finds, what it names, what it costs.
 
+use std::net::SocketAddr;
+
 use serde_json::Value;
 
 use crate::{
@@ -10,11 +12,19 @@ use crate::{
 };
 
 pub async fn verify(running: &Running, query: &str) -> Value {
-    json(&post(running.handle.admin, &format!("/verify?{query}")).await)
+    verify_at(running.handle.admin, query).await
+}
+
+pub async fn verify_at(admin: SocketAddr, query: &str) -> Value {
+    json(&post(admin, &format!("/verify?{query}")).await)
 }
 
 pub async fn status(running: &Running) -> Value {
-    json(&request(running.handle.admin, "GET /status").await)
+    status_of(running.handle.admin).await
+}
+
+pub async fn status_of(admin: SocketAddr) -> Value {
+    json(&request(admin, "GET /status").await)
 }
 
 fn json(answer: &str) -> Value {

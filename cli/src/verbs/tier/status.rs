@@ -35,6 +35,7 @@ pub(super) async fn run(at: &At, all: &Daemons) -> anyhow::Result<Exit> {
                     region.clone(),
                     plain(&s["store"]),
                     age,
+                    described(&s["meta"]),
                     plain(&s["cache"]["bytes"]),
                     s["orphans"].as_array().map_or(0, Vec::len).to_string(),
                     stuck.to_string(),
@@ -45,6 +46,7 @@ pub(super) async fn run(at: &At, all: &Daemons) -> anyhow::Result<Exit> {
                 "REGION",
                 "STORE",
                 "OLDEST NOT UPLOADED",
+                "FLEET DESCRIBED",
                 "CACHE(B)",
                 "ORPHANS",
                 "STUCK",
@@ -59,6 +61,15 @@ pub(super) async fn run(at: &At, all: &Daemons) -> anyhow::Result<Exit> {
         text
     })?;
     Ok(if reached { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// Which description of the fleet the bucket has, and how long ago it was known to be true.
+fn described(meta: &Value) -> String {
+    match (meta["sequence"].as_u64(), meta["age_seconds"].as_f64()) {
+        (Some(sequence), Some(age)) => format!("#{sequence}, {age:.1}s"),
+        (Some(sequence), None) => format!("#{sequence}"),
+        (None, _) => "-".to_owned(),
+    }
 }
 
 /// What of a daemon's status somebody may have to act on, a line each.
@@ -81,6 +92,9 @@ fn troubles(status: &Value) -> Vec<String> {
         lines.push(format!(
             "WB-320: the store refuses us, {seconds} s: {reason}"
         ));
+    }
+    if let Some(trouble) = status["meta"]["trouble"].as_str() {
+        lines.push(format!("the fleet is not described as it is: {trouble}"));
     }
     for locked in list("locked_deletions") {
         let object = plain(&locked["object"]);
@@ -136,11 +150,13 @@ mod tests {
                 {"object": "data/ef", "until": "2027-01-15T08:00:00Z"},
                 {"object": "data/gh", "until": null},
             ],
+            "meta": {"trouble": "WB-322: its head went back or is gone"},
             "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
         });
         let expected = [
             "quarantined: WB-312: shard 3: the root is gone",
             "WB-320: the store refuses us, 61 s: get root/1: refused: HTTP 403 ExpiredToken",
+            "the fleet is not described as it is: WB-322: its head went back or is gone",
             "WB-321: blocked: delete data/ef until 2027-01-15T08:00:00Z",
             "WB-321: blocked: delete data/gh while a legal hold stands",
             "stuck: PUT part 3, 47 s, 503 x 6 (data/ab)",

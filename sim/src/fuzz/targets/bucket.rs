@@ -2,6 +2,7 @@
 
 use whimbrel_tiering::{
     format::{Footer, Key, Keys, Opened, TRAILER_BYTES},
+    meta::{Document, Head},
     root::Root,
 };
 
@@ -17,10 +18,12 @@ const ROOTS: [&[u8]; 2] = [
     include_bytes!("../../../../tiering/tests/it/golden/root-v1.bin"),
     include_bytes!("../../../../tiering/tests/it/golden/root-v2.bin"),
 ];
+const DOCUMENT: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/meta-v1.bin");
+const HEAD: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/meta-head-v1.bin");
 /// Magic, format, zero, length and CRC of the body.
 const ROOT_HEAD: usize = 20;
 
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 5] = [
     Target {
         name: "root",
         run: root,
@@ -42,6 +45,22 @@ pub const TARGETS: [Target; 3] = [
         run: key,
         seed: seed_key,
         mend: super::nothing,
+        budget: small,
+        rarity: 1,
+    },
+    Target {
+        name: "description of the fleet",
+        run: document,
+        seed: |_| DOCUMENT.to_vec(),
+        mend: |input| mend_body(input, DOCUMENT),
+        budget: small,
+        rarity: 1,
+    },
+    Target {
+        name: "head of descriptions",
+        run: head,
+        seed: |_| HEAD.to_vec(),
+        mend: |input| mend_body(input, HEAD),
         budget: small,
         rarity: 1,
     },
@@ -78,12 +97,40 @@ fn root(input: &[u8]) -> Said {
     same(&root, &Root::decode(&root.encode()))
 }
 
+fn document(input: &[u8]) -> Said {
+    match Document::decode(input) {
+        Ok(document) => same(
+            &document,
+            &document.encode().and_then(|b| Document::decode(&b)),
+        ),
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+fn head(input: &[u8]) -> Said {
+    let head = match Head::decode(input) {
+        Ok(head) => head,
+        Err(error) => return Ok(error.to_string()),
+    };
+    let mut thin = head.clone();
+    thin.thin(head.written_ms, 1_000_000);
+    if thin.newest() != head.newest() {
+        return Err("the newest document was dropped".to_owned());
+    }
+    same(&head, &Head::decode(&head.encode()))
+}
+
 fn mend_root(input: &mut [u8]) {
+    // Behind eight bytes of magic: the format.
+    let is_second = input.get(8..10) == Some(&[0, 2]);
+    mend_body(input, ROOTS[usize::from(is_second)]);
+}
+
+/// What roots begin with, other things of ours do too.
+fn mend_body(input: &mut [u8], like: &[u8]) {
     let Some((head, body)) = input.split_at_mut_checked(ROOT_HEAD) else {
         return;
     };
-    // Behind eight bytes of magic: the format.
-    let like = ROOTS[usize::from(head[8..10] == [0, 2])];
     head.copy_from_slice(&like[..ROOT_HEAD]);
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     head[12..16].copy_from_slice(&length.to_be_bytes());
