@@ -56,8 +56,8 @@ pub struct Options {
     /// Kafka's `log.retention.check.interval.ms`. Freeing local copies of what the bucket holds does not wait for it.
     pub retention_check_interval: Span,
     /// How often a consistent cut of each failover group at home here is taken, and the newest one that this
-    /// region holds is looked for. At least twice `limits.cut-hold`. Zero does neither and is the default: a cut is of use
-    /// only to who cuts logs there, and its topic shows wherever topics are listed. Five seconds are a good choice.
+    /// region holds is looked for. At least twice `limits.cut-hold`; zero does neither. A restore loses what came after
+    /// the newest cut, and each one costs markers a pause of milliseconds: five seconds weigh little of both.
     pub cut_interval: Span,
     pub cleaner: Cleaner,
     pub limits: Limits,
@@ -247,7 +247,7 @@ impl Default for Options {
             tls: None,
             disk_reserve: None,
             retention_check_interval: Span::secs(300),
-            cut_interval: Span::secs(0),
+            cut_interval: Span::secs(5),
             cleaner: Cleaner::default(),
             limits: Limits::default(),
         }
