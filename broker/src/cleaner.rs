@@ -6,7 +6,8 @@
 //! - above what every other region's copy holds durably (the region is named while it holds a log up),
 //! - that is not in this region's bucket yet, where there is one.
 //!
-//! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start.
+//! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start; one that the
+//! disk did not give, for [`RETRY_NS`].
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -34,9 +35,21 @@ struct State {
     dirtiest_ppm: u64,
     /// Timestamp of the oldest record that was never looked at and could be.
     oldest_dirty_ms: Option<i64>,
-    uncleanable: BTreeMap<TopicPartition, (String, String)>,
+    uncleanable: BTreeMap<TopicPartition, Left>,
     held: BTreeMap<String, RegionName>,
 }
+
+/// A log that is left alone.
+#[derive(Debug)]
+struct Left {
+    name: String,
+    reason: String,
+    /// On the boot clock.
+    until_ns: Option<u64>,
+}
+
+/// Long enough that a sick disk is not asked for the same bytes all the time.
+const RETRY_NS: u64 = 60_000_000_000;
 
 /// What is known when metrics are scraped.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +64,8 @@ pub struct Figures {
 impl Cleaner {
     pub fn status(&self, now_ms: i64) -> Value {
         let state = self.0.lock();
-        let uncleanable: BTreeMap<_, _> = state.uncleanable.values().cloned().collect();
+        let left = state.uncleanable.values();
+        let uncleanable: BTreeMap<_, _> = left.map(|left| (&left.name, &left.reason)).collect();
         json!({
             "cleaning": state.now,
             "rounds": state.rounds,
@@ -77,8 +91,10 @@ impl Cleaner {
         }
     }
 
-    fn is_uncleanable(&self, at: TopicPartition) -> bool {
-        self.0.lock().uncleanable.contains_key(&at)
+    fn is_uncleanable(&self, at: TopicPartition, now_ns: u64) -> bool {
+        let state = self.0.lock();
+        let left = state.uncleanable.get(&at);
+        left.is_some_and(|left| left.until_ns.is_none_or(|until| now_ns < until))
     }
 }
 
@@ -103,7 +119,11 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
     let (mut dirtiest_ppm, mut oldest_ms) = (0, None);
     for partition in broker.catalog().partitions() {
         let compacts = partition.log.config().cleanup_policy.compact;
-        if !compacts || broker.cleaner.is_uncleanable(partition.at) {
+        if !compacts
+            || broker
+                .cleaner
+                .is_uncleanable(partition.at, broker.clock.boot_ns())
+        {
             continue;
         }
         let (bounds, holder) = bounds(broker, partition);
@@ -168,11 +188,12 @@ async fn clean(broker: &Arc<Broker>, partition: &Arc<Partition>, bounds: CleanBo
             state.rounds += 1;
             state.total.bytes_before += cleaned.bytes_before;
             state.total.bytes_after += cleaned.bytes_after;
+            state.uncleanable.remove(&partition.at);
             drop(state);
             tracing::debug!(log = partition.log.name(), ?cleaned, "log cleaned");
             true
         }
-        Err(error) if error.is_retryable() => {
+        Err(error) if error.is_retryable() && !error.is_unreadable() => {
             tracing::debug!(log = partition.log.name(), %error, "log not cleaned now");
             false
         }
@@ -186,13 +207,16 @@ async fn clean(broker: &Arc<Broker>, partition: &Arc<Partition>, bounds: CleanBo
 fn give_up(broker: &Broker, partition: &Partition, error: &CleanError) {
     let name = partition.log.name();
     tracing::error!(code = "WB-113", log = name, %error, "a log cannot be cleaned and is left alone");
-    let reason = format!("WB-113: {error}");
-    broker
-        .cleaner
-        .0
-        .lock()
-        .uncleanable
-        .insert(partition.at, (name, reason));
+    let now_ns = broker.clock.boot_ns();
+    let left = Left {
+        name,
+        reason: format!("WB-113: {error}"),
+        until_ns: error
+            .is_unreadable()
+            .then(|| now_ns.saturating_add(RETRY_NS)),
+    };
+    let mut state = broker.cleaner.0.lock();
+    state.uncleanable.insert(partition.at, left);
 }
 
 /// How far a log may be cleaned here, and the region whose copy is what holds it up, if it is one.

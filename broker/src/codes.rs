@@ -47,9 +47,9 @@ pub const CODES: &[Code] = &[
     },
     Code {
         code: "WB-108",
-        title: "a partition's log is damaged below its durable point",
-        cause: "Bytes that were fsynced are missing or changed: a failing disk, or files edited by hand.",
-        fix: "The partition does not lead. Check the disk; fail over to a region whose copy is whole, or restore from the bucket.",
+        title: "a partition's log is damaged below its durable point, or cannot be read",
+        cause: "Bytes that were fsynced are missing or changed, or the disk did not give them when the broker started: a failing disk, or files edited by hand.",
+        fix: "The partition does not lead and its files are as they were. Check the disk, and start the broker again where they can be read; else fail over to a region whose copy is whole, or restore from the bucket.",
     },
     Code {
         code: "WB-109",
@@ -78,7 +78,7 @@ pub const CODES: &[Code] = &[
     Code {
         code: "WB-113",
         title: "a log cannot be cleaned",
-        cause: "Compaction met a batch it cannot read, or one whose keys do not fit `cleaner.memory`. The log keeps everything and is not tried again before the next start.",
+        cause: "Compaction met a batch it cannot read, or one whose keys do not fit `cleaner.memory`. The log keeps everything and is not tried again before the next start, or, where the disk did not give the bytes, for a minute.",
         fix: "The reason stands in the status under `cleaner.uncleanable`. Raise `cleaner.memory`, or have the damaged copy filled again from another region.",
     },
     Code {

@@ -58,6 +58,10 @@ async fn truncate(
     if region_epoch != group.epoch || !follows || partition.is_sealed() {
         return Err(RefuseReason::Fenced);
     }
+    if partition.log.is_unread() {
+        // It seems empty; neither it nor its copy in the bucket may be taken for that.
+        return Err(RefuseReason::Damaged);
+    }
     let offsets = partition.log.offsets();
     partition.following.unconfirm();
     let mut records = 0;

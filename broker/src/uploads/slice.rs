@@ -158,6 +158,11 @@ fn slice(partition: &Partition, segment: &Segment, scan: Scan) -> std::io::Resul
     let aborted = log
         .aborted(scan.base_offset, scan.end_offset)
         .map_err(std::io::Error::other)?;
+    let producer_snapshot = match std::fs::read(snapshot) {
+        // Written when the next segment was opened; gone once a newer one replaced it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Bytes::new(),
+        other => other?.into(),
+    };
     Ok(Slice {
         topic: log.topic().to_owned(),
         at: Some(partition.at.into()),
@@ -172,8 +177,7 @@ fn slice(partition: &Partition, segment: &Segment, scan: Scan) -> std::io::Resul
         max_timestamp_ms: scan.max_timestamp_ms,
         records: scan.records,
         lineage: touching(partition, scan.base_offset, scan.end_offset),
-        // Written when the next segment was opened; gone once a newer one replaced it.
-        producer_snapshot: std::fs::read(snapshot).map(Bytes::from).unwrap_or_default(),
+        producer_snapshot,
         aborted: aborted
             .iter()
             .flat_map(txn_entry)

@@ -47,4 +47,5 @@ mod security_tls;
 mod sessions;
 mod stranded;
 mod transactions;
+mod unreadable;
 mod uploads;

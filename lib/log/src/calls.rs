@@ -1,15 +1,16 @@
-//! Every call that changes the disk, in one place.
+//! Every call that changes the disk or reads from it, in one place.
 //!
 //! A failed sync is marked ([`is_failed_sync`]): what it was to make durable may be gone from the page
 //! cache although the next sync would succeed, so it is never tried again and ends the disk.
 //!
 //! Tests look on through [`watch`]: they see each call before it is made and can make it fail, which is
-//! how the n-th failing write, a full disk and a crash between any two calls are played. Without a
-//! watcher the price is one load of a flag.
+//! how the n-th failing write or read, a full disk and a crash between any two calls are played. Without
+//! a watcher the price is one load of a flag.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +41,12 @@ impl Call {
 /// Sees the calls under a directory before they are made; an error takes the place of the call.
 pub trait Watcher: fmt::Debug + Send + Sync {
     fn before(&self, call: Call, path: &Path) -> io::Result<()>;
+
+    /// The same of a read, of a file's bytes or of a directory's names.
+    fn before_read(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Ok(())
+    }
 }
 
 type Watched = Vec<(PathBuf, Arc<dyn Watcher>)>;
@@ -72,12 +79,31 @@ fn before(call: Call, path: &Path) -> io::Result<()> {
     if !ANY.load(Ordering::Acquire) {
         return Ok(());
     }
-    let watcher = {
-        let watched = WATCHED.read();
-        let found = watched.iter().find(|(root, _)| path.starts_with(root));
-        found.map(|(_, watcher)| Arc::clone(watcher))
-    };
-    watcher.map_or(Ok(()), |watcher| watcher.before(call, path))
+    watcher_of(path).map_or(Ok(()), |watcher| watcher.before(call, path))
+}
+
+fn before_read(path: &Path) -> io::Result<()> {
+    if !ANY.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    watcher_of(path).map_or(Ok(()), |watcher| watcher.before_read(path))
+}
+
+/// Who reads from an open file does not carry its path: the kernel is asked, and only while somebody watches.
+fn before_read_of(file: &File) -> io::Result<()> {
+    if !ANY.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    before_read(&fs::read_link(format!(
+        "/proc/self/fd/{}",
+        file.as_raw_fd()
+    ))?)
+}
+
+fn watcher_of(path: &Path) -> Option<Arc<dyn Watcher>> {
+    let watched = WATCHED.read();
+    let found = watched.iter().find(|(root, _)| path.starts_with(root));
+    found.map(|(_, watcher)| Arc::clone(watcher))
 }
 
 /// The mark of a sync that failed.
@@ -90,6 +116,15 @@ pub(crate) fn is_failed_sync(error: &io::Error) -> bool {
     error
         .get_ref()
         .is_some_and(|inner| inner.is::<FailedSync>())
+}
+
+/// Whether the disk could not give what is on it, or what it gave fails the filesystem's own checks.
+pub(crate) fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unreadable = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    error
+        .raw_os_error()
+        .is_some_and(|code| unreadable.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Whether there was no room.
@@ -227,7 +262,57 @@ pub(crate) fn remove_dir_all(path: &Path) -> io::Result<()> {
 pub(crate) fn copy(from: &Path, to: &Path, length: u64) -> io::Result<()> {
     let mut into = create(to)?;
     before(Call::Write, to)?;
+    before_read(from)?;
     let mut from = File::open(from)?;
     io::copy(&mut io::Read::take(&mut from, length), &mut into)?;
     sync_all(&into, to)
+}
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    before_read(path)?;
+    fs::read(path)
+}
+
+/// The text of a file.
+pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
+    before_read(path)?;
+    fs::read_to_string(path)
+}
+
+/// The names in a directory.
+pub(crate) fn read_dir(path: &Path) -> io::Result<fs::ReadDir> {
+    before_read(path)?;
+    fs::read_dir(path)
+}
+
+/// Bytes of a file; none if there is no such file.
+pub(crate) fn length(path: &Path) -> io::Result<u64> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        other => Ok(other?.len()),
+    }
+}
+
+pub(crate) fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    before_read_of(file)?;
+    file.read_exact_at(bytes, at)
+}
+
+/// Reads exactly `length` bytes into fresh memory that is not cleared before.
+pub(crate) fn read_at(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
+    before_read_of(file)?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = position + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }

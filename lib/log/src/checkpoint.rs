@@ -43,7 +43,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<Option<String>> {
         Ok(meta) if meta.len() > MAX_BYTES => return Err(bad("too long")),
         Ok(_) => {}
     }
-    Ok(Some(std::fs::read_to_string(path)?))
+    Ok(Some(crate::calls::read_to_string(path)?))
 }
 
 /// Offsets by topic and partition as a checkpoint's text.

@@ -192,7 +192,11 @@ impl Disk {
         self.shared.check()?;
         let mut damaged = false;
         for log in self.logs() {
-            damaged |= log.health() != Health::Good;
+            if log.health() != Health::Good {
+                // Its files stay what they are.
+                damaged = true;
+                continue;
+            }
             log.settle()
                 .map_err(|source| LogError::io(log.dir(), source))?;
         }

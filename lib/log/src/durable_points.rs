@@ -103,7 +103,7 @@ pub(crate) fn read(root: &Path) -> io::Result<Option<HashMap<Key, Point>>> {
         Ok(meta) if meta.len() > MAX_BYTES => return Ok(Some(HashMap::new())),
         Ok(_) => {}
     }
-    let bytes = std::fs::read(&path)?;
+    let bytes = calls::read(&path)?;
     let good = bytes.starts_with(&MAGIC) && bytes.get(4..8) == Some(&VERSION.to_be_bytes());
     let slots = if good {
         bytes.get(SLOT..).unwrap_or_default()

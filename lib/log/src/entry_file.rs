@@ -5,7 +5,6 @@
 //! check what they find against the log.
 
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,7 +57,7 @@ impl<const N: usize> EntryFile<N> {
         while end > 0 {
             let from = end.saturating_sub(TRIM_BYTES);
             let mut block = vec![0; usize::try_from(end - from).unwrap_or(0)];
-            file.read_exact_at(&mut block, from)?;
+            calls::read_exact_at(&file, &mut block, from)?;
             if let Some(last) = block.iter().rposition(|&byte| byte != 0) {
                 self.flushed = (from + last as u64) / N as u64 + 1;
                 return Ok(());
@@ -98,6 +97,13 @@ impl<const N: usize> EntryFile<N> {
         Ok(())
     }
 
+    /// Writes what waits of a file that is not needed soon again. A failed write is not an error here either.
+    pub(crate) fn flush_and_close(&mut self, descriptors: &Descriptors) {
+        if self.flush(descriptors).is_ok() {
+            self.slot.close();
+        }
+    }
+
     /// `flush`, and the file exists and ends with the last entry.
     pub(crate) fn finish(&mut self, descriptors: &Descriptors) -> io::Result<()> {
         self.flush(descriptors)?;
@@ -111,9 +117,8 @@ impl<const N: usize> EntryFile<N> {
     pub(crate) fn get(&self, at: u64, descriptors: &Descriptors) -> io::Result<[u8; N]> {
         let mut entry = [0; N];
         if at < self.flushed {
-            descriptors
-                .open(&self.slot)?
-                .read_exact_at(&mut entry, at * N as u64)?;
+            let file = descriptors.open(&self.slot)?;
+            calls::read_exact_at(&file, &mut entry, at * N as u64)?;
             return Ok(entry);
         }
         let from = usize::try_from(at - self.flushed)

@@ -224,7 +224,20 @@ impl CleanError {
     pub fn is_retryable(&self) -> bool {
         match self {
             CleanError::Stopped | CleanError::Changed { .. } => true,
-            CleanError::Io { source, .. } => crate::calls::is_full(source),
+            CleanError::Io { source, .. } => {
+                crate::calls::is_full(source) || crate::calls::is_unreadable(source)
+            }
+            CleanError::Read(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Whether the disk did not give what is on it.
+    pub fn is_unreadable(&self) -> bool {
+        match self {
+            CleanError::Io { source, .. } | CleanError::Read(ReadError::Io { source, .. }) => {
+                crate::calls::is_unreadable(source)
+            }
             _ => false,
         }
     }

@@ -66,6 +66,8 @@ pub(crate) struct State {
     /// Raised by every truncation.
     pub(crate) cuts: u64,
     pub(crate) health: Health,
+    /// See [`recover::refuse`].
+    pub(crate) unread: Option<Unread>,
     /// The stored durable end of a damaged log, which must not be forgotten.
     pub(crate) promised_end: i64,
     /// See [`crate::durable_points::name_check`].
@@ -76,7 +78,22 @@ pub(crate) struct State {
     pub(crate) clean_end: i64,
 }
 
+/// What is known of a log that could not be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unread {
+    /// As it is stored.
+    pub(crate) point: Option<Point>,
+}
+
 impl State {
+    /// The point of a log as it was opened; `None` where there was none and nothing is known.
+    pub(crate) fn stored_point(&self) -> Option<Point> {
+        match self.unread {
+            Some(unread) => unread.point,
+            None => Some(self.point()),
+        }
+    }
+
     pub(crate) fn local_log_start(&self) -> i64 {
         self.segments
             .first()
@@ -85,6 +102,9 @@ impl State {
     }
 
     pub(crate) fn point(&self) -> Point {
+        if let Some(point) = self.unread.and_then(|unread| unread.point) {
+            return point;
+        }
         let durable_end = match self.health {
             Health::Good => self.durable_end,
             Health::Damaged { .. } => self.promised_end,
@@ -217,6 +237,12 @@ impl Log {
 
     pub fn health(&self) -> Health {
         self.state.read().health.clone()
+    }
+
+    /// Whether the disk did not give the log's files when it was opened: nothing is known of it but its name,
+    /// and what it holds is to be left alone until it can be read.
+    pub fn is_unread(&self) -> bool {
+        self.state.read().unread.is_some()
     }
 
     pub fn high_watermark(&self) -> i64 {

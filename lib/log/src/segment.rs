@@ -72,6 +72,13 @@ impl SegmentFile {
         }
     }
 
+    /// Stands for a segment whose files are not to be touched.
+    pub(crate) fn absent(dir: &Path, base: i64) -> SegmentFile {
+        let segment = SegmentFile::new(dir, base, 0, base, "");
+        segment.times_checked.store(true, Ordering::Release);
+        segment
+    }
+
     /// An empty segment; index files of an earlier life are removed.
     pub(crate) fn create(
         dir: &Path,

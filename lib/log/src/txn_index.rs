@@ -58,7 +58,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<AbortedTxn>> {
             "transaction index is too long",
         ));
     }
-    let bytes = std::fs::read(path)?;
+    let bytes = calls::read(path)?;
     let checks = read_checks(path)?;
     let mut entries = Vec::with_capacity(bytes.len() / ENTRY);
     for (at, entry) in bytes.chunks_exact(ENTRY).enumerate() {
@@ -78,7 +78,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<AbortedTxn>> {
 }
 
 fn read_checks(path: &Path) -> io::Result<Vec<u8>> {
-    match std::fs::read(path.with_extension(TXN_CHECK)) {
+    match calls::read(&path.with_extension(TXN_CHECK)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         other => other,
     }
@@ -91,9 +91,9 @@ fn check(entry: &[u8]) -> [u8; CHECK] {
 pub(crate) fn append(path: &Path, txn: &AbortedTxn) -> io::Result<()> {
     let entry = encode(txn);
     // Checks stand at their entry's place: where Kafka wrote the first entries there is none for these.
-    let entries = std::fs::metadata(path).map_or(0, |meta| meta.len()) / ENTRY as u64;
+    let entries = calls::length(path)? / ENTRY as u64;
     let checks = path.with_extension(TXN_CHECK);
-    let checked = std::fs::metadata(&checks).map_or(0, |meta| meta.len()) / CHECK as u64;
+    let checked = calls::length(&checks)? / CHECK as u64;
     calls::append(path, &entry)?;
     if checked == entries {
         calls::append(&checks, &check(&entry))?;
@@ -104,7 +104,7 @@ pub(crate) fn append(path: &Path, txn: &AbortedTxn) -> io::Result<()> {
 /// Keeps the transactions whose markers lie below `end`.
 pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
     let all = read(path)?;
-    let length = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let length = calls::length(path)?;
     let kept: Vec<u8> = all
         .iter()
         .take_while(|txn| txn.last_offset < end)
@@ -119,7 +119,7 @@ pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
     // In place: this must work on a full disk.
     let checks = path.with_extension(TXN_CHECK);
     let checked = (kept.len() / ENTRY * CHECK) as u64;
-    if std::fs::metadata(&checks).is_ok_and(|meta| meta.len() > checked) {
+    if calls::length(&checks)? > checked {
         calls::set_length(&calls::open(&checks)?, &checks, checked)?;
     }
     if kept.is_empty() {
@@ -131,7 +131,7 @@ pub(crate) fn truncate(path: &Path, end: i64) -> io::Result<()> {
 /// Makes the file our own if it is linked elsewhere too, so that a truncation stays here.
 pub(crate) fn unshare(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
-        Ok(meta) if meta.nlink() > 1 => write(path, &std::fs::read(path)?),
+        Ok(meta) if meta.nlink() > 1 => write(path, &calls::read(path)?),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -72,15 +72,18 @@ impl Log {
                 cleaned.records_kept += kept.records;
                 if let (Some(bytes), None) = (kept.bytes, &failed) {
                     let header = BatchHeader::parse(&bytes).map_err(|e| e.to_string())?;
-                    let time = segment.append_time_of(last_offset, descriptors);
                     let position = into.size();
-                    match into.write(&mut [IoSlice::new(&bytes)], descriptors) {
-                        Ok(_) => into.note(
-                            &[(header, position)],
-                            interval,
-                            Some(time.ok().flatten().unwrap_or(UNKNOWN_MS)),
-                            descriptors,
-                        ),
+                    let written =
+                        segment
+                            .append_time_of(last_offset, descriptors)
+                            .and_then(|time| {
+                                into.write(&mut [IoSlice::new(&bytes)], descriptors)?;
+                                Ok(time.unwrap_or(UNKNOWN_MS))
+                            });
+                    match written {
+                        Ok(time_ms) => {
+                            into.note(&[(header, position)], interval, Some(time_ms), descriptors)
+                        }
                         Err(error) => failed = Some(error),
                     }
                 }

@@ -19,6 +19,7 @@ use crate::naming::{
     CLEAN_POINTS, CLEANER_POINTS, DURABLE_POINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS,
 };
 use crate::replace::{Durability, replace};
+use crate::types::Health;
 
 /// A second of writing at most, so that recovery reads little more than that.
 const CHECKPOINT_DUE_BYTES: u64 = 256 << 20;
@@ -90,7 +91,8 @@ impl Disk {
     /// Where they have a checksum.
     fn note_high_watermarks(&self, logs: &[Arc<Log>]) -> Result<(), LogError> {
         let noted = self.shared.with_points(|points| {
-            for log in logs {
+            // What a damaged log had is not what is left of it.
+            for log in logs.iter().filter(|log| log.health() == Health::Good) {
                 points.set_high_watermark(log.key(), log.high_watermark());
             }
             if points.has_changes() {

@@ -1,7 +1,7 @@
 //! Opening a data directory: lock, owner, checkpoints, then all logs, several at a time.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
 
 use crate::calls;
 use crate::checkpoint::{Offsets, read_offsets, read_text};
@@ -19,7 +20,7 @@ use crate::disk::shared::Shared;
 use crate::disk::{Disk, DiskOptions};
 use crate::durable_points::{self, DurablePoints, Key, Point, name_check};
 use crate::error::OpenError;
-use crate::log::recover::{Stored, recover};
+use crate::log::recover::{Stored, recover, refuse};
 use crate::log::{Identity, Log};
 use crate::naming::{
     CLEAN_BY_US, CLEAN_SHUTDOWN, CLEANER_POINTS, DELETED_DIR, HIGH_WATERMARKS, LOCK, LOG,
@@ -68,18 +69,25 @@ impl Known {
         let Some(points) = &self.points else {
             return Ok(());
         };
-        let (name, partition) = (name_check(&identity.topic), identity.partition);
-        if points.contains_key(&(identity.topic_id, partition)) {
+        if points.contains_key(&(identity.topic_id, identity.partition)) {
             return Ok(());
         }
-        let mut same = points
-            .iter()
-            .filter(|((_, at), point)| *at == partition && point.name == name);
-        if let (Some(((topic_id, _), _)), None) = (same.next(), same.next()) {
-            identity.topic_id = *topic_id;
-            partition_metadata::write(&identity.dir, *topic_id, Durability::NextSync)?;
+        if let Some(topic_id) = self.topic_id(&identity.topic, identity.partition) {
+            identity.topic_id = topic_id;
+            partition_metadata::write(&identity.dir, topic_id, Durability::NextSync)?;
         }
         Ok(())
+    }
+
+    /// Which topic id the log of this name had: for one whose `partition.metadata` cannot be read.
+    fn topic_id(&self, topic: &str, partition: i32) -> Option<Uuid> {
+        let name = name_check(topic);
+        let points = self.points.iter().flatten();
+        let mut same = points.filter(|((_, at), point)| *at == partition && point.name == name);
+        match (same.next(), same.next()) {
+            (Some(((topic_id, _), _)), None) => Some(*topic_id),
+            _ => None,
+        }
     }
 
     /// What Kafka's checkpoint says counts only as far as ours does, see [`clean_points`].
@@ -131,7 +139,7 @@ impl Disk {
         drop(shared.take_dirty());
         let points = logs
             .iter()
-            .map(|log| (log.key(), log.state.read().point()))
+            .filter_map(|log| Some((log.key(), log.state.read().stored_point()?)))
             .collect::<Vec<_>>();
         shared.put_points(DurablePoints::create(&root, points).map_err(io)?);
         let by_name = logs
@@ -170,31 +178,42 @@ fn lock(root: &Path) -> Result<File, OpenError> {
 }
 
 fn open_all(root: &Path, shared: &Arc<Shared>, known: &Known) -> Result<Vec<Arc<Log>>, OpenError> {
-    let mut identities = find(root).map_err(|source| OpenError::io(root, source))?;
-    for identity in &mut identities {
-        known
-            .correct(identity)
-            .map_err(|source| OpenError::io(&identity.dir, source))?;
-    }
-    let opened = parallel::each(&identities, |identity| {
-        let stored = known.of(identity);
-        recover(
-            identity.clone(),
-            Arc::clone(shared),
-            LogConfig::default(),
-            stored,
-        )
-        .map_err(|source| OpenError::io(&identity.dir, source))
+    let found = find(root, known).map_err(|source| OpenError::io(root, source))?;
+    let opened = parallel::each(&found, |(identity, unread)| {
+        let (stored, config) = (known.of(identity), LogConfig::default());
+        let opened = match unread {
+            Some(error) => Err(error_again(error)),
+            None => recover(identity.clone(), Arc::clone(shared), config.clone(), stored),
+        };
+        match opened {
+            // Whose promises are not known is not opened at all.
+            Err(error) if calls::is_unreadable(&error) && stored.ours => {
+                let shared = Arc::clone(shared);
+                Ok(refuse(identity.clone(), shared, config, stored, &error))
+            }
+            other => other.map_err(|source| OpenError::io(&identity.dir, source)),
+        }
     });
     let mut logs = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
     logs.sort_unstable_by(|a, b| (a.topic(), a.partition()).cmp(&(b.topic(), b.partition())));
     Ok(logs)
 }
 
+/// An `io::Error` cannot be copied.
+fn error_again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+
+/// A partition directory, and why it cannot be told whose it is, if it could not be read.
+type Found = (Identity, Option<io::Error>);
+
 /// The partition directories. Those on their way out are removed, foreign ones left alone.
-fn find(root: &Path) -> io::Result<Vec<Identity>> {
+fn find(root: &Path, known: &Known) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(root)? {
+    for entry in calls::read_dir(root)? {
         let entry = entry?;
         if !entry.file_type()?.is_dir() {
             continue;
@@ -209,28 +228,37 @@ fn find(root: &Path) -> io::Result<Vec<Identity>> {
         let Some((topic, partition)) = parse_directory_name(name) else {
             continue;
         };
-        let topic_id = match partition_metadata::read(&dir)? {
-            Some(id) => id,
+        let (topic_id, unread) = match partition_metadata::read(&dir) {
+            Ok(Some(id)) => (id, None),
             // Its creation did not get to its end.
-            None if is_unborn(&dir)? => {
+            Ok(None) if is_unborn(&dir)? => {
                 calls::remove_dir_all(&dir)?;
                 continue;
             }
-            None => uuid::Uuid::nil(),
+            Ok(None) => (Uuid::nil(), None),
+            // A log of an unknown id would be taken for a deleted topic's.
+            Err(error) => match known.topic_id(topic, partition) {
+                Some(id) if calls::is_unreadable(&error) => (id, Some(error)),
+                _ => return Err(error),
+            },
         };
-        found.push(Identity {
+        let mut identity = Identity {
             topic: topic.to_owned(),
             topic_id,
             partition,
             dir,
-        });
+        };
+        if unread.is_none() {
+            known.correct(&mut identity)?;
+        }
+        found.push((identity, unread));
     }
     Ok(found)
 }
 
 /// No log file with a byte in it, and no file that is not ours.
 fn is_unborn(dir: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(dir)? {
+    for entry in calls::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let ours = name.to_str().is_some_and(|name| {

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use whimbrel_wire::batch::{BatchHeader, HEADER_LEN};
 
+use crate::calls::{self, read_at};
 use crate::error::ReadError;
 use crate::log::Log;
 use crate::log::sound::Stretch;
@@ -256,26 +256,9 @@ impl Log {
     }
 }
 
-/// Reads exactly `length` bytes into fresh memory that is not cleared before.
-pub(crate) fn read_at(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes: Vec<u8> = Vec::with_capacity(length);
-    while bytes.len() < length {
-        let at = position + bytes.len() as u64;
-        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), at) {
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // The allocator may have given more than was asked for.
-    bytes.truncate(length);
-    Ok(bytes)
-}
-
 /// All bytes of one batch.
 pub(crate) fn read_batch(file: &File, position: u64, header: &BatchHeader) -> io::Result<Bytes> {
     let mut bytes = vec![0; header.size()];
-    file.read_exact_at(&mut bytes, position)?;
+    calls::read_exact_at(file, &mut bytes, position)?;
     Ok(Bytes::from(bytes))
 }

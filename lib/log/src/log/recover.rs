@@ -2,17 +2,20 @@
 //!
 //! A crash may leave a torn tail above what was durable: it was never promised and is cut off. Bytes
 //! that are wrong below the durable point, or that have sound batches behind them, are damage: the log
-//! opens with what is before them, refuses to be appended to, and the files are kept for repair.
+//! opens with what is before them, refuses to be appended to, and the files are kept for repair. Files
+//! that cannot be read are neither: nothing is concluded from them ([`unread`]).
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
 mod lineage;
+mod unread;
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::calls;
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
 use crate::durable_points::{Point, name_check};
@@ -23,6 +26,7 @@ use crate::replace::Durability;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step, batches_behind};
 use crate::types::Health;
+pub(crate) use unread::refuse;
 
 /// What the disk's own files say about a log.
 #[derive(Debug, Clone, Copy, Default)]
@@ -134,12 +138,14 @@ pub(crate) fn recover(
         generation: 0,
         cuts: 0,
         health: found.health,
+        unread: None,
         promised_end: stored.promised(),
         name: name_check(&identity.topic),
         segments: found.segments,
     };
     let log = Log::new(identity, shared, config, Writer::default(), state);
-    if epochs.changed {
+    // Of a damaged log the epochs behind the damage stay, for the case that it can be read another time.
+    if epochs.changed && log.health() == Health::Good {
         let epochs = log.state.read().epochs.clone();
         log.store_epochs(&epochs, Durability::NextSync)?;
     }
@@ -251,7 +257,7 @@ struct Bad {
     position: u64,
     next: Option<u64>,
     why: String,
-    /// Never taken for a torn tail: the disk could not be read, or a sound batch is in the wrong place.
+    /// Never taken for a torn tail: a sound batch is in the wrong place, or the file is not what it was.
     sure: bool,
 }
 
@@ -316,6 +322,7 @@ impl Look<'_> {
                     why,
                     sure: false,
                 },
+                Err(error) if calls::is_unreadable(&error) => return Err(error),
                 Err(error) => Bad::sure(scanner.position(), error.to_string()),
             };
             return Ok(Some(bad));
@@ -345,9 +352,8 @@ impl Look<'_> {
         if position == 0 {
             return Ok((0, false));
         }
-        let Ok(Step::Batch { header, .. }) =
-            Scanner::new(file, position, length, self.segment.base).step(|_| false)
-        else {
+        let step = Scanner::new(file, position, length, self.segment.base).step(|_| false)?;
+        let Step::Batch { header, .. } = step else {
             return Ok((0, false));
         };
         if !clean {

@@ -1,6 +1,5 @@
 //! Producer state from the newest usable snapshot and the batches behind it.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use whimbrel_wire::Batch;
 use whimbrel_wire::batch::BatchHeader;
 use whimbrel_wire::control::parse_batch;
 
+use crate::calls;
 use crate::log::Log;
 use crate::log::read::read_batch;
 use crate::naming::{RECENT, SNAPSHOT, TXN_INDEX, file_path, parse_file_name};
@@ -95,6 +95,15 @@ impl Log {
                 }
             }
         }
+        if let (true, Some(last)) = (rebuild_aborted, segments.last()) {
+            // An abort is noted before its marker is written: one whose marker a crash took is none.
+            let index = file_path(self.dir(), last.base, TXN_INDEX);
+            if last.base >= end {
+                crate::txn_index::write_all(&index, &[])?;
+            } else {
+                crate::txn_index::truncate(&index, end)?;
+            }
+        }
         Ok(Replayed {
             snapshot: from,
             producers,
@@ -118,7 +127,7 @@ impl Log {
     /// The newest snapshot at or below `end` that is sound; those above it or unsound are removed.
     fn newest_snapshot(&self, end: i64) -> io::Result<(i64, Producers)> {
         let mut offsets = Vec::new();
-        for entry in fs::read_dir(self.dir())? {
+        for entry in calls::read_dir(self.dir())? {
             if let Some((offset, SNAPSHOT)) = entry?.file_name().to_str().and_then(parse_file_name)
             {
                 offsets.push(offset);
@@ -131,10 +140,10 @@ impl Log {
             let states = if offset > end {
                 None
             } else {
-                snapshot::decode(&fs::read(&path)?)
+                snapshot::decode(&calls::read(&path)?)
             };
             if let Some(mut states) = states {
-                match fs::read(&sidecar) {
+                match calls::read(&sidecar) {
                     Ok(bytes) => recent::restore(&mut states, &bytes),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),

@@ -3,11 +3,10 @@
 //! The new start is stored before a file goes, so that a crash never brings deleted records back as
 //! a gap.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use crate::calls::is_full;
+use crate::calls::{self, is_full};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::naming::{RECENT, SNAPSHOT, parse_file_name};
@@ -100,7 +99,7 @@ impl Log {
     }
 
     fn remove_snapshots_below(&self, base: i64) -> io::Result<()> {
-        for entry in fs::read_dir(self.dir())? {
+        for entry in calls::read_dir(self.dir())? {
             let entry = entry?;
             if let Some((offset, SNAPSHOT | RECENT)) =
                 entry.file_name().to_str().and_then(parse_file_name)

@@ -8,9 +8,9 @@ use std::ops::Range;
 
 use whimbrel_wire::batch::{BatchHeader, HEADER_LEN};
 
+use crate::calls::read_at;
 use crate::error::ReadError;
 use crate::log::Log;
-use crate::log::read::read_at;
 use crate::segment::SegmentFile;
 
 /// Bytes of one segment, from `position` on.

@@ -1,7 +1,7 @@
 //! What a crash of Kafka or of ours may leave in a log directory, put in order before it is opened
 //! (Kafka's `LogLoader.removeTempFilesAndCollectSwapFiles` and what follows it).
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::segment::scan::{Scanner, Step};
 /// Names in the directory that begin with an offset.
 fn names(dir: &Path) -> io::Result<Vec<(i64, String)>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in calls::read_dir(dir)? {
         let name = entry?.file_name();
         if let Some((offset, suffix)) = name.to_str().and_then(parse_file_name) {
             names.push((offset, suffix.to_owned()));

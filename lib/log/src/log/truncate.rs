@@ -5,7 +5,6 @@
 //! back, the cut file last. Caches (indexes, snapshots, epochs) beyond the new end are dropped at the
 //! next start if the crash came before them.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
@@ -44,6 +43,10 @@ impl Log {
     pub fn reset(&self, offset: i64) -> Result<Truncated, LogError> {
         let mut writer = self.writer.lock();
         self.check_changeable()?;
+        if self.state.read().unread.is_some() {
+            // Where it ends is not known: it may hold what the source has not.
+            self.check_good()?;
+        }
         if offset < 0 {
             return Err(LogError::OutOfRange {
                 offset,
@@ -51,6 +54,10 @@ impl Log {
                 to: i64::MAX,
             });
         }
+        self.reset_at(&mut writer, offset)
+    }
+
+    fn reset_at(&self, writer: &mut Writer, offset: i64) -> Result<Truncated, LogError> {
         self.lower_clean_end(0)?;
         let (from, removed, point) = {
             let mut state = self.state.write();
@@ -60,7 +67,7 @@ impl Log {
             state.segments = removed.clone();
             state.generation += 1;
             state.cuts += 1;
-            state.promised_end = 0;
+            (state.promised_end, state.unread) = (0, None);
             let mut point = state.point();
             point.durable_end = 0;
             point.log_start = offset;
@@ -106,6 +113,9 @@ impl Log {
     pub fn set_aside_damage(&self) -> Result<Truncated, LogError> {
         let mut writer = self.writer.lock();
         self.check_changeable()?;
+        if self.state.read().unread.is_some() {
+            return self.set_aside_all(&mut writer);
+        }
         let (log_end, active) = {
             let state = self.state.read();
             if state.health == Health::Good {
@@ -118,7 +128,7 @@ impl Log {
             (from, Arc::clone(&state.segments[state.segments.len() - 1]))
         };
         let aside = self.shared.root.join(QUARANTINE).join(self.name());
-        self.in_truncation(self.keep_copies(&aside, &active))?;
+        self.in_truncation(self.keep_copies(&aside, active.base))?;
         let to = self.state.read().log_end;
         {
             let mut state = self.state.write();
@@ -126,15 +136,33 @@ impl Log {
             state.promised_end = 0;
             state.durable_end = state.durable_end.min(to);
         }
+        // The file still holds the epochs of what is given up.
+        let epochs = self.state.read().epochs.clone();
+        self.in_truncation(self.store_epochs(&epochs, Durability::Now))?;
         self.in_truncation(self.remove_logs_from(active.base + 1))?;
         self.truncate_at(&mut writer, to)?;
         Ok(Truncated { from: log_end, to })
     }
 
-    /// Links of the damaged segment and all behind it.
-    fn keep_copies(&self, aside: &std::path::Path, first: &SegmentFile) -> io::Result<()> {
+    /// The same of a log that could not be read: all of it goes.
+    fn set_aside_all(&self, writer: &mut Writer) -> Result<Truncated, LogError> {
+        let (from, to) = {
+            let state = self.state.read();
+            (state.promised_end.max(state.log_end), state.log_start)
+        };
+        let aside = self.shared.root.join(QUARANTINE).join(self.name());
+        // The disk may not give the names either: then all stays as it is.
+        self.shared
+            .note(self.keep_copies(&aside, 0))
+            .map_err(|source| LogError::io(self.dir(), source))?;
+        self.reset_at(writer, to)?;
+        Ok(Truncated { from, to })
+    }
+
+    /// Links of the damaged segment, which begins at `first`, and all behind it.
+    fn keep_copies(&self, aside: &std::path::Path, first: i64) -> io::Result<()> {
         calls::create_dir_all(aside)?;
-        for (base, path) in self.logs_from(first.base)? {
+        for (base, path) in self.logs_from(first)? {
             let name = crate::naming::file_name(base, LOG);
             match calls::hard_link(&path, &aside.join(name)) {
                 // An earlier repair that did not get to its end.
@@ -147,7 +175,7 @@ impl Log {
 
     fn logs_from(&self, first: i64) -> io::Result<Vec<(i64, std::path::PathBuf)>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(self.dir())? {
+        for entry in calls::read_dir(self.dir())? {
             let entry = entry?;
             if let Some((base, LOG)) = entry.file_name().to_str().and_then(parse_file_name)
                 && base >= first
@@ -283,7 +311,7 @@ impl Log {
 
     /// Removes snapshots and their sidecars above `end`.
     fn remove_files_above(&self, end: i64) -> io::Result<()> {
-        for entry in fs::read_dir(self.dir())? {
+        for entry in calls::read_dir(self.dir())? {
             let entry = entry?;
             if let Some((offset, SNAPSHOT | RECENT)) =
                 entry.file_name().to_str().and_then(parse_file_name)

@@ -5,9 +5,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use whimbrel_wire::batch::{BatchHeader, HEADER_LEN};
+
+use crate::calls;
 
 const BLOCK: usize = 256 << 10;
 /// Batches smaller than this come several to a block.
@@ -68,7 +69,7 @@ impl<'a> Scanner<'a> {
             let want = usize::try_from((self.end - at).min(want as u64)).unwrap_or(length);
             self.block.resize(want, 0);
             self.block_at = at;
-            if let Err(error) = self.file.read_exact_at(&mut self.block, at) {
+            if let Err(error) = calls::read_exact_at(self.file, &mut self.block, at) {
                 self.block.clear();
                 return Err(error);
             }
@@ -173,7 +174,7 @@ pub(crate) fn batches_behind(
             usize::try_from((end - at).min(BLOCK as u64)).unwrap_or(BLOCK),
             0,
         );
-        file.read_exact_at(&mut block, at)?;
+        calls::read_exact_at(file, &mut block, at)?;
         for (i, window) in block.windows(HEADER_LEN).enumerate() {
             if window[MAGIC_AT] == 2
                 && BatchHeader::parse(window).is_ok()

@@ -48,7 +48,7 @@ pub const ALL: CleanBounds = CleanBounds {
 };
 
 /// A record as a consumer sees it.
-type Seen = (String, Option<String>);
+pub type Seen = (String, Option<String>);
 
 /// Records that a read_committed consumer would be given, by offset.
 fn seen(log: &Log) -> BTreeMap<i64, Seen> {
@@ -88,7 +88,7 @@ fn newest(seen: &BTreeMap<i64, Seen>) -> BTreeMap<String, (i64, Option<String>)>
 
 /// Holds a cleaned log against what was written: nothing is new, nothing moved, and of each key the newest
 /// record is there, unless it is a tombstone.
-fn check(written: &BTreeMap<i64, Seen>, log: &Log, context: &str) {
+pub fn check(written: &BTreeMap<i64, Seen>, log: &Log, context: &str) {
     let left = seen(log);
     for (offset, record) in &left {
         assert_eq!(
@@ -166,7 +166,7 @@ impl Model {
         }
     }
 
-    fn build(mut builder: BatchBuilder, records: &[(u8, Option<u8>)]) -> Bytes {
+    pub fn build(mut builder: BatchBuilder, records: &[(u8, Option<u8>)]) -> Bytes {
         for (key, value) in records {
             let (key, value) = (
                 format!("key-{key}"),
@@ -259,6 +259,11 @@ impl Model {
                 self.log.set_config(config());
             }
         }
+    }
+
+    /// Holds a log against all that was written, see [`check`].
+    pub fn holds(&self, log: &Log, context: &str) {
+        check(&self.written, log, context);
     }
 
     /// Batches that begin at or above the bound.

@@ -17,6 +17,8 @@ mod freeing;
 mod kills;
 mod model;
 mod power;
+mod power_house;
 mod recovery;
 mod support;
 mod truncation;
+mod unreadable;

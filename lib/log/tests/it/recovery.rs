@@ -4,8 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use whimbrel_log::{AppendContext, AppendError, Health};
+use whimbrel_wire::BatchBuilder;
+use whimbrel_wire::control::{ControlType, Marker, MarkerBatch};
 
-use crate::support::{Crashed, Fixture, append, bases, batch, flip, read_all};
+use crate::support::{Crashed, Fixture, append, bases, batch, fill, flip, read_all};
 
 fn cut(path: &Path, length: u64) {
     OpenOptions::new()
@@ -319,7 +321,7 @@ fn a_restart_after_a_kill_walks_only_what_came_after_the_checkpoint() {
     let f = Fixture::with(whimbrel_log::LogConfig::default());
     let value = vec![7; 256 << 10];
     let big = |n: i32| {
-        let mut builder = whimbrel_wire::BatchBuilder::new(0).producer(5, 0, n);
+        let mut builder = BatchBuilder::new(0).producer(5, 0, n);
         builder.add(i64::from(n), None, Some(&value), &[]).unwrap();
         builder.finish().unwrap()
     };
@@ -379,6 +381,64 @@ fn append_times_that_a_kill_took_with_it_are_unknown_or_older_than_the_truth() {
             assert_eq!(log.appended_by(offset), said.or(Some(1)), "{offset}");
         }
         assert_eq!(log.append_time_of(fresh), Some(9_000_000));
+    }
+}
+
+#[test]
+fn an_abort_whose_marker_a_kill_took_hides_nothing() {
+    let marker = |control_type| {
+        let marker = MarkerBatch {
+            base_offset: 0,
+            leader_epoch: 0,
+            timestamp_ms: 7,
+            producer_id: 8,
+            producer_epoch: 0,
+            marker: Marker {
+                control_type,
+                coordinator_epoch: 0,
+            },
+        };
+        marker.build().unwrap()
+    };
+    // In a segment that holds nothing else, and behind a snapshot of the producers.
+    for begins_a_segment in [true, false] {
+        let f = Fixture::new();
+        let builder = BatchBuilder::new(0).producer(8, 0, 0).transactional(true);
+        append(&f.log, fill(builder, 1, 2));
+        if begins_a_segment {
+            f.log.roll().unwrap();
+        }
+        let f = f.reopen();
+        let active = f.log.segments().last().unwrap().clone();
+        append(&f.log, marker(ControlType::Abort));
+        assert_eq!(f.log.aborted(0, 9).unwrap().len(), 1);
+        let crashed = f.crash();
+        // The index is written first.
+        cut(&crashed.file(active.base_offset, "log"), active.bytes);
+        let (_disk, log) = crashed.open();
+        assert_eq!(log.offsets().log_end, 2);
+        assert_eq!(log.aborted(0, 9).unwrap(), [], "{begins_a_segment}");
+        append(&log, marker(ControlType::Commit));
+        assert_eq!(log.aborted(0, 9).unwrap(), [], "{begins_a_segment}");
+    }
+}
+
+#[test]
+fn of_a_log_with_one_segment_a_kill_takes_no_append_time() {
+    let f = Fixture::new();
+    for n in 0..9 {
+        let context = AppendContext::new(0, 10_000 + n);
+        f.log.append(batch(n, 1), context).unwrap();
+    }
+    f.sync();
+    assert_eq!(f.log.segments().len(), 1);
+    let crashed = f.crash();
+    // Long after.
+    let (_disk, logs) =
+        whimbrel_log::Disk::open(crate::support::options(&crashed.root), 99_000).unwrap();
+    for offset in 0..9 {
+        assert_eq!(logs[0].append_time_of(offset), Some(10_000), "{offset}");
+        assert_eq!(logs[0].appended_by(offset), Some(10_000), "{offset}");
     }
 }
 

@@ -4,7 +4,8 @@
 //! 12 bytes an entry: u16 check, u48 broker time in ms, i32 relative last offset
 //! ```
 //! The time is that of the group's first append, so that an age computed from it is never too small; 0 stands for
-//! one that is not known. What a restart lost counts as old as the newest time before it. The check is of the other
+//! one that is not known. What a restart lost counts as old as the newest time before it; so that there is one, the
+//! time of a segment's first append is written at once. The check is of the other
 //! ten bytes; 0 stands for none. Where a search meets a damaged entry, the time is not known either: a younger one
 //! would make a loss look smaller than it is.
 
@@ -100,6 +101,11 @@ impl AppendTimes {
         now_ms: i64,
         descriptors: &Descriptors,
     ) {
+        if self.group.is_none() && self.file.len() == 0 {
+            self.push(now_ms, last_offset, descriptors);
+            self.file.flush_and_close(descriptors);
+            return;
+        }
         let fresh = Group {
             first_ms: now_ms,
             last_offset,
