@@ -14,7 +14,7 @@ use crate::support::{ID, TOPIC, batch, open, produced, quick_dir, read_all, smal
 
 const ROOT: &str = "WHIMBREL_LOG_TEST_ROOT";
 const CALLS: &str = "WHIMBREL_LOG_TEST_CALLS";
-const PRODUCER: i64 = 4;
+pub const PRODUCER: i64 = 4;
 
 /// Ends the process, as `kill -9` does, before the call after `left` others.
 #[derive(Debug)]
@@ -185,7 +185,7 @@ fn a_kill_before_any_call_loses_nothing_acknowledged_and_no_producers_memory() {
 }
 
 /// The last five batches that are in the log are known to be.
-fn retries_are_duplicates(log: &Log, calls: usize) {
+pub fn retries_are_duplicates(log: &Log, calls: usize) {
     let end = log.offsets().log_end;
     let epoch = log.lineage().last().map_or(0, |last| last.epoch);
     for back in 1..=5 {

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use whimbrel_log::calls::{Call, Watcher, watch};
+use whimbrel_log::calls::{Call, Watch, Watcher, watch};
 use whimbrel_log::{AppendContext, Disk, Health, Log};
 use whimbrel_wire::Batches;
 
@@ -40,7 +40,7 @@ impl Drop for Mounted {
     }
 }
 
-/// What was acknowledged when a copy was made.
+/// What was acknowledged when a copy was made, in the first film.
 #[derive(Debug, Clone, Default)]
 struct Promise {
     /// The lowest end the log may have.
@@ -48,22 +48,29 @@ struct Promise {
     epoch: i32,
 }
 
+/// Copies the image at each sync, together with what is promised at that moment.
 #[derive(Debug)]
-struct Camera {
+pub struct Camera<P> {
     image: PathBuf,
     to: PathBuf,
-    state: Mutex<Film>,
+    state: Mutex<Film<P>>,
 }
 
 #[derive(Debug, Default)]
-struct Film {
-    promise: Promise,
+struct Film<P> {
+    promise: P,
     /// The call before was a sync.
     after_sync: bool,
-    shots: Vec<(PathBuf, Promise)>,
+    shots: Vec<(PathBuf, P)>,
 }
 
-impl Watcher for Camera {
+impl<P> Camera<P> {
+    pub fn promise(&self, change: impl FnOnce(&mut P)) {
+        change(&mut self.state.lock().promise);
+    }
+}
+
+impl<P: Clone + std::fmt::Debug + Send> Watcher for Camera<P> {
     fn before(&self, call: Call, _path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
         let due = std::mem::replace(&mut state.after_sync, call == Call::Sync);
@@ -79,47 +86,83 @@ impl Watcher for Camera {
     }
 }
 
-#[test]
-fn a_power_cut_at_any_sync_keeps_what_was_acknowledged() {
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("disk.img");
-    File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
-    if !run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]) {
-        eprintln!("no power is cut: mkfs.ext4 cannot be run");
-        return;
+/// An ext4 of its own.
+pub struct Studio {
+    mounted: Mounted,
+    image: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Studio {
+    /// `None` where there is no root, no loop device or no `mkfs.ext4`: says so.
+    pub fn new() -> Option<Studio> {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("disk.img");
+        File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
+        if !run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]) {
+            eprintln!("no power is cut: mkfs.ext4 cannot be run");
+            return None;
+        }
+        // Only root mounts; the other tests of this folder need nobody.
+        let Some(mounted) = Mounted::new(&image, dir.path().join("mounted")) else {
+            eprintln!("no power is cut: no loop image is mounted, not root or no loop device");
+            return None;
+        };
+        Some(Studio {
+            mounted,
+            image,
+            dir,
+        })
     }
-    // Only root mounts; the other tests of this folder need nobody.
-    let Some(mounted) = Mounted::new(&image, dir.path().join("mounted")) else {
-        eprintln!("no power is cut: no loop image is mounted, not root or no loop device");
-        return;
-    };
-    let root = mounted.at.join("data");
-    let (disk, _) = open(&root).unwrap();
-    let log = disk.create(TOPIC, ID, 0, small_segments()).unwrap();
-    log.begin_epoch(0).unwrap();
-    disk.sync().unwrap();
-    let camera = Arc::new(Camera {
-        image: image.clone(),
-        to: dir.path().to_owned(),
-        state: Mutex::default(),
-    });
-    let watch = watch(&root, camera.clone());
-    film(&camera, &disk, &log);
-    drop(watch);
-    let shots = std::mem::take(&mut camera.state.lock().shots);
-    drop((disk, log));
-    drop(mounted);
-    assert!(shots.len() > 40, "{}", shots.len());
-    for (number, (shot, promise)) in shots.iter().enumerate() {
-        let mounted = Mounted::new(shot, dir.path().join("again")).unwrap();
-        check(&mounted.at.join("data"), promise, number);
-        drop(mounted);
-        fs::remove_file(shot).unwrap();
+
+    pub fn root(&self) -> PathBuf {
+        self.mounted.at.join("data")
+    }
+
+    pub fn camera<P>(&self) -> (Arc<Camera<P>>, Watch)
+    where
+        P: Clone + Default + std::fmt::Debug + Send + 'static,
+    {
+        let camera = Arc::new(Camera {
+            image: self.image.clone(),
+            to: self.dir.path().to_owned(),
+            state: Mutex::default(),
+        });
+        let watch = watch(&self.root(), camera.clone());
+        (camera, watch)
+    }
+
+    /// Puts the power on again behind each shot. Nothing has a file open any more.
+    pub fn develop<P>(self, camera: &Camera<P>, check: impl Fn(&Path, &P, usize)) -> usize {
+        let shots = std::mem::take(&mut camera.state.lock().shots);
+        drop(self.mounted);
+        for (number, (shot, promise)) in shots.iter().enumerate() {
+            let mounted = Mounted::new(shot, self.dir.path().join("again")).unwrap();
+            check(&mounted.at.join("data"), promise, number);
+            drop(mounted);
+            fs::remove_file(shot).unwrap();
+        }
+        shots.len()
     }
 }
 
+#[test]
+fn a_power_cut_at_any_sync_keeps_what_was_acknowledged() {
+    let Some(studio) = Studio::new() else { return };
+    let (disk, _) = open(&studio.root()).unwrap();
+    let log = disk.create(TOPIC, ID, 0, small_segments()).unwrap();
+    log.begin_epoch(0).unwrap();
+    disk.sync().unwrap();
+    let (camera, watch) = studio.camera();
+    film(&camera, &disk, &log);
+    drop(watch);
+    drop((disk, log));
+    let shots = studio.develop(&camera, check);
+    assert!(shots > 40, "{shots}");
+}
+
 /// Appends and syncs, with checkpoints, a truncation, a new epoch and retention in between.
-fn film(camera: &Camera, disk: &Disk, log: &Log) {
+fn film(camera: &Camera<Promise>, disk: &Disk, log: &Log) {
     let (mut epoch, mut sequence) = (0, 0);
     for n in 0..18 {
         for _ in 0..2 {
@@ -133,17 +176,17 @@ fn film(camera: &Camera, disk: &Disk, log: &Log) {
                 .unwrap();
         }
         disk.sync().unwrap();
-        camera.state.lock().promise.end = log.offsets().durable_end;
+        camera.promise(|promise| promise.end = log.offsets().durable_end);
         match n {
             4 | 14 => disk.checkpoint().unwrap(),
             6 | 12 => disk.flush_durable_points().unwrap(),
             8 => {
                 let to = log.offsets().log_end - 10;
-                camera.state.lock().promise.end = to;
+                camera.promise(|promise| promise.end = to);
                 log.truncate(epoch, to).unwrap();
                 epoch = 3;
                 log.begin_epoch(epoch).unwrap();
-                camera.state.lock().promise.epoch = epoch;
+                camera.promise(|promise| promise.epoch = epoch);
                 sequence -= 6;
             }
             16 => drop(log.set_log_start(20).unwrap()),
