@@ -265,6 +265,7 @@ impl Core {
         let raft = RaftService {
             fleet_id: Arc::clone(&self.fleet_id),
             voter: self.proposer.voter,
+            voters: Arc::clone(&self.proposer.voters),
             raft: self.raft.clone(),
         };
         let router = TonicServer::builder()

@@ -1,9 +1,10 @@
 //! openraft's messages from the other voters.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 use tonic::{Request, Response, Status, Streaming};
+use whimbrel_fleet::HostPort;
 use whimbrel_rpc::proto::controller::{RaftMessage, SnapshotChunk, raft_server};
 
 use super::{Raft, SnapshotMeta, TypeConfig, Vote};
@@ -15,6 +16,8 @@ const SNAPSHOT_BYTES: usize = 512 << 20;
 pub(crate) struct RaftService {
     pub(crate) fleet_id: Arc<str>,
     pub(crate) voter: u64,
+    /// As this voter is configured.
+    pub(crate) voters: Arc<BTreeMap<u64, HostPort>>,
     pub(crate) raft: Raft,
 }
 
@@ -33,6 +36,22 @@ impl RaftService {
             )));
         }
         Ok(())
+    }
+
+    /// Who votes or leads is a member: one of the set that was committed, or one this voter was configured with,
+    /// which may be ahead of what it has heard of the set.
+    fn check_member(&self, vote: &Vote) -> Result<(), Status> {
+        let by = vote.leader_id.node_id;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let members = metrics.membership_config.membership();
+        let is_member = self.voters.contains_key(&by) || members.get_node(&by).is_some();
+        if is_member && by != self.voter {
+            return Ok(());
+        }
+        Err(Status::permission_denied(format!(
+            "{by} is no other member of this fleet's controller"
+        )))
     }
 
     fn read<T: DeserializeOwned>(&self, message: &RaftMessage) -> Result<T, Status> {
@@ -62,11 +81,13 @@ impl raft_server::Raft for RaftService {
     async fn append(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
         let message =
             self.read::<openraft::raft::AppendEntriesRequest<TypeConfig>>(request.get_ref())?;
+        self.check_member(&message.vote)?;
         self.reply(&self.raft.append_entries(message).await)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
         let message = self.read::<openraft::raft::VoteRequest<u64>>(request.get_ref())?;
+        self.check_member(&message.vote)?;
         self.reply(&self.raft.vote(message).await)
     }
 
@@ -81,6 +102,7 @@ impl raft_server::Raft for RaftService {
             .ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
         self.check(&first.fleet_id, first.target)?;
         let (vote, meta): (Vote, SnapshotMeta) = parse(&first.head)?;
+        self.check_member(&vote)?;
         let mut data = first.data.to_vec();
         while let Some(chunk) = stream.message().await? {
             self.check(&chunk.fleet_id, chunk.target)?;

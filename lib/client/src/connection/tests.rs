@@ -152,7 +152,13 @@ async fn a_broker_that_refuses_the_version_of_apiversions_is_asked_in_version_0(
 
 #[tokio::test]
 async fn a_foreign_or_oversized_answer_ends_the_connection() {
-    for (length, correlation_id) in [(8, 4711), (1 << 20, 0), (-1, 0)] {
+    for (length, correlation_id) in [
+        (8, 4711),
+        (1 << 20, 0),
+        (-1, 0),
+        (i32::MAX, 0),
+        (i32::MIN, 0),
+    ] {
         let (connection, mut far) = negotiated().await;
         let call = list_groups::Request::default();
         let server = async {
