@@ -18,6 +18,8 @@ mod probe;
 mod process;
 mod restart;
 mod single_records;
+mod storm;
+pub mod storm_writers;
 mod table;
 mod throughput;
 mod usage;
@@ -55,6 +57,9 @@ pub struct Options {
     /// Data of the systems under test; removed afterwards. It must be on the disk that is to be measured.
     #[arg(long, default_value = "target/bench")]
     data: PathBuf,
+    /// Seconds that the storm scenario measures, calm and in the storm.
+    #[arg(long, default_value_t = 20)]
+    storm_seconds: u64,
     /// How often each system is read from; the median counts.
     #[arg(long, default_value_t = 3)]
     turns: usize,
@@ -71,6 +76,8 @@ enum Scenario {
     Latency,
     /// The same with 1,000 busy partitions and one record a batch.
     Busy,
+    /// Produce latency at 1,000 messages a second, calm and among hostile connections.
+    Storm,
     /// Ten thousand partitions: making, metadata, memory, start.
     Partitions,
     /// A broker with 10 GB of log is killed and started again.
@@ -95,10 +102,11 @@ enum SystemKind {
 type Measure = fn(SystemKind, &Load, &mut Table) -> anyhow::Result<()>;
 
 /// What is measured on one system after the other.
-const SIDE_BY_SIDE: [(Scenario, Measure); 6] = [
+const SIDE_BY_SIDE: [(Scenario, Measure); 7] = [
     (Scenario::Throughput, throughput::run),
     (Scenario::Latency, latency::steady),
     (Scenario::Busy, latency::busy_partitions),
+    (Scenario::Storm, storm::run),
     (Scenario::Partitions, partitions::run),
     (Scenario::Restart, restart::run),
     (Scenario::Mirror, mirror_catch_up::run),
@@ -107,7 +115,10 @@ const SIDE_BY_SIDE: [(Scenario, Measure); 6] = [
 impl Scenario {
     /// Whether syncing before the acknowledgement makes a difference: elsewhere one column of Kafka is enough.
     fn writes(self) -> bool {
-        matches!(self, Self::Throughput | Self::Latency | Self::Busy)
+        matches!(
+            self,
+            Self::Throughput | Self::Latency | Self::Busy | Self::Storm
+        )
     }
 }
 

@@ -77,7 +77,7 @@ pub fn busy_partitions(kind: SystemKind, load: &Load, table: &mut Table) -> anyh
     Ok(())
 }
 
-fn note(kind: SystemKind, what: &str, shape: Shape, latencies: &Latencies, table: &mut Table) {
+pub fn note(kind: SystemKind, what: &str, shape: Shape, latencies: &Latencies, table: &mut Table) {
     let (acknowledged, lost) = (latencies.acknowledged(), latencies.lost);
     let mb = (acknowledged * shape.bytes) as f64 / 1e6;
     table.set(

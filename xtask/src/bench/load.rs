@@ -24,6 +24,7 @@ pub struct Load {
     pub data: PathBuf,
     pub megabytes: u64,
     pub log_megabytes: u64,
+    pub storm_seconds: u64,
     /// How often a topic is read: one reading is over within a second.
     pub turns: usize,
     python: PathBuf,
@@ -51,6 +52,7 @@ impl Load {
             data: options.data.canonicalize()?,
             megabytes: options.megabytes,
             log_megabytes: options.log_megabytes,
+            storm_seconds: options.storm_seconds.max(1),
             turns: options.turns.max(1),
             python: cache.join("venv/bin/python"),
             performance: cache.join("bin/rdkafka_performance"),
