@@ -67,6 +67,14 @@ pub enum ClientError {
         partition: i32,
         source: BatchError,
     },
+    /// Batches that are no continuation of what was asked for, or not of one another.
+    #[error("{topic}-{partition}: offsets {found}.. where {expected} comes next")]
+    Disordered {
+        topic: String,
+        partition: i32,
+        expected: i64,
+        found: i64,
+    },
     #[error("{topic}-{partition}: no batch of it: {source}")]
     Unbuilt {
         topic: String,
@@ -93,8 +101,14 @@ impl ClientError {
             | Self::Missing { .. }
             | Self::NoBootstrap
             | Self::Unbuilt { .. }
+            | Self::Disordered { .. }
             | Self::Batch { .. } => false,
         }
+    }
+
+    /// Whether the answer came, and cannot be what the partition holds.
+    pub fn is_unsound(&self) -> bool {
+        matches!(self, Self::Batch { .. } | Self::Disordered { .. })
     }
 
     /// The broker's error code, if it answered with one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use whimbrel_wire::{
     Batch, BatchError, Batches, ErrorCode,
-    messages::fetch::{FetchPartition, FetchTopic, PartitionData, Request},
+    messages::fetch::{FetchPartition, FetchTopic, PartitionData, Request, Response},
 };
 
 use crate::{client::Client, connection::Connection, endpoint::Endpoint, error::ClientError};
@@ -72,7 +72,8 @@ pub struct Aborted {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fetched {
-    /// Whole batches; the first may begin below the offset asked for. CRCs are checked.
+    /// Whole batches; the first may begin below the offset asked for and does not end there. CRCs are checked, and that
+    /// offsets rise.
     pub batches: Vec<Batch>,
     pub high_watermark: i64,
     pub last_stable_offset: i64,
@@ -162,10 +163,20 @@ impl Client {
         let deadline = self.request_timeout().saturating_add(fetch.max_wait);
         let response = connection.call_upto(&request, MOST, deadline).await?;
         ClientError::check(|| what(fetch), response.error_code, None)?;
-        let mut partitions = response.responses.into_iter().flat_map(|t| t.partitions);
-        let data = partitions.find(|p| p.partition_index == fetch.partition);
-        data.ok_or_else(|| ClientError::Missing { what: what(fetch) })
+        part_of(response, fetch)
     }
+}
+
+/// What the answer says of the partition that was asked for, and of no other.
+fn part_of(response: Response, fetch: &Fetch) -> Result<PartitionData, ClientError> {
+    let of_topic = response
+        .responses
+        .into_iter()
+        .filter(|topic| topic.topic == fetch.topic);
+    of_topic
+        .flat_map(|topic| topic.partitions)
+        .find(|part| part.partition_index == fetch.partition)
+        .ok_or_else(|| ClientError::Missing { what: what(fetch) })
 }
 
 fn what(fetch: &Fetch) -> String {
@@ -182,8 +193,25 @@ fn read(fetch: &Fetch, data: PartitionData) -> Result<Fetched, ClientError> {
         source,
     };
     let batches = whole_batches(data.records.unwrap_or_default()).map_err(unsound)?;
+    let (mut next, mut first) = (fetch.offset, true);
     for batch in &batches {
         batch.verify_crc().map_err(unsound)?;
+        // Offsets stand outside the CRC. The first batch holds the one asked for, where compaction left it.
+        let found = batch.header.base_offset;
+        let follows = if std::mem::take(&mut first) {
+            batch.header.next_offset() > next
+        } else {
+            found >= next
+        };
+        if !follows || batch.header.next_offset() <= found {
+            return Err(ClientError::Disordered {
+                topic: fetch.topic.clone(),
+                partition: fetch.partition,
+                expected: next,
+                found,
+            });
+        }
+        next = batch.header.next_offset();
     }
     let aborted = data.aborted_transactions.unwrap_or_default();
     let aborted = aborted.into_iter().map(|a| Aborted {
@@ -216,5 +244,80 @@ impl ClientError {
     /// The offset asked for is not (or no longer) in the log.
     pub fn is_out_of_range(&self) -> bool {
         self.code() == Some(ErrorCode::OFFSET_OUT_OF_RANGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use whimbrel_wire::{BatchBuilder, messages::fetch::FetchableTopicResponse};
+
+    use super::*;
+
+    fn batch(base_offset: i64, records: usize) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(base_offset);
+        for _ in 0..records {
+            builder.add(5, None, Some(b"v"), &[]).unwrap();
+        }
+        builder.finish().unwrap().to_vec()
+    }
+
+    fn answer(batches: &[Vec<u8>]) -> PartitionData {
+        PartitionData {
+            records: Some(Bytes::from(batches.concat())),
+            ..PartitionData::default()
+        }
+    }
+
+    fn fetched(from: i64, batches: &[Vec<u8>]) -> Result<usize, ClientError> {
+        read(&Fetch::new("t", 0, from), answer(batches)).map(|fetched| fetched.batches.len())
+    }
+
+    #[test]
+    fn offsets_rise_from_the_one_that_was_asked_for() {
+        assert_eq!(fetched(12, &[batch(10, 5), batch(15, 5)]).unwrap(), 2);
+        // Compaction leaves gaps.
+        assert_eq!(fetched(12, &[batch(20, 5), batch(40, 1)]).unwrap(), 2);
+        for (batches, expected, found) in [
+            (vec![batch(10, 5), batch(10, 5)], 15, 10),
+            (vec![batch(10, 5), batch(14, 5)], 15, 14),
+            (vec![batch(10, 5), batch(15, 5), batch(0, 1)], 20, 0),
+            (vec![batch(10, 2), batch(12, 5)], 12, 10),
+            (vec![batch(0, 5)], 12, 0),
+        ] {
+            let error = fetched(12, &batches).unwrap_err();
+            assert!(error.is_unsound() && !error.is_retryable(), "{error}");
+            let text = format!("t-0: offsets {found}.. where {expected} comes next");
+            assert_eq!(error.to_string(), text);
+        }
+        assert!(fetched(12, &[batch(-7, 1)]).unwrap_err().is_unsound());
+        let mut flipped = batch(10, 5);
+        flipped[70] ^= 1;
+        assert!(fetched(12, &[flipped]).unwrap_err().is_unsound());
+    }
+
+    #[test]
+    fn what_is_said_of_another_partition_is_not_taken() {
+        let fetch = Fetch::new("t", 3, 0);
+        let about = |topic: &str, partition_index| FetchableTopicResponse {
+            topic: topic.to_owned(),
+            partitions: vec![PartitionData {
+                partition_index,
+                high_watermark: 7,
+                ..PartitionData::default()
+            }],
+            ..FetchableTopicResponse::default()
+        };
+        let response = |responses| Response {
+            responses,
+            ..Response::default()
+        };
+        for others in [vec![about("u", 3)], vec![about("t", 2)], vec![]] {
+            let refused = part_of(response(others.clone()), &fetch);
+            assert!(matches!(refused, Err(ClientError::Missing { .. })));
+            let mut with_ours = others;
+            with_ours.push(about("t", 3));
+            let ours = part_of(response(with_ours), &fetch).unwrap();
+            assert_eq!(ours.high_watermark, 7);
+        }
     }
 }

@@ -15,6 +15,8 @@ const FETCH_BYTES: i32 = 1 << 20;
 /// A broker serves the requests of one connection one after another, so a reader that waited at the
 /// broker would hold up all others; it waits here instead.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
+/// So often in a row an answer may be unsound before it is the source that is: a wire may damage one.
+const UNSOUND_TRIES: usize = 4;
 
 /// Committed records of one partition, and how far it was looked through to find them.
 #[derive(Debug)]
@@ -39,11 +41,22 @@ impl Reader {
     /// Reads until the channel closes or an anomaly stops this partition.
     pub async fn run(mut self, out: mpsc::Sender<Reading>) {
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut unsound = 0;
         loop {
-            let wait = match self.once(&out).await {
+            let done = self.once(&out).await;
+            match &done {
+                Ok(_) => unsound = 0,
+                Err(error) => unsound += usize::from(error.is_unsound()),
+            }
+            let wait = match done {
                 Ok(true) => {
                     pause.reset();
                     continue;
+                }
+                Err(error) if error.is_unsound() && unsound >= UNSOUND_TRIES => {
+                    self.stop_at(&error);
+                    out.closed().await;
+                    return;
                 }
                 Ok(false) => IDLE_PAUSE,
                 Err(error) if error.is_out_of_range() => match self.out_of_range().await {
@@ -58,6 +71,14 @@ impl Reader {
                 () = self.clock.sleep(wait) => {}
             }
         }
+    }
+
+    /// Nothing at or above the offset was copied.
+    fn stop_at(&self, error: &dyn std::error::Error) {
+        let code = codes::TRANSLATED_SOURCE;
+        let from = self.offset;
+        let anomaly = format!("{code}: unreadable records at or above {from}: {error}");
+        self.shared.stop(&self.at, anomaly);
     }
 
     fn complain(&self, error: &ClientError, pause: &mut Backoff) -> Duration {
@@ -77,14 +98,7 @@ impl Reader {
         let (records, scanned) = match committed(fetched, self.offset) {
             Ok(read) => read,
             Err(error) => {
-                let code = codes::TRANSLATED_SOURCE;
-                self.shared.stop(
-                    &self.at,
-                    format!(
-                        "{code}: unreadable records at or above {}: {error}",
-                        self.offset
-                    ),
-                );
+                self.stop_at(&error);
                 out.closed().await;
                 return Ok(false);
             }

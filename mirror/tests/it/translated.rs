@@ -1,5 +1,7 @@
 //! A translated flow between two Kafka clusters: exact copies, exact positions, both ways.
 
+mod hostile;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{
