@@ -1,7 +1,10 @@
 //! What others than the fleet's voters may send to a voter's port: nothing of it changes anything.
 
 use serde_json::{Value, json};
-use tonic::{Code, transport::Endpoint};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use whimbrel_rpc::controller::NewTopic;
 use whimbrel_rpc::proto::controller::{RaftMessage, SnapshotChunk, raft_client::RaftClient};
 
@@ -24,6 +27,40 @@ fn vote(term: u64, by: u64) -> Value {
         "vote": {"leader_id": {"term": term, "node_id": by}, "committed": false},
         "last_log_id": null,
     })
+}
+
+/// In a term that all would step down for.
+async fn refuses_who_is_no_member(raft: &mut RaftClient<Channel>, leader: u64) {
+    // Of this fleet and for this voter, from one that is no member, in a term that all would step down for; and
+    // in the voter's own name.
+    for by in [99, leader] {
+        let by_nobody = vote(1 << 40, by);
+        let asked = message("fleet-1", leader, by_nobody.to_string());
+        let refused = raft.vote(asked).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        let mut led = by_nobody["vote"].clone();
+        led["committed"] = true.into();
+        let entries = json!({
+            "vote": led, "prev_log_id": null, "entries": [], "leader_commit": null,
+        });
+        let sent = message("fleet-1", leader, entries.to_string());
+        let refused = raft.append(sent).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        let meta = json!({
+            "last_log_id": null,
+            "last_membership": {"log_id": null, "membership": {"configs": [], "nodes": {}}},
+            "snapshot_id": "s",
+        });
+        let chunk = SnapshotChunk {
+            fleet_id: "fleet-1".into(),
+            target: leader,
+            head: json!([led, meta]).to_string().into_bytes().into(),
+            data: bytes::Bytes::new(),
+        };
+        let refused = raft.snapshot(tokio_stream::iter([chunk])).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,36 +105,7 @@ async fn raft_messages_of_strangers_are_refused_and_change_nothing() {
         let refused = raft.append(message).await.unwrap_err();
         assert_eq!(refused.code(), code, "{refused}");
     }
-    // Of this fleet and for this voter, from one that is no member, in a term that all would step down for; and
-    // in the voter's own name.
-    for by in [99, leader] {
-        let by_nobody = vote(1 << 40, by);
-        let asked = message("fleet-1", leader, by_nobody.to_string());
-        let refused = raft.vote(asked).await.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-        let mut led = by_nobody["vote"].clone();
-        led["committed"] = true.into();
-        let entries = json!({
-            "vote": led, "prev_log_id": null, "entries": [], "leader_commit": null,
-        });
-        let sent = message("fleet-1", leader, entries.to_string());
-        let refused = raft.append(sent).await.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-        let meta = json!({
-            "last_log_id": null,
-            "last_membership": {"log_id": null, "membership": {"configs": [], "nodes": {}}},
-            "snapshot_id": "s",
-        });
-        let chunk = SnapshotChunk {
-            fleet_id: "fleet-1".into(),
-            target: leader,
-            head: json!([led, meta]).to_string().into_bytes().into(),
-            data: bytes::Bytes::new(),
-        };
-        let refused = raft.snapshot(tokio_stream::iter([chunk])).await;
-        let refused = refused.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-    }
+    refuses_who_is_no_member(&mut raft, leader).await;
     // Of a term that is over: answered with the vote that stands, and not granted.
     let member = leader % 3 + 1;
     let old = message("fleet-1", leader, vote(0, member).to_string());

@@ -92,8 +92,7 @@ pub(crate) fn recover(
 ) -> io::Result<Arc<Log>> {
     let dir = identity.dir.clone();
     let bases = swap::tidy(&dir)?;
-    let first = bases.first().copied();
-    let log_start = match (stored.point, stored.log_start, first) {
+    let log_start = match (stored.point, stored.log_start, bases.first().copied()) {
         (Some(point), _, _) => point.log_start,
         // The checkpoint may be about a deleted log of the same name.
         (None, _, first) if stored.ours => first.unwrap_or(0),
