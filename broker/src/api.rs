@@ -70,7 +70,7 @@ use whimbrel_wire::{
 };
 
 use self::{
-    guard::{Ask, Guarded, Verdict},
+    guard::{Ask, Guarded, Rights, Verdict},
     toll::Called,
 };
 use crate::{
@@ -292,16 +292,27 @@ impl Asker {
         })
     }
 
-    fn guard<R: Guarded>(&self, request: &mut R, version: i16) -> Verdict<R::Response> {
-        let Some(caller) = &self.caller else {
-            return Verdict::Granted;
+    fn guard<R: Guarded>(&self, request: &mut R, version: i16) -> Verdict<R::Response>
+    where
+        R::Response: 'static,
+    {
+        let inscribe = request.rights(version);
+        let verdict = match &self.caller {
+            None => Verdict::Granted,
+            Some(caller) => request.guard(&Ask {
+                caller: Arc::clone(caller),
+                catalog: self.broker.catalog(),
+                version,
+            }),
         };
-        let ask = Ask {
-            caller: Arc::clone(caller),
+        let Some(inscribe) = inscribe else {
+            return verdict;
+        };
+        let rights = Rights {
+            caller: self.caller.clone(),
             catalog: self.broker.catalog(),
-            version,
         };
-        request.guard(&ask)
+        verdict.inscribing(rights, inscribe)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::group::{
 const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
-/// Answers at once. Who may do what with a group is not known here and left out.
+/// Answers at once. What its reader may do with a group is put in afterwards.
 #[must_use]
 pub fn handle(coordinator: &Coordinator, request: Request) -> Response {
     let groups = request.group_ids.into_iter().map(|group_id| {

@@ -14,7 +14,7 @@ use crate::group::{
 /// From here on an unknown group is an error; before it is a dead one (KIP-1043).
 const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 
-/// Answers at once. Who may do what with a group is not known here and left out.
+/// Answers at once. What its reader may do with a group is put in afterwards.
 #[must_use]
 pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Response {
     let groups = request

@@ -8,6 +8,7 @@ mod cluster;
 mod configs;
 mod groups;
 mod listed;
+mod rights;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -21,9 +22,16 @@ use whimbrel_wire::{ErrorCode, messages::Request};
 
 use crate::{auth::Caller, catalog::Catalog};
 
+pub(crate) use rights::{Inscribe, Rights};
+
 /// A request that says what it takes.
 pub(crate) trait Guarded: Request {
     fn guard(&mut self, ask: &Ask) -> Verdict<Self::Response>;
+
+    /// How the answer tells what its reader may do, if that is wanted.
+    fn rights(&self, _version: i16) -> Option<Inscribe<Self::Response>> {
+        None
+    }
 }
 
 /// What is told of what was taken out.
@@ -101,14 +109,6 @@ impl Ask {
             self.caller.can_cluster(&self.catalog.view, operation),
             ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
         )
-    }
-
-    /// For what is told about a resource on request: the operations that the caller may do, as bits (KIP-430).
-    fn operations(&self, resource: ResourceType, name: &str) -> i32 {
-        whimbrel_fleet::acl::operations_of(resource)
-            .iter()
-            .filter(|operation| self.can(**operation, resource, name))
-            .fold(0, |bits, operation| bits | (1 << operation.code()))
     }
 }
 

@@ -41,6 +41,7 @@ mod raw;
 mod relay;
 mod replication;
 mod retention;
+mod rights;
 mod security;
 mod security_acls;
 mod security_tls;

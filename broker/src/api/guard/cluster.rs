@@ -1,6 +1,6 @@
 //! APIs about the cluster as a whole, all or nothing.
 
-use whimbrel_fleet::acl::{CLUSTER, Operation, ResourceType};
+use whimbrel_fleet::acl::Operation;
 use whimbrel_wire::{
     ErrorCode,
     messages::{
@@ -12,7 +12,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::{Ask, Guarded, Verdict, whole};
+use super::{Ask, Guarded, Inscribe, Rights, Verdict, whole};
 
 fn words() -> Option<String> {
     Some("Cluster authorization failed.".to_owned())
@@ -128,14 +128,19 @@ impl Guarded for api_versions::Request {
 
 impl Guarded for describe_cluster::Request {
     /// As Metadata, which names the brokers to everybody.
-    fn guard(&mut self, ask: &Ask) -> Verdict<Self::Response> {
+    fn guard(&mut self, _: &Ask) -> Verdict<Self::Response> {
+        Verdict::Granted
+    }
+
+    fn rights(&self, _: i16) -> Option<Inscribe<Self::Response>> {
         if !self.include_cluster_authorized_operations {
-            return Verdict::Granted;
+            return None;
         }
-        let operations = ask.operations(ResourceType::Cluster, CLUSTER);
-        Verdict::Partly(Box::new(
-            move |response: &mut describe_cluster::Response| {
-                response.cluster_authorized_operations = operations;
+        Some(Box::new(
+            |response: &mut describe_cluster::Response, rights: &Rights| {
+                if response.error_code.is_none() {
+                    response.cluster_authorized_operations = rights.on_cluster();
+                }
             },
         ))
     }

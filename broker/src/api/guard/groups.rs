@@ -12,7 +12,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::{Ask, Guarded, Verdict, sift, whole};
+use super::{Ask, Guarded, Inscribe, Rights, Verdict, sift, whole};
 
 /// First version of OffsetCommit and OffsetFetch that names topics by id.
 const BY_ID: i16 = 10;
@@ -95,6 +95,20 @@ impl Guarded for describe_groups::Request {
             },
         )
     }
+
+    fn rights(&self, _: i16) -> Option<Inscribe<Self::Response>> {
+        if !self.include_authorized_operations {
+            return None;
+        }
+        Some(Box::new(
+            |response: &mut describe_groups::Response, rights: &Rights| {
+                let found = response.groups.iter_mut();
+                for group in found.filter(|group| group.error_code.is_none()) {
+                    group.authorized_operations = rights.on(ResourceType::Group, &group.group_id);
+                }
+            },
+        ))
+    }
 }
 
 impl Guarded for consumer_group_describe::Request {
@@ -135,6 +149,20 @@ impl Guarded for consumer_group_describe::Request {
             }
             verdict.tell(response);
         }))
+    }
+
+    fn rights(&self, _: i16) -> Option<Inscribe<Self::Response>> {
+        if !self.include_authorized_operations {
+            return None;
+        }
+        Some(Box::new(
+            |response: &mut consumer_group_describe::Response, rights: &Rights| {
+                let found = response.groups.iter_mut();
+                for group in found.filter(|group| group.error_code.is_none()) {
+                    group.authorized_operations = rights.on(ResourceType::Group, &group.group_id);
+                }
+            },
+        ))
     }
 }
 

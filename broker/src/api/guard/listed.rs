@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use whimbrel_fleet::acl::{CLUSTER, Operation, ResourceType};
+use whimbrel_fleet::acl::{Operation, ResourceType};
 use whimbrel_wire::{
     ErrorCode,
     messages::{describe_topic_partitions, metadata},
 };
 
-use super::{Ask, Guarded, Verdict};
+use super::{Ask, Guarded, Inscribe, Rights, Verdict};
 
 /// First version of Metadata in which an empty list is not all topics.
 const FIRST_VERSION_WITH_NULL: i16 = 1;
@@ -70,9 +70,6 @@ impl Guarded for metadata::Request {
                 });
             }
         }
-        let of_topics = self.include_topic_authorized_operations;
-        let of_cluster =
-            self.include_cluster_authorized_operations && ask.version <= LAST_WITH_CLUSTER;
         let ask = Ask {
             caller: Arc::clone(&ask.caller),
             catalog: Arc::clone(&ask.catalog),
@@ -84,20 +81,28 @@ impl Guarded for metadata::Request {
                 let topics = &mut response.topics;
                 topics.retain(|topic| topic.name.as_ref().is_some_and(is_told));
             }
-            if of_topics {
-                for topic in &mut response.topics {
-                    if let (Some(name), true) = (&topic.name, topic.error_code.is_none()) {
-                        topic.topic_authorized_operations =
-                            ask.operations(ResourceType::Topic, name);
-                    }
-                }
-            }
-            if of_cluster {
-                response.cluster_authorized_operations =
-                    ask.operations(ResourceType::Cluster, CLUSTER);
-            }
             response.topics.extend(refused.into_iter().map(not_told));
         }))
+    }
+
+    fn rights(&self, version: i16) -> Option<Inscribe<Self::Response>> {
+        let of_topics = self.include_topic_authorized_operations;
+        let of_cluster = self.include_cluster_authorized_operations && version <= LAST_WITH_CLUSTER;
+        if !of_topics && !of_cluster {
+            return None;
+        }
+        Some(Box::new(
+            move |response: &mut metadata::Response, rights: &Rights| {
+                for topic in response.topics.iter_mut().filter(|_| of_topics) {
+                    if let (Some(name), true) = (&topic.name, topic.error_code.is_none()) {
+                        topic.topic_authorized_operations = rights.on(ResourceType::Topic, name);
+                    }
+                }
+                if of_cluster {
+                    response.cluster_authorized_operations = rights.on_cluster();
+                }
+            },
+        ))
     }
 }
 
@@ -150,5 +155,18 @@ impl Guarded for describe_topic_partitions::Request {
                 }
             },
         )
+    }
+
+    /// Of what is described, asked for or not.
+    fn rights(&self, _: i16) -> Option<Inscribe<Self::Response>> {
+        Some(Box::new(
+            |response: &mut describe_topic_partitions::Response, rights: &Rights| {
+                for topic in &mut response.topics {
+                    if let Some(name) = &topic.name {
+                        topic.topic_authorized_operations = rights.on(ResourceType::Topic, name);
+                    }
+                }
+            },
+        ))
     }
 }

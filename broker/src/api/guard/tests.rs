@@ -298,9 +298,87 @@ fn some_apis_are_open_to_those_with_either_right() {
 }
 
 #[test]
-fn operations_are_told_as_bits() {
+fn rights_are_told_as_bits_and_are_all_there_are_where_nobody_is_asked() {
     let reader = ask(vec![allow(Read, ResourceType::Topic)], 12);
+    let mut rights = Rights {
+        caller: Some(reader.caller),
+        catalog: reader.catalog,
+    };
     let bits = (1 << Read.code()) | (1 << Describe.code());
-    assert_eq!(reader.operations(ResourceType::Topic, TOPIC), bits);
-    assert_eq!(reader.operations(ResourceType::Topic, OTHER), 0);
+    assert_eq!(rights.on(ResourceType::Topic, TOPIC), bits);
+    assert_eq!(rights.on(ResourceType::Topic, OTHER), 0);
+    assert_eq!(rights.on_cluster(), 0);
+    rights.caller = None;
+    // As Kafka's clients decode them.
+    assert_eq!(rights.on(ResourceType::Topic, TOPIC), 0b1101_1111_1000);
+    assert_eq!(rights.on(ResourceType::Group, GROUP), 0b1101_0100_1000);
+    assert_eq!(rights.on_cluster(), 0b1_1111_1010_0000);
+}
+
+#[test]
+fn what_a_reader_may_do_is_told_of_each_thing_described() {
+    use messages::{consumer_group_describe, describe_groups, metadata};
+    fn inscribed<R: Guarded>(request: &R, mut response: R::Response) -> R::Response
+    where
+        R::Response: 'static,
+    {
+        let reader = ask(vec![allow(Describe, ResourceType::Group)], 12);
+        let rights = Rights {
+            caller: Some(reader.caller),
+            catalog: reader.catalog,
+        };
+        let inscribe = request.rights(10).unwrap();
+        Verdict::Granted
+            .inscribing(rights, inscribe)
+            .tell(&mut response);
+        response
+    }
+    let request = describe_groups::Request {
+        include_authorized_operations: true,
+        ..describe_groups::Request::default()
+    };
+    assert!(describe_groups::Request::default().rights(5).is_none());
+    let of = |name: &str, error_code| describe_groups::DescribedGroup {
+        group_id: name.to_owned(),
+        error_code,
+        ..describe_groups::DescribedGroup::default()
+    };
+    let response = describe_groups::Response {
+        groups: vec![
+            of(GROUP, ErrorCode::NONE),
+            of(GROUP, ErrorCode::NOT_COORDINATOR),
+        ],
+        ..describe_groups::Response::default()
+    };
+    let told = inscribed(&request, response).groups;
+    assert_eq!(told[0].authorized_operations, 1 << Describe.code());
+    assert_eq!(told[1].authorized_operations, i32::MIN, "nothing is known");
+    let request = consumer_group_describe::Request {
+        include_authorized_operations: true,
+        ..consumer_group_describe::Request::default()
+    };
+    let response = consumer_group_describe::Response {
+        groups: vec![consumer_group_describe::DescribedGroup {
+            group_id: GROUP.to_owned(),
+            ..consumer_group_describe::DescribedGroup::default()
+        }],
+        ..consumer_group_describe::Response::default()
+    };
+    let told = inscribed(&request, response).groups;
+    assert_eq!(told[0].authorized_operations, 1 << Describe.code());
+    let request = messages::describe_topic_partitions::Request::default();
+    let mut response = messages::describe_topic_partitions::Response::default();
+    response.topics.push(Default::default());
+    response.topics[0].name = Some(TOPIC.to_owned());
+    let told = inscribed(&request, response).topics;
+    assert_eq!(told[0].topic_authorized_operations, 0);
+    let request = metadata::Request {
+        include_cluster_authorized_operations: true,
+        ..metadata::Request::default()
+    };
+    let told = inscribed(&request, metadata::Response::default());
+    assert_eq!(
+        told.cluster_authorized_operations, 0,
+        "it may not describe it"
+    );
 }
