@@ -252,6 +252,10 @@ async fn values_that_are_addresses_paths_or_classes_are_no_configs() {
     ];
     for name in names {
         for value in values {
+            if name == "cleanup.policy" && value.is_empty() {
+                // A list of nothing is one.
+                continue;
+            }
             let resource = alter_configs::AlterConfigsResource {
                 resource_type: 2,
                 resource_name: "t".into(),

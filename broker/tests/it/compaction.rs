@@ -7,6 +7,7 @@ use whimbrel_wire::{BatchBuilder, Batches, ErrorCode, codec::Limits, record::rec
 
 use crate::{
     client::{Client, batch},
+    epochs::{OF_GROUPS, coordinator},
     fleet::{EAST, Fleet, eventually},
 };
 
@@ -122,5 +123,28 @@ async fn timestamps_outside_the_topics_bounds_are_refused() {
         let answer = client.produce("t", 0, at(wrong)).await;
         assert_eq!(answer.error_code, ErrorCode::INVALID_TIMESTAMP);
     }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_deleted_where_the_policy_deletes_or_says_nothing() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    for (topic, policy, code) in [
+        ("keys", "compact", ErrorCode::POLICY_VIOLATION),
+        ("both", "compact,delete", ErrorCode::NONE),
+        ("none", "", ErrorCode::NONE),
+    ] {
+        let configs = [("cleanup.policy", policy)];
+        let made = client.create_topic(topic, 1, &configs).await;
+        assert_eq!(made, ErrorCode::NONE, "{topic}");
+        let record = keyed(0, &[("a", Some("1"))]);
+        client.produce_ok(topic, 0, record).await;
+        assert_eq!(client.delete_records(topic, 0, 1).await, code, "{topic}");
+    }
+    coordinator(&mut client, "g", OF_GROUPS).await;
+    let refused = client.delete_records("__consumer_offsets", 0, 0).await;
+    assert_eq!(refused, ErrorCode::INVALID_TOPIC_EXCEPTION);
     broker.stop().await;
 }

@@ -37,7 +37,7 @@ pub enum Rule {
     /// A number between 0 and 1.
     Ratio,
     OneOf(&'static [&'static str]),
-    /// Any of these, separated by commas, each once; at least one.
+    /// Any of these, separated by commas, each once; or none.
     SomeOf(&'static [&'static str]),
     /// `*`, nothing, or pairs `partition:broker` separated by commas.
     Replicas,
@@ -154,7 +154,7 @@ impl Rule {
             Self::SomeOf(allowed) => (
                 some_of(value, allowed),
                 format!(
-                    "it is a list, without repetition, of {}",
+                    "it is a list, empty or without repetition, of {}",
                     allowed.join(", ")
                 ),
             ),
@@ -180,11 +180,11 @@ fn whole(value: &str, least: i64, most: i64) -> bool {
 
 fn some_of(value: &str, allowed: &[&str]) -> bool {
     let parts: Vec<&str> = parts(value).collect();
-    !parts.is_empty()
-        && parts
-            .iter()
-            .enumerate()
-            .all(|(at, part)| allowed.contains(part) && !parts[..at].contains(part))
+    let each_once = parts
+        .iter()
+        .enumerate()
+        .all(|(at, part)| allowed.contains(part) && !parts[..at].contains(part));
+    each_once && (value.is_empty() || !parts.is_empty())
 }
 
 fn is_replica(pair: &str) -> bool {
@@ -221,8 +221,8 @@ mod tests {
             ("segment.bytes", "1023"),
             ("segment.bytes", "1 GiB"),
             ("cleanup.policy", "compact;rm"),
-            ("cleanup.policy", ""),
             ("cleanup.policy", "delete,delete"),
+            ("cleanup.policy", ","),
             ("compression.type", "brotli"),
             ("compression.gzip.level", "0"),
             ("retention.ms", "99999999999999999999"),
@@ -237,6 +237,7 @@ mod tests {
         for (name, value) in [
             ("segment.bytes", "1024"),
             ("cleanup.policy", "compact, delete"),
+            ("cleanup.policy", ""),
             ("compression.gzip.level", "-1"),
             ("preallocate", "TRUE"),
             ("leader.replication.throttled.replicas", "0:1,2:3"),

@@ -212,7 +212,10 @@ mod tests {
         assert_eq!(both, configs(&[("cleanup.policy", "delete,compact")]));
         let one = changed(&both, &[list(Op::Subtract, "delete")], false).unwrap();
         assert_eq!(one, configs(&[("cleanup.policy", "compact")]));
-        assert!(changed(&one, &[list(Op::Subtract, "compact")], false).is_err());
+        let kept = changed(&one, &[list(Op::Subtract, "compact")], false).unwrap();
+        assert_eq!(kept, configs(&[("cleanup.policy", "")]));
+        let again = changed(&kept, &[list(Op::Append, "delete")], false).unwrap();
+        assert_eq!(again, configs(&[("cleanup.policy", "delete")]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub const ENTRIES: &[Entry] = &[
         Kind::List,
         "delete",
         Rule::SomeOf(&["compact", "delete"]),
-        "What happens to old records: `delete` drops whole segments by age and size, `compact` keeps the latest record of each key.",
+        "What happens to old records: `delete` drops whole segments by age and size, `compact` keeps the latest record of each key; with neither all stay.",
     ),
     kept(
         "compression.gzip.level",
@@ -66,13 +66,13 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(0, LONG),
         "Kept without effect: a segment's file goes when its last reader closes it.",
     ),
-    works(
+    kept(
         "flush.messages",
         Some("log.flush.interval.messages"),
         Kind::Long,
         "1",
         Rule::Whole(1, LONG),
-        "1 is a sync before each acknowledgement, shared by all that wait for one.",
+        "Kept without effect: every acknowledgement is synced, with one sync for all that wait for it.",
     ),
     kept(
         "flush.ms",
