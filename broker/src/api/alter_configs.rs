@@ -23,6 +23,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 pub mod resource {
     pub const TOPIC: i8 = 2;
     pub const BROKER: i8 = 4;
+    pub const BROKER_LOGGER: i8 = 8;
+    /// KIP-714.
+    pub const CLIENT_METRICS: i8 = 16;
     pub const GROUP: i8 = 32;
 }
 
@@ -56,6 +59,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
 }
 
 fn wanted(resource: AlterConfigsResource) -> Wanted {
+    let once = each_once(resource.configs.iter().map(|config| config.name.as_str()));
     let changes = resource.configs.into_iter().map(|config| {
         let value = config.value.ok_or_else(|| no_value(&config.name))?;
         Ok(Change::set(config.name, value))
@@ -63,8 +67,18 @@ fn wanted(resource: AlterConfigsResource) -> Wanted {
     Wanted {
         kind: resource.resource_type,
         name: resource.resource_name,
-        changes: changes.collect(),
+        changes: once.and_then(|()| changes.collect()),
     }
+}
+
+/// Refuses a config that is named twice.
+pub fn each_once<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<(), (ErrorCode, String)> {
+    let mut seen = HashSet::new();
+    if names.all(|name| seen.insert(name)) {
+        return Ok(());
+    }
+    let why = "Error due to duplicate config keys".to_owned();
+    Err((ErrorCode::INVALID_REQUEST, why))
 }
 
 /// A value that is needed and is null.

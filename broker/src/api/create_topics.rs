@@ -156,10 +156,18 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
             ));
         }
     };
+    let valueless = topic.configs.iter().filter(|config| config.value.is_none());
+    let valueless: Vec<_> = valueless.map(|config| config.name.as_str()).collect();
+    if !valueless.is_empty() {
+        let why = format!(
+            "Null value not supported for topic configs: {}",
+            valueless.join(",")
+        );
+        return Err(refused(name, ErrorCode::INVALID_CONFIG, why));
+    }
     let mut configs = BTreeMap::new();
     for config in topic.configs {
-        // Null means the default.
-        let Some(value) = config.value else { continue };
+        let value = config.value.unwrap_or_default();
         // Judged by the controller, with all others' ways to create a topic.
         configs.insert(config.name, value.trim().to_owned());
     }

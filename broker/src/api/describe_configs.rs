@@ -1,6 +1,8 @@
 //! DescribeConfigs: all configs of a topic or group with their defaults, what a broker runs with, and what was set on it.
+//! Loggers have none, and subscriptions to clients' metrics their defaults: nothing can be set on either.
 
 mod brokers;
+mod client_metrics;
 mod groups;
 
 use std::sync::Arc;
@@ -127,10 +129,24 @@ fn describe(
             group_named(name)?;
             groups::describe(broker, name, details)
         }
+        resource::BROKER_LOGGER => {
+            logging(broker, name)?;
+            Vec::new()
+        }
+        resource::CLIENT_METRICS => client_metrics::describe(name, details)?,
         other => return Err(no_configs(other)),
     };
     configs.retain(wanted);
     Ok(configs)
+}
+
+/// Whether this is the broker of that name; what it logs is its environment's to say, so that there is nothing to tell.
+fn logging(broker: &Broker, name: &str) -> Result<(), (ErrorCode, String)> {
+    if name.is_empty() {
+        let why = "Broker id must not be empty".to_owned();
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    broker_named(broker, name).map(|_| ())
 }
 
 fn of_topic(broker: &Broker, name: &str, details: Details) -> Result<Configs, (ErrorCode, String)> {

@@ -10,7 +10,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::alter_configs::{Wanted, alter, no_value, told};
+use super::alter_configs::{Wanted, alter, each_once, no_value, told};
 use crate::broker::Broker;
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
@@ -32,10 +32,11 @@ pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
 }
 
 fn wanted(resource: AlterConfigsResource) -> Wanted {
+    let once = each_once(resource.configs.iter().map(|config| config.name.as_str()));
     Wanted {
         kind: resource.resource_type,
         name: resource.resource_name,
-        changes: resource.configs.into_iter().map(change).collect(),
+        changes: once.and_then(|()| resource.configs.into_iter().map(change).collect()),
     }
 }
 

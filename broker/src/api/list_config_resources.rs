@@ -12,20 +12,18 @@ use crate::broker::Broker;
 
 /// First version that says which types are wanted; before, only client metrics (KIP-714) were meant.
 const TYPES: i16 = 1;
-const BROKER_LOGGER: i8 = 8;
-const CLIENT_METRICS: i8 = 16;
 /// What Kafka lists.
 const KNOWN: [i8; 5] = [
     resource::TOPIC,
     resource::BROKER,
-    BROKER_LOGGER,
-    CLIENT_METRICS,
+    resource::BROKER_LOGGER,
+    resource::CLIENT_METRICS,
     resource::GROUP,
 ];
 
 pub fn handle(broker: &Arc<Broker>, request: &Request, version: i16) -> Response {
     let asked: &[i8] = match request.resource_types.as_slice() {
-        _ if version < TYPES => &[CLIENT_METRICS],
+        _ if version < TYPES => &[resource::CLIENT_METRICS],
         [] => &KNOWN,
         asked => asked,
     };

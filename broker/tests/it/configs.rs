@@ -3,7 +3,7 @@
 use whimbrel_wire::{
     ErrorCode,
     messages::{
-        alter_configs, consumer_group_heartbeat, describe_configs,
+        alter_configs, consumer_group_heartbeat, create_topics, describe_configs,
         incremental_alter_configs as incremental, list_config_resources,
     },
 };
@@ -16,6 +16,8 @@ use crate::{
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
 type Described = describe_configs::DescribeConfigsResourceResult;
@@ -199,6 +201,48 @@ async fn what_cannot_be_is_refused_whole_and_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn configs_named_twice_or_without_a_value_and_a_policy_of_nothing_are_as_at_kafka() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let twice = [("flush.ms", 0, Some("5")), ("flush.ms", 1, None)];
+    for resource in [(TOPIC, "t"), (BROKER, "1"), (GROUP, "g")] {
+        let (code, why) = alter(&mut client, resource, &twice, true).await;
+        assert_eq!(code, ErrorCode::INVALID_REQUEST, "{why}");
+    }
+    let policy = "cleanup.policy";
+    for (value, operation) in [("", 0), ("delete", 2), ("delete", 3)] {
+        let (code, why) = change(&mut client, "t", &[(policy, operation, Some(value))]).await;
+        assert_eq!(code, ErrorCode::NONE, "{why}");
+    }
+    let none = config(&mut client, "t", policy).await;
+    assert_eq!((none.value.as_deref(), none.config_source), (Some(""), 1));
+    let made = client.create_topic("u", 1, &[(policy, "")]).await;
+    assert_eq!(made, ErrorCode::NONE);
+    let topic = create_topics::CreatableTopic {
+        name: "v".into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: vec![create_topics::CreatableTopicConfig {
+            name: "retention.ms".into(),
+            value: None,
+        }],
+        ..create_topics::CreatableTopic::default()
+    };
+    let request = create_topics::Request {
+        topics: vec![topic],
+        timeout_ms: 10_000,
+        ..create_topics::Request::default()
+    };
+    let refused = client.call(7, request).await.topics.remove(0);
+    assert_eq!(refused.error_code, ErrorCode::INVALID_CONFIG);
+    let why = refused.error_message.unwrap();
+    assert!(why.ends_with("topic configs: retention.ms"), "{why}");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_shows_its_configs_and_keeps_them() {
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;
@@ -215,6 +259,17 @@ async fn a_broker_shows_its_configs_and_keeps_them() {
         describe(&mut client, BROKER, "7").await.0,
         ErrorCode::INVALID_REQUEST
     );
+    assert_eq!(
+        describe(&mut client, LOGGER, "1").await,
+        (ErrorCode::NONE, vec![])
+    );
+    for (kind, name) in [(LOGGER, ""), (LOGGER, "7"), (CLIENT_METRICS, "")] {
+        let refused = describe(&mut client, kind, name).await.0;
+        assert_eq!(refused, ErrorCode::INVALID_REQUEST, "{kind} {name}");
+    }
+    let (code, metrics) = describe(&mut client, CLIENT_METRICS, "any").await;
+    assert_eq!((code, metrics.len()), (ErrorCode::NONE, 3));
+    assert_eq!(metrics[0].value.as_deref(), Some("300000"));
     let resource = incremental::AlterConfigsResource {
         resource_type: BROKER,
         resource_name: "1".into(),

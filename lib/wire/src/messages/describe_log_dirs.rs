@@ -7,7 +7,7 @@ message! {
     flexible 2;
 
     /// Partitions asked for, null for all.
-    pub struct Request versions 1-5 {
+    pub struct Request versions 1-4 {
         topics: Option<Vec<DescribableLogDirTopic>>, 1+, null 1+, default Some(Vec::new());
     }
 
@@ -18,7 +18,7 @@ message! {
     }
 
     /// Directories, with what each partition takes there.
-    pub struct Response versions 1-5 {
+    pub struct Response versions 1-4 {
         throttle_time_ms: i32, 1+;
         error_code: ErrorCode, 3+;
         results: Vec<DescribeLogDirsResult>, 1+;
@@ -31,7 +31,6 @@ message! {
         topics: Vec<DescribeLogDirsTopic>, 1+;
         total_bytes: i64, 4+, default -1;
         usable_bytes: i64, 4+, default -1;
-        is_cordoned: bool, 5+;
     }
 
     /// An element of `topics` in [`DescribeLogDirsResult`].

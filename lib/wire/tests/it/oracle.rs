@@ -93,8 +93,6 @@ fn versions_without_an_oracle_are_the_known_ones() {
             "InitProducerIdRequest v6",
             "WriteTxnMarkersRequest v2",
             "WriteTxnMarkersResponse v2",
-            "DescribeLogDirsRequest v5",
-            "DescribeLogDirsResponse v5",
         ]
     );
 }
