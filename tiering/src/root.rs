@@ -155,8 +155,8 @@ impl Root {
         self.holds(keys, key) || self.pending.iter().any(|u| u.key == *key)
     }
 
-    /// True when readers or orphans need the object. What a run holds of a partition counts by its range: an
-    /// entry is never replaced by another one.
+    /// True when readers or orphans need the object. What a run holds of a partition counts by its range: on
+    /// doubt an object is kept.
     pub fn holds(&self, keys: &Keys, key: &Key) -> bool {
         self.reads_from(keys, key) || self.orphaned.iter().any(|o| o.key == *key)
     }

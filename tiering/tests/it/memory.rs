@@ -20,6 +20,13 @@ struct Inner {
 }
 
 impl Memory {
+    /// Another store with the same objects.
+    pub fn copy(&self) -> Self {
+        let inner = self.0.lock();
+        let (writes, objects) = (inner.writes, inner.objects.clone());
+        Self(Arc::new(Mutex::new(Inner { writes, objects })))
+    }
+
     fn find(&self, op: &'static str, key: &Key) -> Result<(Bytes, Version), StoreError> {
         let inner = self.0.lock();
         let (bytes, write) =

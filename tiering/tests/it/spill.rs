@@ -1,6 +1,6 @@
 //! A shard with far more objects than its root can hold.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use uuid::Uuid;
 use whimbrel_fleet::EpochStart;
@@ -13,7 +13,11 @@ use whimbrel_tiering::{
     store::Store,
 };
 
-use crate::{memory::Memory, support::at};
+use crate::{
+    fault::{Fault, Plan},
+    memory::Memory,
+    support::at,
+};
 
 const OBJECTS: i64 = 9_000;
 
@@ -49,9 +53,13 @@ fn commit(n: i64) -> Commit {
 }
 
 async fn claim(store: &Memory, tasks: &Tasks) -> Committer {
+    claim_on(Arc::new(store.clone()), tasks).await
+}
+
+async fn claim_on(store: Arc<dyn Store>, tasks: &Tasks) -> Committer {
     let clock = Clock::system();
     let context = Context {
-        store: Arc::new(store.clone()),
+        store,
         keys: Keys::new("east"),
         region: "east".into(),
         incarnation: random::uuid(),
@@ -116,4 +124,94 @@ async fn a_root_stays_small_whatever_it_names() {
     assert_eq!(now.orphaned.len(), 1_000);
     tasks.stop(std::time::Duration::ZERO).await;
     assert_ne!(now.stamp.nonce, Uuid::nil());
+}
+
+/// Commits that make the root give entries away, by the owner in `epoch`; those that are in already stay.
+async fn grow(store: Arc<dyn Store>, tasks: &Tasks, dead: impl Fn() -> bool) {
+    let work = async {
+        let committer = claim_on(store, tasks).await;
+        let epoch = committer.root(0).unwrap().stamp.epoch;
+        let commits = (FULL..FULL + 500).map(|n| {
+            let mut commit = commit(n);
+            commit.entry.writer_epoch = epoch;
+            commit
+        });
+        let all = Edit::CommitAll(commits.collect());
+        let _ = committer.edit(0, all).await;
+        let raise = Edit::RaiseLogStart {
+            at: at(0),
+            log_start: 2_005,
+        };
+        let _ = committer.edit(0, raise).await;
+        tasks.stop(std::time::Duration::ZERO).await;
+    };
+    let death = async {
+        while !dead() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = death => {}
+    }
+    tasks.stop(std::time::Duration::ZERO).await;
+}
+
+/// Just below what makes a root give entries away.
+const FULL: i64 = 6_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_write_of_a_root_that_gives_entries_away_loses_none() {
+    let (full, tasks) = (Memory::default(), Tasks::new(Shutdown::new()));
+    let committer = claim(&full, &tasks).await;
+    for from in (0..FULL).step_by(1_000) {
+        let edit = Edit::CommitAll((from..from + 1_000).map(commit).collect());
+        committer.edit(0, edit).await.unwrap();
+    }
+    tasks.stop(std::time::Duration::ZERO).await;
+    assert!(root(&full).await.partitions[&at(0)].runs.is_empty());
+    for number in 0..50 {
+        let mut reached = false;
+        for after in [false, true] {
+            let store = full.copy();
+            let at_write = Plan::Death { at: number, after };
+            let fault = Fault::new(store.clone(), at_write);
+            let dead = Arc::clone(&fault.dead);
+            let is_dead = || dead.load(Ordering::SeqCst);
+            grow(Arc::new(fault), &Tasks::new(Shutdown::new()), is_dead).await;
+            reached |= is_dead();
+            let tasks = Tasks::new(Shutdown::new());
+            grow(Arc::new(store.clone()), &tasks, || false).await;
+            whole(&store).await;
+        }
+        if !reached {
+            assert!(
+                number >= 4,
+                "claim, part, commit, trim: only {number} writes"
+            );
+            return;
+        }
+    }
+    panic!("it has no end");
+}
+
+/// Every object from the log's start on is named once, in the root or in a part that is there.
+async fn whole(store: &Memory) {
+    let (tasks, now) = (Tasks::new(Shutdown::new()), root(store).await);
+    let committer = claim(store, &tasks).await;
+    let partition = &now.partitions[&at(0)];
+    assert!(!partition.runs.is_empty());
+    let mut next = 2_000;
+    for run in &partition.runs {
+        for entry in committer.runs().read(run).await.unwrap().iter() {
+            assert_eq!(entry.base, next);
+            next = entry.end;
+        }
+    }
+    for entry in &partition.entries {
+        assert_eq!(entry.base, next);
+        next = entry.end;
+    }
+    assert_eq!((partition.log_start, next), (2_005, (FULL + 500) * 10));
+    tasks.stop(std::time::Duration::ZERO).await;
 }
