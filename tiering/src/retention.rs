@@ -6,6 +6,8 @@
 //! clock (begun again after a restart), and are deleted only while the fleet's registration and the root in
 //! the bucket both still say that this daemon is the owner. On doubt nothing is deleted.
 
+mod unfinished;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -106,12 +108,17 @@ impl Retention {
         let shutdown = self.tasks.shutdown();
         let (mut seen, mut swept) = (BTreeMap::new(), BTreeMap::new());
         self.sweep_new(&mut swept, &shutdown).await;
+        let mut looked_ms = self.clock.boot_ms();
         while shutdown
             .unless(self.clock.sleep(self.interval))
             .await
             .is_some()
         {
             self.sweep_new(&mut swept, &shutdown).await;
+            if self.clock.boot_ms().saturating_sub(looked_ms) >= unfinished::DAY_MS {
+                looked_ms = self.clock.boot_ms();
+                shutdown.unless(self.drop_unfinished()).await;
+            }
             if let Some(Err(error)) = shutdown.unless(self.forget_deleted()).await {
                 tracing::warn!(%error, "deleted topics go later");
             }
@@ -180,6 +187,7 @@ impl Retention {
         for (shard, keys) in unnamed {
             self.committer.edit(shard, Edit::Unlink(keys)).await?;
         }
+        self.drop_unfinished().await;
         Ok(count)
     }
 

@@ -67,6 +67,9 @@ pub struct Listed {
     pub size: u64,
 }
 
+/// Whether nobody will finish an upload under this key that was begun then, by the store's clock, where it tells.
+pub type IsDead<'a> = dyn for<'k> Fn(&'k Key, Option<i64>) -> bool + Send + Sync + 'a;
+
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
     /// The bucket's URL without secrets.
@@ -104,6 +107,15 @@ pub trait Store: Send + Sync + Debug {
     /// HTTP requests that [`Store::put_file`] makes for so many bytes.
     fn upload_requests(&self, _length: u64) -> u64 {
         1
+    }
+
+    /// Drops uploads below `prefix` that were begun and not finished, where `is_dead` says so. The number of them.
+    async fn drop_unfinished(
+        &self,
+        _prefix: &str,
+        _is_dead: &IsDead<'_>,
+    ) -> Result<usize, StoreError> {
+        Ok(0)
     }
 
     /// Where the object is a local file that others may open: its bytes never change under that name, and a

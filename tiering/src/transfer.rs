@@ -41,6 +41,18 @@ pub enum TransferError {
 impl Transfer {
     /// Returns once the object is verified.
     pub async fn put(&self, key: &Key, source: &Source, op: &Op) -> Result<(), TransferError> {
+        let done = self.try_to_put(key, source, op).await;
+        if done.is_err() && source.is_begun() {
+            // It will be offered again under another key.
+            let ours = |found: &Key, _: Option<i64>| found == key;
+            if let Err(error) = self.store.drop_unfinished(key.as_str(), &ours).await {
+                tracing::warn!(%key, %error, "parts of an upload are left for a sweep");
+            }
+        }
+        done
+    }
+
+    async fn try_to_put(&self, key: &Key, source: &Source, op: &Op) -> Result<(), TransferError> {
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         let mut last = None;
         for _ in 0..ATTEMPTS {

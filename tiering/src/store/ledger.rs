@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Found, Listed, Meta, Source, Store, StoreError, Version};
+use super::{Found, IsDead, Listed, Meta, Source, Store, StoreError, Version};
 use crate::{
     format::{Key, Keys},
     prices::{Class, Prices},
@@ -195,6 +195,15 @@ impl Store for Counted {
             c.uploaded += length;
         });
         self.store.put_file(key, source).await
+    }
+
+    async fn drop_unfinished(
+        &self,
+        prefix: &str,
+        is_dead: &IsDead<'_>,
+    ) -> Result<usize, StoreError> {
+        self.ledger.count(self.cause, None, |c| c.lists += 1);
+        self.store.drop_unfinished(prefix, is_dead).await
     }
 
     fn upload_requests(&self, length: u64) -> u64 {

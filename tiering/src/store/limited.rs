@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use whimbrel_runtime::Clock;
 
 use super::{
-    Found, Listed, Meta, Source, Store, StoreError, Version,
+    Found, IsDead, Listed, Meta, Source, Store, StoreError, Version,
     locks::Locks,
     pace::{Pace, prefix_of},
 };
@@ -241,6 +241,16 @@ impl Store for Limited {
             self.store.put_file(key, source),
         )
         .await
+    }
+
+    async fn drop_unfinished(
+        &self,
+        prefix: &str,
+        is_dead: &IsDead<'_>,
+    ) -> Result<usize, StoreError> {
+        let dropped = self.store.drop_unfinished(prefix, is_dead);
+        self.run("drop_unfinished", prefix, 60 * SLOWEST, dropped)
+            .await
     }
 
     fn upload_requests(&self, length: u64) -> u64 {

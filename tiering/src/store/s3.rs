@@ -7,6 +7,7 @@
 //! changed. TLS is rustls with ring.
 
 mod keep;
+mod parts;
 mod secret;
 mod upload;
 
@@ -35,7 +36,7 @@ use object_store::{
 };
 
 use super::{
-    Encryption, Found, Listed, Meta, Source, Store, StoreError, Version, location::Bucket,
+    Encryption, Found, IsDead, Listed, Meta, Source, Store, StoreError, Version, location::Bucket,
 };
 use crate::format::Key;
 
@@ -47,6 +48,7 @@ pub struct S3 {
     small: Arc<AmazonS3>,
     sdk: Client,
     wallet: Wallet,
+    part_bytes: u64,
 }
 
 impl S3 {
@@ -63,6 +65,7 @@ impl S3 {
             small: Arc::new(small),
             sdk: sdk_client(bucket, &wallet),
             wallet,
+            part_bytes: parts::PART_BYTES,
         })
     }
 
@@ -439,9 +442,26 @@ impl Store for S3 {
     }
 
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
-        let full = self.full(key.as_str());
-        let done = upload::put(&self.sdk, &self.bucket, &full, key, source).await;
+        let done = self.upload(key, source).await;
         self.heard(done).await
+    }
+
+    fn upload_requests(&self, length: u64) -> u64 {
+        match parts::count(length, self.part_bytes) {
+            1 => 1,
+            parts => parts + 2,
+        }
+    }
+
+    async fn drop_unfinished(
+        &self,
+        prefix: &str,
+        is_dead: &IsDead<'_>,
+    ) -> Result<usize, StoreError> {
+        let full = |key: &str| self.full(key);
+        let dropped =
+            parts::drop_unfinished(&self.sdk, &self.bucket.name, prefix, full, is_dead).await;
+        self.heard(dropped).await
     }
 
     async fn check_options(&self) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
 
 use crate::ops;
 
@@ -26,6 +27,22 @@ pub struct Source {
     pub crc64: u64,
     /// Which multipart part is on its way, for whoever watches.
     pub sending: ops::Part,
+    /// What has arrived of it in parts, for the attempt after one that failed.
+    pub(super) begun: Arc<Mutex<Option<Begun>>>,
+}
+
+/// An upload in parts that is not complete.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub id: String,
+    pub parts: Vec<Arrived>,
+}
+
+/// A part that the store has.
+#[derive(Clone, Debug)]
+pub(super) struct Arrived {
+    pub tag: String,
+    pub crc64: u64,
 }
 
 impl Part {
@@ -37,13 +54,48 @@ impl Part {
     }
 }
 
+impl Part {
+    /// A piece of this one.
+    fn range(&self, from: u64, to: u64) -> Self {
+        let index = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        match self {
+            Self::File { file, position, .. } => Self::File {
+                file: Arc::clone(file),
+                position: position.saturating_add(from),
+                length: to - from,
+            },
+            Self::Bytes(bytes) => Self::Bytes(bytes.slice(index(from)..index(to))),
+        }
+    }
+}
+
 impl Source {
     pub fn new(parts: Vec<Part>, crc64: u64) -> Self {
         Self {
             parts,
             crc64,
             sending: ops::Part::default(),
+            begun: Arc::default(),
         }
+    }
+
+    /// True while the store keeps parts of it that are no object yet.
+    pub fn is_begun(&self) -> bool {
+        self.begun.lock().is_some()
+    }
+
+    /// The bytes `from..to` as a source of its own; its checksum is not known.
+    pub(super) fn range(&self, from: u64, to: u64) -> Self {
+        let (mut parts, mut begin) = (Vec::new(), 0);
+        for part in &self.parts {
+            let end = begin + part.length();
+            let (low, high) = (from.clamp(begin, end) - begin, to.clamp(begin, end) - begin);
+            if low < high {
+                parts.push(part.range(low, high));
+            }
+            begin = end;
+        }
+        Self::new(parts, 0)
     }
 
     pub fn length(&self) -> u64 {
@@ -101,5 +153,36 @@ impl Source {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_the_bytes_that_they_name() {
+        let path = std::env::temp_dir().join(format!("whimbrel-source-{}", std::process::id()));
+        std::fs::write(&path, b"--file--").unwrap();
+        let file = Arc::new(File::open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let part = Part::File {
+            file,
+            position: 2,
+            length: 4,
+        };
+        let source = Source::new(vec![part, Part::Bytes(Bytes::from_static(b"tail"))], 0);
+        for from in 0..=8 {
+            for to in from..=8 {
+                let range = source.range(from, to);
+                let (a, b) = (usize::try_from(from).unwrap(), usize::try_from(to).unwrap());
+                assert_eq!(
+                    range.bytes_from(0).unwrap(),
+                    b"filetail"[a..b],
+                    "{from}..{to}"
+                );
+                assert_eq!(range.length(), to - from);
+            }
+        }
     }
 }

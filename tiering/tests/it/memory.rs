@@ -21,7 +21,7 @@ struct Inner {
 
 impl Memory {
     /// Another store with the same objects.
-    pub fn copy(&self) -> Self {
+    pub fn branch(&self) -> Self {
         let inner = self.0.lock();
         let (writes, objects) = (inner.writes, inner.objects.clone());
         Self(Arc::new(Mutex::new(Inner { writes, objects })))

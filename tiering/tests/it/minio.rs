@@ -1,6 +1,8 @@
 //! The suite against a real MinIO, straight and through a Toxiproxy that slows, cuts and resets. `WHIMBREL_MINIO`
 //! and `WHIMBREL_TOXIPROXY` name the binaries; without them this says so and passes.
 
+mod parts;
+
 use std::{
     net::TcpListener,
     path::Path,
@@ -88,6 +90,11 @@ impl Minio {
         store(self.port, bucket, secret, "")
     }
 
+    /// Its objects of twice as many bytes go up in parts of so many.
+    fn in_parts_of(&self, part_bytes: u64) -> S3 {
+        s3(self.port, "whimbrel", PASSWORD, "").in_parts_of(part_bytes)
+    }
+
     async fn ready(&self) -> Arc<dyn Store> {
         let store = self.store("whimbrel", PASSWORD);
         for _ in 0..200 {
@@ -101,6 +108,10 @@ impl Minio {
 }
 
 fn store(port: u16, bucket: &str, secret: &str, options: &str) -> Arc<dyn Store> {
+    Arc::new(s3(port, bucket, secret, options))
+}
+
+fn s3(port: u16, bucket: &str, secret: &str, options: &str) -> S3 {
     let url =
         format!("s3://{bucket}/fleet/a?endpoint=http://127.0.0.1:{port}&region=us-east-1{options}");
     let Location::S3(bucket) = Location::parse(&url).unwrap() else {
@@ -111,7 +122,7 @@ fn store(port: u16, bucket: &str, secret: &str, options: &str) -> Arc<dyn Store>
         secret: secret.into(),
         token: None,
     };
-    Arc::new(S3::open(&bucket, &secret).unwrap())
+    S3::open(&bucket, &secret).unwrap()
 }
 
 #[tokio::test]

@@ -173,7 +173,7 @@ async fn a_death_at_any_write_of_a_root_that_gives_entries_away_loses_none() {
     for number in 0..50 {
         let mut reached = false;
         for after in [false, true] {
-            let store = full.copy();
+            let store = full.branch();
             let at_write = Plan::Death { at: number, after };
             let fault = Fault::new(store.clone(), at_write);
             let dead = Arc::clone(&fault.dead);

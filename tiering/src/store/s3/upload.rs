@@ -22,11 +22,11 @@ use crate::{
 };
 
 /// Size of a piece on its way from the file to the socket, and how many of them wait in between.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 const WAITING: usize = 8;
 
 /// The bytes of `source`, read on a thread of its own; at most `WAITING` pieces are ahead of the socket.
-fn body(source: &Source) -> SdkBody {
+pub(super) fn body(source: &Source) -> SdkBody {
     let (pieces, stream) = mpsc::channel::<Result<Bytes, std::io::Error>>(WAITING);
     let source = source.clone();
     drop(tokio::task::spawn_blocking(move || {
