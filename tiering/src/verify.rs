@@ -28,7 +28,7 @@ pub use request::{Repair, Request};
 pub(crate) use route::route;
 pub use schedule::Schedule;
 
-use self::object::Found;
+use self::object::{Found, Object};
 use crate::{
     broker::BrokerLink,
     committer::Committer,
@@ -58,7 +58,7 @@ pub struct Verifier {
     pub meta: Option<Context>,
 }
 
-/// One object to look at, as its root knows it.
+/// One slice to look at, as its root knows it: most have an object of their own.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub at: TopicPartition,
@@ -106,17 +106,17 @@ impl Verifier {
         }
         self.look_at_meta(&mut budget, &mut report).await;
         self.compare_logs(&mut report).await;
-        report.objects = work.len() as u64;
-        let sample = request.objects(work.len());
+        let mut objects = Object::all(work);
+        report.objects = objects.len() as u64;
+        let sample = request.objects(objects.len());
         let mut damaged = Vec::new();
         for taken in 0..sample {
-            let left = (work.len() - taken) as u64;
+            let left = (objects.len() - taken) as u64;
             let pick = taken + usize::try_from(random::u64() % left).unwrap_or(0);
-            work.swap(taken, pick);
+            objects.swap(taken, pick);
             self.proof.advance(taken, sample, budget.spent.bytes);
-            if !self.check(&work[taken], &mut budget, &mut report).await {
-                damaged.push(work[taken].clone());
-            }
+            let found = self.check(&objects[taken], &mut budget, &mut report).await;
+            damaged.extend(found);
         }
         self.quarantine.keep().await;
         if request.repair != Repair::No {
@@ -211,39 +211,39 @@ impl Verifier {
         }
     }
 
-    /// False when the object is damaged or missing.
-    async fn check(&self, work: &Work, budget: &mut Budget, report: &mut Report) -> bool {
-        let mut found = self.look_at(work, budget, report).await;
+    /// The slices that are damaged or missing.
+    async fn check(&self, object: &Object, budget: &mut Budget, report: &mut Report) -> Vec<Work> {
+        let mut found = self.look_at(object, budget, report).await;
         if matches!(found, Found::Damaged(_)) {
             // A store or a network that bends one answer has not lost an object.
-            found = self.look_at(work, budget, report).await;
+            found = self.look_at(object, budget, report).await;
         }
+        let mut damaged = Vec::new();
         match found {
             Found::Sound { whole } => {
                 report.objects_checked += 1;
                 if whole {
-                    self.quarantine.release(&work.key).await;
+                    self.quarantine.release(&object.key).await;
                 }
-                true
             }
             Found::Undecided(what) => {
                 report.undecided += u64::from(!budget.exhausted);
-                tracing::warn!(key = %work.key, what, "an object was not proved");
-                true
+                tracing::warn!(key = %object.key, what, "an object was not proved");
             }
-            Found::Damaged(what) => {
+            Found::Damaged(bent) => {
                 report.objects_checked += 1;
                 // Retention or a repair may have let go of it meanwhile.
                 let named = self
                     .committer
-                    .root(work.shard)
-                    .is_some_and(|root| root.holds(&self.keys, &work.key));
-                if named {
-                    self.quarantine.add(&work.key, work.case(&what));
-                    report.add(work.problem(what));
+                    .root(object.shard)
+                    .is_some_and(|root| root.holds(&self.keys, &object.key));
+                for (work, what) in object.hit(&bent).filter(|_| named) {
+                    self.quarantine.add(&work.key, work.case(what));
+                    report.add(work.problem(what.to_owned()));
+                    damaged.push(work.clone());
                 }
-                !named
             }
         }
+        damaged
     }
 }

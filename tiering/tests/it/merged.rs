@@ -12,6 +12,7 @@ use whimbrel_tiering::{
 use crate::{
     broker::FakeBroker,
     support::{Log, at, until},
+    verify::verify,
     world::World,
 };
 
@@ -168,4 +169,60 @@ async fn ten_thousand_quiet_partitions_cost_little() {
         .map(|(at, p)| (at.partition, p.end))
         .collect();
     assert_eq!(per_partition.len(), 10_000);
+}
+
+/// A verification reads an object once, and tells the slices that are bent from those that are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merged_object_is_verified_once_for_all_its_slices() {
+    let world = World::new();
+    // Three slices fill a block.
+    let shape = [vec![(5, 20_000)]];
+    let broker = FakeBroker::new(logs(&world, 100, &shape));
+    broker.inline();
+    let running = world.start(&broker).await;
+    until("uploaded", || (0..100).all(|p| broker.verified(p) == 5)).await;
+    let (merged, own) = objects(&world).await;
+    let report = verify(&running, "bytes=true").await;
+    let checked = (merged + own) as u64;
+    assert_eq!(
+        (&report["objects"], &report["objects_checked"]),
+        (&checked.into(), &checked.into()),
+        "{report}"
+    );
+    // Each root; of each object the HEAD, the tail and one range of at most 8 MiB.
+    assert_eq!(report["spent"]["requests"], u64::from(SHARDS) + 3 * checked);
+
+    let roots = roots(&world).await;
+    let (root, key) = roots
+        .iter()
+        .find_map(|root| {
+            let (at, largest) = root
+                .partitions
+                .iter()
+                .max_by_key(|(_, p)| p.entries[0].position())?;
+            let key = largest.entries[0].key(&Keys::new("east"), root.shard, *at);
+            (largest.entries[0].position() > 256 << 10).then_some((root, key))
+        })
+        .unwrap();
+    let path = world.path("bucket").join(key.as_str());
+    let sound = std::fs::read(&path).unwrap();
+    let mut bent = sound.clone();
+    bent[70_000] ^= 4;
+    std::fs::write(&path, bent).unwrap();
+    let hit = root.partitions.iter();
+    let hit: Vec<_> = hit
+        .filter(|(_, p)| p.entries[0].position() < 256 << 10)
+        .map(|(at, _)| i64::from(at.partition))
+        .collect();
+    let report = verify(&running, "bytes=true").await;
+    let problems = report["problems"].as_array().unwrap();
+    let told: Vec<_> = problems
+        .iter()
+        .map(|p| p["partition"].as_i64().unwrap())
+        .collect();
+    assert_eq!(told, hit, "{report}");
+    assert!(hit.len() < root.partitions.len());
+    std::fs::write(&path, sound).unwrap();
+    assert_eq!(verify(&running, "bytes=true").await["ok"], true);
+    running.stop().await;
 }
