@@ -9,10 +9,11 @@ use uuid::Uuid;
 use whimbrel_runtime::Clock;
 
 use crate::{
+    format::{Keys, ObjectName},
     prices::Prices,
     root::Root,
     status::Status,
-    store::{Ledger, Store},
+    store::{Ledger, Owners, Store},
 };
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,34 @@ impl Cost {
             "stored": stored,
         })
     }
+}
+
+/// One that asks the roots about merged objects.
+pub(crate) fn ledger(status: &Status, keys: &Keys) -> Ledger {
+    let ledger = Ledger::new(keys.clone());
+    ledger.ask(owners(status, keys));
+    ledger
+}
+
+/// Whose bytes lie in a merged object, as the roots know it: for those that were uploaded before this start, or elsewhere.
+fn owners(status: &Status, keys: &Keys) -> Owners {
+    let (status, keys) = (status.clone(), keys.clone());
+    Arc::new(move |key| {
+        let Some(ObjectName::Merged(name)) = keys.parse_object(key) else {
+            return None;
+        };
+        let lies_there = Some((name.writer_epoch, name.random));
+        let mut shares = BTreeMap::new();
+        let roots = status.roots();
+        let root = roots.iter().find(|root| root.shard == name.shard)?;
+        for (at, partition) in &root.partitions {
+            let slices = partition.entries.iter();
+            for slice in slices.filter(|slice| slice.shared() == lies_there) {
+                *shares.entry(at.topic_id).or_insert(0) += slice.data_bytes;
+            }
+        }
+        (!shares.is_empty()).then(|| shares.into_iter().collect())
+    })
 }
 
 /// Name, bytes of data and slices of each topic.

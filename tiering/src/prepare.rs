@@ -8,7 +8,7 @@
 
 mod outcomes;
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::{
         Aborted, BlockCrcs, Footer, OffsetIndex, Put, SectionKind, Sections, SliceMeta, TailParts,
     },
     root::{Commit, Entry, Merged as Place},
-    store::{Part, Source},
+    store::{Part, Shares, Source},
 };
 
 /// How much is read at a time.
@@ -164,7 +164,7 @@ pub fn merge(slices: &[Slice], writer: &Writer<'_>) -> (Option<Merged>, Vec<Prep
     .build();
     crc64.update(&tail.bytes);
     let parts = vec![Part::Bytes(data.freeze()), Part::Bytes(tail.bytes)];
-    let source = Source::new(parts, crc64.finish());
+    let source = Source::new(parts, crc64.finish()).shared(shares(&commits));
     let commits = commits.into_iter().map(|(mut commit, position)| {
         commit.entry.merged = Some(Place {
             position,
@@ -176,6 +176,15 @@ pub fn merge(slices: &[Slice], writer: &Writer<'_>) -> (Option<Merged>, Vec<Prep
     });
     let commits = commits.collect();
     (Some(Merged { source, commits }), refused)
+}
+
+/// Bytes of each topic.
+fn shares(commits: &[(Commit, u64)]) -> Shares {
+    let mut shares = BTreeMap::new();
+    for (commit, _) in commits {
+        *shares.entry(commit.at.topic_id).or_insert(0) += commit.entry.data_bytes;
+    }
+    shares.into_iter().collect()
 }
 
 fn footer(writer: &Writer<'_>, slices: Vec<SliceMeta>) -> Footer {

@@ -20,7 +20,7 @@ use crate::{
     Meter, Options,
     broker::BrokerLink,
     cache::Cache,
-    cost::Cost,
+    cost::{self, Cost},
     format::Keys,
     meta,
     ops::{Cause, Ops},
@@ -30,7 +30,7 @@ use crate::{
     serve::{Served, Service as Rpc},
     skew::Doubt,
     status::Status,
-    store::{self, Ledger, Limited, Location, MarkerError, ProbeError, StoreError},
+    store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
     uploader::Refusals,
     verify::{self, Proof},
 };
@@ -215,7 +215,7 @@ impl Service {
         let (serve, served) = watch::channel(None);
         let status = status(&options, limited, &cache, served.clone(), &clock);
         let keys = Keys::new(&options.region);
-        let ledger = Ledger::new(keys.clone());
+        let ledger = cost::ledger(&status, &keys);
         let cost = Cost {
             status: status.clone(),
             ledger: ledger.clone(),

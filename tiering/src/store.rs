@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 pub use folder::Folder;
 pub use keeping::{Encryption, Keeping, Lock, LockMode};
-pub use ledger::{Counts, Ledger};
+pub use ledger::{Counts, Ledger, Owners, Shares};
 pub use limited::Limited;
 pub use location::{Bucket, Location, LocationError};
 pub(crate) use locks::utc;

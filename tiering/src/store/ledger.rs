@@ -1,10 +1,10 @@
 //! Who asked the store for what: requests and bytes by cause and topic, counted where they are made.
 //!
 //! Every part of the daemon has a handle of its own on the one store, so that no request is without a cause. A
-//! topic is known where the key is that of a data object; roots, listings and probes belong to none. Failed
-//! requests count too: providers charge for most of them.
+//! topic is known where the key is that of a data object; one that several topics share is booked to them by their
+//! bytes; roots, listings and probes belong to none. Failed requests count too: providers charge for most of them.
 
-use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, ops::Range, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Found, IsDead, Listed, Meta, Source, Store, StoreError, Version};
 use crate::{
-    format::{Key, Keys},
+    format::{Key, Keys, ObjectName},
     prices::{Class, Prices},
 };
 
@@ -22,32 +22,73 @@ use crate::{
 const PAGE: u64 = 1_000;
 /// Topics told apart for each cause; what comes beyond is counted together, under none.
 const MOST_TOPICS: usize = 10_000;
+/// Shared objects whose topics are remembered; those of others are looked up again.
+const MOST_SHARED: usize = 10_000;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Requests are fractions where objects are shared.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
     /// PUT, COPY and the requests of a multipart upload; LIST costs the same.
-    pub puts: u64,
-    pub lists: u64,
-    pub gets: u64,
-    pub heads: u64,
-    pub deletes: u64,
-    pub uploaded: u64,
-    pub downloaded: u64,
+    pub puts: f64,
+    pub lists: f64,
+    pub gets: f64,
+    pub heads: f64,
+    pub deletes: f64,
+    pub uploaded: f64,
+    pub downloaded: f64,
 }
+
+/// Bytes of each topic in an object.
+pub type Shares = Arc<[(Uuid, u64)]>;
+
+/// Knows whose bytes lie in a shared object.
+pub type Owners = Arc<dyn Fn(&Key) -> Option<Shares> + Send + Sync>;
 
 impl Counts {
     /// What it costs by `prices`.
     pub fn price(&self, prices: &Prices) -> f64 {
-        let times = |class, count: u64| {
-            #[expect(clippy::cast_precision_loss, reason = "an amount of money")]
-            let count = count as f64;
-            prices.request(class) * count
-        };
-        times(Class::Put, self.puts.saturating_add(self.lists))
-            + times(Class::Get, self.gets.saturating_add(self.heads))
-            + times(Class::Delete, self.deletes)
-            + prices.upload(self.uploaded)
-            + prices.download(self.downloaded)
+        prices.request(Class::Put) * (self.puts + self.lists)
+            + prices.request(Class::Get) * (self.gets + self.heads)
+            + prices.request(Class::Delete) * self.deletes
+            + prices.upload(whole(self.uploaded))
+            + prices.download(whole(self.downloaded))
+    }
+
+    fn add(&mut self, more: &Self, part: f64) {
+        self.puts += more.puts * part;
+        self.lists += more.lists * part;
+        self.gets += more.gets * part;
+        self.heads += more.heads * part;
+        self.deletes += more.deletes * part;
+        self.uploaded += more.uploaded * part;
+        self.downloaded += more.downloaded * part;
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "sums of bytes, which a float holds exactly up to 8 PiB"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes.round() as u64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes of a request, and shares of them"
+)]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// A whole number as one, a fraction with three digits.
+fn number(count: f64) -> Value {
+    let rounded = (count * 1_000.0).round() / 1_000.0;
+    if rounded.fract() == 0.0 {
+        json!(whole(rounded))
+    } else {
+        json!(rounded)
     }
 }
 
@@ -55,10 +96,18 @@ impl Counts {
 type Line = (&'static str, Option<Uuid>);
 
 /// Clones share the counts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ledger {
     keys: Keys,
     counts: Arc<Mutex<BTreeMap<Line, Counts>>>,
+    shared: Arc<Mutex<BTreeMap<Key, Shares>>>,
+    owners: Arc<Mutex<Option<Owners>>>,
+}
+
+impl Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ledger").field(&self.keys).finish()
+    }
 }
 
 impl Ledger {
@@ -66,7 +115,14 @@ impl Ledger {
         Self {
             keys,
             counts: Arc::default(),
+            shared: Arc::default(),
+            owners: Arc::default(),
         }
+    }
+
+    /// Who is asked about shared objects that were not uploaded here.
+    pub fn ask(&self, owners: Owners) {
+        *self.owners.lock() = Some(owners);
     }
 
     /// `store` for one part of the daemon.
@@ -78,15 +134,43 @@ impl Ledger {
         })
     }
 
-    fn count(&self, cause: &'static str, key: Option<&Key>, change: impl FnOnce(&mut Counts)) {
-        let topic = key.and_then(|key| self.keys.parse_data(key));
+    fn count(&self, cause: &'static str, key: Option<&Key>, more: &Counts) {
+        let shares = key.and_then(|key| self.shares(key));
+        let all: u64 = shares.iter().flat_map(|s| s.iter()).map(|(_, b)| b).sum();
         let mut counts = self.counts.lock();
-        let full = counts.len() >= MOST_TOPICS;
-        let mut at = (cause, topic.map(|name| name.at.topic_id));
-        if full && !counts.contains_key(&at) {
-            at.1 = None;
+        match shares {
+            Some(shares) if all > 0 => {
+                for (topic, bytes) in shares.iter() {
+                    let part = float(*bytes) / float(all);
+                    line(&mut counts, (cause, Some(*topic))).add(more, part);
+                }
+            }
+            _ => line(&mut counts, (cause, None)).add(more, 1.0),
         }
-        change(counts.entry(at).or_default());
+    }
+
+    /// Whose the object is; `None` for what is no data.
+    fn shares(&self, key: &Key) -> Option<Shares> {
+        match self.keys.parse_object(key)? {
+            ObjectName::Own(name) => Some([(name.at.topic_id, 1)].into()),
+            ObjectName::Merged(_) => {
+                let known = self.shared.lock().get(key).cloned();
+                known.or_else(|| {
+                    let owners = self.owners.lock().clone()?;
+                    let shares = owners(key)?;
+                    self.learn(key, &shares);
+                    Some(shares)
+                })
+            }
+        }
+    }
+
+    fn learn(&self, key: &Key, shares: &Shares) {
+        let mut shared = self.shared.lock();
+        if shared.len() >= MOST_SHARED {
+            shared.pop_first();
+        }
+        shared.insert(key.clone(), Arc::clone(shares));
     }
 
     /// A line for each cause and topic, dearest first; `name` knows topics.
@@ -101,12 +185,21 @@ impl Ledger {
         let line = |(cause, topic, c, price): &(&str, Option<Uuid>, Counts, f64)| {
             let topic = topic.map(|id| name(id).unwrap_or_else(|| id.to_string()));
             json!({
-                "cause": cause, "topic": topic, "puts": c.puts, "lists": c.lists, "gets": c.gets, "heads": c.heads,
-                "deletes": c.deletes, "uploaded_bytes": c.uploaded, "downloaded_bytes": c.downloaded, "dollars": price,
+                "cause": cause, "topic": topic, "puts": number(c.puts), "lists": number(c.lists), "gets": number(c.gets),
+                "heads": number(c.heads), "deletes": number(c.deletes), "uploaded_bytes": whole(c.uploaded),
+                "downloaded_bytes": whole(c.downloaded), "dollars": price,
             })
         };
         Value::Array(lines.iter().map(line).collect())
     }
+}
+
+/// What comes beyond the bound is counted under no topic.
+fn line(counts: &mut BTreeMap<Line, Counts>, mut at: Line) -> &mut Counts {
+    if counts.len() >= MOST_TOPICS && !counts.contains_key(&at) {
+        at.1 = None;
+    }
+    counts.entry(at).or_default()
 }
 
 /// One part's handle.
@@ -118,8 +211,38 @@ struct Counted {
 }
 
 impl Counted {
-    fn count(&self, key: &Key, change: impl FnOnce(&mut Counts)) {
-        self.ledger.count(self.cause, Some(key), change);
+    fn count(&self, key: &Key, more: Counts) {
+        self.ledger.count(self.cause, Some(key), &more);
+    }
+
+    fn count_get(&self, key: &Key, bytes: usize) {
+        self.count(
+            key,
+            Counts {
+                gets: 1.0,
+                downloaded: float(bytes as u64),
+                ..Counts::default()
+            },
+        );
+    }
+
+    fn count_put(&self, key: &Key, puts: u64, bytes: u64) {
+        self.count(
+            key,
+            Counts {
+                puts: float(puts),
+                uploaded: float(bytes),
+                ..Counts::default()
+            },
+        );
+    }
+
+    fn count_lists(&self, lists: u64) {
+        let more = Counts {
+            lists: float(lists),
+            ..Counts::default()
+        };
+        self.ledger.count(self.cause, None, &more);
     }
 }
 
@@ -131,47 +254,43 @@ impl Store for Counted {
 
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<Found, StoreError> {
         let found = self.store.get(key, max_bytes).await;
-        let bytes = found.as_ref().map_or(0, |f| f.bytes.len() as u64);
-        self.count(key, |c| {
-            c.gets += 1;
-            c.downloaded += bytes;
-        });
+        self.count_get(key, found.as_ref().map_or(0, |f| f.bytes.len()));
         found
     }
 
     async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
         let found = self.store.get_range(key, range).await;
-        let bytes = found.as_ref().map_or(0, |f| f.len() as u64);
-        self.count(key, |c| {
-            c.gets += 1;
-            c.downloaded += bytes;
-        });
+        self.count_get(key, found.as_ref().map_or(0, Bytes::len));
         found
     }
 
     async fn head(&self, key: &Key) -> Result<Meta, StoreError> {
-        self.count(key, |c| c.heads += 1);
+        let one = Counts {
+            heads: 1.0,
+            ..Counts::default()
+        };
+        self.count(key, one);
         self.store.head(key).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let listed = self.store.list(prefix).await;
         let keys = listed.as_ref().map_or(0, |l| l.len() as u64);
-        self.ledger
-            .count(self.cause, None, |c| c.lists += keys.div_ceil(PAGE).max(1));
+        self.count_lists(keys.div_ceil(PAGE).max(1));
         listed
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
-        self.count(key, |c| c.deletes += 1);
+        let one = Counts {
+            deletes: 1.0,
+            ..Counts::default()
+        };
+        self.count(key, one);
         self.store.delete(key).await
     }
 
     async fn put_if_absent(&self, key: &Key, bytes: Bytes) -> Result<Version, StoreError> {
-        self.count(key, |c| {
-            c.puts += 1;
-            c.uploaded += bytes.len() as u64;
-        });
+        self.count_put(key, 1, bytes.len() as u64);
         self.store.put_if_absent(key, bytes).await
     }
 
@@ -181,19 +300,16 @@ impl Store for Counted {
         bytes: Bytes,
         expected: &Version,
     ) -> Result<Version, StoreError> {
-        self.count(key, |c| {
-            c.puts += 1;
-            c.uploaded += bytes.len() as u64;
-        });
+        self.count_put(key, 1, bytes.len() as u64);
         self.store.swap(key, bytes, expected).await
     }
 
     async fn put_file(&self, key: &Key, source: &Source) -> Result<Option<u64>, StoreError> {
+        if !source.shares.is_empty() {
+            self.ledger.learn(key, &source.shares);
+        }
         let length = source.length();
-        self.count(key, |c| {
-            c.puts += self.store.upload_requests(length);
-            c.uploaded += length;
-        });
+        self.count_put(key, self.store.upload_requests(length), length);
         self.store.put_file(key, source).await
     }
 
@@ -202,7 +318,7 @@ impl Store for Counted {
         prefix: &str,
         is_dead: &IsDead<'_>,
     ) -> Result<usize, StoreError> {
-        self.ledger.count(self.cause, None, |c| c.lists += 1);
+        self.count_lists(1);
         self.store.drop_unfinished(prefix, is_dead).await
     }
 
@@ -219,7 +335,7 @@ impl Store for Counted {
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        self.count(to, |c| c.puts += 1);
+        self.count_put(to, 1, 0);
         self.store.copy(from, to).await
     }
 }
@@ -227,6 +343,7 @@ impl Store for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::MergedName;
 
     #[test]
     fn a_price_is_requests_and_bytes() {
@@ -235,13 +352,47 @@ mod tests {
             ..Prices::load(None).unwrap()
         };
         let counts = Counts {
-            puts: 1_000,
-            lists: 1_000,
-            gets: 10_000,
-            deletes: 5,
-            downloaded: 2 << 30,
+            puts: 1_000.0,
+            lists: 1_000.0,
+            gets: 10_000.0,
+            deletes: 5.0,
+            downloaded: float(2 << 30),
             ..Counts::default()
         };
         assert!((counts.price(&prices) - (0.01 + 0.004 + 1.0)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_shared_object_is_booked_by_bytes() {
+        let keys = Keys::new("east");
+        let ledger = Ledger::new(keys.clone());
+        let merged = |random| {
+            keys.merged(&MergedName {
+                shard: 0,
+                writer_epoch: 1,
+                random,
+            })
+        };
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        ledger.learn(&merged(1), &[(a, 300), (b, 100)].into());
+        ledger.ask(Arc::new(move |_| Some([(b, 7)].into())));
+        let put = Counts {
+            puts: 1.0,
+            uploaded: 400.0,
+            ..Counts::default()
+        };
+        ledger.count("upload", Some(&merged(1)), &put);
+        ledger.count("upload", Some(&merged(2)), &put);
+        ledger.count("upload", Some(&keys.root(0)), &put);
+        let prices = Prices::load(None).unwrap();
+        let lines = ledger.json(&prices, |id| Some(if id == a { "a" } else { "b" }.into()));
+        let told = |topic: Value| {
+            let lines = lines.as_array().unwrap();
+            let line = lines.iter().find(|line| line["topic"] == topic).unwrap();
+            (line["puts"].clone(), line["uploaded_bytes"].clone())
+        };
+        assert_eq!(told("a".into()), (json!(0.75), json!(300)));
+        assert_eq!(told("b".into()), (json!(1.25), json!(500)));
+        assert_eq!(told(Value::Null), (json!(1), json!(400)));
     }
 }

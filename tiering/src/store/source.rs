@@ -5,6 +5,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
+use super::Shares;
 use crate::ops;
 
 /// One piece of an object.
@@ -27,6 +28,8 @@ pub struct Source {
     pub crc64: u64,
     /// Which multipart part is on its way, for whoever watches.
     pub sending: ops::Part,
+    /// Whose bytes it is made of, where that is not told by its key.
+    pub shares: Shares,
     /// What has arrived of it in parts, for the attempt after one that failed.
     pub(super) begun: Arc<Mutex<Option<Begun>>>,
 }
@@ -75,8 +78,14 @@ impl Source {
             parts,
             crc64,
             sending: ops::Part::default(),
+            shares: Arc::default(),
             begun: Arc::default(),
         }
+    }
+
+    /// The same, as an object that topics share.
+    pub fn shared(self, shares: Shares) -> Self {
+        Self { shares, ..self }
     }
 
     /// True while the store keeps parts of it that are no object yet.

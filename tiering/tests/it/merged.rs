@@ -12,7 +12,7 @@ use whimbrel_tiering::{
 use crate::{
     broker::FakeBroker,
     support::{Log, at, until},
-    verify::verify,
+    verify::{cost, verify},
     world::World,
 };
 
@@ -191,6 +191,19 @@ async fn a_merged_object_is_verified_once_for_all_its_slices() {
     );
     // Each root; of each object the HEAD, the tail and one range of at most 8 MiB.
     assert_eq!(report["spent"]["requests"], u64::from(SHARDS) + 3 * checked);
+    // What was sent and read of them is the topic's.
+    let cost = cost(&running).await;
+    for cause in ["upload", "verify"] {
+        let lines = cost["requests"].as_array().unwrap().iter();
+        let lines: Vec<_> = lines
+            .filter(|line| line["cause"] == cause && line["heads"] != 0)
+            .collect();
+        assert_eq!(lines.len(), 1, "{cost}");
+        assert_eq!(
+            (&lines[0]["topic"], &lines[0]["heads"]),
+            (&"access.log".into(), &checked.into())
+        );
+    }
 
     let roots = roots(&world).await;
     let (root, key) = roots

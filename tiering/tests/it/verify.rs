@@ -27,6 +27,10 @@ pub async fn status_of(admin: SocketAddr) -> Value {
     json(&request(admin, "GET /status").await)
 }
 
+pub async fn cost(running: &Running) -> Value {
+    json(&request(running.handle.admin, "GET /cost").await)
+}
+
 fn json(answer: &str) -> Value {
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
@@ -74,7 +78,7 @@ async fn a_sound_bucket_is_proved_within_its_budget() {
     );
     let sample = verify(&running, "sample=1").await;
     assert_eq!(sample["objects_checked"], 1);
-    let cost = json(&request(running.handle.admin, "GET /cost").await);
+    let cost = cost(&running).await;
     let uploads = cost["requests"].as_array().unwrap().iter();
     let uploads: Vec<_> = uploads
         .filter(|l| l["cause"] == "upload" && l["puts"] != 0)
