@@ -1,7 +1,10 @@
 //! Cold reads from an S3 store: MinIO on the same machine, on the same cores.
 //!
 //! The topic is read from its beginning with an empty cache each time, as fast as one consumer can; then records at random offsets, one after
-//! the other, with an empty cache; then three consumers at 50 MB/s each beside a steady producer. Requests are counted by the store.
+//! the other, with an empty cache; then three consumers at 50 MB/s each beside a steady producer; then segments of 1 GiB go up and are
+//! read. Requests are counted by the store.
+
+mod large;
 
 use std::{
     fs,
@@ -67,7 +70,9 @@ pub fn run(turns: usize, load: &Load, table: &mut Table) -> anyhow::Result<()> {
     let mut rates = Vec::new();
     for turn in 0..turns {
         bench.empty_cache()?;
-        let before = (turn == 0).then(|| bench.gets()).transpose()?;
+        let before = (turn == 0)
+            .then(|| bench.requests(&["getobject"]))
+            .transpose()?;
         let serving = bench.serving()?;
         let used = Usage::of(&serving)?;
         let rate = load.consume(bench.fleet.bootstrap(), TOPIC, records)?;
@@ -77,7 +82,7 @@ pub fn run(turns: usize, load: &Load, table: &mut Table) -> anyhow::Result<()> {
             let bytes = (records * SIZE) as f64;
             let cost = "cold read from MinIO, broker and tiering CPU-s/GB";
             table.set_cost(cost, KIND, cpu_s / (bytes / 1e9));
-            let gets = (bench.gets()? - before) / bytes * (1_u64 << 40) as f64;
+            let gets = (bench.requests(&["getobject"])? - before) / bytes * (1_u64 << 40) as f64;
             table.set_cost("cold read from MinIO, GETs per TiB", KIND, gets);
         }
     }
@@ -96,6 +101,7 @@ pub fn run(turns: usize, load: &Load, table: &mut Table) -> anyhow::Result<()> {
         );
     }
     bench.beside_a_producer(table)?;
+    bench.large_segments(table)?;
     let folder = bench.folder.clone();
     drop(bench);
     let _ = fs::remove_dir_all(folder);
@@ -242,20 +248,31 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// GETs of objects that the store has served.
-    fn gets(&self) -> anyhow::Result<f64> {
+    /// Requests to these APIs that the store has counted.
+    fn requests(&self, apis: &[&str]) -> anyhow::Result<f64> {
         std::thread::sleep(COUNTS_AFTER);
         let mut stream = TcpStream::connect(("127.0.0.1", self.store))?;
         let head = "host: 127.0.0.1\r\nconnection: close\r\n\r\n";
         write!(stream, "GET /minio/v2/metrics/node HTTP/1.1\r\n{head}")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let line = text.lines().find(|line| {
-            line.starts_with("minio_s3_requests_total{") && line.contains("api=\"getobject\"")
-        });
-        let count = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-        count.with_context(|| format!("no count of requests in: {text:.300}"))
+        count(&text, apis).with_context(|| format!("no count of requests in: {text:.300}"))
     }
+}
+
+/// `None` where the store has counted no request at all: an API that nobody has asked has no line.
+fn count(metrics: &str, apis: &[&str]) -> Option<f64> {
+    let mut lines = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("minio_s3_requests_total{"))
+        .peekable();
+    lines.peek()?;
+    let of = lines.filter(|line| {
+        apis.iter()
+            .any(|api| line.contains(&format!("api=\"{api}\"")))
+    });
+    of.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 fn assign(consumer: &BaseConsumer, offset: u64) -> anyhow::Result<()> {
@@ -281,4 +298,26 @@ fn read_paced(consumer: &BaseConsumer, from: u64, seconds: f64) -> anyhow::Resul
         }
     }
     Ok(bytes as f64 / start.elapsed().as_secs_f64() / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn requests_are_counted_by_their_names() {
+        let line = |api: &str, n: u8| {
+            format!("minio_s3_requests_total{{api=\"{api}\",server=\"a\"}} {n}\n")
+        };
+        let text = [
+            line("getobject", 7),
+            line("putobject", 2),
+            line("putobjectpart", 3),
+        ]
+        .concat();
+        assert_eq!(count(&text, &["getobject"]), Some(7.0));
+        assert_eq!(count(&text, &["putobject", "putobjectpart"]), Some(5.0));
+        assert_eq!(count(&text, &["deleteobject"]), Some(0.0));
+        assert_eq!(count("", &["getobject"]), None);
+    }
 }
