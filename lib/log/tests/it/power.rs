@@ -94,21 +94,19 @@ pub struct Studio {
 }
 
 impl Studio {
-    /// `None` where there is no root, no loop device or no `mkfs.ext4`: says so.
-    pub fn new() -> Option<Studio> {
+    /// # Errors
+    /// Where there is no root, no loop device or no `mkfs.ext4`, what is missing.
+    pub fn new() -> Result<Studio, &'static str> {
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("disk.img");
         File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
         if !run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]) {
-            eprintln!("no power is cut: mkfs.ext4 cannot be run");
-            return None;
+            return Err("mkfs.ext4 cannot be run");
         }
         // Only root mounts; the other tests of this folder need nobody.
-        let Some(mounted) = Mounted::new(&image, dir.path().join("mounted")) else {
-            eprintln!("no power is cut: no loop image is mounted, not root or no loop device");
-            return None;
-        };
-        Some(Studio {
+        let mounted = Mounted::new(&image, dir.path().join("mounted"))
+            .ok_or("no loop image is mounted, not root or no loop device")?;
+        Ok(Studio {
             mounted,
             image,
             dir,
@@ -148,7 +146,10 @@ impl Studio {
 
 #[test]
 fn a_power_cut_at_any_sync_keeps_what_was_acknowledged() {
-    let Some(studio) = Studio::new() else { return };
+    let studio = match Studio::new() {
+        Ok(studio) => studio,
+        Err(why) => return eprintln!("no power is cut: {why}"),
+    };
     let (disk, _) = open(&studio.root()).unwrap();
     let log = disk.create(TOPIC, ID, 0, small_segments()).unwrap();
     log.begin_epoch(0).unwrap();
