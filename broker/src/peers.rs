@@ -10,12 +10,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint};
 use whimbrel_fleet::{HostPort, Node, NodeId};
-use whimbrel_rpc::proto::peer::{ExchangeRequest, peer_client::PeerClient};
+use whimbrel_rpc::proto::peer::{self, ExchangeRequest, peer_client::PeerClient};
 use whimbrel_wire::{ErrorCode, Message, Request};
 
 pub use service::service;
 
-use crate::broker::Broker;
+use crate::{broker::Broker, group::offsets::TopicPartition, txn::Places};
 
 /// Until a peer has to have answered; Kafka's `request.timeout.ms` of brokers.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +57,20 @@ pub async fn ask<R: Request>(
     version: i16,
     request: &R,
 ) -> Result<R::Response, ErrorCode> {
+    ask_about(broker, node, version, request, &Places::new()).await
+}
+
+/// As [`ask`], with where the transaction that it is about lies.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_about<R: Request>(
+    broker: &Arc<Broker>,
+    node: &Node,
+    version: i16,
+    request: &R,
+    places: &Places,
+) -> Result<R::Response, ErrorCode> {
     let mut client = broker
         .peers
         .client(node)
@@ -66,6 +80,7 @@ pub async fn ask<R: Request>(
         api_key: i32::from(R::KEY as i16),
         api_version: i32::from(version),
         body: request.to_bytes(version),
+        above: places.iter().filter_map(to_proto).collect(),
     };
     let failed = |what: &dyn std::fmt::Display| {
         tracing::debug!(peer = %node.id, api = R::KEY.name(), error = %what, "a peer was not reached");
@@ -76,4 +91,24 @@ pub async fn ask<R: Request>(
         .ok_or(ErrorCode::REQUEST_TIMED_OUT)?
         .map_err(|error| failed(&error))?;
     R::Response::from_bytes(version, reply.into_inner().body).map_err(|error| failed(&error))
+}
+
+/// Nothing is said where nothing is known.
+fn to_proto((at, offset): (&TopicPartition, &i64)) -> Option<peer::Above> {
+    (*offset > 0).then(|| peer::Above {
+        topic: at.topic.clone(),
+        partition: at.partition,
+        offset: *offset,
+    })
+}
+
+fn from_proto(above: Vec<peer::Above>) -> Places {
+    let place = |above: peer::Above| {
+        let at = TopicPartition {
+            topic: above.topic,
+            partition: above.partition,
+        };
+        (at, above.offset)
+    };
+    above.into_iter().map(place).collect()
 }

@@ -27,4 +27,4 @@ pub(crate) mod testing;
 pub use admissions::{Admission, Admissions};
 pub use coordinator::{Coordinator, Options};
 pub use machine::Producer;
-pub use markers::Marker;
+pub use markers::{Marker, Places};

@@ -17,7 +17,7 @@ use super::{fenced, refusal};
 use crate::{
     broker::Broker,
     group::offsets::TopicPartition,
-    txn::{Producer, machine::BUMPS_EPOCH},
+    txn::{Places, Producer, machine::BUMPS_EPOCH},
 };
 
 /// First version that knows PRODUCER_FENCED.
@@ -25,7 +25,13 @@ const FENCED: i16 = 2;
 /// First version with several transactions, for brokers.
 const BY_BROKERS: i16 = 4;
 
-pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+/// `ends`: where the logs of partitions that are verified end, as far as another broker says.
+pub async fn handle(
+    broker: &Arc<Broker>,
+    request: Request,
+    version: i16,
+    ends: &Places,
+) -> Response {
     if version < BY_BROKERS {
         let transaction = AddPartitionsToTxnTransaction {
             transactional_id: request.v3_and_below_transactional_id,
@@ -35,7 +41,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
             topics: request.v3_and_below_topics,
         };
         return Response {
-            results_by_topic_v3_and_below: one(broker, transaction, 0, version).await,
+            results_by_topic_v3_and_below: one(broker, transaction, 0, version, ends).await,
             ..Response::default()
         };
     }
@@ -43,7 +49,7 @@ pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Res
     for transaction in request.transactions {
         results_by_transaction.push(AddPartitionsToTxnResult {
             transactional_id: transaction.transactional_id.clone(),
-            topic_results: one(broker, transaction, BUMPS_EPOCH, version).await,
+            topic_results: one(broker, transaction, BUMPS_EPOCH, version, ends).await,
         });
     }
     Response {
@@ -57,6 +63,7 @@ async fn one(
     mut transaction: AddPartitionsToTxnTransaction,
     client_version: i16,
     version: i16,
+    ends: &Places,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
     for topic in &mut transaction.topics {
         topic.name = refusal::short(std::mem::take(&mut topic.name));
@@ -73,7 +80,7 @@ async fn one(
     };
     if transaction.verify_only {
         return results(&transaction.topics, |at| {
-            let verified = coordinator.verify(id, who, at);
+            let verified = coordinator.verify(id, who, at, ends.get(at).copied().unwrap_or(0));
             fenced(verified.err().unwrap_or(ErrorCode::NONE), version >= FENCED)
         });
     }

@@ -24,6 +24,7 @@ use crate::{
     broker::Broker,
     connection::{Answer, Closed, Peer},
     stranded,
+    txn::Places,
 };
 
 /// Decodes and answers a request when its turn comes: what waits costs its bytes, not what they are decoded to.
@@ -255,7 +256,7 @@ fn transactional(
     }
     let answer: Answer = match key {
         ApiKey::AddPartitionsToTxn => {
-            answer!(request => add_partitions_to_txn::handle(&broker, request, version).await)
+            answer!(request => add_partitions_to_txn::handle(&broker, request, version, &Places::new()).await)
         }
         ApiKey::AddOffsetsToTxn => {
             answer!(request => add_offsets_to_txn::handle(&broker, request, version).await)
@@ -265,7 +266,7 @@ fn transactional(
             txn_offset_commit::handle(&broker, c, request, version).await
         }),
         ApiKey::WriteTxnMarkers => {
-            answer!(request => write_txn_markers::handle(&broker, request).await)
+            answer!(request => write_txn_markers::handle(&broker, request, &Places::new()).await)
         }
         ApiKey::DescribeProducers => {
             answer!(request => describe_producers::handle(&broker, request))

@@ -276,6 +276,7 @@ async fn admitted(
         transactional_id,
         who,
         sequence: header.base_sequence,
+        log_end: 0,
         adds: version >= ADDS,
         abortable: version >= ABORTABLE,
     };

@@ -73,23 +73,29 @@ async fn commit(
         // Which these never do, and are taken all the same.
         knows_epochs: true,
     };
+    let at = TopicPartition {
+        topic: CONSUMER_OFFSETS.to_owned(),
+        partition: coordinator.partition_of(group),
+    };
+    // Before the admission: what another request of this transaction appends from here on lies above.
+    let log_end = broker
+        .catalog()
+        .local_of(&at.topic, at.partition)
+        .map_or(0, |partition| partition.log.offsets().log_end);
     let claim = Claim {
         transactional_id: &request.transactional_id,
         who,
         sequence: 0,
+        log_end,
         adds: version >= ADDS,
         abortable: version >= ADDS,
     };
     let admission = coordinator.admit(group, who)?;
-    if let Some(admission) = admission {
-        let at = TopicPartition {
-            topic: CONSUMER_OFFSETS.to_owned(),
-            partition: coordinator.partition_of(group),
-        };
-        if let Err(error) = gate::ask(broker, claim, at).await {
-            coordinator.reject(group, who, admission);
-            return Err(told(error, claim.abortable));
-        }
+    if let Some(admission) = admission
+        && let Err(error) = gate::ask(broker, claim, at).await
+    {
+        coordinator.reject(group, who, admission);
+        return Err(told(error, claim.abortable));
     }
     coordinator
         .commit_in_transaction(&committer, commits, who, admission)

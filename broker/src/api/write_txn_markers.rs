@@ -12,20 +12,25 @@ use super::refusal;
 use crate::{
     broker::Broker,
     group::offsets::TopicPartition,
-    txn::{Marker, Producer, machine::BUMPS_EPOCH, markers},
+    txn::{Marker, Places, Producer, machine::BUMPS_EPOCH, markers},
 };
 
-pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+/// `known`: where the transactions lie, as far as another broker says.
+pub async fn handle(broker: &Arc<Broker>, request: Request, known: &Places) -> Response {
     let all = request
         .markers
         .into_iter()
-        .map(|marker| one(broker, marker));
+        .map(|marker| one(broker, marker, known));
     Response {
         markers: futures::future::join_all(all).await,
     }
 }
 
-async fn one(broker: &Arc<Broker>, marker: WritableTxnMarker) -> WritableTxnMarkerResult {
+async fn one(
+    broker: &Arc<Broker>,
+    marker: WritableTxnMarker,
+    known: &Places,
+) -> WritableTxnMarkerResult {
     let places = marker.topics.into_iter().flat_map(|topic| {
         let name = refusal::short(topic.name);
         topic
@@ -35,6 +40,10 @@ async fn one(broker: &Arc<Broker>, marker: WritableTxnMarker) -> WritableTxnMark
                 topic: name.clone(),
                 partition,
             })
+    });
+    let places = places.map(|at| {
+        let above = known.get(&at).copied().unwrap_or(0);
+        (at, above)
     });
     let ends = Marker {
         producer: Producer {

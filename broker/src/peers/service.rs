@@ -16,7 +16,7 @@ use crate::{
     api::{add_partitions_to_txn, list_transactions, write_txn_markers},
     broker::Broker,
     cuts::part,
-    peers::MESSAGE_BYTES,
+    peers::{MESSAGE_BYTES, from_proto},
 };
 
 pub fn service(broker: &Arc<Broker>) -> PeerServer<impl Peer + use<>> {
@@ -44,19 +44,20 @@ impl Peer for Service {
             .ok()
             .and_then(|key| ApiKey::try_from(key).ok());
         let version = i16::try_from(request.api_version).unwrap_or(-1);
+        let places = from_proto(request.above);
         let key = key
             .filter(|key| key.supports(version))
             .ok_or_else(|| Status::unimplemented("no such request"))?;
         let body = match key {
             ApiKey::AddPartitionsToTxn => {
                 let request = decode(version, request.body)?;
-                add_partitions_to_txn::handle(&self.broker, request, version)
+                add_partitions_to_txn::handle(&self.broker, request, version, &places)
                     .await
                     .to_bytes(version)
             }
             ApiKey::WriteTxnMarkers => {
                 let request = decode(version, request.body)?;
-                write_txn_markers::handle(&self.broker, request)
+                write_txn_markers::handle(&self.broker, request, &places)
                     .await
                     .to_bytes(version)
             }

@@ -25,7 +25,7 @@ use self::shard::{Outcome, Shard};
 use super::{
     machine::{Now, Producer, Record, Recovery, Step, Transaction},
     marker_gate::MarkerGate,
-    markers::Marker,
+    markers::{Marker, Places},
 };
 use crate::{
     group::{MOST_OF_AN_ID, offsets::TopicPartition},
@@ -79,11 +79,7 @@ pub trait Outside: Send + Sync + 'static {
     async fn producer_id(&self) -> Result<i64, ErrorCode>;
 
     /// Ends a transaction in these partitions, durably. Returns those where that is still to be done.
-    async fn write_markers(
-        &self,
-        marker: Marker,
-        partitions: BTreeSet<TopicPartition>,
-    ) -> BTreeSet<TopicPartition>;
+    async fn write_markers(&self, marker: Marker, partitions: Places) -> Places;
 }
 
 /// The coordinator. All calls come back by themselves.
@@ -210,7 +206,7 @@ impl Coordinator {
         added.await.map(drop)
     }
 
-    /// Whether the partition is part of the producer's transaction.
+    /// Whether the partition is part of the producer's transaction, nothing of which lies below `above` there.
     ///
     /// # Errors
     /// Kafka's code.
@@ -219,9 +215,10 @@ impl Coordinator {
         id: &str,
         who: Producer,
         partition: &TopicPartition,
+        above: i64,
     ) -> Result<(), ErrorCode> {
         self.active(id)?
-            .look(id, |transaction| transaction.verify(who, partition))
+            .look(id, |transaction| transaction.verify(who, partition, above))
             .unwrap_or(Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING))
     }
 

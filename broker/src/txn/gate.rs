@@ -14,6 +14,7 @@ use whimbrel_wire::{
 };
 
 use super::{
+    Places,
     admissions::Admission,
     machine::{BUMPS_EPOCH, Producer},
 };
@@ -29,6 +30,8 @@ pub struct Claim<'a> {
     pub who: Producer,
     /// The first sequence of the batch.
     pub sequence: i32,
+    /// Where the partition's log ended when nothing of the transaction was in it yet; 0 if that is not known.
+    pub log_end: i64,
     /// The client leaves it to the broker to add the partition.
     pub adds: bool,
     /// The client knows TRANSACTION_ABORTABLE.
@@ -41,9 +44,10 @@ pub async fn admit(
     claim: Claim<'_>,
     partition: &Partition,
 ) -> Result<Option<Admission>, ErrorCode> {
-    let Some(admission) = partition.admit(claim.who, claim.sequence) else {
+    let Some((admission, log_end)) = partition.admit(claim.who, claim.sequence) else {
         return Ok(None);
     };
+    let claim = Claim { log_end, ..claim };
     let at = TopicPartition {
         topic: partition.log.topic().to_owned(),
         partition: partition.at.partition,
@@ -95,7 +99,7 @@ pub async fn ask(
             .add(id, claim.who, [at].into(), BUMPS_EPOCH)
             .await
     } else {
-        coordinator.verify(id, claim.who, &at)
+        coordinator.verify(id, claim.who, &at, claim.log_end)
     }
 }
 
@@ -105,6 +109,7 @@ async fn ask_peer(
     claim: Claim<'_>,
     at: TopicPartition,
 ) -> Result<(), ErrorCode> {
+    let places = Places::from([(at.clone(), claim.log_end)]);
     let topic = AddPartitionsToTxnTopic {
         name: at.topic,
         partitions: vec![at.partition],
@@ -120,7 +125,7 @@ async fn ask_peer(
         transactions: vec![transaction],
         ..Request::default()
     };
-    let answer = peers::ask(broker, coordinator, BY_BROKERS, &request).await?;
+    let answer = peers::ask_about(broker, coordinator, BY_BROKERS, &request, &places).await?;
     let results = answer
         .results_by_transaction
         .first()

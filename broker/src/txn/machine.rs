@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use whimbrel_wire::ErrorCode;
 
+use super::Places;
 use crate::group::offsets::TopicPartition;
 
 pub use init::Recovery;
@@ -68,6 +69,8 @@ pub struct Transaction {
     deadline_ms: Option<i64>,
     /// What its producer did last may have been lost.
     stale: bool,
+    /// What the ongoing transaction lies above, where partitions have said so.
+    above: Places,
 }
 
 impl Transaction {
@@ -83,6 +86,7 @@ impl Transaction {
             pending: None,
             deadline_ms: None,
             stale: false,
+            above: Places::new(),
         }
     }
 
@@ -94,6 +98,7 @@ impl Transaction {
             pending: None,
             deadline_ms: None,
             stale,
+            above: Places::new(),
         };
         restored.set_deadline(now);
         restored
@@ -127,6 +132,7 @@ impl Transaction {
         self.stale &= self.record.producer.id == before.producer.id;
         if self.record.state != State::Ongoing || before.state != State::Ongoing {
             self.set_deadline(now);
+            self.above.clear();
         }
         self.record.state.is_prepared()
     }
@@ -172,16 +178,25 @@ impl Transaction {
         Step::Write(Ok(who))
     }
 
-    /// Whether the partition is part of the producer's transaction; what is pending does not count.
+    /// Whether the partition is part of the producer's transaction; what is pending does not count. Nothing of the
+    /// transaction lies below `above` there (0: not known), which is kept for its end.
     ///
     /// # Errors
     /// TRANSACTION_ABORTABLE if it is not, UNKNOWN_PRODUCER_ID if the id is stale, or why the producer is not heard.
-    pub fn verify(&self, who: Producer, partition: &TopicPartition) -> Result<(), ErrorCode> {
+    pub fn verify(
+        &mut self,
+        who: Producer,
+        partition: &TopicPartition,
+        above: i64,
+    ) -> Result<(), ErrorCode> {
         if self.stale {
             return Err(ErrorCode::UNKNOWN_PRODUCER_ID);
         }
         self.check(who)?;
         if self.record.state == State::Ongoing && self.record.partitions.contains(partition) {
+            // Whoever asked first may have asked for less; more may be too much.
+            let lowest = self.above.entry(partition.clone()).or_insert(above);
+            *lowest = above.min(*lowest);
             Ok(())
         } else {
             Err(ErrorCode::TRANSACTION_ABORTABLE)

@@ -1,7 +1,7 @@
 //! Ends transactions in the partitions led here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -31,6 +31,9 @@ const BY_BROKERS: i16 = 2;
 /// `transaction.version` of a strict marker there.
 const STRICT: i8 = 2;
 
+/// Partitions of a transaction, each with an offset that nothing of it lies below there; 0 where none is known.
+pub type Places = BTreeMap<TopicPartition, i64>;
+
 /// How a producer's transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marker {
@@ -43,6 +46,17 @@ pub struct Marker {
 }
 
 impl Marker {
+    /// The epoch in which the producer wrote what this ends; an abort may come in any later one too.
+    #[must_use]
+    pub fn ended_epoch(&self) -> i16 {
+        let epoch = self.producer.epoch;
+        if self.strict {
+            epoch.saturating_sub(1)
+        } else {
+            epoch
+        }
+    }
+
     /// The control batch; its offset and leader epoch are the log's to set.
     ///
     /// # Errors
@@ -67,9 +81,9 @@ impl Marker {
     }
 
     /// As brokers tell each other.
-    fn to_wire(self, partitions: &[TopicPartition]) -> write_txn_markers::WritableTxnMarker {
+    fn to_wire(self, partitions: &Places) -> write_txn_markers::WritableTxnMarker {
         let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-        for at in partitions {
+        for at in partitions.keys() {
             topics.entry(&at.topic).or_default().push(at.partition);
         }
         let topic = |(name, partition_indexes): (&str, Vec<i32>)| {
@@ -93,25 +107,22 @@ impl Marker {
 pub async fn write(
     broker: &Arc<Broker>,
     marker: Marker,
-    partitions: impl IntoIterator<Item = TopicPartition>,
+    partitions: impl IntoIterator<Item = (TopicPartition, i64)>,
 ) -> Vec<(TopicPartition, ErrorCode)> {
     // All are appended before any is waited for, so that they share a sync.
     let (mut done, mut waiting, mut groups) = (Vec::new(), Vec::new(), Vec::new());
-    for at in partitions {
+    for (at, above) in partitions {
         if at.topic == CONSUMER_OFFSETS {
-            groups.push(at);
+            groups.push((at, above));
             continue;
         }
-        match append(broker, marker, &at) {
+        match append(broker, marker, &at, above) {
             Ok((partition, in_flight)) => waiting.push((at, partition, in_flight)),
             Err(error) => done.push((at, error)),
         }
     }
-    for at in groups {
-        let ended = match broker.coordination.coordinator() {
-            Some(coordinator) => coordinator.end_transaction(at.partition, marker).await,
-            None => Err(ErrorCode::NOT_LEADER_OR_FOLLOWER),
-        };
+    for (at, above) in groups {
+        let ended = end_positions(broker, marker, &at, above).await;
         done.push((at, ended.err().unwrap_or(ErrorCode::NONE)));
     }
     for (at, partition, mut in_flight) in waiting {
@@ -124,10 +135,28 @@ pub async fn write(
     done
 }
 
+async fn end_positions(
+    broker: &Broker,
+    marker: Marker,
+    at: &TopicPartition,
+    above: i64,
+) -> Result<(), ErrorCode> {
+    let not_led = ErrorCode::NOT_LEADER_OR_FOLLOWER;
+    let catalog = broker.catalog();
+    let partition = catalog
+        .local_of(&at.topic, at.partition)
+        .filter(|partition| partition.leads().is_some())
+        .ok_or(not_led)?;
+    let marker = partition.judge(marker, above);
+    let coordinator = broker.coordination.coordinator().ok_or(not_led)?;
+    coordinator.end_transaction(at.partition, marker).await
+}
+
 fn append(
     broker: &Broker,
     marker: Marker,
     at: &TopicPartition,
+    above: i64,
 ) -> Result<(Arc<Partition>, InFlight), ErrorCode> {
     let catalog = broker.catalog();
     if catalog.topic(&at.topic).is_none() {
@@ -136,7 +165,8 @@ fn append(
     let partition = catalog
         .local_of(&at.topic, at.partition)
         .ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    let in_flight = partition.append_marker(&broker.lease, marker, broker.clock.wall_ms())?;
+    let in_flight =
+        partition.append_marker(&broker.lease, marker, above, broker.clock.wall_ms())?;
     broker.flusher.list(partition);
     Ok((Arc::clone(partition), in_flight))
 }
@@ -146,12 +176,12 @@ async fn write_there(
     broker: &Arc<Broker>,
     node: Node,
     marker: Marker,
-    partitions: Vec<TopicPartition>,
+    partitions: Places,
 ) -> Vec<(TopicPartition, ErrorCode)> {
     let request = write_txn_markers::Request {
         markers: vec![marker.to_wire(&partitions)],
     };
-    let answer = peers::ask(broker, &node, BY_BROKERS, &request).await;
+    let answer = peers::ask_about(broker, &node, BY_BROKERS, &request, &partitions).await;
     let codes: HashMap<TopicPartition, ErrorCode> = match &answer {
         Err(_) => HashMap::new(),
         Ok(answer) => {
@@ -176,7 +206,7 @@ async fn write_there(
         let code = codes.get(&at).copied().unwrap_or(unanswered);
         (at, code)
     };
-    partitions.into_iter().map(code).collect()
+    partitions.into_keys().map(code).collect()
 }
 
 /// Whether after this answer the marker need not be written any more.
@@ -206,19 +236,16 @@ impl Outside for Fleet {
         })
     }
 
-    async fn write_markers(
-        &self,
-        marker: Marker,
-        partitions: BTreeSet<TopicPartition>,
-    ) -> BTreeSet<TopicPartition> {
+    async fn write_markers(&self, marker: Marker, partitions: Places) -> Places {
         let Some(broker) = self.0.upgrade() else {
             return partitions;
         };
         let catalog = broker.catalog();
         // A topic that is gone has nobody to be written to; that is found out here as well as anywhere.
-        let (mut here, mut nobody) = (Vec::new(), BTreeSet::new());
-        let mut there: BTreeMap<NodeId, (Node, Vec<TopicPartition>)> = BTreeMap::new();
-        for at in partitions {
+        let all = partitions.clone();
+        let (mut here, mut nobody) = (Places::new(), Places::new());
+        let mut there: BTreeMap<NodeId, (Node, Places)> = BTreeMap::new();
+        for (at, above) in partitions {
             let leader = catalog
                 .topic(&at.topic)
                 .map(|topic| catalog.leader(topic, at.partition));
@@ -226,11 +253,11 @@ impl Outside for Fleet {
                 Some(Some((node, _))) if node.id != broker.node => {
                     let (_, places) = there
                         .entry(node.id)
-                        .or_insert_with(|| (node.clone(), Vec::new()));
-                    places.push(at);
+                        .or_insert_with(|| (node.clone(), Places::new()));
+                    places.insert(at, above);
                 }
-                Some(None) => drop(nobody.insert(at)),
-                _ => here.push(at),
+                Some(None) => drop(nobody.insert(at, above)),
+                _ => drop(here.insert(at, above)),
             }
         }
         let elsewhere = there
@@ -247,6 +274,10 @@ impl Outside for Fleet {
             }
             !is_done(*error)
         });
-        left.map(|(at, _)| at).chain(nobody).collect()
+        let place = |at: TopicPartition| {
+            let above = all.get(&at).copied().unwrap_or(0);
+            (at, above)
+        };
+        left.map(|(at, _)| place(at)).chain(nobody).collect()
     }
 }

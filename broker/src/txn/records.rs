@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! key:   i16 0 | TransactionLogKey { transactional id }     value: i16 version | TransactionLogValue
+//! header `whimbrel.above` of a committed one: i64 for each partition in the value's order, see [`Record::above`]
 //! ```
 //!
-//! Written: version 0 for clients that keep their epoch, version 1 for those that get one with every transaction, as
-//! Kafka does. A null value removes.
+//! Kafka reads no headers here. Written: version 0 for clients that keep their epoch, version 1 for those that get one
+//! with every transaction, as Kafka does. A null value removes.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +14,17 @@ use bytes::{BufMut, Bytes, BytesMut};
 use whimbrel_wire::{
     DecodeError, Encoder, Message,
     internal::{PartitionsSchema, TransactionLogKey, TransactionLogValue, Versioned},
-    record::Record as LogRecord,
+    record::{Header, Record as LogRecord},
 };
 
-use super::machine::{NO_EPOCH, Producer, Record, State};
+use super::{
+    Places,
+    machine::{NO_EPOCH, Producer, Record, State},
+};
 use crate::group::offsets::TopicPartition;
+
+/// Key of the header.
+const ABOVE: &[u8] = b"whimbrel.above";
 
 /// First version with what KIP-890 needs.
 const WITH_TAGS: i16 = 1;
@@ -32,13 +39,32 @@ pub enum EntryError {
 }
 
 /// A transactional id and its record; none if it was removed.
-pub type Entry = (String, Option<Record>);
+pub type Known = (String, Option<Record>);
+
+/// What is written of a transactional id.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: Bytes,
+    /// None removes it.
+    pub value: Option<Bytes>,
+    pub headers: Vec<Header>,
+}
+
+impl Entry {
+    /// Of key, value and headers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|h| h.key.len() + of(&h.value));
+        self.key.len() + of(&self.value) + headers.sum::<usize>()
+    }
+}
 
 /// The meaning of a record; none if it has no key.
 ///
 /// # Errors
 /// A record that is not what it should be.
-pub fn decode(record: &LogRecord) -> Result<Option<Entry>, EntryError> {
+pub fn decode(record: &LogRecord) -> Result<Option<Known>, EntryError> {
     let offset = record.offset;
     let fail = |source| EntryError::Malformed { offset, source };
     let Some(key) = &record.key else {
@@ -66,7 +92,9 @@ pub fn decode(record: &LogRecord) -> Result<Option<Entry>, EntryError> {
                     partition,
                 })
         });
+    let partitions: Vec<_> = partitions.collect();
     let record = Record {
+        above: above(record, &partitions),
         producer: Producer {
             id: value.producer_id,
             epoch: value.producer_epoch,
@@ -76,7 +104,7 @@ pub fn decode(record: &LogRecord) -> Result<Option<Entry>, EntryError> {
         last_epoch: NO_EPOCH,
         timeout_ms: value.transaction_timeout_ms,
         state,
-        partitions: partitions.collect(),
+        partitions: partitions.into_iter().collect(),
         updated_ms: value.transaction_last_update_timestamp_ms,
         started_ms: value.transaction_start_timestamp_ms,
         client_version: value.client_transaction_version,
@@ -84,13 +112,43 @@ pub fn decode(record: &LogRecord) -> Result<Option<Entry>, EntryError> {
     Ok(Some((key.transactional_id, Some(record))))
 }
 
-/// Key and value of a transactional id's record.
+/// What the header says; nothing if it is not there or does not fit.
+fn above(record: &LogRecord, partitions: &[TopicPartition]) -> Places {
+    let header = record.headers.iter().find(|h| &h.key[..] == ABOVE);
+    let value = header.and_then(|header| header.value.as_deref());
+    let (offsets, rest) = value.unwrap_or_default().as_chunks();
+    if offsets.len() != partitions.len() || !rest.is_empty() {
+        return Places::new();
+    }
+    let offsets = offsets.iter().map(|bytes| i64::from_be_bytes(*bytes));
+    let known = partitions.iter().cloned().zip(offsets);
+    known.filter(|(_, offset)| *offset > 0).collect()
+}
+
+fn headers(record: &Record) -> Vec<Header> {
+    if record.above.is_empty() {
+        return Vec::new();
+    }
+    let places = record.places();
+    let mut offsets = BytesMut::with_capacity(places.len().saturating_mul(8));
+    places.values().for_each(|offset| offsets.put_i64(*offset));
+    vec![Header {
+        key: Bytes::from_static(ABOVE),
+        value: Some(offsets.freeze()),
+    }]
+}
+
+/// A transactional id's record as it is written.
 #[must_use]
-pub fn encode(id: &str, record: Option<&Record>) -> (Bytes, Option<Bytes>) {
+pub fn encode(id: &str, record: Option<&Record>) -> Entry {
     let key = TransactionLogKey {
         transactional_id: id.to_owned(),
     };
-    (key.to_record(), record.map(value))
+    Entry {
+        key: key.to_record(),
+        value: record.map(value),
+        headers: record.map_or_else(Vec::new, headers),
+    }
 }
 
 fn value(record: &Record) -> Bytes {
@@ -135,11 +193,12 @@ mod tests {
     use super::*;
 
     fn log_record(id: &str, record: Option<&Record>) -> LogRecord {
-        let (key, value) = encode(id, record);
+        let entry = encode(id, record);
         LogRecord {
             offset: 3,
-            key: Some(key),
-            value,
+            key: Some(entry.key),
+            value: entry.value,
+            headers: entry.headers,
             ..LogRecord::default()
         }
     }
@@ -161,12 +220,13 @@ mod tests {
 
     #[test]
     fn an_ongoing_transaction_has_the_bytes_kafka_writes() {
-        let (key, value) = encode("id", Some(&record(State::Ongoing, 0)));
-        assert_eq!(&key[..], b"\0\0\0\x02id");
+        let entry = encode("id", Some(&record(State::Ongoing, 0)));
+        assert_eq!(entry.headers, []);
+        assert_eq!(&entry.key[..], b"\0\0\0\x02id");
         let expected: &[u8] = b"\0\0\0\0\0\0\0\0\0\x07\0\x02\0\0\xea\x60\x01\
             \0\0\0\x01\0\x01t\0\0\0\x02\0\0\0\0\0\0\0\x03\
             \0\0\0\0\0\0\x03\xe8\0\0\0\0\0\0\x03\x84";
-        assert_eq!(value.unwrap(), expected);
+        assert_eq!(entry.value.unwrap(), expected);
     }
 
     #[test]
@@ -174,6 +234,9 @@ mod tests {
         for state in State::ALL {
             for version in [0, 2] {
                 let mut wanted = record(state, version);
+                if state == State::PrepareCommit {
+                    wanted.above = wanted.partitions.iter().cloned().zip([5]).collect();
+                }
                 if version == 2 {
                     (wanted.previous_id, wanted.next_id) = (5, 9);
                 }

@@ -100,7 +100,7 @@ async fn abort(broker: &Arc<Broker>, cut: &mut Vec<(Arc<Partition>, i64)>) {
                 producer = producer.id,
                 "a transaction that a move cut off is aborted"
             );
-            markers::write(broker, marker, [at]).await;
+            markers::write(broker, marker, [(at, 0)]).await;
         }
     }
     cut.retain(|(partition, promotion)| {

@@ -1,6 +1,6 @@
 //! A coordinator over a log in memory, for the tests of this module.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use whimbrel_wire::ErrorCode;
 use super::{
     coordinator::{Coordinator, Options, Outside},
     machine::Producer,
-    markers::Marker,
+    markers::{Marker, Places},
 };
 use crate::group::{offsets::TopicPartition, testing::MemoryLog};
 
@@ -53,11 +53,7 @@ impl Outside for Elsewhere {
         Ok(999 + state.ids)
     }
 
-    async fn write_markers(
-        &self,
-        marker: Marker,
-        partitions: BTreeSet<TopicPartition>,
-    ) -> BTreeSet<TopicPartition> {
+    async fn write_markers(&self, marker: Marker, partitions: Places) -> Places {
         loop {
             let back = self.back.notified();
             tokio::pin!(back);
@@ -65,9 +61,9 @@ impl Outside for Elsewhere {
             {
                 let mut state = self.state.lock();
                 if !state.away {
-                    let all = partitions.into_iter().map(|at| (at, marker));
+                    let all = partitions.into_keys().map(|at| (at, marker));
                     state.written.extend(all);
-                    return BTreeSet::new();
+                    return Places::new();
                 }
             }
             back.await;

@@ -1,10 +1,12 @@
 //! What a transactional producer and a member of a group meet when their home was lost and a part of their past with it.
 
-use whimbrel_fleet::{AcceptLoss, MoveMode};
+use whimbrel_fleet::{AcceptLoss, GroupName, MoveMode, TopicPartition, naming};
 use whimbrel_wire::{
     ErrorCode,
     messages::{
-        add_offsets_to_txn, consumer_group_heartbeat, end_txn, find_coordinator, init_producer_id,
+        add_offsets_to_txn,
+        add_partitions_to_txn::{self, AddPartitionsToTxnTopic},
+        consumer_group_heartbeat, end_txn, find_coordinator, init_producer_id,
     },
 };
 
@@ -12,6 +14,7 @@ use crate::{
     client::Client,
     epochs::{OF_GROUPS, TX, Writer, coordinator},
     fleet::{Broker, EAST, Fleet, WEST, eventually},
+    mirror::{Ends, Mirror},
     moves::{apply, mirror, until_end},
 };
 
@@ -182,4 +185,131 @@ async fn a_member_whose_last_epochs_were_cut_off_joins_again_without_waiting_for
     assert_eq!((back.error_code, back.member_epoch), (ErrorCode::NONE, 2));
     assert_eq!(back.assignment.unwrap().topic_partitions.len(), 2);
     west.stop().await;
+}
+
+/// How a client ends its transactions.
+#[derive(Clone, Copy)]
+enum Epochs {
+    /// One for all of them; it adds partitions itself.
+    Kept,
+    /// One for each (KIP-890).
+    Bumped,
+}
+
+impl Writer {
+    /// A transaction with one record.
+    async fn transaction(&mut self, epochs: Epochs, sequence: i32, value: &str, commit: bool) {
+        match epochs {
+            Epochs::Bumped => {
+                self.produce(0, value).await;
+                self.end(commit).await;
+            }
+            Epochs::Kept => {
+                eventually("a place in the transaction", async || {
+                    let code = self.add_partition().await;
+                    assert!(code.is_none() || code.is_retryable(), "{code}");
+                    code.is_none().then_some(())
+                })
+                .await;
+                let epoch = self.epoch;
+                let code = self.try_produce(10, epoch, sequence, value).await;
+                assert_eq!(code, ErrorCode::NONE);
+                let request = end_txn::Request {
+                    transactional_id: TX.into(),
+                    producer_id: self.id,
+                    producer_epoch: self.epoch,
+                    committed: commit,
+                };
+                let answer = self.client.call(3, request).await;
+                assert_eq!(answer.error_code, ErrorCode::NONE);
+            }
+        }
+    }
+
+    async fn add_partition(&mut self) -> ErrorCode {
+        let request = add_partitions_to_txn::Request {
+            v3_and_below_transactional_id: TX.into(),
+            v3_and_below_producer_id: self.id,
+            v3_and_below_producer_epoch: self.epoch,
+            v3_and_below_topics: vec![AddPartitionsToTxnTopic {
+                name: "t".into(),
+                partitions: vec![0],
+            }],
+            ..add_partitions_to_txn::Request::default()
+        };
+        let mut answer = self.client.call(3, request).await;
+        let mut topic = answer.results_by_topic_v3_and_below.remove(0);
+        topic.results_by_partition.remove(0).partition_error_code
+    }
+}
+
+/// One transaction is aborted, the next one of the same producer committed; of the coordinator's log everything comes
+/// across up to the decision about the second, of the data what is below `data_end`. What a reader finds.
+async fn after_two(epochs: Epochs, data_end: i64) -> Vec<String> {
+    let fleet = Fleet::start().await;
+    let (east, west) = (fleet.broker(1, EAST).await, fleet.broker(2, WEST).await);
+    let mut client = Client::connect(east.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let mut writer = Writer::start(&east).await;
+    writer.transaction(epochs, 0, "aborted", false).await;
+    writer.transaction(epochs, 1, "committed", true).await;
+    let view = fleet.view();
+    let group = &view.groups[&GroupName::default_group()];
+    let ids = view.topics[naming::TRANSACTION_STATE].id;
+    let of_tx = naming::state_partition(TX, group.transactions);
+    let ends = Ends::from([
+        (TopicPartition::new(view.topics["t"].id, 0), data_end),
+        // It began; each transaction: it has a partition, how it is to end, it has ended.
+        (TopicPartition::new(ids, of_tx), 6),
+    ]);
+    let carried = Mirror::start_until(
+        east.handle.replica,
+        west.handle.replica,
+        &east.handle.fleet_id,
+        west.handle.follower().region,
+        group.epoch,
+        ends,
+    )
+    .await;
+    until_end(&west, "t", data_end).await;
+    eventually("the decision", async || {
+        let placed = west.partition(naming::TRANSACTION_STATE, of_tx.into());
+        placed.await.filter(|p| p["durable_end"] == 6)
+    })
+    .await;
+    drop(carried);
+    east.kill().await;
+    apply(&fleet, WEST, MoveMode::Failover, AcceptLoss::Unknown).await;
+    let mut writer = Writer {
+        client: Client::connect(west.handle.kafka).await,
+        ..writer
+    };
+    eventually("the end of all", async || {
+        let data = writer.client.fetch("t", 0, 0, 0).await;
+        let all = data.error_code.is_none()
+            && data.high_watermark > data_end
+            && data.last_stable_offset == data.high_watermark;
+        all.then_some(())
+    })
+    .await;
+    let found = writer.committed(|_| true).await;
+    west.stop().await;
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_aborted_is_not_committed_with_a_later_transaction_after_a_move_cut_both() {
+    for epochs in [Epochs::Kept, Epochs::Bumped] {
+        // The abort was cut off, and the second transaction with it.
+        let found = after_two(epochs, 1).await;
+        assert_eq!(found, [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_decided_is_carried_out_where_a_move_cut_off_the_marker_alone() {
+    for epochs in [Epochs::Kept, Epochs::Bumped] {
+        let found = after_two(epochs, 3).await;
+        assert_eq!(found, ["committed"]);
+    }
 }

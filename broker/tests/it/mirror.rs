@@ -2,12 +2,16 @@
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-use whimbrel_fleet::{HostPort, RegionEpoch, RegionName};
+use whimbrel_fleet::{HostPort, RegionEpoch, RegionName, TopicPartition};
 use whimbrel_rpc::replica::{
-    FromSink, FromSource, Hello, Purpose, Sink, Source, StopReason, ToSink, ToSource, connect_sink,
-    connect_source,
+    Batches, FromSink, FromSource, Hello, Purpose, Sink, Source, StopReason, ToSink, ToSource,
+    connect_sink, connect_source,
 };
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
+use whimbrel_wire::Batches as Parsed;
+
+/// Where it stops carrying partitions, as if it had been cut off there.
+pub type Ends = HashMap<TopicPartition, i64>;
 
 /// Ends when it is dropped.
 pub struct Mirror {
@@ -28,6 +32,17 @@ impl Mirror {
         region: RegionName,
         epoch: RegionEpoch,
     ) -> Self {
+        Self::start_until(source, sink, fleet_id, region, epoch, Ends::new()).await
+    }
+
+    pub async fn start_until(
+        source: SocketAddr,
+        sink: SocketAddr,
+        fleet_id: &str,
+        region: RegionName,
+        epoch: RegionEpoch,
+        ends: Ends,
+    ) -> Self {
         let hello = |purpose| Hello {
             purpose,
             fleet_id: fleet_id.into(),
@@ -44,13 +59,29 @@ impl Mirror {
         let tasks = Tasks::new(Shutdown::new());
         let shutdown = tasks.shutdown();
         tasks.spawn_ok("mirror", async move {
-            let _ = shutdown.unless(carry(source, sink, epoch)).await;
+            let _ = shutdown.unless(carry(source, sink, epoch, ends)).await;
         });
         Self { tasks }
     }
 }
 
-async fn carry(mut source: Source, mut sink: Sink, region_epoch: RegionEpoch) -> Option<()> {
+/// Leaves out what is at `end` or above.
+fn cut(frame: &mut Batches, end: i64) {
+    let all = frame.records.clone();
+    let below = Parsed::new(all.clone())
+        .map(Result::unwrap)
+        .take_while(|batch| batch.header.base_offset < end)
+        .map(|batch| batch.bytes.len());
+    let bytes: usize = below.sum();
+    frame.records = all.slice(..bytes);
+}
+
+async fn carry(
+    mut source: Source,
+    mut sink: Sink,
+    region_epoch: RegionEpoch,
+    ends: Ends,
+) -> Option<()> {
     let mut lineages = HashMap::new();
     loop {
         tokio::select! {
@@ -68,7 +99,12 @@ async fn carry(mut source: Source, mut sink: Sink, region_epoch: RegionEpoch) ->
                 FromSink::Gone(_) | FromSink::Refused { .. } => {}
             },
             frame = source.rx.recv() => match frame.ok()?? {
-                FromSource::Batches(batches) => sink.tx.send(ToSink::Batches(batches)).await.ok()?,
+                FromSource::Batches(mut batches) => {
+                    if let Some(end) = ends.get(&batches.at) {
+                        cut(&mut batches, *end);
+                    }
+                    sink.tx.send(ToSink::Batches(batches)).await.ok()?
+                }
                 FromSource::Diverged { at, epoch, offset } => sink.tx.send(ToSink::Truncate { at, region_epoch, epoch, offset }).await.ok()?,
                 // The source hears of a topic or a move later than the sink: asked again.
                 FromSource::Stopped { at, reason: StopReason::NotLeader | StopReason::UnknownPartition } => {

@@ -125,8 +125,8 @@ impl Shard {
         self.settled.notify_waiters();
     }
 
-    pub(super) fn look<T>(&self, id: &str, look: impl FnOnce(&Transaction) -> T) -> Option<T> {
-        self.state.lock().transactions.get(id).map(look)
+    pub(super) fn look<T>(&self, id: &str, look: impl FnOnce(&mut Transaction) -> T) -> Option<T> {
+        self.state.lock().transactions.get_mut(id).map(look)
     }
 
     pub(super) fn list(&self) -> Vec<(String, Record)> {

@@ -54,7 +54,7 @@ async fn an_unknown_outcome_is_looked_up_in_the_log() {
         .fail_next(Fault::Unanswered(ErrorCode::REQUEST_TIMED_OUT));
     let added = fixture.coordinator.add("tx", who, [at(0)].into(), 0).await;
     assert_eq!(added, Err(ErrorCode::COORDINATOR_NOT_AVAILABLE));
-    until(|| fixture.coordinator.verify("tx", who, &at(0)) == Ok(())).await;
+    until(|| fixture.coordinator.verify("tx", who, &at(0), 0) == Ok(())).await;
     fixture
         .log
         .fail_next(Fault::Refused(ErrorCode::NOT_LEADER_OR_FOLLOWER));
@@ -62,7 +62,7 @@ async fn an_unknown_outcome_is_looked_up_in_the_log() {
     assert_eq!(added, Err(ErrorCode::NOT_COORDINATOR));
     until(|| fixture.coordinator.list().0.is_none()).await;
     assert_eq!(
-        fixture.coordinator.verify("tx", who, &at(1)),
+        fixture.coordinator.verify("tx", who, &at(1), 0),
         Err(ErrorCode::TRANSACTION_ABORTABLE)
     );
 }

@@ -10,7 +10,7 @@ use super::{
     super::{
         machine::{BUMPS_EPOCH, Record, State},
         markers::Marker,
-        records::{self, EntryError},
+        records::{self, Entry, EntryError},
     },
     Coordinator,
     shard::{Contents, Shard, Work},
@@ -125,8 +125,8 @@ async fn write_all(coordinator: &Arc<Coordinator>, shard: &Arc<Shard>) {
     }
 }
 
-/// What is written in one batch, with keys and values.
-struct Job(Vec<(Work, (Bytes, Option<Bytes>))>);
+/// What is written in one batch.
+struct Job(Vec<(Work, Entry)>);
 
 /// As much as is queued and fits.
 fn gather(contents: &mut Contents, max_bytes: usize) -> Option<Job> {
@@ -147,7 +147,7 @@ fn gather(contents: &mut Contents, max_bytes: usize) -> Option<Job> {
             contents.queue.pop_front();
             continue;
         };
-        let size = entry.0.len() + entry.1.as_ref().map_or(0, Bytes::len) + RECORD_OVERHEAD_BYTES;
+        let size = entry.bytes() + RECORD_OVERHEAD_BYTES;
         if !job.is_empty() && bytes.saturating_add(size) > max_bytes {
             break;
         }
@@ -162,8 +162,9 @@ fn gather(contents: &mut Contents, max_bytes: usize) -> Option<Job> {
 impl Job {
     fn batch(&self, now_ms: i64) -> Option<Bytes> {
         let mut builder = BatchBuilder::new(0);
-        for (_, (key, value)) in &self.0 {
-            builder.add(now_ms, Some(key), value.as_deref(), &[]).ok()?;
+        for (_, entry) in &self.0 {
+            let (key, value) = (Some(&entry.key[..]), entry.value.as_deref());
+            builder.add(now_ms, key, value, &entry.headers).ok()?;
         }
         builder.finish().ok()
     }
@@ -249,7 +250,7 @@ fn write_markers(coordinator: &Arc<Coordinator>, shard: &Arc<Shard>, id: String,
                 coordinator_epoch: shard.epoch(),
                 strict: record.client_version >= BUMPS_EPOCH,
             };
-            let mut left = record.partitions;
+            let mut left = record.places();
             let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
             while !left.is_empty() {
                 let Some(still) = shutdown

@@ -145,6 +145,7 @@ impl Transaction {
             ..self.record.clone()
         };
         record.partitions.clear();
+        record.above.clear();
         if self.stale {
             // After this record a restart no longer sees that it is stale: its producer must be fenced then.
             record.producer.epoch = record.producer.epoch.saturating_add(1);
@@ -182,6 +183,9 @@ impl Transaction {
         };
         if self.record.state != State::Ongoing {
             record.started_ms = now.wall_ms;
+        }
+        if commit && version < BUMPS_EPOCH {
+            record.above.clone_from(&self.above);
         }
         if version >= BUMPS_EPOCH {
             record.last_epoch = record.producer.epoch;

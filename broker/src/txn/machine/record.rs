@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{NO_EPOCH, NO_PRODUCER};
-use crate::group::offsets::TopicPartition;
+use crate::{group::offsets::TopicPartition, txn::Places};
 
 /// A producer id in one of its epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,9 @@ pub struct Record {
     pub timeout_ms: i32,
     pub state: State,
     pub partitions: BTreeSet<TopicPartition>,
+    /// What a committed transaction lies above, where that is known. Only of clients that keep their epoch: with an
+    /// epoch for each transaction that tells them apart.
+    pub above: Places,
     /// Wall clock, ms.
     pub updated_ms: i64,
     /// Wall clock of the transaction's beginning, ms; -1 if there was none.
@@ -112,9 +115,18 @@ impl Record {
             timeout_ms,
             state: State::Empty,
             partitions: BTreeSet::new(),
+            above: Places::new(),
             updated_ms: now_ms,
             started_ms: -1,
             client_version: 0,
         }
+    }
+
+    /// Where its markers go.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        let all = self.partitions.iter();
+        all.map(|at| (at.clone(), self.above.get(at).copied().unwrap_or(0)))
+            .collect()
     }
 }

@@ -58,11 +58,11 @@ fn everything_waits_for_what_is_pending() {
     assert_eq!(transaction.end_and_bump(who, true, None, NOW), concurrent);
     assert_eq!(transaction.init(1, None, None, NOW), concurrent);
     assert_eq!(
-        transaction.verify(who, &at(0)),
+        transaction.verify(who, &at(0), 0),
         Err(ErrorCode::TRANSACTION_ABORTABLE)
     );
     settle(&mut transaction);
-    assert_eq!(transaction.verify(who, &at(0)), Ok(()));
+    assert_eq!(transaction.verify(who, &at(0), 0), Ok(()));
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn a_stale_id_is_answered_so_that_clients_begin_again() {
         for who in [who, Producer { epoch: 9, ..who }] {
             let refused = Step::refuse(unknown);
             assert_eq!(transaction.add(who, [at(0)].into(), 0, NOW), refused);
-            assert_eq!(transaction.verify(who, &at(0)), Err(unknown));
+            assert_eq!(transaction.verify(who, &at(0), 0), Err(unknown));
             assert_eq!(transaction.end(who, true, NOW), refused);
             assert_eq!(transaction.end_and_bump(who, true, None, NOW), refused);
             assert_eq!(transaction.end(who, false, NOW), Step::Answer(Ok(who)));
@@ -277,7 +277,7 @@ fn a_stale_id_is_answered_so_that_clients_begin_again() {
         settle(&mut transaction);
         assert_eq!(transaction.record().producer, fresh);
         add(&mut transaction, fresh, 0);
-        assert_eq!(transaction.verify(fresh, &at(0)), Ok(()));
+        assert_eq!(transaction.verify(fresh, &at(0), 0), Ok(()));
     }
 }
 
@@ -381,5 +381,32 @@ proptest! {
             }
             prop_assert_eq!(transaction.record(), &before, "nothing counts before it is durable");
         }
+    }
+}
+
+#[test]
+fn a_commit_says_where_the_transaction_began_at_the_earliest_unless_epochs_tell() {
+    for (version, told) in [
+        (0, Places::from([(at(0), 7)])),
+        (BUMPS_EPOCH, Places::new()),
+    ] {
+        let (mut transaction, who) = started();
+        add(&mut transaction, who, version);
+        for above in [9, 7, 8] {
+            assert_eq!(transaction.verify(who, &at(0), above), Ok(()));
+        }
+        let ended = if version == 0 {
+            transaction.end(who, true, NOW)
+        } else {
+            transaction.end_and_bump(who, true, None, NOW)
+        };
+        let who = wrote(ended);
+        assert_eq!(transaction.pending().unwrap().above, told);
+        settle(&mut transaction);
+        assert_eq!(transaction.record().state, State::CompleteCommit);
+        // The next one has nothing of it.
+        add(&mut transaction, who, version);
+        wrote(transaction.end(who, true, NOW));
+        assert_eq!(transaction.pending().unwrap().above, Places::new());
     }
 }
