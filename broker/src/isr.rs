@@ -1,12 +1,13 @@
-//! Ack sets of the partitions led here: proposes who leaves and who joins.
+//! Ack sets of the partitions led here: proposes who leaves and who joins. Tells beside that which heads of other
+//! regions keep up, so that all brokers show the same.
 //!
 //! Asked again until the view answers; a proposal that was overtaken is passed over by the controller.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use whimbrel_fleet::{IsrChange, LeaderEpoch, NodeId};
+use whimbrel_fleet::{IsrChange, LeaderEpoch, NodeId, Partition as Placed, RegionName};
 
-use crate::broker::Broker;
+use crate::{broker::Broker, partition::Partition};
 
 /// How often laggards are looked for. A joiner is proposed at once.
 const TICK: Duration = Duration::from_millis(250);
@@ -48,8 +49,20 @@ fn wanted(broker: &Broker) -> Vec<IsrChange> {
     let lag = broker.options.replica_lag_time.0;
     let lag_ns = u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX);
     let now_ns = broker.clock.boot_ns();
-    let change = |partition: &Arc<crate::partition::Partition>| {
-        let proposal = partition.propose_isr(now_ns, lag_ns)?;
+    let change = |partition: &Arc<Partition>| {
+        let terms = partition.leads()?;
+        let (_, placed) = catalog.placed(partition.at)?;
+        let heads = keeping_up(broker, partition, placed, (now_ns, lag_ns));
+        let heads = (heads != placed.keeping_up).then_some(heads);
+        let Some(proposal) = partition.propose_isr(now_ns, lag_ns) else {
+            return heads.map(|heads| IsrChange {
+                at: partition.at,
+                leader_epoch: LeaderEpoch(terms.leader_epoch),
+                version: placed.version,
+                isr: placed.isr.clone(),
+                heads: Some(heads),
+            });
+        };
         let isr: BTreeSet<NodeId> = proposal
             .followers
             .into_iter()
@@ -66,7 +79,25 @@ fn wanted(broker: &Broker) -> Vec<IsrChange> {
             leader_epoch: LeaderEpoch(proposal.leader_epoch),
             version: proposal.version,
             isr: isr.into_iter().collect(),
+            heads,
         })
     };
     catalog.partitions().filter_map(change).collect()
+}
+
+/// The heads of other regions that keep up, in the view's order.
+fn keeping_up(
+    broker: &Broker,
+    partition: &Partition,
+    placed: &Placed,
+    (now_ns, lag_ns): (u64, u64),
+) -> Vec<NodeId> {
+    let others = placed.replicas.iter().filter(|(r, _)| **r != broker.region);
+    let head = |(region, nodes): (&RegionName, &Vec<NodeId>)| {
+        let head = *nodes.first()?;
+        let did = placed.keeping_up.contains(&head);
+        let does = partition.is_kept_up_with(region, did, now_ns, lag_ns);
+        does.then_some(head)
+    };
+    others.filter_map(head).collect()
 }

@@ -10,6 +10,7 @@
 
 mod append;
 mod insync;
+mod progress;
 mod role;
 mod transactions;
 
@@ -31,6 +32,8 @@ use whimbrel_wire::ErrorCode;
 pub use append::{Acks, InFlight};
 pub use insync::AckSet;
 pub use role::{Feed, Role, Terms};
+
+use progress::{Progress, keeps_up};
 
 use crate::{following::Following, home::Home, txn::Admissions, waiters::Waiters};
 
@@ -77,10 +80,15 @@ struct State {
 /// What another region holds.
 #[derive(Debug)]
 struct Remote {
-    /// Fsynced there.
-    end: i64,
+    progress: Progress,
     /// The stream that feeds it, while there is one.
     stream: Weak<()>,
+}
+
+impl Remote {
+    fn end(&self) -> i64 {
+        self.progress.end
+    }
 }
 
 /// An ack that waits for the high watermark.
@@ -171,10 +179,28 @@ impl Partition {
 
     /// A follower in `region` holds everything below `end` fsynced, and is fed as long as `stream` lives.
     /// True when acks may have waited for it.
-    pub fn set_remote(&self, region: &RegionName, end: i64, stream: &Arc<()>) -> bool {
+    pub fn set_remote(
+        &self,
+        region: &RegionName,
+        end: i64,
+        stream: &Arc<()>,
+        boot_ns: u64,
+    ) -> bool {
         let mut state = self.state.lock();
         let stream = Arc::downgrade(stream);
-        state.remote.insert(region.clone(), Remote { end, stream });
+        let log_end = self.log.offsets().log_end;
+        match state.remote.get_mut(region) {
+            Some(remote) => {
+                remote.progress.note(end, log_end, boot_ns);
+                remote.stream = stream;
+            }
+            None => {
+                let progress = Progress::new(end, log_end, boot_ns);
+                state
+                    .remote
+                    .insert(region.clone(), Remote { progress, stream });
+            }
+        }
         state.sync_set.contains(region)
     }
 
@@ -190,7 +216,7 @@ impl Partition {
         let state = self.state.lock();
         let remote = || {
             let remote = state.remote.get(&node.region)?;
-            (remote.stream.strong_count() > 0).then_some(remote.end)
+            (remote.stream.strong_count() > 0).then_some(remote.progress.end)
         };
         state.insync.end_of(node.id).or_else(remote)
     }
@@ -198,7 +224,7 @@ impl Partition {
     /// Below this the followers in `region` hold everything fsynced, as far as they have said since this
     /// role began.
     pub fn remote_end(&self, region: &RegionName) -> i64 {
-        self.state.lock().remote.get(region).map_or(0, |r| r.end)
+        self.state.lock().remote.get(region).map_or(0, Remote::end)
     }
 
     /// A follower of this region holds everything below `end` fsynced. True when something may follow from
@@ -238,6 +264,21 @@ impl Partition {
         })
     }
 
+    /// Whether the head of `region` keeps up with this leader. One that `did` is given time by a leader that has only
+    /// begun.
+    pub fn is_kept_up_with(
+        &self,
+        region: &RegionName,
+        did: bool,
+        boot_ns: u64,
+        lag_ns: u64,
+    ) -> bool {
+        let state = self.state.lock();
+        let progress = state.remote.get(region).map(|remote| &remote.progress);
+        let since_ns = did.then(|| state.insync.since_ns());
+        keeps_up(progress, since_ns, self.stream_end(), boot_ns, lag_ns)
+    }
+
     /// Copies in the committed ack set, this one included; 0 where this broker does not lead.
     pub fn insync_size(&self) -> usize {
         let state = self.state.lock();
@@ -268,7 +309,7 @@ impl Partition {
                 let held = state
                     .sync_set
                     .iter()
-                    .map(|region| state.remote.get(region).map_or(0, |r| r.end))
+                    .map(|region| state.remote.get(region).map_or(0, Remote::end))
                     .min();
                 let held = held.into_iter().chain(state.insync.held()).min();
                 (covered, held.map_or(covered, |held| held.min(covered)))

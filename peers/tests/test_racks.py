@@ -100,3 +100,13 @@ def test_kafkas_own_consumer_goes_home_when_its_region_is_lost(own_target, fleet
         assert list(reader.lines)[100:] == [f"after {number}" for number in range(50)]
     finally:
         reader.stop()
+
+
+def test_kafkas_tool_finds_no_copy_missing_while_the_other_region_keeps_up(own_target, fleet, name):
+    create_topic(own_target, name)
+    written(own_target, fleet, name, 10)
+    describe = ("--bootstrap-server", own_target.bootstrap, "--describe", "--topic", name)
+    wait_for(lambda: not tools.run(tools.TOPICS, *describe, "--under-replicated-partitions").strip(), "no copy that is missing", 60)
+    described = tools.run(tools.TOPICS, *describe)
+    replicas, in_sync = (re.search(rf"{what}: (\S+)", described)[1].split(",") for what in ("Replicas", "Isr"))
+    assert len(replicas) == 2 and sorted(replicas) == sorted(in_sync)

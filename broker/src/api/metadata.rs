@@ -119,6 +119,25 @@ pub(super) fn replica_nodes(catalog: &Catalog, topic: &Topic, partition: &Partit
     replica_nodes
 }
 
+/// The ack set, and the other regions' heads that keep up. What is waited for and counted is the ack set alone.
+fn isr_nodes(catalog: &Catalog, topic: &Topic, partition: &Partition) -> Vec<i32> {
+    let shown = catalog.view.group_of(topic).into_iter().flat_map(|group| {
+        let heads = partition.other_heads(&group.home);
+        heads.filter(|n| {
+            partition.keeping_up.contains(n)
+                && !partition.isr.contains(n)
+                && catalog.view.is_live(*n)
+        })
+    });
+    partition
+        .isr
+        .iter()
+        .copied()
+        .chain(shown)
+        .map(|n| n.0)
+        .collect()
+}
+
 /// Where a partition stands, as clients are told whichever API they ask.
 pub(super) struct Standing {
     pub error_code: ErrorCode,
@@ -146,7 +165,7 @@ pub(super) fn standing(
         },
         leader_id: leader.map_or(-1, |(node, _)| node.id.0),
         leader_epoch: partition.leader_epoch.0,
-        isr_nodes: partition.isr.iter().map(|n| n.0).collect(),
+        isr_nodes: isr_nodes(catalog, topic, partition),
         offline_replicas: replica_nodes.iter().filter(offline).copied().collect(),
         replica_nodes,
     }

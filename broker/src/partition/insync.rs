@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use whimbrel_fleet::NodeId;
 
+use super::progress::{Progress, keeps_up};
+
 /// What the view says of a led partition's copies. This broker is left out of the sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckSet {
@@ -29,17 +31,9 @@ pub(super) struct Insync {
     set: AckSet,
     /// Proposed to join; the outcome is not known.
     joining: BTreeSet<NodeId>,
-    followers: BTreeMap<NodeId, Follower>,
+    followers: BTreeMap<NodeId, Progress>,
     /// When this broker began to lead.
     since_ns: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Follower {
-    end: i64,
-    /// A log end of ours and the instant it was taken: once the follower reaches it, it was caught up then.
-    mark: (i64, u64),
-    caught_up_ns: u64,
 }
 
 impl Insync {
@@ -70,19 +64,10 @@ impl Insync {
 
     /// The follower holds everything below `end` fsynced; ours ends at `log_end`.
     pub(super) fn note(&mut self, node: NodeId, end: i64, log_end: i64, now_ns: u64) {
-        let follower = self.followers.entry(node).or_insert(Follower {
-            end,
-            mark: (log_end, now_ns),
-            caught_up_ns: self.since_ns,
-        });
-        follower.end = end;
-        if end >= log_end {
-            follower.caught_up_ns = now_ns;
-            follower.mark = (log_end, now_ns);
-        } else if end >= follower.mark.0 {
-            follower.caught_up_ns = follower.caught_up_ns.max(follower.mark.1);
-            follower.mark = (log_end, now_ns);
-        }
+        self.followers
+            .entry(node)
+            .or_insert_with(|| Progress::new(end, log_end, now_ns))
+            .note(end, log_end, now_ns);
     }
 
     /// The lowest end that is waited for, this broker's own left out; `None` when it is alone.
@@ -128,12 +113,10 @@ impl Insync {
         now_ns: u64,
         lag_ns: u64,
     ) -> Option<(u32, BTreeSet<NodeId>)> {
+        let since_ns = Some(self.since_ns);
         let stays = |n: &&NodeId| {
             let follower = self.followers.get(n);
-            let (end, caught_up_ns) = follower.map_or((-1, self.since_ns), |f| {
-                (f.end, f.caught_up_ns.max(self.since_ns))
-            });
-            end >= log_end || now_ns.saturating_sub(caught_up_ns) <= lag_ns
+            keeps_up(follower, since_ns, log_end, now_ns, lag_ns)
         };
         let joins = |n: &&NodeId| self.joining.contains(n) || self.may_join(**n, needed);
         let mut wanted: BTreeSet<NodeId> = self.set.isr.iter().filter(stays).copied().collect();
@@ -144,6 +127,11 @@ impl Insync {
         self.joining
             .extend(wanted.difference(&self.set.isr).copied());
         Some((self.set.version, wanted))
+    }
+
+    /// When this broker began to lead.
+    pub(super) fn since_ns(&self) -> u64 {
+        self.since_ns
     }
 
     pub(super) fn size(&self) -> usize {

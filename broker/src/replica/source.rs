@@ -102,7 +102,12 @@ impl Stream {
         let (acks, joins) = match self.follower {
             Some(node) => partition.set_follower(node, end_offset, self.broker.clock.boot_ns()),
             None => (
-                partition.set_remote(&self.hello.region, end_offset, &self.alive),
+                partition.set_remote(
+                    &self.hello.region,
+                    end_offset,
+                    &self.alive,
+                    self.broker.clock.boot_ns(),
+                ),
                 false,
             ),
         };

@@ -88,7 +88,9 @@ async fn carry(
             frame = sink.rx.recv() => match frame.ok()?? {
                 FromSink::Positions(positions) => for p in positions {
                     lineages.insert(p.at, p.lineage.clone());
+                    let end_offset = p.lineage.end_offset;
                     source.tx.send(ToSource::Subscribe { at: p.at, lineage: p.lineage }).await.ok()?;
+                    source.tx.send(ToSource::Durable { at: p.at, end_offset }).await.ok()?;
                 },
                 FromSink::Truncated { at, lineage, .. } => {
                     lineages.insert(at, lineage.clone());

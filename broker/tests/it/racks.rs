@@ -207,3 +207,52 @@ async fn racks_of_one_region_are_told_apart() {
         "its region is as near as it gets"
     );
 }
+
+/// Both brokers show these as in sync.
+async fn until_in_sync(brokers: [&Broker; 2], topic: &str, nodes: &[i32]) {
+    eventually("the same copies in sync wherever it is asked", async || {
+        for broker in brokers {
+            let mut client = Client::connect(broker.handle.kafka).await;
+            let shown = client.metadata(topic).await.topics.remove(0);
+            if shown.partitions.first()?.isr_nodes != nodes {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_regions_head_is_shown_in_sync_while_it_keeps_up_and_counts_for_no_ack() {
+    let fleet = Fleet::start().await;
+    let mut options = fleet.options(1, EAST);
+    options.replica_lag_time = Span::millis(300);
+    let east = fleet.try_broker(options).await.unwrap();
+    let west = fleet.broker(2, WEST).await;
+    let brokers = [&east, &west];
+    let mut client = Client::connect(east.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    client
+        .create_topic("two", 1, &[("min.insync.replicas", "2")])
+        .await;
+    let produce = async |client: &mut Client| {
+        eventually("an ack", async || {
+            let answer = client.produce("t", 0, batch(&["v"])).await;
+            answer.error_code.is_none().then_some(())
+        })
+        .await;
+    };
+    produce(&mut client).await;
+    until_in_sync(brokers, "t", &[1]).await;
+    let carried = mirror(&fleet, &east, &west).await;
+    until_in_sync(brokers, "t", &[1, 2]).await;
+    until_in_sync(brokers, "two", &[1, 2]).await;
+    let refused = client.produce("two", 0, batch(&["v"])).await;
+    assert_eq!(refused.error_code, ErrorCode::NOT_ENOUGH_REPLICAS);
+    drop(carried);
+    produce(&mut client).await;
+    until_in_sync(brokers, "t", &[1]).await;
+    let _carried = mirror(&fleet, &east, &west).await;
+    until_in_sync(brokers, "t", &[1, 2]).await;
+}

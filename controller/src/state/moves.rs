@@ -178,6 +178,8 @@ impl State {
                 self.led_from.extend(leader.map(|l| (l, index)));
                 partition.leader = leader;
                 partition.isr = isr;
+                // Its new leader has heard of nobody yet.
+                partition.keeping_up.clear();
                 partition.leader_epoch = partition.leader_epoch.next();
             }
         }

@@ -43,11 +43,15 @@ fn partition() -> impl Strategy<Value = TopicPartition> {
 
 fn isr_change() -> impl Strategy<Value = IsrChange> {
     let isr = prop::collection::vec((1_i32..5).prop_map(NodeId), 1..4);
-    (partition(), 0_i32..3, 0_u32..3, isr).prop_map(|(at, epoch, version, isr)| IsrChange {
-        at,
-        leader_epoch: LeaderEpoch(epoch),
-        version,
-        isr,
+    let heads = prop::option::of(prop::collection::vec((1_i32..5).prop_map(NodeId), 0..3));
+    (partition(), 0_i32..3, 0_u32..3, isr, heads).prop_map(|(at, epoch, version, isr, heads)| {
+        IsrChange {
+            heads,
+            at,
+            leader_epoch: LeaderEpoch(epoch),
+            version,
+            isr,
+        }
     })
 }
 

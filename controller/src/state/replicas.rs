@@ -81,6 +81,10 @@ impl State {
             .copied()
             .filter(|n| view.is_live(*n))
             .collect();
+        let heads = change.heads.map(|heads| {
+            let live = heads.into_iter().filter(|n| view.is_live(*n));
+            live.collect::<BTreeSet<NodeId>>()
+        });
         let Some(partition) = partition_mut(view, &topic, change.at) else {
             return false;
         };
@@ -91,8 +95,23 @@ impl State {
             && change.isr.contains(&node)
             && change.isr.len() == live.len()
             && live.iter().all(|n| replicas.contains(n));
-        if !fits || is_same_set(&partition.isr, &change.isr) {
+        if !fits {
             return false;
+        }
+        // Shown only: proposals for the ack set stay what they are.
+        let keeping_up = heads.map(|heads| {
+            let current = partition.other_heads(&home);
+            current.filter(|n| heads.contains(n)).collect::<Vec<_>>()
+        });
+        let mut changed = false;
+        if let Some(keeping_up) = keeping_up
+            && partition.keeping_up != keeping_up
+        {
+            partition.keeping_up = keeping_up;
+            changed = true;
+        }
+        if is_same_set(&partition.isr, &change.isr) {
+            return changed;
         }
         // In the order of preference, as everything that lists replicas.
         let order = replicas.to_vec();

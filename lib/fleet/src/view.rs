@@ -156,6 +156,10 @@ pub struct Partition {
     pub replicas: BTreeMap<RegionName, Vec<NodeId>>,
     /// The ack set inside the home region.
     pub isr: Vec<NodeId>,
+    /// Heads of other regions that keep up, by the leader's word. Clients are shown them beside the ack set; no ack
+    /// waits for anybody because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keeping_up: Vec<NodeId>,
     /// Raised with every change of leader, replicas or ack set: a proposal names the one it was made for.
     #[serde(default)]
     pub version: u32,
@@ -183,6 +187,12 @@ impl Partition {
             self.head(region)
         }
     }
+
+    /// The heads of all regions but `home`.
+    pub fn other_heads(&self, home: &RegionName) -> impl Iterator<Item = NodeId> {
+        let others = self.replicas.iter().filter(move |(r, _)| *r != home);
+        others.filter_map(|(_, nodes)| nodes.first().copied())
+    }
 }
 
 /// An ack set that a leader proposes for a partition.
@@ -194,6 +204,9 @@ pub struct IsrChange {
     pub version: u32,
     /// The leader included.
     pub isr: Vec<NodeId>,
+    /// Heads of other regions that keep up; `None` leaves what is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<NodeId>>,
 }
 
 /// A topic, valid in all regions from one commit.

@@ -66,6 +66,7 @@ fn change(state: &State, isr: &[NodeId]) -> IsrChange {
         leader_epoch: partition(state).leader_epoch,
         version: partition(state).version,
         isr: isr.to_vec(),
+        heads: None,
     }
 }
 
@@ -185,6 +186,7 @@ fn nobody_outside_the_ack_set_leads_unless_the_topic_allows_it() {
             leader_epoch: LeaderEpoch(0),
             version: 0,
             isr: vec![a],
+            heads: None,
         };
         propose(&mut state, 10, a, alone);
         fence_node(&mut state, 11, a);
@@ -301,6 +303,7 @@ fn a_reassignment_ends_when_the_new_replica_is_in_sync() {
         leader_epoch: now.leader_epoch,
         version: now.version,
         isr: vec![empty, before[0], before[1]],
+        heads: None,
     };
     propose(&mut state, 10, before[0], joined);
     let done = placed(&state);
@@ -338,4 +341,44 @@ fn a_dead_head_gives_its_place_to_a_live_broker_of_its_region() {
     assert_eq!(partition(&state).head(&"west".into()), Some(NodeId(2)));
     fence_node(&mut state, 8, NodeId(2));
     assert_eq!(partition(&state).head(&"west".into()), Some(NodeId(5)));
+}
+
+#[test]
+fn heads_of_other_regions_are_shown_by_the_leaders_word_and_are_in_no_ack_set() {
+    let mut state = three();
+    let [a, b, c] = order(&state);
+    let west = NodeId(2);
+    let told = |state: &State, heads: &[NodeId]| IsrChange {
+        heads: Some(heads.to_vec()),
+        ..change(state, &[a, b, c])
+    };
+    let by_follower = told(&state, &[west]);
+    propose(&mut state, 10, b, by_follower);
+    assert_eq!(partition(&state).keeping_up, []);
+    let before = partition(&state).clone();
+    // Replicas of the home are no heads, whoever says so.
+    let by_leader = told(&state, &[west, b, NodeId(77)]);
+    propose(&mut state, 11, a, by_leader.clone());
+    let shown = Partition {
+        keeping_up: vec![west],
+        ..before
+    };
+    assert_eq!(partition(&state), &shown);
+    assert_eq!(state.view.version, 11);
+    propose(&mut state, 12, a, by_leader);
+    assert_eq!(state.view.version, 11, "nothing new");
+    let silent = change(&state, &[a, b]);
+    propose(&mut state, 13, a, silent);
+    assert_eq!(partition(&state).keeping_up, [west]);
+    let behind = told(&state, &[]);
+    propose(
+        &mut state,
+        14,
+        a,
+        IsrChange {
+            isr: vec![a, b],
+            ..behind
+        },
+    );
+    assert_eq!(partition(&state).keeping_up, []);
 }
