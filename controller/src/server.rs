@@ -125,7 +125,7 @@ impl controller_server::Controller for Server {
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.check_fleet(&request.get_ref().fleet_id)?;
-        Ok(Response::new(watch::stream(self)))
+        Ok(Response::new(watch::stream(self, request.get_ref())))
     }
 
     async fn create_topic(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use whimbrel_fleet::{
     GroupName, Incarnation, IsrChange, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId,
-    TopicPartition, View, resource_config::Resource,
+    TopicPartition, View, resource_config::Resource, view::Delta,
 };
 
 use super::{tests, *};
@@ -208,6 +208,8 @@ proptest! {
         state.apply(1, tests::bootstrap());
         twin.apply(1, tests::bootstrap());
         let (mut ids, mut topics) = (BTreeSet::new(), BTreeMap::new());
+        // One watcher is sent every version, the other every third.
+        let mut watched = [state.view.clone(), state.view.clone()];
         for (index, command) in (2_u64..).zip(commands) {
             let before = state.clone();
             let applied = state.apply(index, command.clone());
@@ -216,6 +218,19 @@ proptest! {
             // A replica that completes a reassignment joins and leads in one step.
             let joined = matches!(command, Command::AlterIsr { .. } | Command::Reassign { .. });
             check_elections(&before.view, &state.view, chosen || joined);
+            if before.view.version == state.view.version {
+                prop_assert_eq!(&before.view, &state.view, "a view has one content");
+            }
+            for (view, every) in watched.iter_mut().zip([1, 3]) {
+                if index % every == 0 && view.version != state.view.version {
+                    let delta = Delta::between(view, &state.view);
+                    let text = serde_json::to_vec(&delta).unwrap();
+                    let read: Delta = serde_json::from_slice(&text).unwrap();
+                    prop_assert_eq!(&read, &delta);
+                    *view = read.apply(view).unwrap();
+                    prop_assert_eq!(&*view, &state.view);
+                }
+            }
             // The log's form of the command does the same.
             let text = serde_json::to_string(&command).unwrap();
             prop_assert_eq!(&twin.apply(index, serde_json::from_str(&text).unwrap()), &applied);

@@ -4,6 +4,8 @@
 //! is away. Homes and epochs in it decide who may write; whether a write may still be *acknowledged*
 //! is the lease's question, never the view's.
 
+mod delta;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use crate::{
     TopicId, TopicPartition, acl::Acls, credential::Credentials, naming, quota::Quota,
     resource_config::Configs,
 };
+
+pub use delta::{Delta, DeltaError};
 
 /// A long-running role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! Keeps the view fresh: a stream from any voter, another one when it ends or falls silent.
+//! Keeps the view fresh: a stream from any voter, another one when it ends or falls silent. A stream brings the whole
+//! view once, unless its voter has the very version that is here, and then what is different.
 //!
 //! Voters end a stream when they lose sight of a leader, so that nobody lives on a cut-off voter's view
 //! while a better one is to be had.
@@ -6,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tonic::{Status, Streaming};
-use whimbrel_fleet::View;
+use whimbrel_fleet::{View, view::Delta};
 use whimbrel_runtime::{Backoff, Shutdown};
 
 use super::client::Inner;
@@ -44,8 +45,12 @@ async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
     let Some(mut stub) = inner.calls.stub(index) else {
         return Err(Status::internal("no such voter"));
     };
+    // What this stream has brought so far; another stream may have brought a newer one.
+    let mut base = Arc::clone(&inner.view.borrow());
     let request = WatchRequest {
         fleet_id: inner.fleet_id.clone(),
+        deltas: true,
+        known_version: base.version,
     };
     let opened = inner.calls.clock().within(OPEN, stub.watch(request)).await;
     let mut stream = opened
@@ -61,10 +66,17 @@ async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
         }
         text.extend_from_slice(&event.page);
         if !event.last {
+            // That it is the newest is as good as a view.
+            brought |= text.is_empty() && event.version == base.version;
             continue;
         }
-        let view: View = serde_json::from_slice(&text)
-            .map_err(|e| Status::internal(format!("unreadable view: {e}")))?;
+        let view = if event.delta {
+            let delta: Delta = serde_json::from_slice(&text).map_err(unreadable)?;
+            let applied = delta.apply(&base);
+            applied.map_err(|e| Status::data_loss(e.to_string()))?
+        } else {
+            serde_json::from_slice::<View>(&text).map_err(unreadable)?
+        };
         text.clear();
         brought = true;
         if !inner.fleet_id.is_empty()
@@ -73,13 +85,18 @@ async fn follow(inner: &Inner, index: usize) -> Result<(), Status> {
         {
             return Err(Status::failed_precondition("a view of another fleet"));
         }
-        take(inner, view);
+        base = Arc::new(view);
+        take(inner, &base);
     }
     if brought {
         Ok(())
     } else {
         Err(Status::unavailable("the stream ended before a view came"))
     }
+}
+
+fn unreadable(error: serde_json::Error) -> Status {
+    Status::internal(format!("unreadable view: {error}"))
 }
 
 async fn next(
@@ -90,11 +107,11 @@ async fn next(
     event.unwrap_or_else(|| Err(Status::deadline_exceeded("the stream fell silent")))
 }
 
-fn take(inner: &Inner, view: View) {
+fn take(inner: &Inner, view: &Arc<View>) {
     inner.view.send_if_modified(|current| {
         let newer = view.version > current.version;
         if newer {
-            *current = Arc::new(view);
+            *current = Arc::clone(view);
         }
         newer
     });
