@@ -3,11 +3,14 @@
 //! How far a log may be cleaned is decided here ([`bounds`]). A record that compaction removes is missed
 //! by whoever is cut back, or filled, from below the newer one, so nothing is cleaned
 //! - above the high watermark and the last stable offset,
-//! - above what every other region's copy holds durably (the region is named while it holds a log up),
+//! - above what every other region's copy holds durably (the region is named while it holds a log up), which
+//!   the home's leader tells all other copies,
 //! - that is not in this region's bucket yet, where there is one.
 //!
 //! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start; one that the
 //! disk did not give, for [`RETRY_NS`].
+
+mod bounds;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,8 +23,11 @@ use whimbrel_runtime::{Clock, Shutdown};
 
 use crate::{
     broker::Broker,
-    partition::{Partition, Role},
+    partition::Partition,
 };
+
+pub use bounds::held;
+use bounds::bounds;
 
 /// The cleaner's part of the status.
 #[derive(Debug, Default)]
@@ -117,7 +123,10 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
     let now_ms = broker.clock.wall_ms();
     let (mut due, mut held) = (Vec::new(), BTreeMap::new());
     let (mut dirtiest_ppm, mut oldest_ms) = (0, None);
-    for partition in broker.catalog().partitions() {
+    let catalog = broker.catalog();
+    let bucket = broker.options.tiering.is_some();
+    let memory_bytes = broker.options.cleaner.memory.0;
+    for partition in catalog.partitions() {
         let compacts = partition.log.config().cleanup_policy.compact;
         if !compacts
             || broker
@@ -126,7 +135,7 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
         {
             continue;
         }
-        let (bounds, holder) = bounds(broker, partition);
+        let (bounds, holder) = bounds(&catalog, partition, bucket, memory_bytes);
         let log = Arc::clone(&partition.log);
         let looked = broker
             .tasks
@@ -217,58 +226,6 @@ fn give_up(broker: &Broker, partition: &Partition, error: &CleanError) {
     };
     let mut state = broker.cleaner.0.lock();
     state.uncleanable.insert(partition.at, left);
-}
-
-/// How far a log may be cleaned here, and the region whose copy is what holds it up, if it is one.
-fn bounds(broker: &Broker, partition: &Partition) -> (CleanBounds, Option<RegionName>) {
-    let offsets = partition.log.offsets();
-    let catalog = broker.catalog();
-    let others: Vec<RegionName> = catalog
-        .view
-        .partition(partition.at)
-        .map(|(_, placed)| {
-            let holding = placed
-                .replicas
-                .iter()
-                .filter(|(_, nodes)| !nodes.is_empty());
-            let regions = holding.map(|(region, _)| region);
-            regions
-                .filter(|region| **region != broker.region)
-                .cloned()
-                .collect()
-        })
-        .unwrap_or_default();
-    let at_home = catalog
-        .group_of(partition.at)
-        .is_some_and(|group| group.home == broker.region);
-    let mut upto = partition.last_stable_offset();
-    let mut holder = None;
-    let slowest = match partition.role() {
-        Role::Leader(_) => others
-            .iter()
-            .map(|region| (partition.remote_end(region), region))
-            .min(),
-        // Of the home, the one other copy, this log is a prefix. Where there are more copies, how far each
-        // has come is known to the home alone.
-        Role::Follower { .. } if at_home && others.is_empty() => None,
-        Role::Follower { .. } if !at_home && others.len() == 1 => None,
-        _ => others.first().map(|region| (0, region)),
-    };
-    if let Some((end, region)) = slowest
-        && end < upto
-    {
-        (upto, holder) = (end, Some(region.clone()));
-    }
-    if broker.options.tiering.is_some() {
-        upto = upto.min(partition.tiered_end());
-    }
-    let whole = offsets.local_log_start == offsets.log_start;
-    let bounds = CleanBounds {
-        upto,
-        tombstones_below: if whole { i64::MAX } else { 0 },
-        memory_bytes: broker.options.cleaner.memory.0,
-    };
-    (bounds, holder)
 }
 
 /// Sleeps whenever more was moved than the rate allows.

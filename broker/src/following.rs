@@ -18,6 +18,7 @@ struct Last {
     leader_epoch: i32,
     high_watermark: i64,
     log_end: i64,
+    held_end: i64,
     source_clock_ms: i64,
     next_append_time_ms: i64,
     /// Of the frame, or of the start of following.
@@ -33,6 +34,7 @@ impl Following {
                 leader_epoch: -1,
                 high_watermark: 0,
                 log_end: 0,
+                held_end: 0,
                 source_clock_ms: 0,
                 next_append_time_ms: -1,
                 boot_ns,
@@ -56,6 +58,7 @@ impl Following {
             leader_epoch: frame.leader_epoch,
             high_watermark: frame.high_watermark,
             log_end: frame.log_end,
+            held_end: frame.held_end,
             source_clock_ms: frame.source_clock_ms,
             next_append_time_ms: frame.next_append_time_ms,
             boot_ns,
@@ -84,6 +87,11 @@ impl Following {
     /// The source's fsynced end when it last spoke.
     pub fn source_end(&self) -> i64 {
         self.last.lock().log_end
+    }
+
+    /// Below this every region but the home holds everything fsynced; 0 before the source has said so.
+    pub fn held_end(&self) -> i64 {
+        self.last.lock().held_end
     }
 
     pub fn behind_ms(&self, boot_ns: u64) -> u64 {
@@ -116,6 +124,7 @@ mod tests {
             log_bytes: 100,
             high_watermark: 10,
             last_stable_offset: 10,
+            held_end: 10,
             source_clock_ms,
             next_append_time_ms,
             records: Bytes::new(),

@@ -9,6 +9,7 @@ use whimbrel_rpc::replica::{Batches, FromSource, StopReason};
 
 use crate::{
     broker::Broker,
+    cleaner::held,
     partition::{Feed, Partition, Role},
     reports::lineage,
 };
@@ -172,6 +173,7 @@ impl Subscription {
             log_bytes: partition.log.durable_bytes(),
             high_watermark: self.told.0,
             last_stable_offset: partition.last_stable_offset(),
+            held_end: held(&broker.catalog(), partition).end,
             source_clock_ms: broker.clock.wall_ms(),
             next_append_time_ms: if next < log_end {
                 partition.log.appended_by(next).unwrap_or(-1)

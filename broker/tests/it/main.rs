@@ -17,6 +17,7 @@ mod client;
 mod cold_lookups;
 mod cold_transactions;
 mod compaction;
+mod compaction_regions;
 mod configs;
 mod cuts;
 mod daemon;

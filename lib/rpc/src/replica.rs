@@ -84,6 +84,9 @@ pub struct Batches {
     pub log_bytes: u64,
     pub high_watermark: i64,
     pub last_stable_offset: i64,
+    /// Below this every region but the home holds everything fsynced, as far as the home's leader knows:
+    /// nobody compacts above it.
+    pub held_end: i64,
     /// Wall clock of the source when it sent this frame.
     pub source_clock_ms: i64,
     /// Append time at the source of the first record *after* this frame's; -1 when there is none.

@@ -180,6 +180,7 @@ mod tests {
             log_bytes: u64::try_from(log_end).unwrap() * 10,
             high_watermark: log_end,
             last_stable_offset: log_end,
+            held_end: log_end,
             source_clock_ms: clock_ms,
             next_append_time_ms,
             records: Bytes::from(vec![0; bytes]),

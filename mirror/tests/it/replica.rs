@@ -99,6 +99,7 @@ async fn source(mut stream: SourceServer, batches: Arc<Vec<Bytes>>, cut_after: u
                     log_bytes: 0,
                     high_watermark: end_offset,
                     last_stable_offset: end_offset,
+                    held_end: end_offset,
                     source_clock_ms: 0,
                     next_append_time_ms: -1,
                     records: batch.clone(),

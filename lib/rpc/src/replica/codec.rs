@@ -23,7 +23,7 @@ use super::{
 };
 
 /// Magic and version of the stream, first bytes of a [`Hello`].
-const MAGIC: u32 = 0x5742_5231; // "WBR1"
+const MAGIC: u32 = 0x5742_5232; // "WBR2"
 
 /// Why a frame was refused. The connection is closed: what follows a bad frame means nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

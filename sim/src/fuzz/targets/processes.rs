@@ -72,6 +72,7 @@ fn seed_frame(random: &mut Random) -> Vec<u8> {
         log_bytes: 99,
         high_watermark: 9,
         last_stable_offset: 9,
+        held_end: 9,
         source_clock_ms: 5,
         next_append_time_ms: -1,
         records: Bytes::from_static(b"records"),

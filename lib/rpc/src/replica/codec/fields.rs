@@ -102,6 +102,7 @@ impl Reader {
             log_bytes: self.u64("log bytes")?,
             high_watermark: self.i64("high watermark")?,
             last_stable_offset: self.i64("last stable offset")?,
+            held_end: self.i64("held end")?,
             source_clock_ms: self.i64("source clock")?,
             next_append_time_ms: self.i64("next append time")?,
             records: std::mem::take(&mut self.0),
@@ -151,6 +152,7 @@ pub(super) fn put_batches(out: &mut BytesMut, b: &Batches) {
     out.put_u64(b.log_bytes);
     out.put_i64(b.high_watermark);
     out.put_i64(b.last_stable_offset);
+    out.put_i64(b.held_end);
     out.put_i64(b.source_clock_ms);
     out.put_i64(b.next_append_time_ms);
 }

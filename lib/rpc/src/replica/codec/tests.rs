@@ -48,6 +48,7 @@ fn batches() -> impl Strategy<Value = Batches> {
                 last_stable_offset: n[3],
                 source_clock_ms: n[4],
                 next_append_time_ms: n[5],
+                held_end: n[6],
                 records: records.into(),
             },
         )

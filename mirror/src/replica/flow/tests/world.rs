@@ -226,6 +226,7 @@ impl World {
             log_bytes: 0,
             high_watermark: end_offset,
             last_stable_offset: end_offset,
+            held_end: end_offset,
             source_clock_ms: 0,
             next_append_time_ms: -1,
             records: Bytes::new(),
