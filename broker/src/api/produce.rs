@@ -3,26 +3,26 @@
 //! acks=1 is served as acks=all, except that it does not ask for `min.insync.replicas`. Transactional batches come in
 //! as part of a transaction that its coordinator knows.
 
+mod refused;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
 use uuid::Uuid;
 use whimbrel_log::{LogConfig, TimestampType};
 use whimbrel_wire::{
-    Batch, BatchHeader, Codec, ErrorCode,
+    BatchHeader, ErrorCode,
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
-    codec::Limits,
     messages::produce::{
-        BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
-        PartitionProduceResponse, Request, Response, TopicProduceResponse,
+        LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request,
+        Response, TopicProduceResponse,
     },
-    record::records,
 };
 
+use self::refused::Refusal;
 use super::refusal::{self, Address, Elsewhere};
 use crate::{
     broker::Broker,
@@ -65,46 +65,6 @@ struct PendingTopic {
 enum Outcome {
     Refused(Refusal),
     Appended(Arc<Partition>, Box<InFlight>),
-}
-
-/// Why a batch was not appended.
-#[derive(Debug)]
-struct Refusal {
-    code: ErrorCode,
-    /// What the code does not say.
-    why: Option<&'static str>,
-    /// Places in the batch of the records that are to blame, where it is not the batch itself.
-    keyless: Vec<i32>,
-}
-
-impl From<ErrorCode> for Refusal {
-    fn from(code: ErrorCode) -> Self {
-        Self {
-            code,
-            why: None,
-            keyless: Vec::new(),
-        }
-    }
-}
-
-impl Refusal {
-    fn answer(self, index: i32) -> PartitionProduceResponse {
-        let mut answer = PartitionProduceResponse {
-            index,
-            error_code: self.code,
-            base_offset: -1,
-            ..PartitionProduceResponse::default()
-        };
-        answer.error_message = self.why.map(Into::into);
-        let blame = |batch_index| BatchIndexAndErrorMessage {
-            batch_index,
-            batch_index_error_message: Some(
-                "a compacted topic takes no record without a key".into(),
-            ),
-        };
-        answer.record_errors = self.keyless.into_iter().map(blame).collect();
-        answer
-    }
 }
 
 /// The first half: every batch that may be is appended, in the order of the request.
@@ -192,24 +152,26 @@ async fn append_one(
     }
     let partition = Arc::clone(refusal::replica(&catalog, topic, data.index)?);
     if broker.disk.is_short() {
-        return Err(Refusal {
-            why: Some("the broker's disk is nearly full (WB-112)"),
-            ..ErrorCode::KAFKA_STORAGE_ERROR.into()
-        });
+        let why = "the broker's disk is nearly full (WB-112)";
+        return Err(Refusal::because(ErrorCode::KAFKA_STORAGE_ERROR, why));
     }
-    let records = data.records.ok_or(ErrorCode::INVALID_RECORD)?;
+    let none = || Refusal::because(ErrorCode::INVALID_RECORD, "no records were sent");
+    let records = data.records.ok_or_else(none)?;
     let config = partition.log.config();
     let rules = ProduceRules {
         max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX),
         zstd_allowed: version >= ZSTD,
         timestamps_ms: timestamps(&config, broker.clock.wall_ms()),
     };
-    let header = validate_produce(&records, &rules).map_err(|error| {
-        tracing::debug!(topic = topic.name, partition = data.index, %error, "batch refused");
-        error.error_code()
-    })?;
+    let header = match validate_produce(&records, &rules) {
+        Ok(header) => header,
+        Err(error) => {
+            tracing::debug!(topic = topic.name, partition = data.index, %error, "batch refused");
+            return Err(refused::unruly(broker, error, &records, &rules).await);
+        }
+    };
     if config.cleanup_policy.compact {
-        all_keyed(broker, header, records.clone()).await?;
+        refused::all_keyed(broker, header, records.clone()).await?;
     }
     let part = match (header.is_transactional(), asked.transactional_id) {
         (false, _) => None,
@@ -245,17 +207,6 @@ async fn append_one(
         .unwrap_or(Err(ErrorCode::NOT_LEADER_OR_FOLLOWER))?;
     let appended = append()?;
     Ok(listed(broker, partition, appended))
-}
-
-/// A compacted topic takes no record without a key; only an opened batch tells.
-async fn all_keyed(broker: &Broker, header: BatchHeader, bytes: Bytes) -> Result<(), Refusal> {
-    let batch = Batch { header, bytes };
-    if header.codec().is_ok_and(|codec| codec == Codec::None) {
-        check_keys(&batch)?;
-    } else {
-        broker.open(|| check_keys(&batch)).await?;
-    }
-    Ok(())
 }
 
 /// The producer of a transactional batch, and its admission if this is the transaction's first batch here.
@@ -326,24 +277,6 @@ fn timestamps(config: &LogConfig, now_ms: i64) -> std::ops::RangeInclusive<i64> 
     let earliest = now_ms.saturating_sub(config.message_timestamp_before_max_ms);
     let latest = now_ms.saturating_add(config.message_timestamp_after_max_ms);
     earliest.max(0)..=latest.min(LATEST_TIMESTAMP_MS)
-}
-
-/// On a compacted topic a record without a key could never be compacted away.
-fn check_keys(batch: &Batch) -> Result<(), Refusal> {
-    let mut keyless = Vec::new();
-    for (at, record) in (0..).zip(records(batch, Limits::default()).map_err(|e| e.error_code())?) {
-        if record.map_err(|e| e.error_code())?.key.is_none() {
-            keyless.push(at);
-        }
-    }
-    if keyless.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal {
-        code: ErrorCode::INVALID_RECORD,
-        why: Some("records without a key were sent to a compacted topic"),
-        keyless,
-    })
 }
 
 impl Pending {

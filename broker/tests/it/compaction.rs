@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use whimbrel_broker::{CleanerOptions, Options};
 use whimbrel_runtime::unit::Span;
-use whimbrel_wire::{BatchBuilder, Batches, ErrorCode, codec::Limits, record::records};
+use whimbrel_wire::{BatchBuilder, Batches, Codec, ErrorCode, codec::Limits, record::records};
 
 use crate::{
     client::{Client, batch},
@@ -122,7 +122,26 @@ async fn timestamps_outside_the_topics_bounds_are_refused() {
     for wrong in [now_ms - 120_000, now_ms + 120_000] {
         let answer = client.produce("t", 0, at(wrong)).await;
         assert_eq!(answer.error_code, ErrorCode::INVALID_TIMESTAMP);
+        assert!(answer.error_message.is_some_and(|m| m.contains("timestamps")));
     }
+    // Of several records those to blame are named, also where they have to be unpacked.
+    for codec in [Codec::None, Codec::Zstd] {
+        let mut builder = BatchBuilder::new(0).codec(codec);
+        for timestamp_ms in [now_ms, now_ms + 120_000, now_ms, now_ms + 180_000] {
+            builder.add(timestamp_ms, None, Some(b"v"), &[]).unwrap();
+        }
+        let refused = client.produce("t", 0, builder.finish().unwrap()).await;
+        assert_eq!(refused.error_code, ErrorCode::INVALID_TIMESTAMP);
+        let blamed = refused.record_errors.iter();
+        let blamed: Vec<_> = blamed.map(|e| e.batch_index).collect();
+        assert_eq!(blamed, [1, 3]);
+        let why = refused.record_errors[0].batch_index_error_message.as_ref();
+        assert!(why.unwrap().contains(&(now_ms + 120_000).to_string()), "{why:?}");
+    }
+    let large = batch(&[&"x".repeat(1_100_000)]);
+    let refused = client.produce("t", 0, large).await;
+    assert_eq!(refused.error_code, ErrorCode::MESSAGE_TOO_LARGE);
+    assert!(refused.error_message.unwrap().contains("1048588"));
     broker.stop().await;
 }
 
