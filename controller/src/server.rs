@@ -172,17 +172,23 @@ impl controller_server::Controller for Server {
             name,
             total,
             validate_only,
+            copies,
         } = request.into_inner();
+        let copies = requests::copies(copies);
         if validate_only {
             let state = self.confirm().await?;
-            let outcome = state.check_partitions(&name, total).map_or_else(
+            let outcome = state.check_partitions(&name, total, &copies).map_or_else(
                 |refusal| refusal,
                 |topic| Outcome::Topic { topic_id: topic.id },
             );
             return Ok(answer::topic(state.view.version, outcome));
         }
         let (version, outcome) = self
-            .propose(Command::CreatePartitions { name, total })
+            .propose(Command::CreatePartitions {
+                name,
+                total,
+                copies,
+            })
             .await?;
         Ok(answer::topic(version, outcome))
     }

@@ -28,7 +28,6 @@ use whimbrel_fleet::{
 
 pub use command::{Command, NewTopic, Promoted, SetFence};
 pub use outcome::{Applied, Outcome, kafka};
-pub use topics::MAX_PARTITIONS;
 
 /// Producer ids per block: a broker asks again after so many.
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
@@ -110,7 +109,11 @@ impl State {
             Command::RegisterDaemon { daemon } => self.register_daemon(daemon),
             Command::CreateTopic(topic) => self.create_topic(topic),
             Command::DeleteTopic { name } => self.delete_topic(&name),
-            Command::CreatePartitions { name, total } => self.create_partitions(&name, total),
+            Command::CreatePartitions {
+                name,
+                total,
+                copies,
+            } => self.create_partitions(&name, total, &copies),
             Command::AlterTopicConfigs {
                 topic_id,
                 before,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use whimbrel_fleet::NodeId;
+use whimbrel_rpc::controller::MorePartitions;
 use whimbrel_wire::{
     ErrorCode,
     messages::create_partitions::{
@@ -10,7 +10,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::create_topics::code_of;
+use super::create_topics::{at_home, code_of};
 use crate::{
     broker::Broker,
     quotas::{Account, Kind},
@@ -41,10 +41,7 @@ pub async fn handle(
             if !request.validate_only {
                 account.charge(Kind::Mutation, added(broker, &topic));
             }
-            match check_assignments(broker, &topic) {
-                Ok(()) => grow(broker, &topic, request.validate_only).await,
-                Err(why) => Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, why)),
-            }
+            grow(broker, &topic, request.validate_only).await
         } else {
             Err((ErrorCode::INVALID_REQUEST, "named twice".to_owned()))
         };
@@ -82,46 +79,22 @@ fn added(broker: &Broker, topic: &CreatePartitionsTopic) -> f64 {
     (f64::from(topic.count) - now as f64).max(1.0)
 }
 
-/// The fleet places replicas; an assignment that cannot be is refused all the same.
-fn check_assignments(broker: &Broker, topic: &CreatePartitionsTopic) -> Result<(), String> {
-    let Some(assignments) = topic.assignments.as_ref().filter(|a| !a.is_empty()) else {
-        return Ok(());
-    };
-    let catalog = broker.catalog();
-    // A topic that is not there is the controller's to refuse.
-    let Some(known) = catalog.topic(&topic.name) else {
-        return Ok(());
-    };
-    let now = i64::try_from(known.partitions.len()).unwrap_or(i64::MAX);
-    let added = i64::from(topic.count) - now;
-    if added > 0 && i64::try_from(assignments.len()).ok() != Some(added) {
-        return Err(format!(
-            "{added} partitions are to be added, and {} assignments were given",
-            assignments.len()
-        ));
-    }
-    for assignment in assignments {
-        let ids = &assignment.broker_ids;
-        let distinct: HashSet<_> = ids.iter().collect();
-        if ids.is_empty() || distinct.len() != ids.len() {
-            return Err("an assignment names brokers, each once".to_owned());
-        }
-        if let Some(id) = ids.iter().find(|id| catalog.listed(NodeId(**id)).is_none()) {
-            return Err(format!("there is no broker {id}"));
-        }
-    }
-    Ok(())
-}
-
 async fn grow(
     broker: &Broker,
     topic: &CreatePartitionsTopic,
     validate_only: bool,
 ) -> Result<u64, (ErrorCode, String)> {
-    let done = broker
-        .controller
-        .create_partitions(&topic.name, topic.count, validate_only)
-        .await;
+    let lists = topic.assignments.iter().flatten();
+    let view = &broker.catalog().view;
+    let known = view.topics.get(&topic.name);
+    let group = known.and_then(|topic| view.group_of(topic));
+    let more = MorePartitions {
+        name: topic.name.clone(),
+        total: topic.count,
+        validate_only,
+        copies: lists.map(|list| at_home(view, group, &list.broker_ids)).collect(),
+    };
+    let done = broker.controller.create_partitions(more).await;
     done.map(|done| done.version)
         .map_err(|error| code_of(&error))
 }

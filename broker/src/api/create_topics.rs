@@ -7,12 +7,16 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use whimbrel_fleet::{naming::is_valid_topic, topic_config::ENTRIES};
+use whimbrel_fleet::{
+    FailoverGroup, GroupName, NodeId, View,
+    naming::{MAX_PARTITIONS, is_valid_topic},
+    topic_config::ENTRIES,
+};
 use whimbrel_rpc::controller::{ControlError, NewTopic};
 use whimbrel_wire::{
     ErrorCode,
     messages::create_topics::{
-        CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response,
+        CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response,
     },
 };
 
@@ -21,8 +25,8 @@ use crate::{
     quotas::{Account, Kind},
 };
 
-/// Most partitions of one topic: the fleet is sized for a million in all.
-const MOST_PARTITIONS: i32 = 100_000;
+/// Most partitions in one request: what is under way at once is bounded, whatever the topics are.
+const MOST_AT_ONCE: i32 = 100_000;
 /// Topics of one request under way at the controller: it commits what waits together, and one view then brings all their logs.
 const AT_ONCE: usize = 32;
 /// Longest wait for a new topic to be served here.
@@ -54,8 +58,8 @@ pub async fn handle(
             let new = check(broker, topic)?;
             // Clients from before quotas of partitions are slowed down afterwards: too late for this.
             partitions = partitions.saturating_add(new.partitions);
-            if partitions > MOST_PARTITIONS {
-                let why = format!("{MOST_PARTITIONS} partitions in one request are possible");
+            if partitions > MOST_AT_ONCE {
+                let why = format!("{MOST_AT_ONCE} partitions in one request are possible");
                 return Err(refused(new.name, ErrorCode::INVALID_REQUEST, why));
             }
             Ok(new)
@@ -131,23 +135,32 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
             "a topic's name has 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', and is neither '.' nor '..'",
         ));
     }
-    let assigned = i32::try_from(topic.assignments.len()).unwrap_or(i32::MAX);
-    let partitions = match (topic.num_partitions, assigned) {
+    let copies = match assigned(&topic.assignments, topic.num_partitions, topic.replication_factor) {
+        Ok(lists) => lists,
+        Err((code, why)) => return Err(refused(name, code, why)),
+    };
+    let view = &broker.catalog().view;
+    let group = view.groups.get(&GroupName::default_group());
+    let copies: Vec<_> = copies
+        .into_iter()
+        .map(|ids| at_home(view, group, ids))
+        .collect();
+    let partitions = match (topic.num_partitions, copies.len()) {
         (-1, 0) => broker.options.default_partitions,
-        // Replicas are placed by the fleet; an assignment says no more than how many partitions there are.
-        (-1, assigned) => assigned,
+        (-1, lists) => i32::try_from(lists).unwrap_or(i32::MAX),
         (wanted, _) => wanted,
     };
-    if !(1..=MOST_PARTITIONS).contains(&partitions) {
+    if !(1..=MAX_PARTITIONS).contains(&partitions) {
         return Err(refused(
             name,
             ErrorCode::INVALID_PARTITIONS,
-            format!("1 to {MOST_PARTITIONS} partitions are possible"),
+            format!("1 to {MAX_PARTITIONS} partitions are possible"),
         ));
     }
-    let replication_factor = match topic.replication_factor {
-        -1 => 1,
-        factor if factor >= 1 => factor,
+    let replication_factor = match (topic.replication_factor, copies.first()) {
+        (-1, None) => 1,
+        (-1, Some(list)) => i16::try_from(list.len()).unwrap_or(i16::MAX),
+        (factor, _) if factor >= 1 => factor,
         _ => {
             return Err(refused(
                 name,
@@ -174,8 +187,51 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
     Ok(NewTopic {
         configs,
         replication_factor,
+        copies,
         ..NewTopic::new(name, partitions)
     })
+}
+
+/// Kafka's tools see one cluster and name the brokers of every copy: those of the home region are what is
+/// asked for, the fleet places the copies of other regions. Who is not known is the controller's to refuse.
+pub fn at_home(view: &View, group: Option<&FailoverGroup>, ids: &[i32]) -> Vec<NodeId> {
+    let elsewhere = |id: &NodeId| {
+        let region = view.nodes.get(id).map(|node| &node.region);
+        region.is_some_and(|region| group.is_some_and(|group| group.home != *region))
+    };
+    let ids = ids.iter().copied().map(NodeId);
+    ids.filter(|id| !elsewhere(id)).collect()
+}
+
+/// The lists of brokers that were asked for, by partition.
+fn assigned(
+    lists: &[CreatableReplicaAssignment],
+    num_partitions: i32,
+    replication_factor: i16,
+) -> Result<Vec<&[i32]>, (ErrorCode, &'static str)> {
+    if lists.is_empty() {
+        return Ok(Vec::new());
+    }
+    if num_partitions != -1 || replication_factor != -1 {
+        return Err((
+            ErrorCode::INVALID_REQUEST,
+            "where replicas are assigned, partition count and replication factor follow from that and are -1",
+        ));
+    }
+    let mut copies = vec![None; lists.len()];
+    for list in lists {
+        let place = usize::try_from(list.partition_index).ok();
+        match place.and_then(|place| copies.get_mut(place)) {
+            Some(empty @ None) => *empty = Some(list.broker_ids.as_slice()),
+            _ => {
+                return Err((
+                    ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+                    "replicas are assigned to partitions 0 and following, to each once",
+                ));
+            }
+        }
+    }
+    Ok(copies.into_iter().flatten().collect())
 }
 
 /// What the client is told, and the version of the view that has the topic.

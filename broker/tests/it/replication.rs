@@ -7,7 +7,9 @@ use whimbrel_rpc::controller::Reassignment;
 use whimbrel_runtime::{Shutdown, Tasks, random};
 use whimbrel_wire::{
     ErrorCode,
-    messages::{alter_partition_reassignments as reassign, elect_leaders},
+    messages::{
+        alter_partition_reassignments as reassign, create_partitions, create_topics, elect_leaders,
+    },
 };
 
 use crate::{
@@ -284,6 +286,86 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_once_another_leads() {
     .await;
     until_insync(&fleet, 3).await;
     assert_eq!(read(&fleet, &region).await, values(8));
+}
+
+/// Kafka's tools name the brokers of each copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_stand_where_a_client_assigns_them() {
+    let fleet = Fleet::start().await;
+    let mut brokers = region(&fleet).await;
+    let west = fleet.options(4, WEST);
+    brokers.insert(4, fleet.try_broker(west).await.unwrap());
+    let mut client = Client::connect(brokers[&1].handle.kafka).await;
+    let assignment = |(partition_index, ids): (i32, &&[i32])| create_topics::CreatableReplicaAssignment {
+        partition_index,
+        broker_ids: ids.to_vec(),
+    };
+    let mut create = async |num_partitions, replication_factor, lists: &[&[i32]]| {
+        let topic = create_topics::CreatableTopic {
+            name: "t".into(),
+            num_partitions,
+            replication_factor,
+            assignments: (0..).zip(lists).map(assignment).collect(),
+            ..create_topics::CreatableTopic::default()
+        };
+        let request = create_topics::Request {
+            topics: vec![topic],
+            timeout_ms: 10_000,
+            ..create_topics::Request::default()
+        };
+        let done = client.call(7, request).await.topics.remove(0);
+        assert_eq!(done.error_code.is_error(), done.error_message.is_some());
+        (done.error_code, done.num_partitions, done.replication_factor)
+    };
+    let lists: [&[i32]; 2] = [&[3, 1], &[2, 3]];
+    assert_eq!(create(2, -1, &lists).await.0, ErrorCode::INVALID_REQUEST);
+    assert_eq!(create(-1, 2, &lists).await.0, ErrorCode::INVALID_REQUEST);
+    let wrong: [[&[i32]; 2]; 5] = [
+        [&[3, 1], &[2]],
+        [&[3, 1], &[]],
+        [&[3, 3], &[1, 2]],
+        [&[3, 9], &[1, 2]],
+        [&[4], &[4]],
+    ];
+    for wrong in wrong {
+        let refused = create(-1, -1, &wrong).await.0;
+        assert_eq!(refused, ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{wrong:?}");
+    }
+    // What stands in the other region is named as Metadata shows it, and placed by the fleet.
+    let created = create(-1, -1, &[&[3, 1, 4], &[2, 3]]).await;
+    assert_eq!(created, (ErrorCode::NONE, 2, 2));
+    let mut grow = async |ids: &[i32]| {
+        let request = create_partitions::Request {
+            topics: vec![create_partitions::CreatePartitionsTopic {
+                name: "t".into(),
+                count: 3,
+                assignments: Some(vec![create_partitions::CreatePartitionsAssignment {
+                    broker_ids: ids.to_vec(),
+                }]),
+            }],
+            timeout_ms: 10_000,
+            validate_only: false,
+        };
+        let mut client = Client::connect(brokers[&1].handle.kafka).await;
+        client.call(3, request).await.results.remove(0).error_code
+    };
+    for wrong in [&[1][..], &[1, 1], &[1, 9]] {
+        let refused = grow(wrong).await;
+        assert_eq!(refused, ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{wrong:?}");
+    }
+    assert_eq!(grow(&[1, 2]).await, ErrorCode::NONE);
+    let view = fleet.view();
+    let placed: Vec<_> = view.topics["t"]
+        .partitions
+        .iter()
+        .map(|p| {
+            let home = p.replicas[&EAST.into()].iter().map(|n| n.0).collect();
+            (p.leader.map_or(-1, |n| n.0), home, p.head(&WEST.into()))
+        })
+        .collect();
+    let wanted = [(3, vec![3, 1]), (2, vec![2, 3]), (1, vec![1, 2])];
+    let head = Some(NodeId(4));
+    assert_eq!(placed, wanted.map(|(leader, home)| (leader, home, head)));
 }
 
 /// Three brokers in each region and a mirror daemon's flow in both.

@@ -91,7 +91,14 @@ pub(super) fn topic(request: proto::CreateTopicRequest) -> Result<NewTopic, Stat
         replication_factor: i16::try_from(request.replication_factor).unwrap_or(i16::MAX),
         configs: request.configs.into_iter().collect(),
         internal: request.internal,
+        copies: copies(request.copies),
     })
+}
+
+/// Of each partition its home copies.
+pub(super) fn copies(asked: Vec<proto::Copies>) -> Vec<Vec<NodeId>> {
+    let nodes = |one: proto::Copies| one.nodes.into_iter().map(NodeId).collect();
+    asked.into_iter().map(nodes).collect()
 }
 
 pub(super) fn move_request(request: proto::MoveRequest) -> Result<MoveRequest, Status> {

@@ -14,13 +14,13 @@ pub(super) fn brokers(view: &View, region: &RegionName) -> Vec<NodeId> {
 }
 
 /// Partition `index` of a topic: min(RF, brokers) copies in every region, led by the home's first. The
-/// topic's id decides where the round begins, so that small topics spread.
+/// topic's id decides where the round begins, so that small topics spread. The home's copies may be `named`.
 pub(super) fn partition(
     view: &View,
     group: &FailoverGroup,
-    topic_id: TopicId,
-    index: usize,
+    (topic_id, index): (TopicId, usize),
     replication_factor: usize,
+    named: Option<&[NodeId]>,
 ) -> Partition {
     let mut replicas = BTreeMap::new();
     for region in view.regions.keys() {
@@ -40,6 +40,9 @@ pub(super) fn partition(
             .copied()
             .collect();
         replicas.insert(region.clone(), chosen);
+    }
+    if let Some(named) = named {
+        replicas.insert(group.home.clone(), named.to_vec());
     }
     let home: Vec<NodeId> = replicas.get(&group.home).cloned().unwrap_or_default();
     let live = |n: &NodeId| view.is_live(*n);

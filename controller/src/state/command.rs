@@ -65,6 +65,9 @@ pub enum Command {
     CreatePartitions {
         name: String,
         total: i32,
+        /// Of each added partition its home copies, the preferred leader first; none where they are placed here.
+        #[serde(default)]
+        copies: Vec<Vec<NodeId>>,
     },
     /// The topic's configs, if they still are `before`. Values were judged when this was proposed.
     AlterTopicConfigs {
@@ -128,6 +131,9 @@ pub struct NewTopic {
     pub replication_factor: i16,
     pub configs: BTreeMap<String, String>,
     pub internal: bool,
+    /// Of each partition its home copies, the preferred leader first; none where they are placed here.
+    #[serde(default)]
+    pub copies: Vec<Vec<NodeId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -198,7 +204,7 @@ impl std::fmt::Display for Command {
             Self::RegisterDaemon { daemon } => write!(f, "register daemon {}", daemon.node),
             Self::CreateTopic(topic) => write!(f, "create topic {}", topic.name),
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
-            Self::CreatePartitions { name, total } => write!(f, "create partitions {name} {total}"),
+            Self::CreatePartitions { name, total, .. } => write!(f, "create partitions {name} {total}"),
             Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
             Self::AlterResourceConfigs { resource, .. } => {
                 write!(f, "alter configs of {resource:?}")

@@ -1,13 +1,14 @@
 //! Topics: created, grown and deleted with Kafka's rules and error codes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use whimbrel_fleet::{FailoverGroup, GroupName, Topic, TopicId, naming};
+use whimbrel_fleet::{
+    FailoverGroup, GroupName, NodeId, RegionName, Topic, TopicId,
+    naming::{self, MAX_PARTITIONS},
+};
 
 use super::{Change, NewTopic, Outcome, State, assign, kafka};
 
-/// Partitions of one topic.
-pub const MAX_PARTITIONS: i32 = 10_000;
 /// Kafka's `offsets.topic.replication.factor` and its kin: as many copies as a region has brokers for, up to
 /// these.
 pub(super) const INTERNAL_REPLICATION: i16 = 3;
@@ -42,7 +43,10 @@ impl State {
         let copies = usize::try_from(replication_factor).unwrap_or(1);
         let count = usize::try_from(new.partitions).unwrap_or(0);
         let partitions = (0..count)
-            .map(|i| assign::partition(&self.view, group, new.topic_id, i, copies))
+            .map(|i| {
+                let named = new.copies.get(i).map(Vec::as_slice);
+                assign::partition(&self.view, group, (new.topic_id, i), copies, named)
+            })
             .collect();
         let topic = Topic {
             group: group.name.clone(),
@@ -106,11 +110,11 @@ impl State {
                 "the fleet is not bootstrapped yet".to_owned(),
             );
         };
-        let brokers = assign::brokers(&self.view, &group.home).len();
         let factor = new.replication_factor;
-        if !(1..=MAX_REPLICATION).contains(&factor)
-            || usize::try_from(factor).unwrap_or(0) > brokers
-        {
+        let at_home = assign::brokers(&self.view, &group.home);
+        let brokers = at_home.len();
+        let copies = usize::try_from(factor).unwrap_or(0);
+        if !(1..=MAX_REPLICATION).contains(&factor) || copies > brokers {
             return refuse(
                 kafka::INVALID_REPLICATION_FACTOR,
                 format!(
@@ -119,6 +123,8 @@ impl State {
                 ),
             );
         }
+        let count = usize::try_from(new.partitions).unwrap_or(0);
+        check_copies(&new.copies, count, copies, &at_home, &group.home)?;
         Ok(group)
     }
 
@@ -170,7 +176,12 @@ impl State {
     }
 
     /// Everything that could be refused, without growing.
-    pub fn check_partitions(&self, name: &str, total: i32) -> Result<&Topic, Outcome> {
+    pub fn check_partitions(
+        &self,
+        name: &str,
+        total: i32,
+        copies: &[Vec<NodeId>],
+    ) -> Result<&Topic, Outcome> {
         let Some(topic) = self.view.topics.get(name) else {
             return Err(Outcome::kafka(
                 kafka::UNKNOWN_TOPIC_OR_PARTITION,
@@ -192,11 +203,22 @@ impl State {
                 ),
             ));
         }
+        if let Some(group) = self.view.group_of(topic) {
+            let added = usize::try_from(total).unwrap_or(0).saturating_sub(now);
+            let factor = usize::try_from(topic.replication_factor).unwrap_or(1);
+            let at_home = assign::brokers(&self.view, &group.home);
+            check_copies(copies, added, factor, &at_home, &group.home)?;
+        }
         Ok(topic)
     }
 
-    pub(super) fn create_partitions(&mut self, name: &str, total: i32) -> Change {
-        let (topic_id, now, factor, group) = match self.check_partitions(name, total) {
+    pub(super) fn create_partitions(
+        &mut self,
+        name: &str,
+        total: i32,
+        named: &[Vec<NodeId>],
+    ) -> Change {
+        let (topic_id, now, factor, group) = match self.check_partitions(name, total, named) {
             Ok(topic) => (
                 topic.id,
                 topic.partitions.len(),
@@ -214,13 +236,57 @@ impl State {
         let copies = usize::try_from(factor).unwrap_or(1);
         let total = usize::try_from(total).unwrap_or(now);
         let added: Vec<_> = (now..total)
-            .map(|i| assign::partition(&self.view, group, topic_id, i, copies))
+            .map(|i| {
+                let named = named.get(i - now).map(Vec::as_slice);
+                assign::partition(&self.view, group, (topic_id, i), copies, named)
+            })
             .collect();
         if let Some(topic) = self.view.topics.get_mut(name) {
             topic.partitions.extend(added);
         }
         Change::shown(Outcome::Topic { topic_id })
     }
+}
+
+/// Whether copies can be where they are asked for: `count` partitions with `factor` home copies each. Other
+/// regions' copies are placed by the fleet.
+fn check_copies(
+    copies: &[Vec<NodeId>],
+    count: usize,
+    factor: usize,
+    at_home: &[NodeId],
+    home: &RegionName,
+) -> Result<(), Outcome> {
+    let refuse = |why| Err(Outcome::kafka(kafka::INVALID_REPLICA_ASSIGNMENT, why));
+    if copies.is_empty() {
+        return Ok(());
+    }
+    if copies.len() != count {
+        let given = copies.len();
+        return refuse(format!(
+            "{count} partitions are to be made, and the copies of {given} are given"
+        ));
+    }
+    for (at, nodes) in copies.iter().enumerate() {
+        let distinct: BTreeSet<_> = nodes.iter().collect();
+        if nodes.is_empty() || distinct.len() != nodes.len() {
+            return refuse(format!(
+                "copy list {at} does not name brokers, each of them once"
+            ));
+        }
+        if nodes.len() != factor {
+            let len = nodes.len();
+            return refuse(format!(
+                "copy list {at} has {len} brokers where {factor} are wanted"
+            ));
+        }
+        if let Some(node) = nodes.iter().find(|node| !at_home.contains(node)) {
+            return refuse(format!(
+                "broker {node} is none of region {home}, where the topic is at home; copies elsewhere are placed by the fleet"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Outcome> {

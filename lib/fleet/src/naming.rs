@@ -8,6 +8,9 @@ pub const TRANSACTION_STATE: &str = "__transaction_state";
 /// Ours: consistent cuts of each failover group, one partition a group.
 pub const CUTS: &str = "__whimbrel_cuts";
 
+/// Most partitions of one topic.
+pub const MAX_PARTITIONS: i32 = 10_000;
+
 /// Kafka's rule for topic names: 1 to 249 of `[a-zA-Z0-9._-]`, and neither `.` nor `..`.
 pub fn is_valid_topic(name: &str) -> bool {
     !name.is_empty()

@@ -21,7 +21,7 @@ pub use configs::ResourceConfigChange;
 pub use error::{CODE_KEY, ControlError, LEADER_KEY};
 pub use lease::{LeaseHolder, LeaseIdentity, Tenure};
 pub use messages::{
-    FleetStatus, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock,
+    FleetStatus, MorePartitions, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock,
     RaftStatus, Registered, Seal, TopicChanged, TopicConfigChange,
 };
 pub use registration::{Registration, SUPERSEDED};

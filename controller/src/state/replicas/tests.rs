@@ -38,6 +38,7 @@ fn topic(configs: &[(&str, &str)]) -> Command {
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect::<BTreeMap<_, _>>(),
         internal: false,
+        copies: Vec::new(),
     })
 }
 

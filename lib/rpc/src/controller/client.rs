@@ -13,7 +13,7 @@ use super::{
     call::{Again, BRIEF, Calls},
     error::ControlError,
     messages::{
-        FleetStatus, MoveRequest, NewTopic, PositionReport, ProducerIdBlock, Registered,
+        FleetStatus, MorePartitions, MoveRequest, NewTopic, PositionReport, ProducerIdBlock, Registered,
         TopicChanged, TopicConfigChange, id_or_nil,
     },
     registration::{self, Registration},
@@ -132,6 +132,7 @@ impl ControllerClient {
             configs: topic.configs.into_iter().collect(),
             internal: topic.internal,
             validate_only: topic.validate_only,
+            copies: copies(&topic.copies),
         };
         let reply = self
             .inner
@@ -160,19 +161,19 @@ impl ControllerClient {
     /// Not repeated after an unknown outcome: look at the view then.
     pub async fn create_partitions(
         &self,
-        name: &str,
-        total: i32,
-        validate_only: bool,
+        more: MorePartitions,
     ) -> Result<TopicChanged, ControlError> {
+        let request = proto::CreatePartitionsRequest {
+            name: more.name,
+            total: more.total,
+            validate_only: more.validate_only,
+            copies: copies(&more.copies),
+        };
         let reply = self
             .inner
             .calls
             .leader("create_partitions", Again::Never, |mut c| {
-                let request = proto::CreatePartitionsRequest {
-                    name: name.to_owned(),
-                    total,
-                    validate_only,
-                };
+                let request = request.clone();
                 async move { c.create_partitions(request).await }
             });
         changed(reply.await?)
@@ -356,6 +357,13 @@ fn parse<T: serde::de::DeserializeOwned>(
         call,
         reason: e.to_string(),
     })
+}
+
+fn copies(of: &[Vec<NodeId>]) -> Vec<proto::Copies> {
+    let one = |nodes: &Vec<NodeId>| proto::Copies {
+        nodes: nodes.iter().map(|node| node.0).collect(),
+    };
+    of.iter().map(one).collect()
 }
 
 fn changed(reply: proto::TopicReply) -> Result<TopicChanged, ControlError> {

@@ -27,6 +27,20 @@ pub struct NewTopic {
     pub internal: bool,
     /// Everything is checked, nothing is created.
     pub validate_only: bool,
+    /// Of each partition its home copies, the preferred leader first; empty where the fleet is to place them.
+    pub copies: Vec<Vec<NodeId>>,
+}
+
+/// Partitions to add to a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MorePartitions {
+    pub name: String,
+    /// Partitions that the topic is to have in all.
+    pub total: i32,
+    /// Everything is checked, nothing is added.
+    pub validate_only: bool,
+    /// Of each added partition, as in [`NewTopic`].
+    pub copies: Vec<Vec<NodeId>>,
 }
 
 impl NewTopic {
@@ -40,6 +54,7 @@ impl NewTopic {
             configs: BTreeMap::new(),
             internal: false,
             validate_only: false,
+            copies: Vec::new(),
         }
     }
 }
