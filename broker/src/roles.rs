@@ -54,7 +54,7 @@ async fn apply(
     let topics: Topics<'_> = view.topics.values().map(|t| (t.id, t)).collect();
     let mut local = HashMap::with_capacity(before.locals().len());
     for topic in view.topics.values() {
-        place(broker, &before, topic, found, &mut local).await;
+        place(broker, &before, (&view, topic), found, &mut local).await;
     }
     for (at, partition) in before.locals() {
         if !topics.contains_key(&at.topic_id) {
@@ -93,11 +93,11 @@ async fn apply(
 async fn place(
     broker: &Arc<Broker>,
     before: &Catalog,
-    topic: &Topic,
+    (view, topic): (&View, &Topic),
     found: &mut BTreeMap<TopicPartition, Arc<Log>>,
     local: &mut HashMap<TopicPartition, Arc<Partition>>,
 ) {
-    let config = topic_config::log_config(&topic.configs);
+    let config = topic_config::log_config(&view.configs_of(topic));
     let mut missing = Vec::new();
     for (index, partition) in (0_i32..).zip(&topic.partitions) {
         let at = TopicPartition::new(topic.id, index);
@@ -279,7 +279,7 @@ fn ack_set(broker: &Broker, catalog: &Catalog, partition: &Partition) -> AckSet 
             .filter(|n| other(n) && catalog.view.is_live(*n))
             .collect(),
         version: placed.version,
-        min: topic.min_insync_replicas(),
+        min: catalog.view.min_insync_replicas(topic),
     }
 }
 

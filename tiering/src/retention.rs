@@ -263,11 +263,13 @@ impl Retention {
         view: Option<&View>,
         now_ms: Option<i64>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let topic = view.and_then(|view| view.topic_by_id(at.topic_id));
+        let topic = view.and_then(|view| Some((view, view.topic_by_id(at.topic_id)?)));
         let oldest = self.oldest(partition).await?;
         let wanted = topic
-            .filter(|topic| !topic.internal)
-            .and_then(|topic| proposal(partition, &oldest, &topic.configs, now_ms));
+            .filter(|(_, topic)| !topic.internal)
+            .and_then(|(view, topic)| {
+                proposal(partition, &oldest, &view.configs_of(topic), now_ms)
+            });
         let stands = self
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use whimbrel_fleet::{
-    FailoverGroup, GroupName, NodeId, View,
+    FailoverGroup, GroupName, NodeId, View, broker_config,
     naming::{MAX_PARTITIONS, is_valid_topic},
     topic_config::ENTRIES,
 };
@@ -20,6 +20,7 @@ use whimbrel_wire::{
     },
 };
 
+use super::describe_configs::{SOURCE_DEFAULT, topic_origins};
 use crate::{
     broker::Broker,
     quotas::{Account, Kind},
@@ -139,14 +140,14 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         Ok(lists) => lists,
         Err((code, why)) => return Err(refused(name, code, why)),
     };
-    let view = &broker.catalog().view;
+    let view = &*broker.catalog().view;
     let group = view.groups.get(&GroupName::default_group());
     let copies: Vec<_> = copies
         .into_iter()
         .map(|ids| at_home(view, group, ids))
         .collect();
     let partitions = match (topic.num_partitions, copies.len()) {
-        (-1, 0) => broker.options.default_partitions,
+        (-1, 0) => default_partitions(broker, view),
         (-1, lists) => i32::try_from(lists).unwrap_or(i32::MAX),
         (wanted, _) => wanted,
     };
@@ -158,7 +159,7 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         ));
     }
     let replication_factor = match (topic.replication_factor, copies.first()) {
-        (-1, None) => 1,
+        (-1, None) => view.default_copies(),
         (-1, Some(list)) => i16::try_from(list.len()).unwrap_or(i16::MAX),
         (factor, _) if factor >= 1 => factor,
         _ => {
@@ -190,6 +191,12 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         copies,
         ..NewTopic::new(name, partitions)
     })
+}
+
+/// Partitions of a topic that does not say: what was set for all brokers, or else this one's file.
+pub fn default_partitions(broker: &Broker, view: &View) -> i32 {
+    let of_all = view.configs.of_all(broker_config::DEFAULT_PARTITIONS);
+    of_all.unwrap_or(broker.options.default_partitions)
 }
 
 /// Kafka's tools see one cluster and name the brokers of every copy: those of the home region are what is
@@ -244,12 +251,17 @@ async fn create(broker: &Broker, new: NewTopic) -> (CreatableTopicResult, u64) {
     );
     match broker.controller.create_topic(new).await {
         Ok(created) => {
+            let of_all = &broker.catalog().view.configs;
             let configs = ENTRIES.iter().map(|entry| {
-                let set = configs.get(entry.name);
+                let origins = topic_origins(&configs, of_all, entry);
+                let (value, source) = origins.into_iter().next().map_or_else(
+                    || (entry.default.to_owned(), SOURCE_DEFAULT),
+                    |(_, value, source)| (value, source),
+                );
                 CreatableTopicConfigs {
                     name: entry.name.to_owned(),
-                    value: Some(set.cloned().unwrap_or_else(|| entry.default.to_owned())),
-                    config_source: super::describe_configs::source(set.is_some()),
+                    value: Some(value),
+                    config_source: source,
                     ..CreatableTopicConfigs::default()
                 }
             });

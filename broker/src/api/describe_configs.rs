@@ -8,8 +8,9 @@ mod groups;
 use std::sync::Arc;
 
 use whimbrel_fleet::{
-    Topic,
+    Topic, View,
     naming::is_valid_topic,
+    resource_config::{self, Values},
     topic_config::{ENTRIES, Entry, Kind},
 };
 use whimbrel_wire::{
@@ -27,13 +28,8 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_BROKER: i8 = 2;
 const SOURCE_BROKERS: i8 = 3;
 const SOURCE_STATIC_BROKER: i8 = 4;
-const SOURCE_DEFAULT: i8 = 5;
+pub const SOURCE_DEFAULT: i8 = 5;
 const SOURCE_GROUP: i8 = 8;
-
-/// Where a topic's config comes from, as Kafka numbers it.
-pub fn source(set: bool) -> i8 {
-    if set { SOURCE_TOPIC } else { SOURCE_DEFAULT }
-}
 
 /// What is told besides names and values.
 #[derive(Clone, Copy)]
@@ -79,7 +75,7 @@ fn result(
 type Configs = Vec<DescribeConfigsResourceResult>;
 
 /// Where a value comes from: its name there, the value, and the source as Kafka numbers it. The first one counts.
-type Origin = (&'static str, String, i8);
+pub type Origin = (&'static str, String, i8);
 
 /// A config as it is told.
 fn described(
@@ -166,32 +162,40 @@ fn of_topic(broker: &Broker, name: &str, details: Details) -> Result<Configs, (E
     };
     Ok(ENTRIES
         .iter()
-        .map(|entry| topic_config(topic, entry, details))
+        .map(|entry| topic_config(&catalog.view, topic, entry, details))
         .collect())
 }
 
-fn topic_config(topic: &Topic, entry: &Entry, details: Details) -> DescribeConfigsResourceResult {
-    let set = topic.configs.get(entry.name);
-    let synonym = |name: &str, value: &str, set: bool| DescribeConfigsSynonym {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        source: source(set),
-    };
-    let own = set.map(|value| synonym(entry.name, value, true));
-    let default = entry
-        .broker_name
-        .map(|name| synonym(name, entry.default, false));
-    DescribeConfigsResourceResult {
-        name: entry.name.to_owned(),
-        value: Some(set.map_or(entry.default, String::as_str).to_owned()),
-        config_source: source(set.is_some()),
-        synonyms: if details.synonyms {
-            own.into_iter().chain(default).collect()
-        } else {
-            Vec::new()
-        },
-        config_type: entry.kind as i8,
-        documentation: details.documentation.then(|| entry.doc.to_owned()),
-        ..DescribeConfigsResourceResult::default()
+/// Where a topic's config has values: the topic's own, that of all brokers, the default.
+pub fn topic_origins(own: &Values, of_all: &resource_config::Configs, entry: &Entry) -> Vec<Origin> {
+    let own = own.get(entry.name);
+    let own = own.map(|value| (entry.name, value.clone(), SOURCE_TOPIC));
+    let beneath = entry.broker_name.map(|name| {
+        let of_all = of_all.of_brokers.get(name);
+        let of_all = of_all.map(|value| (name, value.clone(), SOURCE_BROKERS));
+        let default = (name, entry.default.to_owned(), SOURCE_DEFAULT);
+        of_all.into_iter().chain([default])
+    });
+    own.into_iter().chain(beneath.into_iter().flatten()).collect()
+}
+
+fn topic_config(
+    view: &View,
+    topic: &Topic,
+    entry: &Entry,
+    details: Details,
+) -> DescribeConfigsResourceResult {
+    let none = resource_config::Configs::default();
+    let of_all = if topic.internal { &none } else { &view.configs };
+    let mut told = described(
+        entry.name,
+        topic_origins(&topic.configs, of_all, entry),
+        (entry.kind, entry.doc),
+        details,
+    );
+    // Ours have no name among those of brokers, and a default all the same.
+    if told.config_source == SOURCE_DEFAULT {
+        told.value = Some(entry.default.to_owned());
     }
+    told
 }

@@ -15,6 +15,7 @@ use whimbrel_wire::{
     },
 };
 
+use super::create_topics::default_partitions;
 use crate::{broker::Broker, catalog::Catalog};
 
 /// Version 0 has no null: there an empty list means all topics.
@@ -74,11 +75,11 @@ async fn create_missing(broker: &Broker, asked: &[MetadataRequestTopic]) {
         .collect();
     let mut newest = 0;
     for name in missing {
-        match broker
-            .controller
-            .create_topic(NewTopic::new(name, broker.options.default_partitions))
-            .await
-        {
+        let new = NewTopic {
+            replication_factor: catalog.view.default_copies(),
+            ..NewTopic::new(name, default_partitions(broker, &catalog.view))
+        };
+        match broker.controller.create_topic(new).await {
             Ok(created) => newest = newest.max(created.version),
             Err(error) => tracing::debug!(topic = name, %error, "topic not created on demand"),
         }

@@ -14,15 +14,15 @@ use crate::{
     patient::Patient,
 };
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
 const LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
-type Described = describe_configs::DescribeConfigsResourceResult;
+pub type Described = describe_configs::DescribeConfigsResourceResult;
 
-async fn describe(client: &mut Client, kind: i8, name: &str) -> (ErrorCode, Vec<Described>) {
+pub async fn describe(client: &mut Client, kind: i8, name: &str) -> (ErrorCode, Vec<Described>) {
     let resource = describe_configs::DescribeConfigsResource {
         resource_type: kind,
         resource_name: name.into(),
@@ -37,7 +37,7 @@ async fn describe(client: &mut Client, kind: i8, name: &str) -> (ErrorCode, Vec<
     (result.error_code, result.configs)
 }
 
-async fn config(client: &mut Client, topic: &str, name: &str) -> Described {
+pub async fn config(client: &mut Client, topic: &str, name: &str) -> Described {
     let (_, configs) = describe(client, TOPIC, topic).await;
     configs.into_iter().find(|c| c.name == name).unwrap()
 }
@@ -50,7 +50,7 @@ async fn change(
     alter(client, (TOPIC, topic), changes, false).await
 }
 
-async fn alter(
+pub async fn alter(
     client: &mut Client,
     (resource_type, name): (i8, &str),
     changes: &[(&str, i8, Option<&str>)],

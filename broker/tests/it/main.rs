@@ -22,6 +22,7 @@ mod configs;
 mod cuts;
 mod daemon;
 mod damage;
+mod default_configs;
 mod dense;
 mod disk;
 mod epochs;

@@ -120,7 +120,7 @@ async fn describe(at: &At, name: &str, all: bool) -> anyhow::Result<Exit> {
         .topics
         .get(name)
         .ok_or_else(|| Refusal::error(Exit::Failed, format!("topic {name} does not exist")))?;
-    let described = configs::Described::new(topic);
+    let described = configs::Described::new(&view, topic);
     output::print(at.format, &described, |described| {
         let own: Vec<String> = topic
             .configs

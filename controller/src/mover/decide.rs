@@ -119,7 +119,7 @@ pub(super) fn planned(
             .collect();
         let wanted = view
             .topic_by_id(at.topic_id)
-            .map_or(1, whimbrel_fleet::Topic::min_insync_replicas);
+            .map_or(1, |topic| view.min_insync_replicas(topic));
         let Some(first) = copies.first().filter(|_| copies.len() >= wanted) else {
             let message = format!(
                 "{}: {} has not reached offset {} in {}",

@@ -152,7 +152,7 @@ fn too_few_copies(
     alive: &BTreeSet<NodeId>,
 ) -> Option<String> {
     let lacks = |topic: &&Topic| {
-        let wanted = topic.min_insync_replicas();
+        let wanted = view.min_insync_replicas(topic);
         let live = |p: &whimbrel_fleet::Partition| {
             p.replicas.get(&request.to).map_or(0, |nodes| {
                 nodes.iter().filter(|n| alive.contains(n)).count()

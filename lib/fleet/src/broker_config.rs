@@ -1,14 +1,26 @@
 //! Configs that can be set on brokers while they run: which there are and what they may be.
 //!
-//! The names are Kafka 4.2's dynamic broker configs, so that tools find what they set. All are kept and none has an
-//! effect here: what a broker does is its file's to say. Refused are names that are not listed, secrets (the fleet's view
-//! goes to everybody), and those whose silent lack of effect would hurt: limits that the file sets, and durability.
+//! The names are Kafka 4.2's dynamic broker configs, so that tools find what they set, and two that Kafka reads from
+//! its file. What is set for all brokers at once is in force where it is a default of topics; all else is kept without
+//! effect: what one broker does is its file's to say. Refused are names that are not listed, secrets (the fleet's view
+//! goes to everybody), and those whose silent lack of effect would hurt: limits that the file sets, and for one
+//! broker alone what must be the same on all.
 
 mod entries;
 
 use crate::topic_config::{self, Entry, Refusal, Table};
 
-const OF_TOPICS: &str = "Kept without effect: a topic that has no value of its own has the default, whatever stands here.";
+/// Copies inside each region of a topic that does not say.
+pub const DEFAULT_COPIES: &str = "default.replication.factor";
+/// Partitions of a topic that does not say.
+pub const DEFAULT_PARTITIONS: &str = "num.partitions";
+const MIN_INSYNC: &str = "min.insync.replicas";
+
+/// What one broker may not have for itself.
+const OF_ALL: [&str; 3] = [DEFAULT_COPIES, DEFAULT_PARTITIONS, MIN_INSYNC];
+
+const OF_TOPICS: &str = "Set for all brokers at once: the value of topics that have none of their own. Kept without effect on one broker.";
+const OF_TOPICS_KEPT: &str = "Kept without effect, as on topics.";
 
 /// How changes of them are judged.
 pub const TABLE: Table = Table {
@@ -16,13 +28,8 @@ pub const TABLE: Table = Table {
     unknown: |name| format!("Cannot update these configs dynamically: {name:.128}"),
 };
 
-/// Where silence would be taken for a promise: a durability that topics set, limits that the broker's file sets.
-const NOT_HERE: [&str; 4] = [
-    "listeners",
-    "max.connections",
-    "max.connections.per.ip",
-    "min.insync.replicas",
-];
+/// Where silence would be taken for a promise: limits that the broker's file sets.
+const NOT_HERE: [&str; 3] = ["listeners", "max.connections", "max.connections.per.ip"];
 
 /// All of them, by name.
 pub fn all() -> Vec<Entry> {
@@ -46,8 +53,11 @@ fn of_topics(entry: &Entry) -> Option<Entry> {
     Some(Entry {
         name,
         broker_name: None,
-        doc: OF_TOPICS,
-        works: false,
+        doc: if entry.works {
+            OF_TOPICS
+        } else {
+            OF_TOPICS_KEPT
+        },
         ..*entry
     })
 }
@@ -68,6 +78,16 @@ pub fn check_default<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<
     }
 }
 
+/// Why these cannot be set for one broker: whoever leads must do by them.
+pub fn check_one<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
+    match names.into_iter().find(|name| OF_ALL.contains(&name.as_str())) {
+        Some(name) => Err(Refusal(format!(
+            "Cannot update these configs for one broker, only for all of them: {name}"
+        ))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -76,13 +96,14 @@ mod tests {
     use crate::topic_config::{Change, Op};
 
     #[test]
-    fn names_rise_defaults_are_valid_and_all_say_that_they_do_nothing() {
+    fn names_rise_defaults_are_valid_and_what_does_nothing_says_so() {
         let all = all();
         assert!(all.windows(2).all(|w| w[0].name < w[1].name));
         assert!(entries::ENTRIES.windows(2).all(|w| w[0].name < w[1].name));
         for entry in &all {
             assert_eq!(TABLE.refuse(entry.name, entry.default), None);
-            assert!(!entry.works && entry.doc.starts_with("Kept without effect"));
+            let idle = entry.doc.starts_with("Kept without effect");
+            assert_eq!(entry.works, !idle, "{}", entry.name);
         }
     }
 
@@ -104,11 +125,15 @@ mod tests {
             ("ssl.keystore.password", "x"),
             ("listener.name.external.ssl.keystore.location", "x"),
             ("max.connections", "1"),
-            ("min.insync.replicas", "2"),
+            ("min.insync.replicas", "0"),
+            ("default.replication.factor", "0"),
+            ("num.partitions", "10001"),
         ] {
             assert!(TABLE.refuse(name, value).is_some(), "{name}");
         }
         assert!(check_default(&["sasl.enabled.mechanisms".to_owned()]).is_err());
         assert_eq!(check_default(&["background.threads".to_owned()]), Ok(()));
+        assert!(check_one(&[MIN_INSYNC.to_owned()]).is_err());
+        assert_eq!(check_one(&["background.threads".to_owned()]), Ok(()));
     }
 }

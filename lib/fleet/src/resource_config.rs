@@ -1,12 +1,12 @@
 //! Configs of brokers and of consumer groups, as all processes see them; those of topics are the topic's own.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     NodeId, broker_config, group_config,
-    topic_config::{Change, Refusal},
+    topic_config::{self, Change, Refusal},
 };
 
 /// Longest name of a group that has configs.
@@ -79,11 +79,33 @@ impl Configs {
             Resource::Group(_) => group_config::TABLE,
         };
         let after = table.changed(before, changes, replace)?;
-        if *resource == Resource::Brokers {
-            broker_config::check_default(after.keys())?;
+        match resource {
+            Resource::Brokers => broker_config::check_default(after.keys())?,
+            Resource::Broker(_) => broker_config::check_one(after.keys())?,
+            Resource::Group(_) => {}
         }
         check_size(resource, &after)?;
         Ok(after)
+    }
+
+    /// A topic's values with the defaults of all brokers beneath them, by the names that topics have for them.
+    pub fn beneath<'a>(&'a self, own: &'a Values) -> Cow<'a, Values> {
+        let set = topic_config::ENTRIES.iter().filter_map(|entry| {
+            let value = self.of_brokers.get(entry.broker_name?)?;
+            (!own.contains_key(entry.name)).then_some((entry.name, value))
+        });
+        let mut all = Cow::Borrowed(own);
+        if !self.of_brokers.is_empty() {
+            for (name, value) in set {
+                all.to_mut().insert(name.to_owned(), value.clone());
+            }
+        }
+        all
+    }
+
+    /// A number that was set for all brokers, if one was that can be read.
+    pub fn of_all<T: FromStr>(&self, name: &str) -> Option<T> {
+        self.of_brokers.get(name)?.parse().ok()
     }
 
     /// A group's own value, if it has one that can be read.
@@ -132,6 +154,30 @@ mod tests {
             configs.set(resource, gone);
             assert_eq!(configs, Configs::default());
         }
+    }
+
+    #[test]
+    fn a_topic_has_what_was_set_for_all_brokers_where_it_has_no_value_of_its_own() {
+        let set = |all: &[(&str, &str)]| -> Values {
+            let pair = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+            all.iter().map(pair).collect()
+        };
+        let own = set(&[("segment.bytes", "2048")]);
+        let mut configs = Configs::default();
+        assert_eq!(*configs.beneath(&own), own);
+        configs.of_brokers = set(&[
+            ("log.retention.ms", "60000"),
+            ("log.segment.bytes", "4096"),
+            ("message.max.bytes", "500"),
+            ("num.io.threads", "3"),
+        ]);
+        let wanted = set(&[
+            ("max.message.bytes", "500"),
+            ("retention.ms", "60000"),
+            ("segment.bytes", "2048"),
+        ]);
+        assert_eq!(*configs.beneath(&own), wanted);
+        assert_eq!(configs.of_all("num.io.threads"), Some(3_i32));
     }
 
     #[test]

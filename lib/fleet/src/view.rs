@@ -6,14 +6,17 @@
 
 mod delta;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
-    TopicId, TopicPartition, acl::Acls, credential::Credentials, naming, quota::Quota,
-    resource_config::Configs,
+    TopicId, TopicPartition, acl::Acls, broker_config, credential::Credentials, naming,
+    quota::Quota, resource_config::Configs,
 };
 
 pub use delta::{Delta, DeltaError};
@@ -226,12 +229,6 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// In-sync copies that acks=all asks for inside the home region.
-    pub fn min_insync_replicas(&self) -> usize {
-        let configured = self.configs.get("min.insync.replicas");
-        configured.and_then(|v| v.parse().ok()).unwrap_or(1)
-    }
-
     /// True where an operator prefers a leader that may lack acknowledged records to none.
     pub fn unclean_elections(&self) -> bool {
         let configured = self.configs.get("unclean.leader.election.enable");
@@ -287,6 +284,28 @@ impl View {
             credentials: Credentials::default(),
             ..self.clone()
         }
+    }
+
+    /// A topic's configs, with those that were set for all brokers beneath them. Internal topics have their own alone:
+    /// what they hold is the fleet's to keep.
+    pub fn configs_of<'a>(&'a self, topic: &'a Topic) -> Cow<'a, BTreeMap<String, String>> {
+        if topic.internal {
+            return Cow::Borrowed(&topic.configs);
+        }
+        self.configs.beneath(&topic.configs)
+    }
+
+    /// In-sync copies that acks=all asks for inside the home region.
+    pub fn min_insync_replicas(&self, topic: &Topic) -> usize {
+        const NAME: &str = "min.insync.replicas";
+        let own = topic.configs.get(NAME).and_then(|value| value.parse().ok());
+        let of_all = || self.configs.of_all(NAME).filter(|_| !topic.internal);
+        own.or_else(of_all).unwrap_or(1)
+    }
+
+    /// Copies inside each region of a topic that does not say.
+    pub fn default_copies(&self) -> i16 {
+        self.configs.of_all(broker_config::DEFAULT_COPIES).unwrap_or(1)
     }
 
     /// Notes that the topic with this id is gone for ever.

@@ -12,6 +12,7 @@ use crate::{broker::Broker, broker_config};
 pub(super) fn describe(broker: &Broker, resource: &Resource, details: Details) -> Configs {
     let configs = &broker.catalog().view.configs;
     let can_be_set = dynamic::all();
+    let of_file = broker_config::all(&broker.options);
     let of_one = configs
         .get(resource)
         .filter(|_| *resource != Resource::Brokers);
@@ -28,7 +29,10 @@ pub(super) fn describe(broker: &Broker, resource: &Resource, details: Details) -
                 .map(|value| origin(value, SOURCE_BROKER))
                 .into_iter()
                 .chain(of_all.map(|value| origin(value, SOURCE_BROKERS)))
-                .chain([origin(entry.default, SOURCE_DEFAULT)]);
+                .chain([of_file.iter().find(|config| config.name == entry.name).map_or_else(
+                    || origin(entry.default, SOURCE_DEFAULT),
+                    |config| origin(&config.value, source(config)),
+                )]);
             let kind = (entry.kind, entry.doc);
             Some(described(entry.name, origins.collect(), kind, details))
         })
@@ -36,14 +40,10 @@ pub(super) fn describe(broker: &Broker, resource: &Resource, details: Details) -
     if *resource == Resource::Brokers {
         return all;
     }
-    let of_file = broker_config::all(&broker.options).into_iter();
+    let of_file = of_file.into_iter();
     let of_file = of_file.filter(|config| can_be_set.iter().all(|entry| entry.name != config.name));
     all.extend(of_file.map(|config| {
-        let source = if config.set {
-            SOURCE_STATIC_BROKER
-        } else {
-            SOURCE_DEFAULT
-        };
+        let source = source(&config);
         let origins = vec![(config.name, config.value, source)];
         let mut told = described(config.name, origins, (config.kind, config.doc), details);
         told.read_only = true;
@@ -51,4 +51,12 @@ pub(super) fn describe(broker: &Broker, resource: &Resource, details: Details) -
     }));
     all.sort_by(|a, b| a.name.cmp(&b.name));
     all
+}
+
+fn source(config: &broker_config::Config) -> i8 {
+    if config.set {
+        SOURCE_STATIC_BROKER
+    } else {
+        SOURCE_DEFAULT
+    }
 }

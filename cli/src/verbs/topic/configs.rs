@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::json;
 use whimbrel_fleet::{
-    Topic,
+    Topic, View,
     topic_config::{Change, ENTRIES},
 };
 use whimbrel_rpc::controller::{ControlError, TopicConfigChange};
@@ -26,7 +26,8 @@ pub struct Described<'a> {
 struct Config<'a> {
     name: &'static str,
     value: &'a str,
-    default: &'static str,
+    /// What was set for all brokers, or else the fleet's own.
+    default: &'a str,
     /// The topic has a value of its own.
     set: bool,
     /// False where it is taken and changes nothing.
@@ -35,13 +36,16 @@ struct Config<'a> {
 }
 
 impl<'a> Described<'a> {
-    pub fn new(topic: &'a Topic) -> Self {
+    pub fn new(view: &'a View, topic: &'a Topic) -> Self {
+        let of_all = |name| view.configs.of_brokers.get(name).filter(|_| !topic.internal);
         let all_configs = ENTRIES.iter().map(|entry| {
             let set = topic.configs.get(entry.name);
+            let beneath = entry.broker_name.and_then(of_all);
+            let default = beneath.map_or(entry.default, String::as_str);
             Config {
                 name: entry.name,
-                value: set.map_or(entry.default, String::as_str),
-                default: entry.default,
+                value: set.map_or(default, String::as_str),
+                default,
                 set: set.is_some(),
                 works: entry.works,
                 doc: entry.doc,

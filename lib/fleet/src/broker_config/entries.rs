@@ -1,6 +1,10 @@
-//! The table, by name, without the defaults of topics. None of them works here; each says why.
+//! The table, by name, without the defaults of topic configs. What does not work here says why.
 
-use crate::topic_config::{Entry, Kind, Rule};
+use super::{DEFAULT_COPIES, DEFAULT_PARTITIONS};
+use crate::{
+    naming::MAX_PARTITIONS,
+    topic_config::{Entry, Kind, Rule},
+};
 
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
@@ -21,6 +25,13 @@ const LOGINS: &str = "Kept without effect: brokers do not log in to each other b
 pub(super) const ENTRIES: &[Entry] = &[
     kept("background.threads", Kind::Int, "10", FROM_ONE, THREADS),
     kept("config.providers", Kind::List, "", Rule::Text, PLUGINS),
+    works(
+        DEFAULT_COPIES,
+        Kind::Int,
+        "1",
+        Rule::Whole(1, 32),
+        "Copies inside each region of a topic that does not say. Set for all brokers at once.",
+    ),
     kept(
         "follower.replication.throttled.rate",
         Kind::Long,
@@ -107,6 +118,13 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     kept("num.io.threads", Kind::Int, "8", FROM_ONE, THREADS),
     kept("num.network.threads", Kind::Int, "3", FROM_ONE, THREADS),
+    works(
+        DEFAULT_PARTITIONS,
+        Kind::Int,
+        "1",
+        Rule::Whole(1, MAX_PARTITIONS as i64),
+        "Partitions of a topic that does not say. Set for all brokers at once.",
+    ),
     kept(
         "num.recovery.threads.per.data.dir",
         Kind::Int,
@@ -349,6 +367,19 @@ pub(super) const ENTRIES: &[Entry] = &[
         PRODUCERS,
     ),
 ];
+
+const fn works(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    rule: Rule,
+    doc: &'static str,
+) -> Entry {
+    Entry {
+        works: true,
+        ..kept(name, kind, default, rule, doc)
+    }
+}
 
 const fn kept(
     name: &'static str,
