@@ -235,10 +235,38 @@ async fn config_resources_and_disks_are_listed() {
         ErrorCode::UNSUPPORTED_VERSION
     );
 
-    let request = describe_log_dirs::Request { topics: None };
-    let dirs = client.call(4, request).await;
-    let dir = &dirs.results[0];
-    assert!(dir.total_bytes > dir.usable_bytes && dir.usable_bytes > 0);
-    let topic = dir.topics.iter().find(|t| t.name == "t").unwrap();
-    assert!(topic.partitions[0].partition_size > 0);
+    let second = batch(&["of another size"]);
+    let size = i64::try_from(second.len()).unwrap();
+    assert_eq!(client.create_topic("u", 2, &[]).await, ErrorCode::NONE);
+    for _ in 0..2 {
+        client.produce_ok("u", 1, second.clone()).await;
+    }
+    let mut dirs = async |topics: Option<&[(&str, &[i32])]>| {
+        let asked = |(topic, partitions): &(&str, &[i32])| describe_log_dirs::DescribableLogDirTopic {
+            topic: (*topic).into(),
+            partitions: partitions.to_vec(),
+        };
+        let request = describe_log_dirs::Request {
+            topics: topics.map(|all| all.iter().map(asked).collect()),
+        };
+        let dir = client.call(4, request).await.results.remove(0);
+        assert!(dir.total_bytes > dir.usable_bytes && dir.usable_bytes > 0);
+        let mut found = Vec::new();
+        for topic in dir.topics {
+            let of = |p: &describe_log_dirs::DescribeLogDirsPartition| {
+                assert!(p.offset_lag == 0 && !p.is_future_key, "{p:?}");
+                (topic.name.clone(), p.partition_index, p.partition_size)
+            };
+            found.extend(topic.partitions.iter().map(of));
+        }
+        found.sort();
+        found
+    };
+    let t = ("t".to_owned(), 0, i64::try_from(batch(&["a"]).len()).unwrap());
+    let [empty, full] = [(0, 0), (1, 2 * size)].map(|(p, size)| ("u".to_owned(), p, size));
+    let all = dirs(None).await;
+    assert!([&t, &empty, &full].iter().all(|p| all.contains(p)), "{all:?}");
+    assert_eq!(dirs(Some(&[("u", &[1])])).await, [full.clone()]);
+    assert_eq!(dirs(Some(&[("u", &[]), ("none", &[])])).await, [empty, full]);
+    assert_eq!(dirs(Some(&[])).await, []);
 }

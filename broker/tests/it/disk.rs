@@ -168,6 +168,10 @@ impl Drop for Small {
 async fn a_small_filesystem_that_runs_full_refuses_early_serves_reads_and_recovers() {
     let fleet = Fleet::start().await;
     let Some(small) = Small::mount(fleet.dir.path().join("small")) else {
+        // Where everything is to be tried, what cannot be tried fails, unless the machine is said to mount nothing.
+        let is = |name, value| std::env::var_os(name).is_some_and(|v| v == value);
+        let must = is("CI", "true") && !is("WHIMBREL_MOUNTS", "0");
+        assert!(!must, "no filesystem runs full: only root may mount one");
         eprintln!("no filesystem runs full: only root may mount one");
         return;
     };

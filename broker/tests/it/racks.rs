@@ -12,6 +12,9 @@ use crate::{
     moves::{mirror, until_end},
 };
 
+/// A node id that no other test has.
+const ALONE: i32 = 72;
+
 /// One fetch of a consumer in `rack`.
 async fn read(at: SocketAddr, rack: &str, offset: i64) -> PartitionData {
     let mut request = fetch_request("t", 0, offset, 0);
@@ -34,10 +37,10 @@ fn is_sent_to(data: &PartitionData, node: i32) -> bool {
     data.error_code.is_none() && data.preferred_read_replica == node && len(data) == 0
 }
 
-/// Ten records at home in east and in west.
-async fn two_regions(fleet: &Fleet) -> (Broker, Broker, Mirror) {
+/// Ten records at home in east and in west, where broker `id` stands.
+async fn two_regions(fleet: &Fleet, id: i32) -> (Broker, Broker, Mirror) {
     let east = fleet.broker(1, EAST).await;
-    let mut options = fleet.options(2, WEST);
+    let mut options = fleet.options(id, WEST);
     options.replica_lag_time = Span::millis(300);
     let west = fleet.try_broker(options).await.unwrap();
     let mut client = Client::connect(east.handle.kafka).await;
@@ -50,22 +53,33 @@ async fn two_regions(fleet: &Fleet) -> (Broker, Broker, Mirror) {
     (east, west, carried)
 }
 
+/// What the broker in west sent to consumers. Brokers of other tests of this process count beside it.
+async fn sent(west: &Broker) -> f64 {
+    let told = west.get("/metrics").await;
+    let node = format!("node=\"{ALONE}\"");
+    let of_it = |l: &&str| l.starts_with("whimbrel_fetched_bytes_total") && l.contains(&node);
+    let mut lines = told.lines().filter(of_it);
+    let count = lines.next().and_then(|l| l.rsplit(' ').next()?.parse().ok());
+    assert_eq!(lines.next(), None, "one counter of one broker");
+    count.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_is_sent_to_the_copy_of_its_region_and_served_there() {
     let fleet = Fleet::start().await;
-    let (east, west, _carried) = two_regions(&fleet).await;
+    let (east, west, _carried) = two_regions(&fleet, ALONE).await;
     let (home, there) = (east.handle.kafka, west.handle.kafka);
     for offset in [0, 5, 10] {
         eventually("an answer that names west", async || {
-            is_sent_to(&read(home, WEST, offset).await, 2).then_some(())
+            is_sent_to(&read(home, WEST, offset).await, ALONE).then_some(())
         })
         .await;
     }
     let metadata = Client::connect(home).await.metadata("t").await;
-    let named = metadata.brokers.iter().find(|b| b.node_id == 2).unwrap();
+    let named = metadata.brokers.iter().find(|b| b.node_id == ALONE).unwrap();
     assert_eq!(named.rack.as_deref(), Some(WEST));
     let placed = &metadata.topics[0].partitions[0];
-    assert!(placed.replica_nodes.contains(&2) && placed.offline_replicas.is_empty());
+    assert!(placed.replica_nodes.contains(&ALONE) && placed.offline_replicas.is_empty());
     let copied = eventually("the high watermark in west", async || {
         Some(read(there, WEST, 0).await).filter(|d| d.high_watermark == 10)
     })
@@ -76,14 +90,10 @@ async fn a_consumer_is_sent_to_the_copy_of_its_region_and_served_there() {
         assert!(is_served(&own), "{rack}");
         assert_eq!(own.records, copied.records);
     }
-    let told = west.get("/metrics").await;
-    // Brokers of other tests of this process count there too.
-    let sent: f64 = told
-        .lines()
-        .filter(|l| l.starts_with("whimbrel_fetched_bytes_total") && l.contains("region=\"west\""))
-        .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum();
-    assert!(sent >= len(&copied) as f64, "{sent}");
+    let before = sent(&west).await;
+    let again = read(there, WEST, 0).await;
+    let counted = sent(&west).await - before;
+    assert_eq!(counted, len(&again) as f64, "what it sends it counts");
     let unnamed = read(there, "", 0).await;
     assert_eq!(
         unnamed.error_code,
@@ -95,7 +105,7 @@ async fn a_consumer_is_sent_to_the_copy_of_its_region_and_served_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_not_fed_gets_no_consumers_and_sends_away_those_it_has() {
     let fleet = Fleet::start().await;
-    let (east, west, carried) = two_regions(&fleet).await;
+    let (east, west, carried) = two_regions(&fleet, 2).await;
     let (home, there) = (east.handle.kafka, west.handle.kafka);
     eventually("an answer that names west", async || {
         is_sent_to(&read(home, WEST, 0).await, 2).then_some(())
@@ -125,7 +135,7 @@ async fn a_copy_that_is_not_fed_gets_no_consumers_and_sends_away_those_it_has() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_takes_no_writes_and_names_the_leader() {
     let fleet = Fleet::start().await;
-    let (_east, west, _carried) = two_regions(&fleet).await;
+    let (_east, west, _carried) = two_regions(&fleet, 2).await;
     let mut client = Client::connect(west.handle.kafka).await;
     let refused = client.produce("t", 0, batch(&["here"])).await;
     assert_eq!(refused.error_code, ErrorCode::NOT_LEADER_OR_FOLLOWER);
@@ -144,7 +154,7 @@ async fn a_copy_takes_no_writes_and_names_the_leader() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_no_source_has_confirmed_serves_nobody() {
     let fleet = Fleet::start().await;
-    let (east, west, carried) = two_regions(&fleet).await;
+    let (east, west, carried) = two_regions(&fleet, 2).await;
     drop(carried);
     west.stop().await;
     let west = fleet.broker(2, WEST).await;

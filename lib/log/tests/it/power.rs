@@ -86,6 +86,14 @@ impl<P: Clone + std::fmt::Debug + Send> Watcher for Camera<P> {
     }
 }
 
+/// Where everything is to be tried, what cannot be tried fails, unless the machine is said to mount nothing.
+pub fn passed_over(why: &str) -> String {
+    let is = |name, value| std::env::var_os(name).is_some_and(|v| v == value);
+    let must = is("CI", "true") && !is("WHIMBREL_MOUNTS", "0");
+    assert!(!must, "no power is cut: {why}");
+    format!("no power is cut: {why}")
+}
+
 /// An ext4 of its own.
 pub struct Studio {
     mounted: Mounted,
@@ -148,7 +156,7 @@ impl Studio {
 fn a_power_cut_at_any_sync_keeps_what_was_acknowledged() {
     let studio = match Studio::new() {
         Ok(studio) => studio,
-        Err(why) => return eprintln!("no power is cut: {why}"),
+        Err(why) => return eprintln!("{}", passed_over(why)),
     };
     let (disk, _) = open(&studio.root()).unwrap();
     let log = disk.create(TOPIC, ID, 0, small_segments()).unwrap();

@@ -12,7 +12,7 @@ use whimbrel_wire::{BatchBuilder, Batches};
 
 use crate::compaction::{self, Free, Model, Seen};
 use crate::kills::{PRODUCER, retries_are_duplicates};
-use crate::power::{Camera, Studio};
+use crate::power::{Camera, Studio, passed_over};
 use crate::support::{batch, flip, open, produced, read_all, small_segments};
 
 const CLEANED: &str = "cleaned";
@@ -191,7 +191,7 @@ fn check(root: &Path, house: &House, damaged: &[u8], number: usize) {
 fn a_power_cut_at_any_sync_of_what_the_house_does_loses_nothing_acknowledged() {
     let studio = match Studio::new() {
         Ok(studio) => studio,
-        Err(why) => return eprintln!("no power is cut: {why}"),
+        Err(why) => return eprintln!("{}", passed_over(why)),
     };
     let (disk, logs, damaged) = begun(&studio.root());
     assert_ne!(named(&logs, HURT).unwrap().health(), Health::Good);
