@@ -4,7 +4,7 @@
 //! by whoever is cut back, or filled, from below the newer one, so nothing is cleaned
 //! - above the high watermark and the last stable offset,
 //! - above what every other region's copy holds durably (the region is named while it holds a log up), which
-//!   the home's leader tells all other copies,
+//!   the home's leader tells all other copies; a region that stands still for `region-patience` is left behind,
 //! - that is not in this region's bucket yet, where there is one.
 //!
 //! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start; one that the
@@ -21,12 +21,10 @@ use whimbrel_fleet::{RegionName, TopicPartition};
 use whimbrel_log::{CleanBounds, CleanError, Cleaned, Dirt, Pace};
 use whimbrel_runtime::{Clock, Shutdown};
 
-use crate::{
-    broker::Broker,
-    partition::Partition,
-};
+use crate::{broker::Broker, partition::Partition};
 
-pub use bounds::held;
+pub use bounds::{Patience, held};
+
 use bounds::bounds;
 
 /// The cleaner's part of the status.
@@ -43,6 +41,8 @@ struct State {
     oldest_dirty_ms: Option<i64>,
     uncleanable: BTreeMap<TopicPartition, Left>,
     held: BTreeMap<String, RegionName>,
+    /// Logs that were cleaned without waiting any longer for a region, and the last such region.
+    left: BTreeMap<String, RegionName>,
 }
 
 /// A log that is left alone.
@@ -81,6 +81,7 @@ impl Cleaner {
             "oldest_dirty_age_ms": state.oldest_dirty_ms.map(|ms| now_ms.saturating_sub(ms)),
             "uncleanable": uncleanable,
             "held_by": state.held,
+            "left_behind": state.left,
         })
     }
 
@@ -135,7 +136,13 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
         {
             continue;
         }
-        let (bounds, holder) = bounds(&catalog, partition, bucket, memory_bytes);
+        let (bounds, holder, left) = bounds(
+            &catalog,
+            partition,
+            Patience::of(broker),
+            bucket,
+            memory_bytes,
+        );
         let log = Arc::clone(&partition.log);
         let looked = broker
             .tasks
@@ -162,6 +169,7 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
                 dirt.ratio_ppm(),
                 Arc::clone(partition),
                 bounds,
+                left,
             ));
         }
     }
@@ -171,7 +179,15 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
     let most = due
         .into_iter()
         .max_by_key(|(overdue, ratio, ..)| (*overdue, *ratio));
-    most.map(|(_, _, partition, bounds)| (partition, bounds))
+    let (_, _, partition, bounds, left) = most?;
+    for region in left {
+        if partition.pass_by(&region, bounds.upto) {
+            let (log, upto) = (partition.log.name(), bounds.upto);
+            tracing::error!(code = "WB-114", log, %region, upto, "a region that stood still is not waited for any more: its copy will not be filled on");
+            broker.cleaner.0.lock().left.insert(log, region);
+        }
+    }
+    Some((partition, bounds))
 }
 
 /// False if another try would not help now.

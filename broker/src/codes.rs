@@ -82,6 +82,12 @@ pub const CODES: &[Code] = &[
         fix: "The reason stands in the status under `cleaner.uncleanable`. Raise `cleaner.memory`, or have the damaged copy filled again from another region.",
     },
     Code {
+        code: "WB-114",
+        title: "compaction went on without a region",
+        cause: "A region's copy of a compacted partition did not move for `cleaner.region-patience` although there was more to have. The log is cleaned past its end now, and that copy will not be filled on from there (WB-206 at its mirror).",
+        fix: "Bring the region back and have its copy filled anew; WB-206 says how. Until then a move to that region loses what it lacks. The status names the region under `cleaner.left_behind`.",
+    },
+    Code {
         code: "WB-118",
         title: "a leader lacks records that were acknowledged",
         cause: "Another copy of the region holds records below its high watermark that the partition's leader does not have: the leader's disk was replaced or emptied while no other member of the ack set was up.",

@@ -74,6 +74,9 @@ pub struct Cleaner {
     pub bytes_per_second: Size,
     /// Pause when nothing is due: Kafka's `log.cleaner.backoff.ms`.
     pub backoff: Span,
+    /// For so long a region whose copy does not move keeps a log from being cleaned above it. Then cleaning goes
+    /// on, and that region's copy is stopped loudly (WB-206) when it is back. A week, as Kafka's retention has.
+    pub region_patience: Span,
 }
 
 impl Default for Cleaner {
@@ -82,6 +85,7 @@ impl Default for Cleaner {
             memory: Size::mib(64),
             bytes_per_second: Size::mib(64),
             backoff: Span::secs(15),
+            region_patience: Span::secs(7 * 24 * 3600),
         }
     }
 }

@@ -9,6 +9,7 @@
 //!   no client's batch can come in any more.
 
 mod append;
+mod elsewhere;
 mod insync;
 mod progress;
 mod role;
@@ -68,6 +69,7 @@ struct State {
     insync: insync::Insync,
     /// What other regions hold, as their followers say.
     remote: BTreeMap<RegionName, Remote>,
+    elsewhere: elsewhere::Elsewhere,
     sync_set: BTreeSet<RegionName>,
     lossy_promotion: Option<i64>,
     /// A planned move drains: streams go to the fsynced end.
@@ -137,6 +139,7 @@ impl Partition {
                 acks: VecDeque::new(),
                 insync: insync::Insync::default(),
                 remote: BTreeMap::new(),
+                elsewhere: elsewhere::Elsewhere::default(),
                 sync_set: BTreeSet::new(),
                 lossy_promotion: None,
                 draining: false,
@@ -187,6 +190,8 @@ impl Partition {
         boot_ns: u64,
     ) -> bool {
         let mut state = self.state.lock();
+        let all = self.log.offsets().durable_end;
+        state.elsewhere.heard(region, end, all, boot_ns);
         let stream = Arc::downgrade(stream);
         let log_end = self.log.offsets().log_end;
         match state.remote.get_mut(region) {
@@ -219,12 +224,6 @@ impl Partition {
             (remote.stream.strong_count() > 0).then_some(remote.progress.end)
         };
         state.insync.end_of(node.id).or_else(remote)
-    }
-
-    /// Below this the followers in `region` hold everything fsynced, as far as they have said since this
-    /// role began.
-    pub fn remote_end(&self, region: &RegionName) -> i64 {
-        self.state.lock().remote.get(region).map_or(0, Remote::end)
     }
 
     /// A follower of this region holds everything below `end` fsynced. True when something may follow from

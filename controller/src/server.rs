@@ -23,7 +23,7 @@ use crate::{
     codes,
     health::Alive,
     mover::Mover,
-    state::{Command, Outcome, State},
+    state::{Command, MorePartitions, Outcome, State},
 };
 
 pub(crate) use watch::Pages;
@@ -184,11 +184,11 @@ impl controller_server::Controller for Server {
             return Ok(answer::topic(state.view.version, outcome));
         }
         let (version, outcome) = self
-            .propose(Command::CreatePartitions {
+            .propose(Command::CreatePartitions(MorePartitions {
                 name,
                 total,
                 copies,
-            })
+            }))
             .await?;
         Ok(answer::topic(version, outcome))
     }

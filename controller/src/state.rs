@@ -26,7 +26,7 @@ use whimbrel_fleet::{
     FailoverGroup, GroupName, Incarnation, MoveReport, NodeId, RegionEpoch, TopicId, View,
 };
 
-pub use command::{Command, NewTopic, Promoted, SetFence};
+pub use command::{Command, MorePartitions, NewTopic, Promoted, SetFence};
 pub use outcome::{Applied, Outcome, kafka};
 
 /// Producer ids per block: a broker asks again after so many.
@@ -109,11 +109,7 @@ impl State {
             Command::RegisterDaemon { daemon } => self.register_daemon(daemon),
             Command::CreateTopic(topic) => self.create_topic(topic),
             Command::DeleteTopic { name } => self.delete_topic(&name),
-            Command::CreatePartitions {
-                name,
-                total,
-                copies,
-            } => self.create_partitions(&name, total, &copies),
+            Command::CreatePartitions(more) => self.create_partitions(&more),
             Command::AlterTopicConfigs {
                 topic_id,
                 before,

@@ -8,6 +8,7 @@ pub const DAMAGED: &str = "WB-202";
 pub const NO_AGREEMENT: &str = "WB-203";
 pub const REFUSED: &str = "WB-204";
 pub const ADMIN: &str = "WB-205";
+pub const OVERTAKEN: &str = "WB-206";
 pub const TRANSLATED_SOURCE: &str = "WB-210";
 pub const TRANSLATED_TARGET: &str = "WB-211";
 pub const TRANSLATED_MAP: &str = "WB-212";
@@ -49,6 +50,12 @@ pub const CODES: &[Code] = &[
         title: "The mirror's admin endpoint cannot be opened",
         cause: "The address in `admin-listen` is taken or not an address of this host.",
         fix: "Choose a free port, or port 0 for any.",
+    },
+    Code {
+        code: OVERTAKEN,
+        title: "Compaction overtook a mirrored partition",
+        cause: "This region's copy of a compacted partition did not move for longer than the source's `broker.cleaner.region-patience`, and the source compacted past its end. What the copy has is whole as of its end; filled on from there it would lack both old and new records of some keys until it has passed the range in the message, so it is stopped.",
+        fix: "To have the copy filled anew, remove its folder on the broker that holds it (stopped), and restart the mirror. Raise `region-patience` above the longest outage the mirror has to bridge.",
     },
     Code {
         code: TRANSLATED_SOURCE,

@@ -92,7 +92,9 @@ async fn grow(
         name: topic.name.clone(),
         total: topic.count,
         validate_only,
-        copies: lists.map(|list| at_home(view, group, &list.broker_ids)).collect(),
+        copies: lists
+            .map(|list| at_home(view, group, &list.broker_ids))
+            .collect(),
     };
     let done = broker.controller.create_partitions(more).await;
     done.map(|done| done.version)

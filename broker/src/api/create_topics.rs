@@ -16,7 +16,8 @@ use whimbrel_rpc::controller::{ControlError, NewTopic};
 use whimbrel_wire::{
     ErrorCode,
     messages::create_topics::{
-        CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, Request, Response,
+        CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreatableTopicConfigs,
+        CreatableTopicResult, Request, Response,
     },
 };
 
@@ -136,7 +137,11 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
             "a topic's name has 1 to 249 of a-z, A-Z, 0-9, '.', '_', '-', and is neither '.' nor '..'",
         ));
     }
-    let copies = match assigned(&topic.assignments, topic.num_partitions, topic.replication_factor) {
+    let copies = match assigned(
+        &topic.assignments,
+        topic.num_partitions,
+        topic.replication_factor,
+    ) {
         Ok(lists) => lists,
         Err((code, why)) => return Err(refused(name, code, why)),
     };
@@ -146,6 +151,13 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
         .into_iter()
         .map(|ids| at_home(view, group, ids))
         .collect();
+    if copies.iter().any(Vec::is_empty) {
+        return Err(refused(
+            name,
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+            "a replica list names no broker of the home region",
+        ));
+    }
     let partitions = match (topic.num_partitions, copies.len()) {
         (-1, 0) => default_partitions(broker, view),
         (-1, lists) => i32::try_from(lists).unwrap_or(i32::MAX),
@@ -170,27 +182,33 @@ fn check(broker: &Broker, topic: CreatableTopic) -> Result<NewTopic, CreatableTo
             ));
         }
     };
-    let valueless = topic.configs.iter().filter(|config| config.value.is_none());
-    let valueless: Vec<_> = valueless.map(|config| config.name.as_str()).collect();
-    if !valueless.is_empty() {
-        let why = format!(
-            "Null value not supported for topic configs: {}",
-            valueless.join(",")
-        );
-        return Err(refused(name, ErrorCode::INVALID_CONFIG, why));
-    }
-    let mut configs = BTreeMap::new();
-    for config in topic.configs {
-        let value = config.value.unwrap_or_default();
-        // Judged by the controller, with all others' ways to create a topic.
-        configs.insert(config.name, value.trim().to_owned());
-    }
+    let configs = match configs(topic.configs) {
+        Ok(configs) => configs,
+        Err(why) => return Err(refused(name, ErrorCode::INVALID_CONFIG, why)),
+    };
     Ok(NewTopic {
         configs,
         replication_factor,
         copies,
         ..NewTopic::new(name, partitions)
     })
+}
+
+/// What they say is judged by the controller, with all others' ways to create a topic.
+fn configs(asked: Vec<CreatableTopicConfig>) -> Result<BTreeMap<String, String>, String> {
+    let valueless = asked.iter().filter(|config| config.value.is_none());
+    let valueless: Vec<_> = valueless.map(|config| config.name.as_str()).collect();
+    if !valueless.is_empty() {
+        let names = valueless.join(",");
+        return Err(format!(
+            "Null value not supported for topic configs: {names}"
+        ));
+    }
+    let pairs = asked.into_iter().map(|config| {
+        let value = config.value.unwrap_or_default();
+        (config.name, value.trim().to_owned())
+    });
+    Ok(pairs.collect())
 }
 
 /// Partitions of a topic that does not say: what was set for all brokers, or else this one's file.

@@ -167,7 +167,11 @@ fn of_topic(broker: &Broker, name: &str, details: Details) -> Result<Configs, (E
 }
 
 /// Where a topic's config has values: the topic's own, that of all brokers, the default.
-pub fn topic_origins(own: &Values, of_all: &resource_config::Configs, entry: &Entry) -> Vec<Origin> {
+pub fn topic_origins(
+    own: &Values,
+    of_all: &resource_config::Configs,
+    entry: &Entry,
+) -> Vec<Origin> {
     let own = own.get(entry.name);
     let own = own.map(|value| (entry.name, value.clone(), SOURCE_TOPIC));
     let beneath = entry.broker_name.map(|name| {
@@ -176,7 +180,9 @@ pub fn topic_origins(own: &Values, of_all: &resource_config::Configs, entry: &En
         let default = (name, entry.default.to_owned(), SOURCE_DEFAULT);
         of_all.into_iter().chain([default])
     });
-    own.into_iter().chain(beneath.into_iter().flatten()).collect()
+    own.into_iter()
+        .chain(beneath.into_iter().flatten())
+        .collect()
 }
 
 fn topic_config(

@@ -79,6 +79,7 @@ impl Partition {
         state.draining = false;
         state.sealed = false;
         state.remote.clear();
+        state.elsewhere.begin(boot_ns);
         state.sync_set.clone_from(sync_set);
         state.lossy_promotion = lossy_promotion;
         drop(state);

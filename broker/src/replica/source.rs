@@ -145,7 +145,10 @@ impl Stream {
                 reason: StopReason::UnknownPartition,
             })),
             Some(partition) if self.is_known(&catalog) && self.serves(partition) => {
-                Subscription::begin(Arc::clone(partition), lineage)
+                match self.left(partition, lineage) {
+                    Some(reason) => Err(Box::new(FromSource::Stopped { at, reason })),
+                    None => Subscription::begin(Arc::clone(partition), lineage),
+                }
             }
             _ => Err(Box::new(FromSource::Stopped {
                 at,
@@ -172,6 +175,14 @@ impl Stream {
             } => self.follower.is_some() && partition.following.is_confirmed(),
             _ => false,
         }
+    }
+
+    /// Why another region's copy is not filled on: compaction went past its end.
+    fn left(&self, partition: &Partition, lineage: &Lineage) -> Option<StopReason> {
+        let (end, empty) = (lineage.end_offset, lineage.epochs.is_empty());
+        let region = Some(&self.hello.region).filter(|_| self.follower.is_none());
+        let upto = partition.passed_by(region?, end, empty)?;
+        Some(StopReason::Cleaned { upto })
     }
 
     fn forget(&mut self, at: TopicPartition) {

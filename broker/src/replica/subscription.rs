@@ -9,7 +9,7 @@ use whimbrel_rpc::replica::{Batches, FromSource, StopReason};
 
 use crate::{
     broker::Broker,
-    cleaner::held,
+    cleaner::{Patience, held},
     partition::{Feed, Partition, Role},
     reports::lineage,
 };
@@ -173,7 +173,7 @@ impl Subscription {
             log_bytes: partition.log.durable_bytes(),
             high_watermark: self.told.0,
             last_stable_offset: partition.last_stable_offset(),
-            held_end: held(&broker.catalog(), partition).end,
+            held_end: held(&broker.catalog(), partition, Patience::of(broker)).end,
             source_clock_ms: broker.clock.wall_ms(),
             next_append_time_ms: if next < log_end {
                 partition.log.appended_by(next).unwrap_or(-1)

@@ -205,12 +205,11 @@ async fn replicas_elsewhere_and_unknown_features_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn config_resources_and_disks_are_listed() {
+async fn config_resources_are_listed() {
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;
     assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
-    client.produce_ok("t", 0, batch(&["a"])).await;
     let list = async |client: &mut Client, version: i16, types: &[i8]| {
         let request = list_config_resources::Request {
             resource_types: types.to_vec(),
@@ -234,7 +233,15 @@ async fn config_resources_and_disks_are_listed() {
         list(&mut client, 1, &[99]).await.0,
         ErrorCode::UNSUPPORTED_VERSION
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn disks_are_described_by_what_each_partition_takes_of_them() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
+    client.produce_ok("t", 0, batch(&["a"])).await;
     let second = batch(&["of another size"]);
     let size = i64::try_from(second.len()).unwrap();
     assert_eq!(client.create_topic("u", 2, &[]).await, ErrorCode::NONE);
@@ -242,10 +249,11 @@ async fn config_resources_and_disks_are_listed() {
         client.produce_ok("u", 1, second.clone()).await;
     }
     let mut dirs = async |topics: Option<&[(&str, &[i32])]>| {
-        let asked = |(topic, partitions): &(&str, &[i32])| describe_log_dirs::DescribableLogDirTopic {
-            topic: (*topic).into(),
-            partitions: partitions.to_vec(),
-        };
+        let asked =
+            |(topic, partitions): &(&str, &[i32])| describe_log_dirs::DescribableLogDirTopic {
+                topic: (*topic).into(),
+                partitions: partitions.to_vec(),
+            };
         let request = describe_log_dirs::Request {
             topics: topics.map(|all| all.iter().map(asked).collect()),
         };
@@ -262,11 +270,22 @@ async fn config_resources_and_disks_are_listed() {
         found.sort();
         found
     };
-    let t = ("t".to_owned(), 0, i64::try_from(batch(&["a"]).len()).unwrap());
+    let t = (
+        "t".to_owned(),
+        0,
+        i64::try_from(batch(&["a"]).len()).unwrap(),
+    );
     let [empty, full] = [(0, 0), (1, 2 * size)].map(|(p, size)| ("u".to_owned(), p, size));
     let all = dirs(None).await;
-    assert!([&t, &empty, &full].iter().all(|p| all.contains(p)), "{all:?}");
-    assert_eq!(dirs(Some(&[("u", &[1])])).await, [full.clone()]);
-    assert_eq!(dirs(Some(&[("u", &[]), ("none", &[])])).await, [empty, full]);
+    assert!(
+        [&t, &empty, &full].iter().all(|p| all.contains(p)),
+        "{all:?}"
+    );
+    let only = dirs(Some(&[("u", &[1])])).await;
+    assert_eq!(only, std::slice::from_ref(&full));
+    assert_eq!(
+        dirs(Some(&[("u", &[]), ("none", &[])])).await,
+        [empty, full]
+    );
     assert_eq!(dirs(Some(&[])).await, []);
 }

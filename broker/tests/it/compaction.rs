@@ -122,7 +122,11 @@ async fn timestamps_outside_the_topics_bounds_are_refused() {
     for wrong in [now_ms - 120_000, now_ms + 120_000] {
         let answer = client.produce("t", 0, at(wrong)).await;
         assert_eq!(answer.error_code, ErrorCode::INVALID_TIMESTAMP);
-        assert!(answer.error_message.is_some_and(|m| m.contains("timestamps")));
+        assert!(
+            answer
+                .error_message
+                .is_some_and(|m| m.contains("timestamps"))
+        );
     }
     // Of several records those to blame are named, also where they have to be unpacked.
     for codec in [Codec::None, Codec::Zstd] {
@@ -136,7 +140,10 @@ async fn timestamps_outside_the_topics_bounds_are_refused() {
         let blamed: Vec<_> = blamed.map(|e| e.batch_index).collect();
         assert_eq!(blamed, [1, 3]);
         let why = refused.record_errors[0].batch_index_error_message.as_ref();
-        assert!(why.unwrap().contains(&(now_ms + 120_000).to_string()), "{why:?}");
+        assert!(
+            why.unwrap().contains(&(now_ms + 120_000).to_string()),
+            "{why:?}"
+        );
     }
     let large = batch(&[&"x".repeat(1_100_000)]);
     let refused = client.produce("t", 0, large).await;

@@ -1,10 +1,11 @@
 //! Compaction where a topic has copies in several regions: all copies are cleaned, none before every region
 //! holds what is cleaned.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use serde_json::json;
 use whimbrel_broker::{CleanerOptions, Options};
+use whimbrel_mirror::replica::Region;
 use whimbrel_runtime::{Shutdown, Tasks, random, unit::Span};
 use whimbrel_wire::{BatchBuilder, ErrorCode, messages::describe_log_dirs};
 
@@ -16,9 +17,14 @@ use crate::{
 const RECORDS: i32 = 60;
 
 async fn start(fleet: &Fleet, id: i32, region: &str) -> Broker {
+    patient(fleet, id, region, CleanerOptions::default().region_patience).await
+}
+
+async fn patient(fleet: &Fleet, id: i32, region: &str, region_patience: Span) -> Broker {
     let options = Options {
         cleaner: CleanerOptions {
             backoff: Span::millis(20),
+            region_patience,
             ..CleanerOptions::default()
         },
         ..fleet.options(id, region)
@@ -34,8 +40,21 @@ fn leader(fleet: &Fleet) -> i32 {
         .map_or(-1, |n| n.0)
 }
 
-/// A topic of small segments in which three keys are written again and again.
-async fn fill(fleet: &Fleet, brokers: &BTreeMap<i32, Broker>) {
+fn mirror(fleet: &Fleet) -> (Region, Tasks) {
+    let tasks = Tasks::new(Shutdown::new());
+    let region = Region::start(
+        WEST.into(),
+        random::uuid(),
+        64 << 20,
+        fleet.client.view(),
+        &tasks,
+        fleet.clock.clone(),
+    );
+    (region, tasks)
+}
+
+/// A topic of small segments.
+async fn create(brokers: &BTreeMap<i32, Broker>, copies: i16) {
     let mut client = Client::connect(brokers[&1].handle.kafka).await;
     let configs = [
         ("cleanup.policy", "compact"),
@@ -43,11 +62,15 @@ async fn fill(fleet: &Fleet, brokers: &BTreeMap<i32, Broker>) {
         ("min.cleanable.dirty.ratio", "0.1"),
     ];
     eventually("the topic", async || {
-        let created = client.create_topic_of("t", 1, 3, &configs).await;
+        let created = client.create_topic_of("t", 1, copies, &configs).await;
         (created == ErrorCode::NONE || created == ErrorCode::TOPIC_ALREADY_EXISTS).then_some(())
     })
     .await;
-    for n in 0..RECORDS {
+}
+
+/// Three keys are written again and again.
+async fn write(fleet: &Fleet, brokers: &BTreeMap<i32, Broker>, numbers: Range<i32>) {
+    for n in numbers {
         let value = format!("{n}-{}", "x".repeat(150));
         let key = ["a", "b", "c"][usize::try_from(n % 3).unwrap()];
         let mut builder = BatchBuilder::new(0).producer(7, 0, n);
@@ -81,7 +104,8 @@ async fn every_copy_is_cleaned_and_none_while_another_region_is_away() {
         brokers.insert(id, start(&fleet, id, EAST).await);
     }
     brokers.insert(4, start(&fleet, 4, WEST).await);
-    fill(&fleet, &brokers).await;
+    create(&brokers, 3).await;
+    write(&fleet, &brokers, 0..RECORDS).await;
     // Nothing is carried into the other region: that is said wherever it keeps a log from being cleaned.
     let mut whole = BTreeMap::new();
     for (id, broker) in &brokers {
@@ -96,15 +120,7 @@ async fn every_copy_is_cleaned_and_none_while_another_region_is_away() {
         });
         whole.insert(*id, full.await);
     }
-    let tasks = Tasks::new(Shutdown::new());
-    whimbrel_mirror::replica::Region::start(
-        WEST.into(),
-        random::uuid(),
-        64 << 20,
-        fleet.client.view(),
-        &tasks,
-        fleet.clock.clone(),
-    );
+    let (_region, tasks) = mirror(&fleet);
     let before = whole[&leader(&fleet)];
     for (id, broker) in &brokers {
         eventually("a cleaned copy", async || {
@@ -113,7 +129,44 @@ async fn every_copy_is_cleaned_and_none_while_another_region_is_away() {
             (cleaned && held == json!({})).then_some(())
         })
         .await;
-        assert_eq!(broker.partition("t", 0).await.unwrap()["damaged"], json!(null), "{id}");
+        assert_eq!(
+            broker.partition("t", 0).await.unwrap()["damaged"],
+            json!(null),
+            "{id}"
+        );
     }
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_stays_away_too_long_is_passed_by_and_its_copy_is_stopped_with_the_range() {
+    let fleet = Fleet::start().await;
+    let mut brokers = BTreeMap::new();
+    brokers.insert(1, patient(&fleet, 1, EAST, Span::millis(500)).await);
+    brokers.insert(2, start(&fleet, 2, WEST).await);
+    create(&brokers, 1).await;
+    let (_region, tasks) = mirror(&fleet);
+    // No more than the segment that is open: nothing is cleaned as yet.
+    write(&fleet, &brokers, 0..3).await;
+    let end = async || brokers[&2].partition("t", 0).await?["durable_end"].as_i64();
+    eventually("the copy", async || (end().await? == 3).then_some(())).await;
+    tasks.stop(Duration::from_secs(5)).await;
+    write(&fleet, &brokers, 3..RECORDS).await;
+    eventually("a log that is cleaned without the region", async || {
+        let cleaner = brokers[&1].status().await["cleaner"].clone();
+        let cleaned = size(&brokers[&1]).await? < 5_000;
+        (cleaned && cleaner["left_behind"] == json!({"t-0": WEST})).then_some(())
+    })
+    .await;
+    let (region, tasks) = mirror(&fleet);
+    let anomaly = eventually("a stopped partition", async || {
+        let status = region.status();
+        let mut partitions = status.values().flatten();
+        partitions.find(|p| p.topic == "t")?.anomaly
+    })
+    .await;
+    assert_eq!((anomaly.code, anomaly.from), ("WB-206", 3));
+    assert!((4..=i64::from(RECORDS)).contains(&anomaly.to), "{anomaly}");
+    assert_eq!(end().await, Some(3));
     tasks.stop(Duration::from_secs(5)).await;
 }

@@ -9,7 +9,7 @@ use whimbrel_wire::{ErrorCode, messages::metadata};
 use crate::{
     client::{Client, batch},
     configs::{BROKER, Described, alter, config, describe},
-    fleet::{EAST, Fleet, WEST, eventually},
+    fleet::{Broker, EAST, Fleet, WEST, eventually},
 };
 
 const ALL: (i8, &str) = (BROKER, "");
@@ -29,7 +29,9 @@ async fn a_topic_falls_back_to_what_is_set_for_all_brokers() {
     let fleet = Fleet::start().await;
     let broker = fleet.broker(1, EAST).await;
     let mut client = Client::connect(broker.handle.kafka).await;
-    client.create_topic("own", 1, &[("max.message.bytes", "3000")]).await;
+    client
+        .create_topic("own", 1, &[("max.message.bytes", "3000")])
+        .await;
     client.create_topic("t", 1, &[]).await;
     let large = batch(&[&"x".repeat(2_000)]);
     client.produce_ok("t", 0, large.clone()).await;
@@ -37,7 +39,10 @@ async fn a_topic_falls_back_to_what_is_set_for_all_brokers() {
         ("message.max.bytes", 0, Some("1000")),
         ("log.retention.ms", 0, Some("60000")),
     ];
-    assert_eq!(alter(&mut client, ALL, &set, false).await.0, ErrorCode::NONE);
+    assert_eq!(
+        alter(&mut client, ALL, &set, false).await.0,
+        ErrorCode::NONE
+    );
     eventually("the bound in force", async || {
         let refused = client.produce("t", 0, large.clone()).await.error_code;
         (refused == ErrorCode::MESSAGE_TOO_LARGE).then_some(())
@@ -55,7 +60,10 @@ async fn a_topic_falls_back_to_what_is_set_for_all_brokers() {
     let offsets = config(&mut client, "__consumer_offsets", "retention.ms").await;
     assert_eq!(offsets.config_source, 5);
     let gone = [("message.max.bytes", 1, None)];
-    assert_eq!(alter(&mut client, ALL, &gone, false).await.0, ErrorCode::NONE);
+    assert_eq!(
+        alter(&mut client, ALL, &gone, false).await.0,
+        ErrorCode::NONE
+    );
     eventually("the bound gone", async || {
         let answer = client.produce("t", 0, large.clone()).await;
         answer.error_code.is_none().then_some(())
@@ -63,9 +71,8 @@ async fn a_topic_falls_back_to_what_is_set_for_all_brokers() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_does_not_say_has_as_many_copies_and_partitions_as_all_are_given() {
-    let fleet = Fleet::start().await;
+/// Three brokers at home and one in the other region, which make topics that are asked for.
+async fn three_and_one(fleet: &Fleet) -> BTreeMap<NodeId, Broker> {
     let mut brokers = BTreeMap::new();
     for (id, region) in [(1, EAST), (2, EAST), (3, EAST), (4, WEST)] {
         let options = Options {
@@ -74,6 +81,13 @@ async fn a_topic_that_does_not_say_has_as_many_copies_and_partitions_as_all_are_
         };
         brokers.insert(NodeId(id), fleet.try_broker(options).await.unwrap());
     }
+    brokers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_does_not_say_has_as_many_copies_and_partitions_as_all_are_given() {
+    let fleet = Fleet::start().await;
+    let mut brokers = three_and_one(&fleet).await;
     let mut client = Client::connect(brokers[&NodeId(1)].handle.kafka).await;
     for (name, value) in [
         ("default.replication.factor", "2"),
@@ -83,10 +97,17 @@ async fn a_topic_that_does_not_say_has_as_many_copies_and_partitions_as_all_are_
         let one = [(name, 0, Some(value))];
         let refused = alter(&mut client, (BROKER, "1"), &one, false).await;
         assert_eq!(refused.0, ErrorCode::INVALID_REQUEST, "{name}");
-        assert_eq!(alter(&mut client, ALL, &one, false).await.0, ErrorCode::NONE);
+        assert_eq!(
+            alter(&mut client, ALL, &one, false).await.0,
+            ErrorCode::NONE
+        );
     }
     let (_, shown) = describe(&mut client, BROKER, "1").await;
-    let shown: Vec<_> = shown.iter().filter(|c| c.config_source == 3).map(told).collect();
+    let shown: Vec<_> = shown
+        .iter()
+        .filter(|c| c.config_source == 3)
+        .map(told)
+        .collect();
     let synonyms = |name| vec![(name, 3), (name, 5)];
     let wanted = [
         (Some("2"), 3, synonyms("default.replication.factor")),
@@ -116,11 +137,16 @@ async fn a_topic_that_does_not_say_has_as_many_copies_and_partitions_as_all_are_
         assert_eq!((copies(EAST), copies(WEST)), (2, 1));
     }
     let mut own = config(&mut client, "created", "min.insync.replicas").await;
-    assert_eq!((own.value.take().as_deref(), own.config_source), (Some("2"), 3));
+    assert_eq!(
+        (own.value.take().as_deref(), own.config_source),
+        (Some("2"), 3)
+    );
     // With one of the two copies gone nothing is acknowledged to who asks for all.
     let partition = fleet.view().topics["created"].partitions[0].clone();
     let leader = partition.leader.unwrap();
-    let mut others = partition.replicas[&EAST.into()].iter().filter(|n| **n != leader);
+    let mut others = partition.replicas[&EAST.into()]
+        .iter()
+        .filter(|n| **n != leader);
     let other = others.next().unwrap();
     brokers.remove(other).unwrap().kill().await;
     let mut client = Client::connect(brokers[&leader].handle.kafka).await;

@@ -59,7 +59,9 @@ async fn sent(west: &Broker) -> f64 {
     let node = format!("node=\"{ALONE}\"");
     let of_it = |l: &&str| l.starts_with("whimbrel_fetched_bytes_total") && l.contains(&node);
     let mut lines = told.lines().filter(of_it);
-    let count = lines.next().and_then(|l| l.rsplit(' ').next()?.parse().ok());
+    let count = lines
+        .next()
+        .and_then(|l| l.rsplit(' ').next()?.parse().ok());
     assert_eq!(lines.next(), None, "one counter of one broker");
     count.unwrap()
 }
@@ -76,7 +78,11 @@ async fn a_consumer_is_sent_to_the_copy_of_its_region_and_served_there() {
         .await;
     }
     let metadata = Client::connect(home).await.metadata("t").await;
-    let named = metadata.brokers.iter().find(|b| b.node_id == ALONE).unwrap();
+    let named = metadata
+        .brokers
+        .iter()
+        .find(|b| b.node_id == ALONE)
+        .unwrap();
     assert_eq!(named.rack.as_deref(), Some(WEST));
     let placed = &metadata.topics[0].partitions[0];
     assert!(placed.replica_nodes.contains(&ALONE) && placed.offline_replicas.is_empty());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use whimbrel_fleet::{AcceptLoss, MoveMode, NodeId, TopicPartition};
+use whimbrel_fleet::{AcceptLoss, MoveMode, NodeId, Partition, Topic, TopicPartition};
 use whimbrel_rpc::controller::Reassignment;
 use whimbrel_runtime::{Shutdown, Tasks, random};
 use whimbrel_wire::{
@@ -288,6 +288,15 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_once_another_leads() {
     assert_eq!(read(&fleet, &region).await, values(8));
 }
 
+/// Of each partition its leader, the copies at home and the head of the other region.
+fn copies_of(topic: &Topic) -> Vec<(i32, Vec<i32>, Option<NodeId>)> {
+    let of = |p: &Partition| {
+        let home = p.replicas[&EAST.into()].iter().map(|n| n.0).collect();
+        (p.leader.map_or(-1, |n| n.0), home, p.head(&WEST.into()))
+    };
+    topic.partitions.iter().map(of).collect()
+}
+
 /// Kafka's tools name the brokers of each copy.
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_stand_where_a_client_assigns_them() {
@@ -296,10 +305,11 @@ async fn replicas_stand_where_a_client_assigns_them() {
     let west = fleet.options(4, WEST);
     brokers.insert(4, fleet.try_broker(west).await.unwrap());
     let mut client = Client::connect(brokers[&1].handle.kafka).await;
-    let assignment = |(partition_index, ids): (i32, &&[i32])| create_topics::CreatableReplicaAssignment {
-        partition_index,
-        broker_ids: ids.to_vec(),
-    };
+    let assignment =
+        |(partition_index, ids): (i32, &&[i32])| create_topics::CreatableReplicaAssignment {
+            partition_index,
+            broker_ids: ids.to_vec(),
+        };
     let mut create = async |num_partitions, replication_factor, lists: &[&[i32]]| {
         let topic = create_topics::CreatableTopic {
             name: "t".into(),
@@ -315,7 +325,11 @@ async fn replicas_stand_where_a_client_assigns_them() {
         };
         let done = client.call(7, request).await.topics.remove(0);
         assert_eq!(done.error_code.is_error(), done.error_message.is_some());
-        (done.error_code, done.num_partitions, done.replication_factor)
+        (
+            done.error_code,
+            done.num_partitions,
+            done.replication_factor,
+        )
     };
     let lists: [&[i32]; 2] = [&[3, 1], &[2, 3]];
     assert_eq!(create(2, -1, &lists).await.0, ErrorCode::INVALID_REQUEST);
@@ -334,7 +348,7 @@ async fn replicas_stand_where_a_client_assigns_them() {
     // What stands in the other region is named as Metadata shows it, and placed by the fleet.
     let created = create(-1, -1, &[&[3, 1, 4], &[2, 3]]).await;
     assert_eq!(created, (ErrorCode::NONE, 2, 2));
-    let mut grow = async |ids: &[i32]| {
+    let grow = async |ids: &[i32]| {
         let request = create_partitions::Request {
             topics: vec![create_partitions::CreatePartitionsTopic {
                 name: "t".into(),
@@ -354,15 +368,7 @@ async fn replicas_stand_where_a_client_assigns_them() {
         assert_eq!(refused, ErrorCode::INVALID_REPLICA_ASSIGNMENT, "{wrong:?}");
     }
     assert_eq!(grow(&[1, 2]).await, ErrorCode::NONE);
-    let view = fleet.view();
-    let placed: Vec<_> = view.topics["t"]
-        .partitions
-        .iter()
-        .map(|p| {
-            let home = p.replicas[&EAST.into()].iter().map(|n| n.0).collect();
-            (p.leader.map_or(-1, |n| n.0), home, p.head(&WEST.into()))
-        })
-        .collect();
+    let placed = copies_of(&fleet.view().topics["t"]);
     let wanted = [(3, vec![3, 1]), (2, vec![2, 3]), (1, vec![1, 2])];
     let head = Some(NodeId(4));
     assert_eq!(placed, wanted.map(|(leader, home)| (leader, home, head)));

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use tonic::Status;
 use whimbrel_fleet::{
-    Clamp, Daemon, MoveMode, Node,
+    Clamp, Daemon, MoveMode, Node, NodeId,
     acl::{Acl, AclFilter},
     credential::CredentialChange,
     naming,

@@ -62,13 +62,7 @@ pub enum Command {
     DeleteTopic {
         name: String,
     },
-    CreatePartitions {
-        name: String,
-        total: i32,
-        /// Of each added partition its home copies, the preferred leader first; none where they are placed here.
-        #[serde(default)]
-        copies: Vec<Vec<NodeId>>,
-    },
+    CreatePartitions(MorePartitions),
     /// The topic's configs, if they still are `before`. Values were judged when this was proposed.
     AlterTopicConfigs {
         topic_id: TopicId,
@@ -121,6 +115,15 @@ pub enum Command {
         group: GroupName,
         epoch: RegionEpoch,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MorePartitions {
+    pub name: String,
+    pub total: i32,
+    /// Of each added partition its home copies, the preferred leader first; none where they are placed here.
+    #[serde(default)]
+    pub copies: Vec<Vec<NodeId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,7 +207,9 @@ impl std::fmt::Display for Command {
             Self::RegisterDaemon { daemon } => write!(f, "register daemon {}", daemon.node),
             Self::CreateTopic(topic) => write!(f, "create topic {}", topic.name),
             Self::DeleteTopic { name } => write!(f, "delete topic {name}"),
-            Self::CreatePartitions { name, total, .. } => write!(f, "create partitions {name} {total}"),
+            Self::CreatePartitions(MorePartitions { name, total, .. }) => {
+                write!(f, "create partitions {name} {total}")
+            }
             Self::AlterTopicConfigs { topic_id, .. } => write!(f, "alter configs of {topic_id}"),
             Self::AlterResourceConfigs { resource, .. } => {
                 write!(f, "alter configs of {resource:?}")

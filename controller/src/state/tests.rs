@@ -291,10 +291,12 @@ fn topics_follow_kafkas_rules() {
 fn topics_grow_and_go_and_their_ids_never_return() {
     let mut state = fleet();
     state.apply(10, topic("a.b", 7, 3));
-    let grow = |total| Command::CreatePartitions {
-        name: "a.b".into(),
-        total,
-        copies: Vec::new(),
+    let grow = |total| {
+        Command::CreatePartitions(MorePartitions {
+            name: "a.b".into(),
+            total,
+            copies: Vec::new(),
+        })
     };
     assert_eq!(
         kafka_code(&state.apply(11, grow(3))),
@@ -471,10 +473,12 @@ fn home_copies_stand_where_they_were_asked_for_and_the_fleet_places_the_others()
     }
     let done = state.apply(7, wanted(2, 2, &[&[4, 1], &[3, 4]]));
     assert_eq!(kafka_code(&done), 0);
-    let grow = |copies: &[&[i32]]| Command::CreatePartitions {
-        name: "t".into(),
-        total: 3,
-        copies: lists(copies),
+    let grow = |copies: &[&[i32]]| {
+        Command::CreatePartitions(MorePartitions {
+            name: "t".into(),
+            total: 3,
+            copies: lists(copies),
+        })
     };
     for copies in [&[&[1][..]][..], &[&[1, 3], &[3, 1]]] {
         assert_eq!(
@@ -484,7 +488,10 @@ fn home_copies_stand_where_they_were_asked_for_and_the_fleet_places_the_others()
     }
     assert_eq!(kafka_code(&state.apply(9, grow(&[&[1, 3]]))), 0);
     let placed = &state.view.topics["t"].partitions;
-    let home: Vec<_> = placed.iter().map(|p| p.replicas[&"east".into()].clone()).collect();
+    let home: Vec<_> = placed
+        .iter()
+        .map(|p| p.replicas[&"east".into()].clone())
+        .collect();
     assert_eq!(home, lists(&[&[4, 1], &[3, 4], &[1, 3]]));
     for partition in placed {
         assert_eq!(partition.leader, partition.head(&"east".into()));

@@ -7,7 +7,7 @@ use whimbrel_fleet::{
     naming::{self, MAX_PARTITIONS},
 };
 
-use super::{Change, NewTopic, Outcome, State, assign, kafka};
+use super::{Change, MorePartitions, NewTopic, Outcome, State, assign, kafka};
 
 /// Kafka's `offsets.topic.replication.factor` and its kin: as many copies as a region has brokers for, up to
 /// these.
@@ -212,12 +212,8 @@ impl State {
         Ok(topic)
     }
 
-    pub(super) fn create_partitions(
-        &mut self,
-        name: &str,
-        total: i32,
-        named: &[Vec<NodeId>],
-    ) -> Change {
+    pub(super) fn create_partitions(&mut self, more: &MorePartitions) -> Change {
+        let (name, total, named) = (more.name.as_str(), more.total, &more.copies);
         let (topic_id, now, factor, group) = match self.check_partitions(name, total, named) {
             Ok(topic) => (
                 topic.id,

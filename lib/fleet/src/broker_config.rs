@@ -80,7 +80,10 @@ pub fn check_default<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<
 
 /// Why these cannot be set for one broker: whoever leads must do by them.
 pub fn check_one<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), Refusal> {
-    match names.into_iter().find(|name| OF_ALL.contains(&name.as_str())) {
+    match names
+        .into_iter()
+        .find(|name| OF_ALL.contains(&name.as_str()))
+    {
         Some(name) => Err(Refusal(format!(
             "Cannot update these configs for one broker, only for all of them: {name}"
         ))),

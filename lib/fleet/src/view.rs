@@ -305,7 +305,9 @@ impl View {
 
     /// Copies inside each region of a topic that does not say.
     pub fn default_copies(&self) -> i16 {
-        self.configs.of_all(broker_config::DEFAULT_COPIES).unwrap_or(1)
+        self.configs
+            .of_all(broker_config::DEFAULT_COPIES)
+            .unwrap_or(1)
     }
 
     /// Notes that the topic with this id is gone for ever.

@@ -21,8 +21,8 @@ pub use configs::ResourceConfigChange;
 pub use error::{CODE_KEY, ControlError, LEADER_KEY};
 pub use lease::{LeaseHolder, LeaseIdentity, Tenure};
 pub use messages::{
-    FleetStatus, MorePartitions, MoveRequest, NewTopic, PartitionPosition, PositionReport, ProducerIdBlock,
-    RaftStatus, Registered, Seal, TopicChanged, TopicConfigChange,
+    FleetStatus, MorePartitions, MoveRequest, NewTopic, PartitionPosition, PositionReport,
+    ProducerIdBlock, RaftStatus, Registered, Seal, TopicChanged, TopicConfigChange,
 };
 pub use registration::{Registration, SUPERSEDED};
 pub use replicas::{PartitionResult, PartitionResults, Reassignment};

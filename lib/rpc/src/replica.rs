@@ -107,6 +107,11 @@ pub enum StopReason {
     },
     /// The records cannot be read here (damaged or cold and unreachable).
     Unreadable,
+    /// The region was away for longer than compaction waits: below this, records that newer ones replaced are
+    /// gone, and a copy that is filled on from below would have neither for a while.
+    Cleaned {
+        upto: i64,
+    },
 }
 
 /// Source to follower.

@@ -12,6 +12,8 @@ use crate::codes;
 pub enum AnomalyKind {
     /// Retention or DeleteRecords at the source overtook this copy.
     Trimmed,
+    /// Compaction at the source waited long enough, and went on past the end of this copy.
+    Overtaken,
     /// The target's log is damaged below its durable point.
     Damaged,
     /// Source and target cannot agree where to go on.
@@ -34,6 +36,7 @@ impl Anomaly {
     pub fn new(kind: AnomalyKind, from: i64, to: i64) -> Self {
         let code = match kind {
             AnomalyKind::Trimmed => codes::TRIMMED,
+            AnomalyKind::Overtaken => codes::OVERTAKEN,
             AnomalyKind::Damaged => codes::DAMAGED,
             AnomalyKind::NoAgreement => codes::NO_AGREEMENT,
             AnomalyKind::Refused => codes::REFUSED,
@@ -51,6 +54,7 @@ impl fmt::Display for Anomaly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             AnomalyKind::Trimmed => "the source no longer has",
+            AnomalyKind::Overtaken => "the source compacted",
             AnomalyKind::Damaged => "the target's log is damaged; it holds",
             AnomalyKind::NoAgreement => "source and target find no common point in",
             AnomalyKind::Refused => "the target refuses",

@@ -218,7 +218,10 @@ async fn compare(source: &Client, target: &Client) -> Vec<String> {
 async fn a_group_moves_over_and_back_and_misses_and_repeats_nothing() {
     let Some(libs) = libs() else {
         let peers = std::env::var_os("WHIMBREL_PEERS").is_some_and(|v| v == "1");
-        assert!(!peers, "there are to be peers, and WHIMBREL_KAFKA_LIBS does not name a folder");
+        assert!(
+            !peers,
+            "there are to be peers, and WHIMBREL_KAFKA_LIBS does not name a folder"
+        );
         println!("skipped: WHIMBREL_KAFKA_LIBS does not name a folder with Kafka's jars");
         return;
     };

@@ -49,7 +49,10 @@ fn spawn(
 ) -> Option<Process> {
     let Some(binary) = std::env::var_os(variable) else {
         let peers = std::env::var_os("WHIMBREL_PEERS").is_some_and(|v| v == "1");
-        assert!(!peers, "there are to be peers, and {variable} names no binary");
+        assert!(
+            !peers,
+            "there are to be peers, and {variable} names no binary"
+        );
         eprintln!("skipped: {variable} names no binary");
         return None;
     };

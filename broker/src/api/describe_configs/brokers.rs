@@ -29,10 +29,13 @@ pub(super) fn describe(broker: &Broker, resource: &Resource, details: Details) -
                 .map(|value| origin(value, SOURCE_BROKER))
                 .into_iter()
                 .chain(of_all.map(|value| origin(value, SOURCE_BROKERS)))
-                .chain([of_file.iter().find(|config| config.name == entry.name).map_or_else(
-                    || origin(entry.default, SOURCE_DEFAULT),
-                    |config| origin(&config.value, source(config)),
-                )]);
+                .chain([of_file
+                    .iter()
+                    .find(|config| config.name == entry.name)
+                    .map_or_else(
+                        || origin(entry.default, SOURCE_DEFAULT),
+                        |config| origin(&config.value, source(config)),
+                    )]);
             let kind = (entry.kind, entry.doc);
             Some(described(entry.name, origins.collect(), kind, details))
         })

@@ -20,6 +20,12 @@ use crate::{
 };
 
 const END: i64 = 10;
+/// Nobody was waited for as yet.
+const AT_ONCE: Patience = Patience {
+    boot_ns: 0,
+    wall_ms: 0,
+    most_ms: 100,
+};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -99,7 +105,9 @@ fn lead(place: &Place) {
         records: 0,
         bytes: 0,
     };
-    place.partition.lead(terms, position, (acks, &none), None, 0);
+    place
+        .partition
+        .lead(terms, position, (acks, &none), None, 0);
 }
 
 fn follow(place: &Place, feed: Feed) {
@@ -126,7 +134,7 @@ fn told(at: TopicPartition, held_end: i64) -> Batches {
 /// The bound and the region that is named for it.
 fn found(place: &Place, regions: &[&str]) -> (i64, Option<String>) {
     let catalog = catalog(place, regions);
-    let (bounds, by) = bounds(&catalog, &place.partition, false, 1);
+    let (bounds, by, _) = bounds(&catalog, &place.partition, AT_ONCE, false, 1);
     (bounds.upto, by.map(|region| region.as_str().to_owned()))
 }
 
@@ -142,14 +150,14 @@ fn a_leader_is_bound_by_the_slowest_region_and_by_a_silent_one_wholly() {
     let place = place();
     lead(&place);
     let stream = Arc::new(());
-    place.partition.set_remote(&"west".into(), 7, &stream);
+    place.partition.set_remote(&"west".into(), 7, &stream, 0);
     let all = ["east", "south", "west"];
     assert_eq!(found(&place, &all), (0, Some("south".to_owned())));
-    place.partition.set_remote(&"south".into(), 4, &stream);
+    place.partition.set_remote(&"south".into(), 4, &stream, 0);
     assert_eq!(found(&place, &all), (4, Some("south".to_owned())));
-    place.partition.set_remote(&"south".into(), END, &stream);
+    place.partition.set_remote(&"south".into(), END, &stream, 0);
     assert_eq!(found(&place, &all), (7, Some("west".to_owned())));
-    place.partition.set_remote(&"west".into(), END, &stream);
+    place.partition.set_remote(&"west".into(), END, &stream, 0);
     assert_eq!(found(&place, &all), (END, None), "nobody holds it up");
 }
 
@@ -180,5 +188,58 @@ fn what_is_not_in_the_bucket_and_what_is_led_by_nobody_stays() {
     lead(&place);
     place.partition.set_tiered_end(3);
     let catalog = catalog(&place, &["east"]);
-    assert_eq!(bounds(&catalog, &place.partition, true, 1).0.upto, 3);
+    assert_eq!(
+        bounds(&catalog, &place.partition, AT_ONCE, true, 1).0.upto,
+        3
+    );
+}
+
+#[test]
+fn a_region_that_stands_still_is_left_behind_until_its_copy_is_empty_or_has_it_all() {
+    let place = place();
+    lead(&place);
+    let (stream, west) = (Arc::new(()), "west".into());
+    let catalog = catalog(&place, &["east", "west"]);
+    // The records were written at millisecond 1.
+    let at = |boot_ms: u64, wall_ms| {
+        let patience = Patience {
+            boot_ns: boot_ms * 1_000_000,
+            wall_ms,
+            most_ms: 100,
+        };
+        let (bounds, by, left) = bounds(&catalog, &place.partition, patience, false, 1);
+        (bounds.upto, by, left)
+    };
+    let hear = |end, boot_ms: u64| {
+        let boot_ns = boot_ms * 1_000_000;
+        place.partition.set_remote(&west, end, &stream, boot_ns);
+    };
+    let silent = (0, Some("west".into()), vec![]);
+    assert_eq!(at(100, 9_000), silent, "silent, not for long");
+    hear(4, 90);
+    assert_eq!(at(190, 9_000).0, 4, "it came forward");
+    hear(4, 150);
+    assert_eq!(at(191, 101).0, 4, "what it lacks is new");
+    let left = (END, None, vec!["west".into()]);
+    assert_eq!(
+        at(191, 102),
+        left,
+        "it says no more than that it stands still"
+    );
+    assert_eq!(
+        place.partition.passed_by(&west, 4, false),
+        None,
+        "nothing was cleaned as yet"
+    );
+    assert!(place.partition.pass_by(&west, END));
+    assert!(!place.partition.pass_by(&west, END), "told once");
+    assert_eq!(place.partition.passed_by(&west, 4, false), Some(END));
+    assert_eq!(
+        place.partition.passed_by(&west, 0, true),
+        None,
+        "filled anew"
+    );
+    hear(END, 200);
+    assert_eq!(at(1_000, 9_000).0, END);
+    assert!(!place.partition.pass_by(&west, END), "it has everything");
 }

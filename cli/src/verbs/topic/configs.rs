@@ -37,7 +37,12 @@ struct Config<'a> {
 
 impl<'a> Described<'a> {
     pub fn new(view: &'a View, topic: &'a Topic) -> Self {
-        let of_all = |name| view.configs.of_brokers.get(name).filter(|_| !topic.internal);
+        let of_all = |name| {
+            view.configs
+                .of_brokers
+                .get(name)
+                .filter(|_| !topic.internal)
+        };
         let all_configs = ENTRIES.iter().map(|entry| {
             let set = topic.configs.get(entry.name);
             let beneath = entry.broker_name.and_then(of_all);

@@ -13,8 +13,8 @@ use super::{
     call::{Again, BRIEF, Calls},
     error::ControlError,
     messages::{
-        FleetStatus, MorePartitions, MoveRequest, NewTopic, PositionReport, ProducerIdBlock, Registered,
-        TopicChanged, TopicConfigChange, id_or_nil,
+        FleetStatus, MorePartitions, MoveRequest, NewTopic, PositionReport, ProducerIdBlock,
+        Registered, TopicChanged, TopicConfigChange, id_or_nil,
     },
     registration::{self, Registration},
     watch as watching,

@@ -158,14 +158,15 @@ impl Frame for FromSource {
             Self::Stopped { at, reason } => {
                 out.put_u8(3);
                 put_at(out, *at);
-                let (code, log_start) = match reason {
+                let (code, offset) = match reason {
                     StopReason::NotLeader => (1, 0),
                     StopReason::UnknownPartition => (2, 0),
                     StopReason::Trimmed { log_start } => (3, *log_start),
                     StopReason::Unreadable => (4, 0),
+                    StopReason::Cleaned { upto } => (5, *upto),
                 };
                 out.put_u8(code);
-                out.put_i64(log_start);
+                out.put_i64(offset);
             }
         }
     }
@@ -187,12 +188,13 @@ impl Frame for FromSource {
                 offset: r.i64("offset")?,
             },
             3 => {
-                let (at, code, log_start) = (r.at()?, r.u8("reason")?, r.i64("log start")?);
+                let (at, code, offset) = (r.at()?, r.u8("reason")?, r.i64("offset")?);
                 let reason = match code {
                     1 => StopReason::NotLeader,
                     2 => StopReason::UnknownPartition,
-                    3 => StopReason::Trimmed { log_start },
+                    3 => StopReason::Trimmed { log_start: offset },
                     4 => StopReason::Unreadable,
+                    5 => StopReason::Cleaned { upto: offset },
                     other => {
                         return Err(FrameError::Value {
                             what: "stop reason",

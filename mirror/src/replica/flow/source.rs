@@ -253,6 +253,10 @@ impl Flow {
             }
             StopReason::Unreadable => self.set(at, wait(UNREADABLE_RETRY_MS)),
             StopReason::Trimmed { log_start } => self.trimmed(at, log_start),
+            StopReason::Cleaned { upto } => {
+                let end_offset = self.partitions.get(&at).map_or(0, |p| p.end_offset());
+                self.stop(at, Anomaly::new(AnomalyKind::Overtaken, end_offset, upto));
+            }
         }
     }
 

@@ -79,6 +79,32 @@ fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
     assert_eq!(world.sink[1], world.home[1]);
 }
 
+#[test]
+fn a_partition_that_compaction_overtook_is_stopped_with_its_range() {
+    let mut copy = Log::default();
+    copy.append(&batch(0, 3, 1)).unwrap();
+    let mut world = World::new(vec![full(3), full(3)], vec![copy, Log::default()]);
+    world.step(Step::Connect);
+    for _ in 0..2 {
+        world.step(Step::SinkAnswers);
+    }
+    world.step(Step::Connect);
+    let stopped = FromSource::Stopped {
+        at: at(0),
+        reason: StopReason::Cleaned { upto: 9 },
+    };
+    world.event(Event::FromSource(SOURCES[0], stopped));
+    world.settle();
+    let status = world.flow.status(world.now_ms);
+    let anomaly = status[0].anomaly.unwrap();
+    assert_eq!(
+        (anomaly.kind, anomaly.from, anomaly.to),
+        (AnomalyKind::Overtaken, 3, 9)
+    );
+    assert_eq!(anomaly.code, "WB-206");
+    assert_eq!(status[1].state, "streaming");
+}
+
 /// A stream that has brought some frames, which the sink has not looked at yet.
 fn under_way() -> World {
     let mut world = World::new(vec![full(5)], vec![Log::default()]);

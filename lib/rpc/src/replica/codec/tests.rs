@@ -84,6 +84,7 @@ proptest! {
         round_trip(&FromSource::Batches(batches.clone()));
         round_trip(&FromSource::Diverged { at, epoch: 7, offset: n });
         round_trip(&FromSource::Stopped { at, reason: StopReason::Trimmed { log_start: n } });
+        round_trip(&FromSource::Stopped { at, reason: StopReason::Cleaned { upto: n } });
         round_trip(&ToSink::Batches(batches));
         round_trip(&ToSink::Truncate { at, region_epoch: RegionEpoch(3), epoch: 1, offset: n });
         round_trip(&FromSink::Positions(vec![SinkPosition { at, lineage: lineage.clone(), log_bytes: u }]));
