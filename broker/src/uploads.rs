@@ -4,6 +4,7 @@
 //! At home a segment may go up once it is below the high watermark and the last stable offset. Elsewhere
 //! only what the source of the current region epoch has confirmed to be in its lineage.
 
+mod cleaned;
 mod service;
 mod slice;
 mod timebox;

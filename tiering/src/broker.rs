@@ -19,6 +19,8 @@ use crate::prepare::Slice;
 const MAX_MESSAGE: usize = 64 << 20;
 /// On top of the time that the broker was asked to wait.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// On top of that for the pins of a whole log.
+const CLEANED: Duration = Duration::from_secs(120);
 /// Epochs that one slice or reader may name.
 pub const MAX_EPOCHS: usize = 100_000;
 
@@ -78,14 +80,25 @@ impl BrokerLink {
         .map(drop)
     }
 
-    /// Where the broker's logs stand; partitions that are not there are left out.
-    pub async fn logs(&self, at: Vec<node::PartitionId>) -> Result<Vec<node::LogState>, Status> {
-        self.within(
-            Duration::ZERO,
-            self.client.clone().logs(node::LogsRequest { at }),
-        )
-        .await
-        .map(|reply| reply.logs)
+    /// Where the broker's logs stand; partitions that are not there are left out. With `cleaned` the segments of
+    /// compacted ones are told too.
+    pub async fn logs(
+        &self,
+        at: Vec<node::PartitionId>,
+        cleaned: bool,
+    ) -> Result<Vec<node::LogState>, Status> {
+        let request = node::LogsRequest { at, cleaned };
+        self.within(Duration::ZERO, self.client.clone().logs(request))
+            .await
+            .map(|reply| reply.logs)
+    }
+
+    /// All that compaction has left below an offset, pinned.
+    pub async fn cleaned(&self, request: node::CleanedRequest) -> Result<Vec<node::Slice>, Status> {
+        // Every header of it is read before the answer.
+        self.within(CLEANED, self.client.clone().cleaned(request))
+            .await
+            .map(|reply| reply.slices)
     }
 
     /// Returns the log start that stands at the home leader now.
@@ -159,6 +172,7 @@ pub fn slice_from(slice: &node::Slice, data_dir: &Path) -> Result<Slice, BadSlic
         producers: slice.producer_snapshot.clone(),
         aborted: slice.aborted.clone(),
         log_start: slice.log_start,
+        sparse: slice.sparse,
     })
 }
 

@@ -64,6 +64,12 @@ pub enum Edit {
         old: Box<Entry>,
         new: Box<Entry>,
     },
+    /// What compaction has left in the place of what was there: all entries up to some end.
+    Rewrite {
+        at: TopicPartition,
+        old: Vec<Entry>,
+        new: Vec<Entry>,
+    },
     /// The partition's topic was deleted.
     Forget {
         at: TopicPartition,
@@ -77,13 +83,15 @@ pub enum Edit {
 impl Edit {
     /// The entries that it adds.
     fn entries(&self) -> impl Iterator<Item = &Entry> {
-        let (one, many) = match self {
-            Self::Commit(commit) => (Some(&commit.entry), &[][..]),
-            Self::Replace { new, .. } => (Some(&**new), &[][..]),
-            Self::CommitAll(commits) => (None, commits.as_slice()),
-            _ => (None, &[][..]),
+        let (one, many, all) = match self {
+            Self::Commit(commit) => (Some(&commit.entry), &[][..], &[][..]),
+            Self::Replace { new, .. } => (Some(&**new), &[][..], &[][..]),
+            Self::CommitAll(commits) => (None, commits.as_slice(), &[][..]),
+            Self::Rewrite { new, .. } => (None, &[][..], new.as_slice()),
+            _ => (None, &[][..], &[][..]),
         };
-        one.into_iter().chain(many.iter().map(|c| &c.entry))
+        let many = many.iter().map(|c| &c.entry);
+        one.into_iter().chain(many).chain(all)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod cache;
 mod checksum;
 mod codes;
 pub mod committer;
+pub mod compaction;
 mod cost;
 pub mod format;
 mod kept;

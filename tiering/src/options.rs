@@ -54,6 +54,15 @@ pub struct Options {
     /// How long older descriptions are kept, so that a restore to an instant finds the topics of then. As long as
     /// consistent cuts are kept.
     pub restore_window: Span,
+    /// How often the broker is asked what compaction has left of its logs; 0s is never, and the bucket then keeps
+    /// compacted topics as they were written.
+    pub compaction_interval: Span,
+    /// Percent of what the bucket has of a compacted log that must be gone from the log before the rest goes up
+    /// again. At half no byte goes up more than about twice.
+    pub compaction_ratio: u8,
+    /// The least time between two such uploads of a partition: its old objects stay for the grace, and requests
+    /// cost too.
+    pub compaction_every: Span,
     /// What the provider charges; list prices of Amazon S3 without it.
     pub prices: Option<PathBuf>,
     /// After so long without an answer another daemon of the region takes over what one owns of the bucket.
@@ -87,6 +96,9 @@ impl Default for Options {
             verify_max_requests: 100_000,
             meta_interval: Span::secs(5),
             restore_window: Span::secs(604_800),
+            compaction_interval: Span::secs(60),
+            compaction_ratio: 50,
+            compaction_every: Span::secs(3_600),
             prices: None,
             peer_silence: Span::secs(10),
             insecure_bind: false,
@@ -129,6 +141,12 @@ impl Options {
         }
         if self.meta_interval.0.is_zero() {
             found.push("meta-interval is zero".to_owned());
+        }
+        if self.compaction_ratio == 0 || self.compaction_ratio > 99 {
+            found.push(format!(
+                "compaction-ratio {} is not a percentage from 1 to 99",
+                self.compaction_ratio
+            ));
         }
         if self.controllers.is_empty() && self.fleet_id.is_none() {
             found.push("neither controllers nor fleet-id is set".to_owned());

@@ -49,6 +49,8 @@ pub struct Slice {
     pub producers: Bytes,
     pub aborted: Bytes,
     pub log_start: i64,
+    /// Compaction has taken records out at an edge: the bounds reach beyond the batches.
+    pub sparse: bool,
 }
 
 /// Who uploads.
@@ -272,7 +274,7 @@ impl<'a> Pass<'a> {
             records: 0,
             first_timestamp_ms: None,
             max_timestamp_ms: -1,
-            outcomes: Outcomes::new(aborted, slice.log_start),
+            outcomes: Outcomes::new(aborted, slice.log_start, slice.base),
         })
     }
 
@@ -371,6 +373,11 @@ impl<'a> Pass<'a> {
                 ),
             ));
         }
+        let is_first = self.first_timestamp_ms.is_none();
+        if is_first && header.base_offset > *base && !self.slice.sparse {
+            let reason = format!("it begins at {}, not at {base}", header.base_offset);
+            return Err(self.order(position, reason));
+        }
         if self.epochs.last().is_none_or(|last| last.epoch < epoch) {
             self.epochs.push(told.unwrap_or(EpochStart {
                 epoch,
@@ -394,9 +401,11 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The last batch has to end where the slice does: a hole there would be a hole in the bucket.
+    /// The last batch has to end where the slice does: a hole there would be a hole in the bucket, unless
+    /// compaction has made it.
     fn finish(&self, parsed: u64) -> Result<(), PrepareError> {
-        if parsed == self.slice.bytes && self.next == self.slice.end && parsed > 0 {
+        let ends = self.next == self.slice.end || self.slice.sparse;
+        if parsed == self.slice.bytes && ends && parsed > 0 {
             return Ok(());
         }
         Err(self.order(
@@ -408,14 +417,23 @@ impl<'a> Pass<'a> {
         ))
     }
 
+    /// Epoch starts that touch the slice: of an epoch whose batches compaction has taken out, what is told of it
+    /// alone.
+    fn lineage(&self) -> Vec<EpochStart> {
+        let told = &self.slice.lineage;
+        let first = told.first().map_or(i32::MAX, |e| e.epoch);
+        let seen = self.epochs.iter().filter(|e| e.epoch < first);
+        seen.chain(told).copied().collect()
+    }
+
     fn leader_epoch(&self) -> i32 {
-        self.epochs.last().map_or(-1, |e| e.epoch)
+        self.lineage().last().map_or(-1, |e| e.epoch)
     }
 
     fn sections(&self) -> Sections {
         let slice = self.slice;
         let mut lineage = Vec::new();
-        for start in &self.epochs {
+        for start in &self.lineage() {
             lineage.put_i32(start.epoch);
             lineage.put_i64(start.start_offset);
         }
@@ -463,7 +481,7 @@ impl<'a> Pass<'a> {
             group: slice.group.clone(),
             region_epoch: slice.region_epoch,
             log_start: slice.log_start,
-            lineage: self.epochs.clone(),
+            lineage: self.lineage(),
             entry: Entry {
                 base: slice.base,
                 end: slice.end,

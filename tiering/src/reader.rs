@@ -179,20 +179,37 @@ impl Reader {
     /// Whole batches from the one that holds the offset on.
     pub async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
         self.refuse_sick(wish.at)?;
-        let place = match self.place(wish.at, wish.offset, lineage).await? {
-            Ok(place) => place,
-            Err(why) => return Ok(Answer::NotTiered(why)),
-        };
-        let read = self.read_object(&place, wish).await;
-        match read {
-            Err(ReadError::Damaged { key, reason }) => {
-                if self.still_named(&place, &key) {
-                    self.note_damage(&key, &reason);
-                    return Err(ReadError::Damaged { key, reason });
+        let (mut wish, mut again) = (wish, true);
+        loop {
+            let place = match self.place(wish.at, wish.offset, lineage).await? {
+                Ok(place) => place,
+                Err(why) => return Ok(Answer::NotTiered(why)),
+            };
+            match self.read_object(&place, wish).await {
+                Ok(Some(answer)) => return Ok(answer),
+                // Compaction may have left nothing at the end of an object: what comes next answers.
+                Ok(None) if place.next.is_some() => wish.offset = place.visible_end,
+                Ok(None) if place.visible_end == place.entry.end => {
+                    return Ok(Answer::Ranges {
+                        ranges: Vec::new(),
+                        next_offset: place.visible_end,
+                        aborted: Vec::new(),
+                    });
                 }
-                Ok(Answer::NotTiered("it was deleted meanwhile".to_owned()))
+                Ok(None) => {
+                    return Ok(Answer::NotTiered(format!("no batch holds {}", wish.offset)));
+                }
+                Err(ReadError::Damaged { key, reason }) => {
+                    if self.still_named(&place, &key).await? {
+                        self.note_damage(&key, &reason);
+                        return Err(ReadError::Damaged { key, reason });
+                    }
+                    if !std::mem::take(&mut again) {
+                        return Ok(Answer::NotTiered("it was deleted meanwhile".to_owned()));
+                    }
+                }
+                Err(other) => return Err(other),
             }
-            other => other,
         }
     }
 
@@ -267,10 +284,11 @@ impl Reader {
     }
 
     /// A read that met a 404 is damage only if the newest root still names the object.
-    fn still_named(&self, place: &Place, key: &Key) -> bool {
-        self.committer
-            .root(place.shard)
-            .is_some_and(|root| root.holds(&self.keys, key))
+    async fn still_named(&self, place: &Place, key: &Key) -> Result<bool, ReadError> {
+        let Some(root) = self.committer.root(place.shard) else {
+            return Ok(false);
+        };
+        Ok(self.committer.runs().names(&root, key).await?)
     }
 
     pub fn note_damage(&self, key: &Key, reason: &str) {
@@ -284,7 +302,8 @@ impl Reader {
         entry.key(&self.keys, place.shard, place.at)
     }
 
-    async fn read_object(&self, place: &Place, wish: Wish) -> Result<Answer, ReadError> {
+    /// `None` where the object has no batch at or behind the offset.
+    async fn read_object(&self, place: &Place, wish: Wish) -> Result<Option<Answer>, ReadError> {
         let key = self.key(place, &place.entry);
         let object = self.objects.open(&key, &place.entry).await?;
         let scan = scan::Scan::new(&self.blocks, &key, &object, (place.at, &place.entry))?;
@@ -307,8 +326,8 @@ impl Reader {
         let span = scan
             .span(wish.offset, start, wish.max_bytes.max(1), place.visible_end)
             .await?;
-        let Some(span) = span else {
-            return Ok(Answer::NotTiered(format!("no batch holds {}", wish.offset)));
+        let Some(span) = span.filter(|span| span.from < span.to) else {
+            return Ok(None);
         };
         let ranges = self
             .blocks
@@ -329,7 +348,7 @@ impl Reader {
         let aborted = scan.aborted(wish.offset, span.next_offset);
         let spot = Spot {
             offset: span.next_offset,
-            base: place.entry.base,
+            object: place.entry.object(),
             position: span.to,
             ahead: ahead.max(AHEAD),
             needed,
@@ -337,11 +356,11 @@ impl Reader {
             behind: (remote && !read.is_empty()).then_some((key, read)),
         };
         self.spots.lock().put(place.at, spot);
-        Ok(Answer::Ranges {
+        Ok(Some(Answer::Ranges {
             ranges,
             next_offset: span.next_offset,
             aborted,
-        })
+        }))
     }
 
     /// Where the batch with this offset begins, if a read has ended there or the object begins with it.
@@ -351,7 +370,7 @@ impl Reader {
             let ahead = last.as_ref().map_or(AHEAD, |s| s.ahead);
             return Some(Spot {
                 offset,
-                base: offset,
+                object: place.entry.object(),
                 position: place.entry.position(),
                 ahead,
                 needed: 0,
@@ -360,7 +379,7 @@ impl Reader {
                 behind: last.and_then(|s| s.behind),
             });
         }
-        last.filter(|s| s.base == place.entry.base)
+        last.filter(|s| s.object == place.entry.object())
     }
 
     /// Starts fetching what a sequential consumer will ask for next.

@@ -286,7 +286,7 @@ impl Rebuilder {
     /// What the broker has of these partitions. Without a broker the bucket alone decides.
     async fn logs(&self, ats: &[TopicPartition]) -> BTreeMap<TopicPartition, Log> {
         let asked: Vec<node::PartitionId> = ats.iter().map(|at| (*at).into()).collect();
-        let logs = match self.broker.logs(asked).await {
+        let logs = match self.broker.logs(asked, false).await {
             Ok(logs) => logs,
             Err(status) => {
                 tracing::warn!(reason = status.message(), "the logs are not known");

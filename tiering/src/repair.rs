@@ -103,6 +103,12 @@ impl Repairer {
         if work.entry.aborted && old.is_none() {
             return Err("its list of aborted transactions is lost with its tail".to_owned());
         }
+        if work.entry.is_sparse() && old.is_none() {
+            // Copies are cleaned each by itself: nothing is left to compare theirs with.
+            return Err(
+                "compaction has been there; its log replaces it at the next look".to_owned(),
+            );
+        }
         let holders = self.copies.holders();
         let mut why = Vec::new();
         for holder in holders {
@@ -179,6 +185,7 @@ impl Repairer {
             producers: section(old, &entry, SectionKind::Producers),
             aborted: section(old, &entry, SectionKind::Aborted),
             log_start: partition.log_start,
+            sparse: entry.is_sparse(),
         };
         let epoch = self
             .committer

@@ -324,7 +324,10 @@ impl Retention {
                     // Whoever looks into the damage may want it.
                     continue;
                 }
-                if !root.holds(&self.keys, &key) && self.is_ours(&key) {
+                let Ok(named) = self.committer.runs().names(&root, &key).await else {
+                    continue;
+                };
+                if !named && self.is_ours(&key) {
                     match self.store.delete(&key).await {
                         // It stays on the list; the store is asked again when the lock can be over.
                         Err(StoreError::Locked { .. }) => continue,

@@ -14,6 +14,7 @@ mod entry;
 mod judge;
 mod part;
 mod replace;
+mod rewrite;
 
 use std::collections::BTreeMap;
 
@@ -155,8 +156,9 @@ impl Root {
         self.holds(keys, key) || self.pending.iter().any(|u| u.key == *key)
     }
 
-    /// True when readers or orphans need the object. What a run holds of a partition counts by its range: on
-    /// doubt an object is kept.
+    /// True when readers or orphans need the object. What a run holds of a partition counts by its range here, so that
+    /// on doubt an object is kept; it may name another object there, which
+    /// [`Runs::names`](crate::runs::Runs::names) looks up.
     pub fn holds(&self, keys: &Keys, key: &Key) -> bool {
         self.reads_from(keys, key) || self.orphaned.iter().any(|o| o.key == *key)
     }

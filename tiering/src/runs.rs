@@ -6,10 +6,10 @@ use parking_lot::Mutex;
 use whimbrel_runtime::{Backoff, Clock};
 
 use crate::{
-    format::{Key, Keys, PartName},
+    format::{Key, Keys, ObjectName, PartName},
     kept::Kept,
     ops::{Cause, Ops},
-    root::{Entry, Run},
+    root::{Entry, Root, Run},
     store::{Store, StoreError},
 };
 
@@ -55,6 +55,27 @@ impl Runs {
             ops,
             kept: Arc::new(Mutex::new(Kept::new(KEPT, |run| run.len() as u64))),
         }
+    }
+
+    /// True when readers or orphans need the object. What stands in a run is looked up there, since another object
+    /// may have taken its place before the run was written.
+    pub async fn names(&self, root: &Root, key: &Key) -> Result<bool, RunError> {
+        let keys = &self.keys;
+        if !root.holds(keys, key) {
+            return Ok(false);
+        }
+        let Some(ObjectName::Own(name)) = keys.parse_object(key) else {
+            return Ok(true);
+        };
+        let partition = root.partitions.get(&name.at);
+        let run = partition.and_then(|p| p.run_at(name.base));
+        let Some(run) = run.filter(|_| !root.orphaned.iter().any(|o| o.key == *key)) else {
+            return Ok(true);
+        };
+        let entries = self.read(run).await?;
+        let n = entries.partition_point(|e| e.base < name.base);
+        let entry = entries.get(n).filter(|e| e.merged.is_none());
+        Ok(entry.is_some_and(|e| e.name(root.shard, name.at) == name))
     }
 
     /// The entries that the run still has.

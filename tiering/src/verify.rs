@@ -233,10 +233,11 @@ impl Verifier {
             Found::Damaged(bent) => {
                 report.objects_checked += 1;
                 // Retention or a repair may have let go of it meanwhile.
-                let named = self
-                    .committer
-                    .root(object.shard)
-                    .is_some_and(|root| root.holds(&self.keys, &object.key));
+                let named = match self.committer.root(object.shard) {
+                    Some(root) => self.committer.runs().names(&root, &object.key).await,
+                    None => Ok(false),
+                };
+                let named = named.unwrap_or(true);
                 for (work, what) in object.hit(&bent).filter(|_| named) {
                     self.quarantine.add(&work.key, work.case(what));
                     report.add(work.problem(what.to_owned()));

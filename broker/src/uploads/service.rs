@@ -10,12 +10,13 @@ use tonic::{
 use whimbrel_fleet::TopicPartition;
 use whimbrel_log::Segment;
 use whimbrel_rpc::proto::node::{
-    Empty, EpochStart, LogStartProposal, LogStartReply, LogState, LogsReply, LogsRequest,
-    PartitionId, ReleaseRequest, TieredReport, UploadableReply, UploadableRequest,
+    CleanedReply, CleanedRequest, Empty, EpochStart, LogStartProposal, LogStartReply, LogState,
+    LogsReply, LogsRequest, PartitionId, ReleaseRequest, TieredReport, UploadableReply,
+    UploadableRequest,
     broker_server::{Broker as Service, BrokerServer},
 };
 
-use super::{slice, timebox};
+use super::{cleaned, slice, timebox};
 use crate::{broker::Broker, housekeeping, partition::Partition};
 
 /// How often a waiting daemon's question is looked at again.
@@ -95,11 +96,13 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
     if most > 0 {
         for partition in catalog.partitions() {
             let end = end_of(tiered, partition);
+            let mut from = slice::begin(partition, end);
             for segment in slice::due(partition, end) {
                 // Others' closed segments are objects of their own, as large as the topic says.
                 let merge = segment.bytes <= slice::SMALL
                     && timebox::within_ms(&catalog, partition).is_some();
-                hand.add(partition, &segment, end..segment.end_offset, merge);
+                hand.add(partition, &segment, from..segment.end_offset, merge);
+                from = segment.end_offset;
             }
         }
     }
@@ -109,7 +112,8 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
         let ends = |partition: &Partition| end_of(tiered, partition);
         for (partition, end) in timebox::due(&catalog, &uploads.ages, ends, now_ms) {
             if let Some((segment, limit)) = slice::open_part(&partition, end) {
-                hand.add(&partition, &segment, end..limit, true);
+                let from = slice::begin(&partition, end);
+                hand.add(&partition, &segment, from..limit, true);
             }
         }
     }
@@ -149,7 +153,7 @@ impl<'a> Hand<'a> {
         span: Range<i64>,
         merge: bool,
     ) {
-        let (from, upto) = (span.start.max(segment.base_offset), span.end);
+        let (from, upto) = (span.start, span.end);
         if merge
             && self.bytes >= slice::SMALL
             && self.reply.slices.len() < MOST_SLICES
@@ -232,6 +236,20 @@ impl Service for Node {
         Ok(Response::new(Empty {}))
     }
 
+    async fn cleaned(
+        &self,
+        request: Request<CleanedRequest>,
+    ) -> Result<Response<CleanedReply>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(request.at.as_ref())?;
+        let (base, end) = (request.base_offset, request.end_offset);
+        let broker = Arc::clone(&self.broker);
+        let pinned = move || cleaned::hand_out(&broker, &partition, base, end);
+        let slices = self.broker.tasks.blocking(pinned).await;
+        let slices = slices.map_err(Status::failed_precondition)?;
+        Ok(Response::new(CleanedReply { slices }))
+    }
+
     async fn propose_log_start(
         &self,
         request: Request<LogStartProposal>,
@@ -249,17 +267,19 @@ impl Service for Node {
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<LogsReply>, Status> {
-        let asked = request.into_inner().at;
-        let here = asked
-            .iter()
-            .filter_map(|at| self.partition(Some(at)).ok().map(|p| state(&p)));
+        let LogsRequest { at: asked, cleaned } = request.into_inner();
+        let here = asked.iter().filter_map(|at| {
+            self.partition(Some(at))
+                .ok()
+                .map(|p| state(&self.broker, &p, cleaned))
+        });
         Ok(Response::new(LogsReply {
             logs: here.collect(),
         }))
     }
 }
 
-fn state(partition: &Partition) -> LogState {
+fn state(broker: &Broker, partition: &Partition, cleaned: bool) -> LogState {
     // The lineage first: an epoch that begins meanwhile begins at or above the end read after it.
     let lineage = partition.log.lineage();
     let offsets = partition.log.offsets();
@@ -268,6 +288,10 @@ fn state(partition: &Partition) -> LogState {
         log_start: offsets.log_start,
         local_log_start: offsets.local_log_start,
         durable_end: offsets.durable_end,
+        cleaned: match cleaned {
+            true => cleaned::told(broker, partition),
+            false => Vec::new(),
+        },
         lineage: lineage
             .iter()
             .map(|e| EpochStart {

@@ -36,11 +36,28 @@ pub fn due(partition: &Partition, tiered_end: i64) -> Vec<Segment> {
     let Some(limit) = limit(partition) else {
         return Vec::new();
     };
-    let segments = partition.log.segments().into_iter();
-    segments
-        .take_while(|s| s.closed && s.end_offset <= limit)
+    closed(partition)
+        .into_iter()
+        .take_while(|s| s.end_offset <= limit)
         .filter(|s| s.end_offset > tiered_end && s.bytes > 0)
         .collect()
+}
+
+/// Where the next slice begins: at the bucket's end, also where compaction has left nothing there; but not below
+/// the local log, whose hole would be hidden.
+pub fn begin(partition: &Partition, tiered_end: i64) -> i64 {
+    tiered_end.max(partition.log.offsets().local_log_start)
+}
+
+/// Closed segments, each with the end where the next one begins: what compaction has taken from the end of a
+/// segment belongs to it.
+pub fn closed(partition: &Partition) -> Vec<Segment> {
+    let mut segments = partition.log.segments();
+    for n in 1..segments.len() {
+        segments[n - 1].end_offset = segments[n].base_offset;
+    }
+    segments.retain(|s| s.closed);
+    segments
 }
 
 /// What is below the limit and in no bucket, for the age gauge.
@@ -70,20 +87,22 @@ pub fn open_part(partition: &Partition, from: i64) -> Option<(Segment, i64)> {
     let mut segments = partition.log.segments();
     let open = segments.pop().filter(|s| !s.closed)?;
     // What lies in closed segments goes up by itself, and before this.
-    (open.base_offset <= from && from < limit).then_some((open, limit))
+    let waits = segments.iter().any(|s| s.bytes > 0 && s.end_offset > from);
+    (!waits && from < limit).then_some((open, limit))
 }
 
 /// Reads a small part of a segment, from `from` to `upto` or the batch boundary below it; `None` when it is
 /// larger than [`SMALL`] or went away meanwhile.
 pub fn read_out(partition: &Partition, segment: &Segment, from: i64, upto: i64) -> Option<Slice> {
     let read = || -> std::io::Result<Option<Slice>> {
-        let scan = segment_scan::scan(&segment.path, from, upto, false)?;
+        let mut scan = segment_scan::scan(&segment.path, from, upto, false)?;
         if scan.bytes == 0 || scan.bytes > SMALL || scan.end_offset > upto {
             return Ok(None);
         }
         let mut bytes = BytesMut::zeroed(usize::try_from(scan.bytes).unwrap_or(0));
         File::open(&segment.path)?.read_exact_at(&mut bytes, scan.position)?;
-        let mut slice = slice(partition, segment, scan)?;
+        let sparse = cover(&mut scan, segment, from..upto)?;
+        let mut slice = slice(partition, segment, scan, sparse)?;
         slice.position = 0;
         slice.inline = bytes.freeze();
         Ok(Some(slice))
@@ -97,8 +116,8 @@ pub fn read_out(partition: &Partition, segment: &Segment, from: i64, upto: i64) 
     }
 }
 
-/// Pins the part of a segment at or above `tiered_end` and describes it; `None` when it is out already or
-/// went away meanwhile.
+/// Pins the part of a segment at or above `tiered_end`, which may lie below it where nothing is between, and
+/// describes it; `None` when it is out already or went away meanwhile.
 pub fn hand_out(
     broker: &Broker,
     uploads: &Uploads,
@@ -107,7 +126,7 @@ pub fn hand_out(
     tiered_end: i64,
     upto: i64,
 ) -> Option<Slice> {
-    let from = tiered_end.max(segment.base_offset);
+    let from = tiered_end;
     let (token, dir) = uploads.reserve(partition.at, from, broker.clock.boot_ns())?;
     let pinned = pin(broker, partition, segment, from..upto, &dir);
     match pinned {
@@ -120,7 +139,7 @@ pub fn hand_out(
     }
 }
 
-fn pin(
+pub(super) fn pin(
     broker: &Broker,
     partition: &Partition,
     segment: &Segment,
@@ -132,10 +151,11 @@ fn pin(
     let pinned = log
         .pin(segment.base_offset, dir)
         .map_err(std::io::Error::other)?;
-    let scan = segment_scan::scan(&pinned.log, span.start, span.end, false)?;
+    let mut scan = segment_scan::scan(&pinned.log, span.start, span.end, false)?;
     if scan.end_offset > span.end {
         return Err(std::io::Error::other("a batch reaches over the limit"));
     }
+    let sparse = cover(&mut scan, &pinned.segment, span)?;
     let path = pinned
         .log
         .strip_prefix(&broker.options.data_dir)
@@ -144,12 +164,37 @@ fn pin(
         .to_string();
     Ok(Slice {
         path,
-        ..slice(partition, segment, scan)?
+        ..slice(partition, segment, scan, sparse)?
     })
 }
 
+/// Widens what was found to what it stands for, where compaction has taken records out at an edge: from the
+/// beginning of `span`, and to its end where the segment has nothing more. True if it was widened.
+fn cover(scan: &mut Scan, segment: &Segment, span: Range<i64>) -> std::io::Result<bool> {
+    let found = scan.base_offset..scan.end_offset;
+    scan.base_offset = found.start.min(span.start);
+    if segment.closed && segment.end_offset <= span.end {
+        // A file that ends early is not one that compaction has shortened.
+        if scan.position + scan.bytes != segment.bytes {
+            return Err(std::io::Error::other("the segment's file is not whole"));
+        }
+        scan.end_offset = span.end;
+    }
+    let sparse = (scan.base_offset..scan.end_offset) != found;
+    if sparse {
+        scan.offset_index.clear();
+        scan.time_index.clear();
+    }
+    Ok(sparse)
+}
+
 /// All that is told of a slice but where its bytes are.
-fn slice(partition: &Partition, segment: &Segment, scan: Scan) -> std::io::Result<Slice> {
+fn slice(
+    partition: &Partition,
+    segment: &Segment,
+    scan: Scan,
+    sparse: bool,
+) -> std::io::Result<Slice> {
     let log = &partition.log;
     let region_epoch = partition.role().region_epoch().map_or(0, |e| e.0);
     let snapshot = segment
@@ -186,6 +231,7 @@ fn slice(partition: &Partition, segment: &Segment, scan: Scan) -> std::io::Resul
         offset_index: scan.offset_index.into(),
         time_index: scan.time_index.into(),
         log_start: log.offsets().log_start,
+        sparse,
         ..Slice::default()
     })
 }

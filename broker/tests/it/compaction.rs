@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use whimbrel_broker::{CleanerOptions, Options};
 use whimbrel_runtime::unit::Span;
-use whimbrel_wire::{BatchBuilder, Batches, Codec, ErrorCode, codec::Limits, record::records};
+use whimbrel_wire::{
+    BatchBuilder, Batches, Codec, ErrorCode, codec::Limits, messages::fetch::PartitionData,
+    record::records,
+};
 
 use crate::{
     client::{Client, batch},
@@ -12,7 +15,7 @@ use crate::{
 };
 
 /// Of a producer with an id: an answer that got lost and is asked for again makes no second copy.
-fn keyed(sequence: i32, records: &[(&str, Option<&str>)]) -> Bytes {
+pub fn keyed(sequence: i32, records: &[(&str, Option<&str>)]) -> Bytes {
     let mut builder = BatchBuilder::new(0).producer(7, 0, sequence);
     for (key, value) in records {
         let value = value.map(str::as_bytes);
@@ -23,12 +26,21 @@ fn keyed(sequence: i32, records: &[(&str, Option<&str>)]) -> Bytes {
     builder.finish().unwrap()
 }
 
+/// What is at an offset; nothing while the broker is not sure that it leads.
+pub async fn answer(client: &mut Client, topic: &str, offset: i64) -> Option<PartitionData> {
+    let data = client.fetch(topic, 0, offset, 0).await;
+    if data.error_code.is_retryable() {
+        return None;
+    }
+    assert_eq!(data.error_code, ErrorCode::NONE);
+    Some(data)
+}
+
 /// Offset, key and value of all that is in the partition.
-async fn all(client: &mut Client, topic: &str) -> Vec<(i64, String, String)> {
+pub async fn all(client: &mut Client, topic: &str) -> Vec<(i64, String, String)> {
     let (mut found, mut at) = (Vec::new(), 0);
     loop {
-        let data = client.fetch(topic, 0, at, 0).await;
-        assert_eq!(data.error_code, ErrorCode::NONE);
+        let data = eventually("an answer", async || answer(client, topic, at).await).await;
         if at >= data.high_watermark {
             return found;
         }

@@ -14,8 +14,8 @@ use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
     AbortedTransaction, AbortedTransactions, EditReply, EditRequest, Empty, EpochStart, Extent,
     LineageReply, LineageRequest, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest,
-    ReleaseRequest, TieredReport, TimestampReply, TimestampRequest, TruncateReply, TruncateRequest,
-    UploadableRequest,
+    ReleaseRequest, Slice, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
+    TruncateRequest, UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
@@ -124,8 +124,38 @@ impl Daemon {
             .await
             .unwrap()
             .into_inner();
+        self.keep(broker, reply.slices, data_dir).await
+    }
+
+    /// What is kept of a partition gives way to what compaction has left of it.
+    pub async fn replace(
+        &self,
+        broker: &mut BrokerClient<Channel>,
+        slices: Vec<Slice>,
+        data_dir: &std::path::Path,
+    ) {
+        for slice in &slices {
+            let at = TopicPartition::try_from(slice.at.as_ref().unwrap()).unwrap();
+            let mut kept = self.kept.lock().unwrap();
+            let kept = kept.entry(at).or_default();
+            kept.retain(|base, _| !(slice.base_offset..slice.end_offset).contains(base));
+        }
+        self.keep(broker, slices, data_dir).await;
+    }
+
+    /// Partitions of which something is kept.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.kept.lock().unwrap().keys().copied().collect()
+    }
+
+    async fn keep(
+        &self,
+        broker: &mut BrokerClient<Channel>,
+        slices: Vec<Slice>,
+        data_dir: &std::path::Path,
+    ) -> u64 {
         let (mut records, mut tokens) = (0, Vec::new());
-        for slice in reply.slices {
+        for slice in slices {
             let at = TopicPartition::try_from(slice.at.as_ref().unwrap()).unwrap();
             let (from, length) = (slice.position as usize, slice.bytes as usize);
             let file = match slice.inline.is_empty() {
@@ -205,10 +235,18 @@ impl Tiering for Server {
         }
         let at = TopicPartition::try_from(request.at.as_ref().unwrap()).unwrap();
         let kept = self.kept.lock().unwrap();
-        let found = kept
-            .get(&at)
-            .and_then(|slices| slices.range(..=request.offset).next_back())
-            .filter(|(_, copy)| copy.end > request.offset);
+        let holds = |offset: i64| {
+            kept.get(&at)
+                .and_then(|slices| slices.range(..=offset).next_back())
+                .filter(|(_, copy)| copy.end > offset)
+        };
+        // Compaction may have left nothing at the end of a slice.
+        let mut found = holds(request.offset);
+        while let Some((_, copy)) = found
+            && last_offset(&copy.path) < request.offset
+        {
+            found = holds(copy.end);
+        }
         let Some((
             _,
             Copy {
@@ -294,6 +332,12 @@ impl Tiering for Server {
     async fn alive(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
         Ok(Response::new(Empty {}))
     }
+}
+
+fn last_offset(path: &std::path::Path) -> i64 {
+    let all = Bytes::from(std::fs::read(path).unwrap());
+    let last = whimbrel_wire::Batches::new(all).map(Result::unwrap).last();
+    last.unwrap().header.last_offset()
 }
 
 /// The entries of a `.txnindex` whose markers lie at or above `from`.

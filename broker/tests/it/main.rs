@@ -16,6 +16,7 @@ mod ceilings;
 mod client;
 mod cold_lookups;
 mod cold_transactions;
+mod compacted_cold;
 mod compaction;
 mod compaction_regions;
 mod configs;

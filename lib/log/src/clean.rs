@@ -73,6 +73,11 @@ impl Log {
         Ok(plan::dirt(&parts, clean_end, bound, &self.config(), now_ms))
     }
 
+    /// Below it compaction has looked at everything.
+    pub fn clean_end(&self) -> i64 {
+        self.state.read().clean_end
+    }
+
     /// Cleans what is dirty below the bounds, however little it is. One at a time for each log.
     pub fn clean(
         &self,

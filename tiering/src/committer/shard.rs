@@ -218,6 +218,9 @@ impl Owned {
             Edit::Replace { at, old, new } => {
                 Outcome::Applied(root.replace(keys, *at, old, **new)?)
             }
+            Edit::Rewrite { at, old, new } => {
+                Outcome::Applied(root.rewrite(keys, *at, old, new, now_ms)?)
+            }
             Edit::Forget { at } => Outcome::Applied(root.forget(keys, *at, now_ms)),
             Edit::Unlink(list) => {
                 let unlinked: Vec<_> = list

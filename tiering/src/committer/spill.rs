@@ -57,7 +57,7 @@ fn wanted(root: &Root, edit: &Edit) -> Vec<Wanted> {
         Edit::Replace { at, old, .. } => of(at, None, &|run| run.end > old.base)
             .into_iter()
             .collect(),
-        Edit::Forget { at } => all(*at).into_iter().collect(),
+        Edit::Forget { at } | Edit::Rewrite { at, .. } => all(*at).into_iter().collect(),
         Edit::Unlink(_) | Edit::Strike(_) => Vec::new(),
     }
 }

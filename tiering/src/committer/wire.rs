@@ -8,6 +8,7 @@
 //!   | 5 replace: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entry
 //!   | 6 commit all: commits u32 x { as of 0 }
 //!   | 7 forget: topic id 16 | partition i32
+//!   | 8 rewrite: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entries
 //! outcome: kind u8 | 0 changed | 1 already | 2 truncated: end i64
 //!     | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
 //!   | 3 refused: text | 4 full: bytes u64 | 5 the shard is not ours
@@ -36,6 +37,7 @@ const STRIKE: u8 = 4;
 const REPLACE: u8 = 5;
 const COMMIT_ALL: u8 = 6;
 const FORGET: u8 = 7;
+const REWRITE: u8 = 8;
 
 const CHANGED: u8 = 0;
 const ALREADY: u8 = 1;
@@ -97,6 +99,18 @@ pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
                 put_partition(&mut out, &partition);
             }
         }
+        Edit::Rewrite { at, old, new } => {
+            out.put_u8(REWRITE);
+            put_at(&mut out, *at);
+            for entries in [old, new] {
+                let partition = Partition {
+                    end: entries.last().map_or(0, |e| e.end),
+                    entries: entries.clone(),
+                    ..Partition::default()
+                };
+                put_partition(&mut out, &partition);
+            }
+        }
         Edit::Unlink(keys) => put_keys(&mut out, UNLINK, keys),
         Edit::Strike(keys) => put_keys(&mut out, STRIKE, keys),
     }
@@ -151,6 +165,11 @@ pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
             at: read_at(&mut fields)?,
             old: Box::new(only_entry(&read_partition(&mut fields)?)?),
             new: Box::new(only_entry(&read_partition(&mut fields)?)?),
+        },
+        REWRITE => Edit::Rewrite {
+            at: read_at(&mut fields)?,
+            old: read_partition(&mut fields)?.entries,
+            new: read_partition(&mut fields)?.entries,
         },
         UNLINK => Edit::Unlink(read_keys(&mut fields)?),
         STRIKE => Edit::Strike(read_keys(&mut fields)?),
@@ -353,6 +372,14 @@ mod tests {
                 at: at(),
                 old: Box::new(entry(base, 5)),
                 new: Box::new(entry(base, 7)),
+            }),
+            prop::collection::vec((0..1_000_i64, 1..9_u32), 0..5).prop_map(|all| Edit::Rewrite {
+                at: at(),
+                old: all
+                    .iter()
+                    .map(|(base, records)| entry(*base, *records))
+                    .collect(),
+                new: vec![entry(3, 5)],
             }),
             prop::collection::vec((0..1_000_i64, 1..9_u32), 0..5).prop_map(|all| {
                 let each = all.into_iter().map(|(base, records)| commit(base, records));

@@ -28,11 +28,12 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    pub fn new(aborted: Vec<Aborted>, log_start: i64) -> Self {
+    /// `base` is where the slice begins.
+    pub fn new(aborted: Vec<Aborted>, log_start: i64, base: i64) -> Self {
         Self {
             aborted,
             log_start,
-            next: None,
+            next: Some(base),
             has_holes: false,
             open: HashMap::new(),
         }

@@ -16,8 +16,8 @@ const REMEMBERED: usize = 4_096;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
     pub offset: i64,
-    /// Base offset of the object that holds it, and the position there.
-    pub base: i64,
+    /// The object that holds it, and the position there.
+    pub object: (u64, u64),
     pub position: u64,
     /// Blocks that are worth having ahead of this consumer.
     pub ahead: u32,
@@ -66,7 +66,7 @@ mod tests {
         let (at, mut spots) = (TopicPartition::new(Uuid::from_u128(1), 0), Spots::default());
         let spot = |offset: i64| Spot {
             offset,
-            base: 0,
+            object: (1, 1),
             position: offset.unsigned_abs(),
             ahead: 2,
             needed: 0,

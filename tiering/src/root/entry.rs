@@ -51,6 +51,11 @@ impl Entry {
         }
     }
 
+    /// What no two objects have in common: writer epoch and random number.
+    pub fn object(&self) -> (u64, u64) {
+        (self.writer_epoch, self.random)
+    }
+
     /// Where the slice begins in its object.
     pub fn position(&self) -> u64 {
         self.merged.map_or(0, |m| m.position)
@@ -68,7 +73,7 @@ impl Entry {
 
     /// The merged object that it lies in: writer epoch and random number.
     pub fn shared(&self) -> Option<(u64, u64)> {
-        self.merged.map(|_| (self.writer_epoch, self.random))
+        self.merged.map(|_| self.object())
     }
 
     /// True when both lie in the same merged object.
@@ -87,6 +92,12 @@ impl Entry {
             writer_epoch: self.writer_epoch,
             random: self.random,
         }
+    }
+
+    /// True when compaction has taken records out of it: every offset of a log that was not compacted has one.
+    pub fn is_sparse(&self) -> bool {
+        let offsets = self.object_end.saturating_sub(self.base);
+        u64::try_from(offsets).is_ok_and(|offsets| self.records < offsets)
     }
 
     /// Numbers that an entry can have.

@@ -12,6 +12,7 @@ use crate::{
     broker::BrokerLink,
     cache::{Cache, Shelf},
     committer::{CommitError, Committer, Context, Mates},
+    compaction::{Compaction, plan::Limits},
     format::Keys,
     meta,
     orphan::Orphans,
@@ -201,6 +202,7 @@ impl Open {
         );
         let uploader = self.uploader(&transfer, &committer, &objects);
         let quarantine = self.quarantine().await;
+        let compaction = self.compaction(&uploader, &quarantine);
         let retention = self.retention(&committer, &quarantine);
         let verifier = self.verifier(&transfer, &committer, quarantine);
         let schedule = self.schedule(&verifier);
@@ -218,6 +220,9 @@ impl Open {
         self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());
+        if let Some(compaction) = compaction {
+            self.tasks.spawn_ok("compaction", compaction.run());
+        }
         self.tasks.spawn_ok("verify", schedule.run());
         if let Some(writer) = meta {
             self.tasks
@@ -266,6 +271,33 @@ impl Open {
             refusals: Arc::clone(&self.status.refusals),
             objects: objects.clone(),
         }
+    }
+
+    fn compaction(&self, uploader: &Uploader, quarantine: &Quarantine) -> Option<Compaction> {
+        let interval = self.options.compaction_interval.0;
+        let every = self.options.compaction_every.0.as_millis();
+        (!interval.is_zero()).then(|| Compaction {
+            broker: self.broker.clone(),
+            committer: uploader.committer.clone(),
+            transfer: Transfer {
+                store: self.store("compaction"),
+                ..uploader.transfer.clone()
+            },
+            keys: self.keys.clone(),
+            region: self.options.region.clone(),
+            incarnation: self.incarnation,
+            data_dir: self.options.data_dir.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            ops: self.status.ops.clone(),
+            objects: uploader.objects.clone(),
+            quarantine: quarantine.clone(),
+            interval,
+            limits: Limits {
+                ratio: self.options.compaction_ratio,
+                every_ms: u64::try_from(every).unwrap_or(u64::MAX),
+            },
+        })
     }
 
     /// With what was found before this start; a store that does not answer is waited for.

@@ -24,7 +24,7 @@ impl Verifier {
         }
         let all: Vec<node::PartitionId> = tiered.keys().map(|at| (*at).into()).collect();
         for page in all.chunks(PAGE) {
-            let logs = match self.broker.logs(page.to_vec()).await {
+            let logs = match self.broker.logs(page.to_vec(), false).await {
                 Ok(logs) => logs,
                 Err(status) => {
                     report.logs_unknown = Some(status.message().to_owned());
@@ -141,6 +141,7 @@ mod tests {
             log_start,
             local_log_start,
             durable_end: 200,
+            cleaned: Vec::new(),
             lineage: vec![node::EpochStart {
                 epoch,
                 start_offset: 0,

@@ -1,7 +1,7 @@
 //! A broker that has only the tiering daemon's side: it offers the slices of its logs, in order, as long as
 //! the bucket does not hold them.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -31,6 +31,18 @@ struct Inner {
     /// Slices come as bytes.
     inline: bool,
     next_token: u64,
+    /// What compaction has left, by partition.
+    cleaned: BTreeMap<TopicPartition, Vec<Cleaned>>,
+}
+
+/// A segment that was cleaned, with the epochs of the log up to its end.
+#[derive(Clone, Debug)]
+pub struct Cleaned {
+    pub base: i64,
+    pub end: i64,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub lineage: Vec<node::EpochStart>,
 }
 
 impl FakeBroker {
@@ -84,6 +96,48 @@ impl FakeBroker {
 
     pub fn inline(&self) {
         self.0.lock().inline = true;
+    }
+
+    pub fn clean(&self, partition: i32, segments: Vec<Cleaned>) {
+        self.0.lock().cleaned.insert(at(partition), segments);
+    }
+
+    /// What compaction has left below `end`, as the broker hands it out.
+    pub fn hand_out(&self, at: TopicPartition, base: i64, end: i64) -> Vec<node::Slice> {
+        let mut inner = self.0.lock();
+        inner.next_token += 1;
+        inner.pinned += 1;
+        let token = inner.next_token;
+        let all = inner.cleaned.get(&at).cloned().unwrap_or_default();
+        let full = all.iter().filter(|s| s.end <= end && s.bytes > 0);
+        let (mut from, mut slices) = (base, Vec::new());
+        for segment in full {
+            slices.push(node::Slice {
+                token,
+                topic: "access.log".to_owned(),
+                at: Some(at.into()),
+                group: "default".to_owned(),
+                region_epoch: 1,
+                base_offset: from,
+                end_offset: segment.end,
+                path: segment.path.display().to_string(),
+                bytes: segment.bytes,
+                sparse: true,
+                ..node::Slice::default()
+            });
+            from = segment.end;
+        }
+        if let Some(last) = slices.last_mut() {
+            last.end_offset = end;
+        }
+        let below = all.iter().rev().find(|s| s.end <= end);
+        let lineage = below.map(|s| s.lineage.clone()).unwrap_or_default();
+        for slice in &mut slices {
+            let begun = |offset: i64| lineage.partition_point(|e| e.start_offset < offset);
+            let first = begun(slice.base_offset + 1) - 1;
+            slice.lineage = lineage[first..begun(slice.end_offset)].to_vec();
+        }
+        slices
     }
 
     pub fn hold(&self, held: bool) {
@@ -174,6 +228,16 @@ impl Broker for FakeBroker {
         Ok(Response::new(node::Empty {}))
     }
 
+    async fn cleaned(
+        &self,
+        request: Request<node::CleanedRequest>,
+    ) -> Result<Response<node::CleanedReply>, Status> {
+        let asked = request.into_inner();
+        let at = TopicPartition::try_from(asked.at.as_ref().unwrap()).unwrap();
+        let slices = self.hand_out(at, asked.base_offset, asked.end_offset);
+        Ok(Response::new(node::CleanedReply { slices }))
+    }
+
     async fn propose_log_start(
         &self,
         request: Request<node::LogStartProposal>,
@@ -188,7 +252,7 @@ impl Broker for FakeBroker {
         request: Request<node::LogsRequest>,
     ) -> Result<Response<node::LogsReply>, Status> {
         let inner = self.0.lock();
-        let asked = request.into_inner().at;
+        let node::LogsRequest { at: asked, cleaned } = request.into_inner();
         let here = inner.logs.iter().filter_map(|log| {
             let mine = at(log.partition);
             asked
@@ -199,6 +263,18 @@ impl Broker for FakeBroker {
                     log_start: inner.log_starts.get(&mine).copied().unwrap_or(0),
                     local_log_start: log.local_start,
                     durable_end: log.end(),
+                    cleaned: inner
+                        .cleaned
+                        .get(&mine)
+                        .filter(|_| cleaned)
+                        .into_iter()
+                        .flatten()
+                        .map(|s| node::CleanedSegment {
+                            base_offset: s.base,
+                            end_offset: s.end,
+                            bytes: s.bytes,
+                        })
+                        .collect(),
                     lineage: log
                         .lineage
                         .iter()

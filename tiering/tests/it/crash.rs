@@ -38,7 +38,7 @@ use crate::{
     support::{Log, until},
 };
 
-const SHARDS: u16 = 2;
+pub const SHARDS: u16 = 2;
 
 pub struct Daemon {
     pub tasks: Tasks,
@@ -66,7 +66,7 @@ pub async fn daemon(
     try_daemon(store, broker, dir, tasks).await.unwrap()
 }
 
-async fn try_daemon(
+pub async fn try_daemon(
     store: Arc<dyn Store>,
     broker: &FakeBroker,
     dir: &Path,
@@ -394,7 +394,7 @@ async fn objects_of_a_deleted_topic_go_and_those_of_an_unknown_one_stay() {
 }
 
 /// Roots as they are, and the objects that they name.
-async fn roots(store: &Memory) -> Vec<Vec<u8>> {
+pub async fn roots(store: &Memory) -> Vec<Vec<u8>> {
     let keys = Keys::new("east");
     let mut all = Vec::new();
     for shard in 0..SHARDS {

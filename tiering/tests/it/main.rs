@@ -12,6 +12,7 @@ mod away;
 mod bad_input;
 mod broker;
 mod cache;
+mod compacted;
 mod conformance;
 mod contended;
 mod crash;

@@ -188,9 +188,13 @@ impl Part {
 
     /// Fills in what came from the bucket, up to where the reader may see.
     pub fn fill_cold(&mut self, read: Records) {
-        let Some(upto) = self.cold.as_ref().map(|cold| cold.upto) else {
+        let Some(cold) = self.cold.take() else {
             return;
         };
+        let upto = cold.upto;
+        if read.bytes.is_empty() && read.next_offset > cold.offset {
+            return self.go_on(&cold, read.next_offset);
+        }
         let records = if read.next_offset > upto {
             below(read.bytes, upto)
         } else {
@@ -221,6 +225,21 @@ impl Part {
                 first_offset: txn.first_offset,
             });
         self.data.aborted_transactions = Some(touching.collect());
+    }
+
+    /// The bucket has nothing left from the offset to its end, since compaction was there: the local log goes on.
+    fn go_on(&mut self, cold: &Cold, next: i64) {
+        let log = &cold.partition.log;
+        if next < log.offsets().local_log_start || next >= cold.upto {
+            return;
+        }
+        match log.read(next, cold.max_bytes, true, cold.upto) {
+            Ok(slice) => self.fill(slice.records),
+            Err(error) => {
+                tracing::error!(at = %cold.partition.at, %error, "records cannot be read");
+                self.fail(error.error_code());
+            }
+        }
     }
 
     pub fn fill(&mut self, records: Bytes) {
