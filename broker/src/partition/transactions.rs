@@ -84,7 +84,7 @@ impl Partition {
             if late {
                 return Err(ErrorCode::INVALID_PRODUCER_EPOCH);
             }
-            state.admissions.void(who.id);
+            state.admissions.end(who, marker.strict);
             Ok(())
         })
     }

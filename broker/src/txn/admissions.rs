@@ -89,13 +89,18 @@ impl Admissions {
         if sequence > asked.lowest_sequence {
             return Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
         }
-        self.void(who.id);
+        self.by_producer.remove(&who.id);
         Ok(())
     }
 
-    /// A marker of the producer came.
-    pub fn void(&mut self, producer_id: i64) {
-        self.by_producer.remove(&producer_id);
+    /// A marker of the producer came: what was admitted to the transaction that it ends is void. Where every transaction
+    /// has an epoch of its own (`strict`), the marker's is that of the next one, which may be asking already: while its
+    /// first batch waited for the coordinator, the marker was on its way here.
+    pub fn end(&mut self, marker: Producer, strict: bool) {
+        let asked = self.by_producer.get(&marker.id);
+        if asked.is_none_or(|asked| !strict || asked.epoch < marker.epoch) {
+            self.by_producer.remove(&marker.id);
+        }
     }
 }
 
@@ -114,12 +119,27 @@ mod tests {
         assert_eq!(admissions.begin(who(1), 0), first);
         let refused = Err(ErrorCode::INVALID_TXN_STATE);
         assert_eq!(admissions.pass(who(2), Some(first), 0), refused);
-        admissions.void(7);
+        admissions.end(who(1), false);
         assert_eq!(admissions.pass(who(1), Some(first), 0), refused);
         assert_eq!(admissions.pass(who(1), None, 0), refused);
         let second = admissions.begin(who(1), 0);
         assert_ne!(second, first);
         assert_eq!(admissions.pass(who(1), Some(second), 0), Ok(()));
+    }
+
+    #[test]
+    fn a_marker_with_an_epoch_of_its_own_leaves_the_next_transaction_alone() {
+        let mut admissions = Admissions::default();
+        let refused = Err(ErrorCode::INVALID_TXN_STATE);
+        let ended = admissions.begin(who(1), 0);
+        admissions.end(who(2), true);
+        assert_eq!(admissions.pass(who(1), Some(ended), 0), refused);
+        let next = admissions.begin(who(2), 0);
+        admissions.end(who(2), true);
+        assert_eq!(admissions.pass(who(2), Some(next), 0), Ok(()));
+        let last = admissions.begin(who(2), 0);
+        admissions.end(who(3), true);
+        assert_eq!(admissions.pass(who(2), Some(last), 0), refused);
     }
 
     #[test]

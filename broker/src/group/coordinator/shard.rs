@@ -168,7 +168,7 @@ impl Shard {
         if state.active || later {
             if let Work::Marker { marker, .. } = &work {
                 // Whoever was admitted before it is behind it in the queue.
-                state.admissions.void(marker.producer.id);
+                state.admissions.end(marker.producer, marker.strict);
             }
             state.queue.push_back(work);
             drop(state);
