@@ -14,13 +14,14 @@ use crate::{
     fleet::{EAST, Fleet, eventually},
 };
 
-/// Of a producer with an id: an answer that got lost and is asked for again makes no second copy.
-pub fn keyed(sequence: i32, records: &[(&str, Option<&str>)]) -> Bytes {
+/// Of a producer with an id: an answer that got lost and is asked for again makes no second copy. Not of long ago, or
+/// what is known of the producer has expired by then.
+pub fn keyed(at_ms: i64, sequence: i32, records: &[(&str, Option<&str>)]) -> Bytes {
     let mut builder = BatchBuilder::new(0).producer(7, 0, sequence);
     for (key, value) in records {
         let value = value.map(str::as_bytes);
         builder
-            .add(1_000, Some(key.as_bytes()), value, &[])
+            .add(at_ms, Some(key.as_bytes()), value, &[])
             .unwrap();
     }
     builder.finish().unwrap()
@@ -78,10 +79,13 @@ async fn a_compacted_topic_keeps_the_newest_of_each_key_and_takes_no_record_with
     // A topic of one region: no mirror holds the cleaner up.
     assert_eq!(client.create_topic("t", 1, &configs).await, ErrorCode::NONE);
     let filler = "x".repeat(150);
+    let now_ms = fleet.clock.wall_ms();
     for (sequence, n) in (0..60).zip(0..) {
         let value = format!("{n}-{filler}");
         let records = [(["a", "b", "c"][n % 3], Some(value.as_str()))];
-        client.produce_ok("t", 0, keyed(sequence, &records)).await;
+        client
+            .produce_ok("t", 0, keyed(now_ms, sequence, &records))
+            .await;
     }
     // A round may have come before the last records did: what counts is what is left in the end.
     let left = eventually("a cleaning of all but the newest segments", async || {
@@ -177,7 +181,7 @@ async fn records_are_deleted_where_the_policy_deletes_or_says_nothing() {
         let configs = [("cleanup.policy", policy)];
         let made = client.create_topic(topic, 1, &configs).await;
         assert_eq!(made, ErrorCode::NONE, "{topic}");
-        let record = keyed(0, &[("a", Some("1"))]);
+        let record = keyed(fleet.clock.wall_ms(), 0, &[("a", Some("1"))]);
         client.produce_ok(topic, 0, record).await;
         assert_eq!(client.delete_records(topic, 0, 1).await, code, "{topic}");
     }

@@ -75,7 +75,7 @@ async fn write(fleet: &Fleet, brokers: &BTreeMap<i32, Broker>, numbers: Range<i3
         let key = ["a", "b", "c"][usize::try_from(n % 3).unwrap()];
         let mut builder = BatchBuilder::new(0).producer(7, 0, n);
         let (key, value) = (Some(key.as_bytes()), Some(value.as_bytes()));
-        builder.add(1_000, key, value, &[]).unwrap();
+        builder.add(fleet.clock.wall_ms(), key, value, &[]).unwrap();
         let records = builder.finish().unwrap();
         eventually("an ack", async || {
             let mut client = Client::connect(brokers.get(&leader(fleet))?.handle.kafka).await;

@@ -67,6 +67,15 @@ async fn a_partition_that_cannot_be_read_at_the_start_does_not_lead_until_it_can
     let sick = fleet.options(1, EAST).data_dir.join("sick-0");
     let broker = fleet.broker(1, EAST).await;
     drop(filled(&broker).await);
+    // Whose it is can be told without its own files then: before, the broker would not start at all.
+    let id = fleet.view().topics["sick"].id;
+    let points = fleet.options(1, EAST).data_dir.join("durable-points");
+    eventually("what the disk promises of it", async || {
+        let points = std::fs::read(&points).ok()?;
+        let found = points.windows(16).any(|bytes| bytes == id.as_bytes());
+        found.then_some(())
+    })
+    .await;
     broker.kill().await;
     let unreadable = watch(&sick.canonicalize().unwrap(), Arc::new(Unreadable));
     let broker = fleet.broker(1, EAST).await;
