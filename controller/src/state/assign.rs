@@ -58,3 +58,6 @@ pub(super) fn partition(
         ..Partition::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,3 +36,4 @@ mod timed;
 mod transactions;
 mod verify;
 mod world;
+mod zombie;
