@@ -10,7 +10,8 @@ use crate::support::{Fixture, append, bases, batch, copy_dir, file_of, open, opt
 #[test]
 fn a_directory_is_used_by_one_process_of_its_owner() {
     let f = Fixture::new();
-    assert!(matches!(open(&f.root), Err(OpenError::Locked { .. })));
+    let second = Disk::open(options(&f.root), 1);
+    assert!(matches!(second, Err(OpenError::Locked { .. })));
     let root = f.root.clone();
     f.disk.close().unwrap();
     let Fixture { disk, log, .. } = &f;

@@ -44,8 +44,17 @@ pub fn options(root: &Path) -> DiskOptions {
     }
 }
 
+/// A child that another test forks holds our locks until it runs its own program: that is waited for.
 pub fn open(root: &Path) -> Result<(Arc<Disk>, Vec<Arc<Log>>), OpenError> {
-    Disk::open(options(root), 1)
+    for _ in 0..5_000 {
+        match Disk::open(options(root), 1) {
+            Err(OpenError::Locked { .. }) => {
+                std::thread::park_timeout(std::time::Duration::from_millis(1));
+            }
+            other => return other,
+        }
+    }
+    panic!("{} stays locked", root.display());
 }
 
 pub fn small_segments() -> LogConfig {
@@ -153,23 +162,10 @@ impl Crashed {
     }
 
     pub fn open(&self) -> (Arc<Disk>, Arc<Log>) {
-        let (disk, mut logs) = self.open_all();
+        let (disk, mut logs) = open(&self.root).unwrap();
         assert_eq!(logs.len(), 1);
         logs[0].set_config(small_segments());
         (disk, logs.remove(0))
-    }
-
-    /// A child that another test forks holds our locks until it runs its own program.
-    fn open_all(&self) -> (Arc<Disk>, Vec<Arc<Log>>) {
-        for _ in 0..5_000 {
-            match open(&self.root) {
-                Err(OpenError::Locked { .. }) => {
-                    std::thread::park_timeout(std::time::Duration::from_millis(1));
-                }
-                other => return other.unwrap(),
-            }
-        }
-        panic!("{} stays locked", self.root.display());
     }
 
     /// File of the log's directory.
