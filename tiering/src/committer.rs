@@ -326,6 +326,21 @@ impl Committer {
     }
 
     /// The root that a partition belongs to, for one whole fetch.
+    /// The root of a shard that may be written to.
+    ///
+    /// # Errors
+    /// Why it may not, or not from here.
+    pub fn open_root(&self, shard: u16) -> Result<Arc<Root>, CommitError> {
+        if let Some(error) = self.sick(shard) {
+            return Err(error);
+        }
+        let root = self.root(shard).ok_or(CommitError::Stopping)?;
+        if !self.is_open(shard) {
+            return Err(CommitError::Elsewhere { shard });
+        }
+        Ok(root)
+    }
+
     pub fn root_of(&self, at: TopicPartition) -> Option<Arc<Root>> {
         self.root(self.shard_of(at))
     }

@@ -97,7 +97,7 @@ impl Compaction {
     pub async fn round(&self) -> Result<usize, CompactionError> {
         let mut tiered: BTreeMap<TopicPartition, Partition> = BTreeMap::new();
         for root in self.committer.roots() {
-            if self.committer.sick(root.shard).is_none() && self.committer.is_open(root.shard) {
+            if self.committer.open_root(root.shard).is_ok() {
                 tiered.extend(root.partitions.clone());
             }
         }
@@ -229,19 +229,15 @@ impl Compaction {
         let (mut new, mut bytes): (Vec<Entry>, u64) = (Vec::new(), 0);
         for slice in slices {
             let root = self.committer.root(shard).ok_or(CommitError::Stopping)?;
-            let (region, incarnation) = (self.region.clone(), self.incarnation);
-            let (epoch, now_ms) = (root.stamp.epoch, self.clock.wall_ms());
+            let writer = Writer {
+                region: self.region.clone(),
+                incarnation: self.incarnation,
+                epoch: root.stamp.epoch,
+                random: random::u64(),
+                now_ms: self.clock.wall_ms(),
+            };
             op.step("read compacted log");
-            let prepared = self.tasks.blocking(move || {
-                let writer = Writer {
-                    region: &region,
-                    incarnation,
-                    epoch,
-                    random: random::u64(),
-                    now_ms,
-                };
-                prepare(&slice, &writer)
-            });
+            let prepared = self.tasks.blocking(move || prepare(&slice, &writer));
             let prepared = prepared.await?;
             let entry = prepared.commit.entry;
             let key = entry.key(&self.keys, shard, at);

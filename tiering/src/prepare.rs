@@ -57,9 +57,9 @@ pub struct Slice {
 }
 
 /// Who uploads.
-#[derive(Clone, Copy, Debug)]
-pub struct Writer<'a> {
-    pub region: &'a str,
+#[derive(Clone, Debug)]
+pub struct Writer {
+    pub region: String,
     pub incarnation: Uuid,
     pub epoch: u64,
     pub random: u64,
@@ -127,9 +127,9 @@ struct Pass<'a> {
     outcomes: Outcomes,
 }
 
-fn footer(writer: &Writer<'_>, slices: Vec<SliceMeta>) -> Footer {
+fn footer(writer: &Writer, slices: Vec<SliceMeta>) -> Footer {
     Footer {
-        region: writer.region.to_owned(),
+        region: writer.region.clone(),
         writer_epoch: writer.epoch,
         incarnation: writer.incarnation,
         created_ms: writer.now_ms,
@@ -138,7 +138,7 @@ fn footer(writer: &Writer<'_>, slices: Vec<SliceMeta>) -> Footer {
 }
 
 /// Blocking: reads the whole slice.
-pub fn prepare(slice: &Slice, writer: &Writer<'_>) -> Result<Prepared, PrepareError> {
+pub fn prepare(slice: &Slice, writer: &Writer) -> Result<Prepared, PrepareError> {
     if !slice.inline.is_empty() {
         let (merged, refused) = merge(std::slice::from_ref(slice), writer);
         let one = merged.and_then(|m| Some((m.source, m.commits.into_iter().next()?)));
@@ -411,7 +411,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Without what is known of the whole object only.
-    fn commit(&self, writer: &Writer<'_>) -> Commit {
+    fn commit(&self, writer: &Writer) -> Commit {
         let slice = self.slice;
         Commit {
             at: slice.at,

@@ -191,18 +191,14 @@ impl Repairer {
             .committer
             .root(work.shard)
             .map_or(0, |root| root.stamp.epoch);
-        let (region, incarnation) = (self.region.clone(), self.incarnation);
-        let (random, now_ms) = (random::u64(), self.clock.wall_ms());
-        let prepared = self.tasks.blocking(move || {
-            let writer = Writer {
-                region: &region,
-                incarnation,
-                epoch,
-                random,
-                now_ms,
-            };
-            prepare(&slice, &writer)
-        });
+        let writer = Writer {
+            region: self.region.clone(),
+            incarnation: self.incarnation,
+            epoch,
+            random: random::u64(),
+            now_ms: self.clock.wall_ms(),
+        };
+        let prepared = self.tasks.blocking(move || prepare(&slice, &writer));
         let mut prepared = prepared.await.map_err(|e| e.to_string())?;
         let new = &mut prepared.commit.entry;
         if (new.records, new.leader_epoch, new.aborted)

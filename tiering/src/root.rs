@@ -26,7 +26,7 @@ pub use entry::{Entry, Merged};
 pub use judge::{Claim, Reading, Verdict, claim, judge};
 pub use part::{Run, SPILL_BYTES, Shared, Spilled};
 
-use crate::format::{Key, Keys, ObjectName};
+use crate::format::{FieldError, Fields, Key, Keys, ObjectName, Put};
 
 /// A root never grows beyond this: older entries go out into parts long before. One that is full all the same
 /// says so and takes no more.
@@ -43,6 +43,25 @@ pub struct Stamp {
     /// Counts the writes of the shard.
     pub sequence: u64,
     pub nonce: Uuid,
+}
+
+impl Stamp {
+    /// 48 bytes, as all that is replaced by a swap begins.
+    pub(crate) fn encode(&self, body: &mut Vec<u8>) {
+        body.put(self.incarnation.as_bytes());
+        body.put_u64(self.epoch);
+        body.put_u64(self.sequence);
+        body.put(self.nonce.as_bytes());
+    }
+
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, FieldError> {
+        Ok(Self {
+            incarnation: fields.uuid()?,
+            epoch: fields.u64()?,
+            sequence: fields.u64()?,
+            nonce: fields.uuid()?,
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

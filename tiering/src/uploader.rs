@@ -266,7 +266,7 @@ impl Uploader {
         shard: u16,
         mut slices: Vec<Slice>,
     ) -> Result<usize, UploadError> {
-        let root = self.open_root(shard)?;
+        let root = self.committer.open_root(shard)?;
         let held = |slice: &Slice| root.partitions.get(&slice.at).map(|p| p.end);
         // What follows a slice that was not uploaded would be a gap.
         slices.retain(|slice| held(slice).is_none_or(|end| end < slice.end));
@@ -286,10 +286,7 @@ impl Uploader {
             writer_epoch: epoch,
             random: writer.random,
         };
-        let (merged, refused) = self
-            .tasks
-            .blocking(move || merge(&slices, &writer.borrow()))
-            .await;
+        let (merged, refused) = self.tasks.blocking(move || merge(&slices, &writer)).await;
         for error in refused {
             self.refuse(error.at(), &error.into());
         }
@@ -335,20 +332,8 @@ impl Uploader {
         self.refusals.lock().insert(at, format!("{code}: {error}"));
     }
 
-    /// The root of a shard that may be written to.
-    fn open_root(&self, shard: u16) -> Result<Arc<Root>, CommitError> {
-        if let Some(error) = self.committer.sick(shard) {
-            return Err(error);
-        }
-        let root = self.committer.root(shard).ok_or(CommitError::Stopping)?;
-        if !self.committer.is_open(shard) {
-            return Err(CommitError::Elsewhere { shard });
-        }
-        Ok(root)
-    }
-
-    fn writer(&self, root: &Root) -> OwnedWriter {
-        OwnedWriter {
+    fn writer(&self, root: &Root) -> Writer {
+        Writer {
             region: self.region.clone(),
             incarnation: self.incarnation,
             epoch: root.stamp.epoch,
@@ -359,7 +344,7 @@ impl Uploader {
 
     async fn upload(&self, slice: Slice) -> Result<(), UploadError> {
         let shard = self.committer.shard_of(slice.at);
-        let root = self.open_root(shard)?;
+        let root = self.committer.open_root(shard)?;
         if root
             .partitions
             .get(&slice.at)
@@ -374,7 +359,7 @@ impl Uploader {
         );
         let prepared = self
             .tasks
-            .blocking(move || prepare(&slice, &writer.borrow()))
+            .blocking(move || prepare(&slice, &writer))
             .await?;
         let (entry, at) = (prepared.commit.entry, prepared.commit.at);
         let key = entry.key(&self.keys, shard, at);
@@ -396,27 +381,6 @@ impl Uploader {
         meter.count(names::UPLOADED_BYTES, entry.data_bytes);
         meter.count(names::UPLOADED_OBJECTS, 1);
         Ok(())
-    }
-}
-
-/// A writer that can go to another thread.
-struct OwnedWriter {
-    region: String,
-    incarnation: Uuid,
-    epoch: u64,
-    random: u64,
-    now_ms: i64,
-}
-
-impl OwnedWriter {
-    fn borrow(&self) -> Writer<'_> {
-        Writer {
-            region: &self.region,
-            incarnation: self.incarnation,
-            epoch: self.epoch,
-            random: self.random,
-            now_ms: self.now_ms,
-        }
     }
 }
 

@@ -88,10 +88,7 @@ impl Head {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        body.put(self.stamp.incarnation.as_bytes());
-        body.put_u64(self.stamp.epoch);
-        body.put_u64(self.stamp.sequence);
-        body.put(self.stamp.nonce.as_bytes());
+        self.stamp.encode(&mut body);
         body.put_text(&self.fleet_id);
         body.put_text(&self.region);
         body.put_i64(self.written_ms);
@@ -133,12 +130,7 @@ impl Head {
 
 fn read(fields: &mut Fields<'_>) -> Result<Head, FieldError> {
     let mut head = Head {
-        stamp: Stamp {
-            incarnation: fields.uuid()?,
-            epoch: fields.u64()?,
-            sequence: fields.u64()?,
-            nonce: fields.uuid()?,
-        },
+        stamp: Stamp::read(fields)?,
         fleet_id: fields.text()?,
         region: fields.text()?,
         written_ms: fields.i64()?,

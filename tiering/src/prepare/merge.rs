@@ -21,7 +21,7 @@ pub struct Merged {
 
 /// Puts small slices of one shard into one object, in their order. A slice that is not sound is left out and
 /// told with the others' success; `None` when none is sound.
-pub fn merge(slices: &[Slice], writer: &Writer<'_>) -> (Option<Merged>, Vec<PrepareError>) {
+pub fn merge(slices: &[Slice], writer: &Writer) -> (Option<Merged>, Vec<PrepareError>) {
     let (mut blocks, mut crc64, mut data) = (BlockCrcs::default(), Crc64::new(), BytesMut::new());
     let (mut metas, mut sections, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     let mut refused = Vec::new();

@@ -52,10 +52,7 @@ pub(crate) enum Fault {
 impl Root {
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
-        body.put(self.stamp.incarnation.as_bytes());
-        body.put_u64(self.stamp.epoch);
-        body.put_u64(self.stamp.sequence);
-        body.put(self.stamp.nonce.as_bytes());
+        self.stamp.encode(&mut body);
         body.put_text(&self.region);
         body.put_u16(self.shard);
         body.put_u16(self.shards);
@@ -212,12 +209,7 @@ pub(super) fn put_entry(out: &mut Vec<u8>, e: &Entry) {
 }
 
 fn read_body(fields: &mut Fields<'_>, with_parts: bool) -> Result<Root, Fault> {
-    let stamp = Stamp {
-        incarnation: fields.uuid()?,
-        epoch: fields.u64()?,
-        sequence: fields.u64()?,
-        nonce: fields.uuid()?,
-    };
+    let stamp = Stamp::read(fields)?;
     let region = fields.text()?;
     let (shard, shards, written_ms) = (fields.u16()?, fields.u16()?, fields.i64()?);
     let mut root = Root::empty(stamp, &region, shard, shards, written_ms);

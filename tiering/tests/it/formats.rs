@@ -15,9 +15,9 @@ use whimbrel_tiering::{
 
 use crate::support::{Log, at};
 
-fn writer() -> Writer<'static> {
+fn writer() -> Writer {
     Writer {
-        region: "east",
+        region: "east".into(),
         incarnation: Uuid::from_u128(0x1c),
         epoch: 3,
         random: 0xabcd_ef01,

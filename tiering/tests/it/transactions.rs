@@ -198,7 +198,7 @@ fn a_list_that_the_markers_contradict_is_not_uploaded() {
     let dir = tempfile::tempdir().unwrap();
     let log = log(dir.path());
     let writer = Writer {
-        region: "east",
+        region: "east".into(),
         incarnation: uuid::Uuid::from_u128(1),
         epoch: 1,
         random: 1,

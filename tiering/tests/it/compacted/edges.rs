@@ -28,7 +28,7 @@ fn bounds_beyond_the_batches_are_taken_only_where_compaction_was() {
     let (_, _, broker) = sample(dir.path());
     let slices = broker.hand_out(at(0), 0, 30);
     let writer = Writer {
-        region: "east",
+        region: "east".into(),
         incarnation: uuid::Uuid::from_u128(1),
         epoch: 1,
         random: 1,
