@@ -218,11 +218,13 @@ impl Cold {
         Ok(self.client()?.store_orphan(request).await?.into_inner())
     }
 
+    /// Clips the bucket's copy at `offset`, if what it has there is of `tail_epoch`.
     pub async fn truncate(
         &self,
         at: TopicPartition,
         epoch: i32,
         offset: i64,
+        tail_epoch: i32,
     ) -> Result<TruncateReply, tonic::Status> {
         Ok(self
             .client()?
@@ -230,6 +232,7 @@ impl Cold {
                 at: Some(at.into()),
                 epoch,
                 offset,
+                tail_epoch: Some(tail_epoch),
             })
             .await?
             .into_inner())

@@ -6,6 +6,7 @@
 //! itself while frames are away.
 
 use parking_lot::Mutex;
+use whimbrel_fleet::RegionEpoch;
 use whimbrel_rpc::replica::Batches;
 
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub struct Following {
 #[derive(Clone, Copy, Debug)]
 struct Last {
     leader_epoch: i32,
+    /// Of the frame.
+    region_epoch: Option<RegionEpoch>,
+    log_start: i64,
     high_watermark: i64,
     log_end: i64,
     held_end: i64,
@@ -32,6 +36,8 @@ impl Following {
         Self {
             last: Mutex::new(Last {
                 leader_epoch: -1,
+                region_epoch: None,
+                log_start: 0,
                 high_watermark: 0,
                 log_end: 0,
                 held_end: 0,
@@ -56,6 +62,8 @@ impl Following {
         let mut last = self.last.lock();
         *last = Last {
             leader_epoch: frame.leader_epoch,
+            region_epoch: Some(frame.region_epoch),
+            log_start: frame.log_start,
             high_watermark: frame.high_watermark,
             log_end: frame.log_end,
             held_end: frame.held_end,
@@ -78,6 +86,14 @@ impl Following {
     /// Of the leader, as the source last said; -1 before that.
     pub fn leader_epoch(&self) -> i32 {
         self.last.lock().leader_epoch
+    }
+
+    /// The log start as the home's leader said it in this region epoch; `None` while nothing is confirmed. A source
+    /// that does not know it says 0.
+    pub fn log_start(&self, region_epoch: RegionEpoch) -> Option<i64> {
+        let last = self.last.lock();
+        let said = last.confirmed && last.region_epoch == Some(region_epoch);
+        Some(last.log_start).filter(|start| said && *start > 0)
     }
 
     pub fn high_watermark(&self) -> i64 {
@@ -139,6 +155,30 @@ mod tests {
         fn default_for_tests() -> Self {
             Self::new(uuid::Uuid::nil(), 0)
         }
+    }
+
+    #[test]
+    fn a_log_start_counts_while_it_is_the_word_of_this_epochs_home() {
+        let following = Following::new(0);
+        let told = |log_start| Batches {
+            log_start,
+            ..frame(1, -1)
+        };
+        assert_eq!(following.log_start(RegionEpoch(1)), None);
+        following.frame(&told(7), 0);
+        assert_eq!(following.log_start(RegionEpoch(1)), Some(7));
+        assert_eq!(following.log_start(RegionEpoch(2)), None);
+        following.unconfirm();
+        assert_eq!(following.log_start(RegionEpoch(1)), None);
+        following.frame(&told(0), 0);
+        assert_eq!(
+            following.log_start(RegionEpoch(1)),
+            None,
+            "it is not known there"
+        );
+        following.frame(&told(8), 0);
+        following.begin(1);
+        assert_eq!(following.log_start(RegionEpoch(1)), None);
     }
 
     #[test]

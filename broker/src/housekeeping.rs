@@ -90,7 +90,7 @@ async fn keep(broker: &Arc<Broker>, partition: &Arc<Partition>, retain: bool) {
 async fn move_by_retention(broker: &Broker, partition: &Arc<Partition>, now_ms: i64) {
     let offsets = partition.log.offsets();
     // What is in the bucket alone is the tiering daemon's to propose.
-    if offsets.local_log_start != offsets.log_start {
+    if offsets.known_log_start != Some(offsets.local_log_start) {
         return;
     }
     if let Some(start) = partition.log.retention_start(now_ms) {

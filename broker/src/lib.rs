@@ -34,6 +34,7 @@ mod home;
 mod housekeeping;
 mod isr;
 mod listener;
+mod log_starts;
 mod meters;
 mod offsets_log;
 pub mod options;

@@ -27,7 +27,7 @@ use crate::{
     broker::{Broker, Parts},
     cleaner, cuts,
     group::{Block, Coordinator, Options as GroupOptions},
-    housekeeping, isr, listener,
+    housekeeping, isr, listener, log_starts,
     offsets_log::Seam,
     options::{Limits, Options},
     replica, reports, roles,
@@ -394,6 +394,7 @@ fn run(broker: &Arc<Broker>, replica: TcpListener, rpc: TcpListener, logs: Vec<A
     tasks.spawn_ok("cleaner", cleaner::run(Arc::clone(broker)));
     tasks.spawn_ok("ack sets", isr::run(Arc::clone(broker)));
     tasks.spawn_ok("housekeeping", housekeeping::run(Arc::clone(broker)));
+    tasks.spawn_ok("log starts", log_starts::run(Arc::clone(broker)));
     tasks.spawn_ok(
         "replica listener",
         replica::run(Arc::clone(broker), replica),

@@ -121,6 +121,7 @@ fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>
         "region_role": if home { "home" } else { "follower" },
         "leader_epoch": leader_epoch,
         "log_start": offsets.log_start,
+        "log_start_lost": offsets.known_log_start.is_none(),
         "local_log_start": offsets.local_log_start,
         "tiered_end": partition.tiered_end(),
         "high_watermark": partition.high_watermark(),

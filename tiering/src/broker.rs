@@ -24,6 +24,14 @@ const CLEANED: Duration = Duration::from_secs(120);
 /// Epochs that one slice or reader may name.
 pub const MAX_EPOCHS: usize = 100_000;
 
+/// A log start, as the home's leader said it in these epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub log_start: i64,
+    pub region_epoch: u32,
+    pub leader_epoch: i32,
+}
+
 /// Connects when it is first used, and again after a cut.
 #[derive(Clone, Debug)]
 pub struct BrokerLink {
@@ -101,13 +109,13 @@ impl BrokerLink {
             .map(|reply| reply.slices)
     }
 
-    /// Returns the log start that stands at the home leader now.
+    /// The log start that stands at the home's leader now, if this broker knows its word.
     pub async fn propose_log_start(
         &self,
         at: TopicPartition,
         log_start: i64,
         reason: &str,
-    ) -> Result<i64, Status> {
+    ) -> Result<Option<Standing>, Status> {
         let proposal = node::LogStartProposal {
             at: Some(at.into()),
             log_start,
@@ -118,7 +126,13 @@ impl BrokerLink {
             self.client.clone().propose_log_start(proposal),
         )
         .await
-        .map(|reply| reply.log_start)
+        .map(|reply| {
+            reply.stands.then_some(Standing {
+                log_start: reply.log_start,
+                region_epoch: reply.region_epoch,
+                leader_epoch: reply.leader_epoch,
+            })
+        })
     }
 }
 

@@ -56,6 +56,8 @@ pub enum Edit {
         at: TopicPartition,
         epoch: i32,
         offset: i64,
+        /// Of the first record that is to go.
+        tail: i32,
     },
     RaiseLogStart {
         at: TopicPartition,

@@ -295,7 +295,11 @@ impl Rebuilder {
         };
         let known = |log: &node::LogState| -> Option<(TopicPartition, Log)> {
             let lineage: Vec<EpochStart> = lineage_from(&log.lineage)?;
-            let log_start = log.log_start;
+            // What is not the home's word says nothing of what may be left out.
+            let log_start = match log.log_start_stands {
+                true => log.log_start,
+                false => 0,
+            };
             Some((partition_from(log.at.as_ref())?, Log { log_start, lineage }))
         };
         logs.iter().filter_map(known).collect()

@@ -1,11 +1,14 @@
 //! What leaves the bucket, and when.
 //!
 //! Partitions of topics that the fleet says were deleted leave their root; that a topic is not known is no
-//! such word. Retention is proposed to the broker; only the home leader moves a log start, and what it answers is
-//! what counts. Objects wholly below it are unlinked by one swap, stay for the grace on our own monotonic
-//! clock (begun again after a restart), and are deleted only while the fleet's registration and the root in
-//! the bucket both still say that this daemon is the owner. On doubt nothing is deleted.
+//! such word. Retention is proposed to the broker; only the home leader moves a log start, and what it says is
+//! what counts: a number that is not its word, or that of an older epoch than the bucket's records, moves
+//! nothing. Objects wholly below it are unlinked by one swap, stay for the grace on our own monotonic clock
+//! (begun again after a restart), and are deleted only while the fleet's registration and the root in the
+//! bucket both still say that this daemon is the owner. On doubt nothing is deleted.
 
+#[cfg(test)]
+mod tests;
 mod unfinished;
 
 use std::{
@@ -20,7 +23,7 @@ use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use crate::{
-    broker::BrokerLink,
+    broker::{BrokerLink, Standing},
     committer::{CommitError, Committer, Edit},
     format::{Key, Keys},
     metrics as names,
@@ -101,6 +104,15 @@ pub fn proposal(
         start = Some(entry.end);
     }
     start.filter(|start| *start > partition.log_start)
+}
+
+/// Where the bucket's part may begin by what the home's leader said. Above what the bucket holds is a matter for the
+/// next upload, not a reason to delete; nor is the word of a leader that others have followed.
+fn taken(partition: &Partition, said: Standing) -> Option<i64> {
+    let newest = partition.lineage.last().map_or(-1, |e| e.epoch);
+    let current = said.region_epoch >= partition.region_epoch && said.leader_epoch >= newest;
+    let start = Some(said.log_start).filter(|_| current)?;
+    (start > partition.log_start && start <= partition.end).then_some(start)
 }
 
 impl Retention {
@@ -274,12 +286,11 @@ impl Retention {
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")
             .await?;
-        // Above what the bucket holds is a matter for the next upload, not a reason to delete.
+        let Some(stands) = stands.and_then(|said| taken(partition, said)) else {
+            return Ok(());
+        };
         let shard = self.committer.shard_of(at);
-        if stands > partition.log_start
-            && stands <= partition.end
-            && self.waiting(shard) < MOST_WAITING
-        {
+        if self.waiting(shard) < MOST_WAITING {
             let most = oldest.get(AT_ONCE).map_or(stands, |entry| entry.base);
             let log_start = stands.min(most);
             self.committer
@@ -369,114 +380,5 @@ impl Retention {
                 there.stamp.epoch == root.stamp.epoch && there.stamp.incarnation == self.incarnation
             })
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn partition(times: &[i64]) -> Partition {
-        let entry = |n: usize, t: &i64| Entry {
-            base: i64::try_from(n).unwrap() * 10,
-            end: i64::try_from(n).unwrap() * 10 + 10,
-            object_end: i64::try_from(n).unwrap() * 10 + 10,
-            leader_epoch: 0,
-            writer_epoch: 1,
-            random: 1,
-            object_bytes: 200,
-            data_bytes: 100,
-            records: 10,
-            first_timestamp_ms: *t,
-            max_timestamp_ms: *t,
-            crc64: 0,
-            created_ms: 5_000,
-            aborted: false,
-            merged: None,
-        };
-        let entries: Vec<_> = times.iter().enumerate().map(|(n, t)| entry(n, t)).collect();
-        Partition {
-            end: entries.last().map_or(0, |e| e.end),
-            entries,
-            ..Partition::default()
-        }
-    }
-
-    fn configs(list: &[(&str, &str)]) -> BTreeMap<String, String> {
-        list.iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
-    }
-
-    #[test]
-    fn only_the_oldest_run_goes() {
-        let p = partition(&[1_000, 9_000, 1_000]);
-        assert_eq!(
-            proposal(
-                &p,
-                &p.entries,
-                &configs(&[("retention.ms", "5000")]),
-                Some(10_000)
-            ),
-            Some(10)
-        );
-        assert_eq!(
-            proposal(
-                &p,
-                &p.entries,
-                &configs(&[("retention.ms", "-1"), ("retention.bytes", "100")]),
-                Some(10_000)
-            ),
-            Some(20)
-        );
-        assert_eq!(
-            proposal(
-                &p,
-                &p.entries,
-                &configs(&[("retention.ms", "-1")]),
-                Some(10_000)
-            ),
-            None
-        );
-        assert_eq!(
-            proposal(
-                &p,
-                &p.entries,
-                &configs(&[("retention.ms", "1"), ("cleanup.policy", "compact")]),
-                Some(10_000)
-            ),
-            None
-        );
-    }
-
-    #[test]
-    fn without_a_clock_only_size_counts() {
-        let p = partition(&[1_000, 1_000]);
-        let by_time = configs(&[("retention.ms", "1")]);
-        assert_eq!(proposal(&p, &p.entries, &by_time, None), None);
-        let by_size = configs(&[("retention.ms", "1"), ("retention.bytes", "100")]);
-        assert_eq!(proposal(&p, &p.entries, &by_size, None), Some(10));
-    }
-
-    #[test]
-    fn records_without_a_time_count_from_their_upload() {
-        assert_eq!(
-            proposal(
-                &partition(&[-1]),
-                &partition(&[-1]).entries,
-                &configs(&[("retention.ms", "5000")]),
-                Some(10_000)
-            ),
-            None
-        );
-        assert_eq!(
-            proposal(
-                &partition(&[-1]),
-                &partition(&[-1]).entries,
-                &configs(&[("retention.ms", "5000")]),
-                Some(10_001)
-            ),
-            Some(10)
-        );
     }
 }

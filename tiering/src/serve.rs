@@ -238,13 +238,16 @@ impl Tiering for Service {
     ) -> Result<Response<node::LineageReply>, Status> {
         let (request, served) = (request.into_inner(), self.served()?);
         let at = checked("the partition", partition_from(request.at.as_ref()))?;
-        let partition = served.reader.partition(at).unwrap_or_default();
+        let found = served.reader.partition(at);
+        let log_start = found.as_ref().map(|partition| partition.log_start);
+        let partition = found.unwrap_or_default();
         let lineage = partition.lineage.iter().map(|e| node::EpochStart {
             epoch: e.epoch,
             start_offset: e.start_offset,
         });
         Ok(Response::new(node::LineageReply {
             lineage: lineage.collect(),
+            log_start,
         }))
     }
 
@@ -302,6 +305,7 @@ impl Tiering for Service {
             at,
             epoch: request.epoch,
             offset: checked("the offset", Some(request.offset).filter(|o| *o >= 0))?,
+            tail: checked("the tail's epoch", request.tail_epoch)?,
         };
         let done = served
             .committer

@@ -51,6 +51,26 @@ impl Cold {
         Ok(starts.collect())
     }
 
+    /// Where the partition begins by the bucket's root; `None` where the bucket has no such partition.
+    pub async fn log_start(
+        &self,
+        at: TopicPartition,
+        wait: Duration,
+    ) -> Result<Option<i64>, tonic::Status> {
+        let mut client = self.client()?;
+        let request = LineageRequest {
+            at: Some(at.into()),
+        };
+        let reply = self.within(wait, client.lineage(request)).await?;
+        // A daemon of before tells lineages without it.
+        if reply.log_start.is_none() && !reply.lineage.is_empty() {
+            return Err(tonic::Status::unimplemented(
+                "the daemon tells no log start",
+            ));
+        }
+        Ok(reply.log_start.filter(|start| *start >= 0))
+    }
+
     async fn within<T>(
         &self,
         wait: Duration,

@@ -18,6 +18,7 @@ use whimbrel_rpc::replica::{
 use super::{SEND, read_ahead, truncate};
 use crate::{
     broker::Broker,
+    log_starts,
     partition::{Feed, Partition, Role},
     reports::lineage,
 };
@@ -220,11 +221,7 @@ impl Stream {
         partition
             .following
             .frame(&frame, self.broker.clock.boot_ns());
-        let offsets = partition.log.offsets();
-        if frame.log_start > offsets.log_start
-            && frame.log_start <= offsets.log_end
-            && let Err(error) = partition.log.set_log_start(frame.log_start)
-        {
+        if let Err(error) = log_starts::follow(&partition.log, frame.log_start) {
             tracing::warn!(at = %frame.at, %error, "the log start was not moved");
         }
         if end.is_some() {

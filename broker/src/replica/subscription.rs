@@ -10,6 +10,7 @@ use whimbrel_rpc::replica::{Batches, FromSource, StopReason};
 use crate::{
     broker::Broker,
     cleaner::{Patience, held},
+    log_starts,
     partition::{Feed, Partition, Role},
     reports::lineage,
 };
@@ -122,7 +123,11 @@ impl Subscription {
                 }
             };
         }
-        let news = self.told != (self.partition.high_watermark(), offsets.log_start);
+        let now = (
+            self.partition.high_watermark(),
+            log_starts::told(&self.partition),
+        );
+        let news = self.told != now;
         if !news && broker.clock.boot_ns().saturating_sub(self.told_ns) < PROGRESS_NS {
             return Step::Nothing;
         }
@@ -159,16 +164,15 @@ impl Subscription {
         next: i64,
     ) -> Step {
         let partition = &self.partition;
-        let offsets = partition.log.offsets();
         self.next = next;
-        self.told = (partition.high_watermark(), offsets.log_start);
+        self.told = (partition.high_watermark(), log_starts::told(partition));
         self.told_ns = broker.clock.boot_ns();
         let log_end = partition.stream_end();
         Step::Send(Box::new(Batches {
             at: partition.at,
             region_epoch,
             leader_epoch,
-            log_start: offsets.log_start,
+            log_start: self.told.1,
             log_end,
             log_bytes: partition.log.durable_bytes(),
             high_watermark: self.told.0,

@@ -7,6 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use whimbrel_fleet::{RegionEpoch, TopicPartition};
+use whimbrel_log::{EpochStart, Offsets};
 use whimbrel_rpc::{
     proto::node::{FilePart, OrphanRequest},
     replica::{FromSink, RefuseReason},
@@ -86,18 +87,18 @@ async fn truncate(
         );
         broker.orphans.add(tail);
     }
-    if broker.cold.is_configured() && !unacknowledged {
-        broker.cold.truncate(at, epoch, offset).await.map_err(|error| {
-            tracing::warn!(code = "WB-110", %at, %error, "the bucket's copy was not clipped; the tail stays for now");
-            RefuseReason::OrphanNotStored
-        })?;
-        partition.set_tiered_end(partition.tiered_end().min(offset));
-    }
+    let to = match unacknowledged {
+        true => offset,
+        false => clip(broker, &partition, epoch, offset).await?,
+    };
     let cut = Arc::clone(&partition);
     let done = broker.tasks.blocking(move || {
         let local_start = cut.log.offsets().local_log_start;
-        if epoch < 0 || offset < local_start {
+        if epoch < 0 {
+            // Nothing of it is the home's, or all below was trimmed there.
             cut.log.reset(offset)
+        } else if offset < local_start {
+            cut.log.reset_local(to)
         } else {
             cut.log.truncate(epoch, offset)
         }
@@ -110,6 +111,38 @@ async fn truncate(
     broker.report.notify_one();
     let end = partition.log.offsets().log_end;
     Ok((lineage(&partition, end), records))
+}
+
+/// Clips the bucket's copy; up to where it then holds what is below `offset`. Below the local log that is how far the
+/// log is kept: what the bucket lacks comes again.
+async fn clip(
+    broker: &Broker,
+    partition: &Partition,
+    epoch: i32,
+    offset: i64,
+) -> Result<i64, RefuseReason> {
+    let at = partition.at;
+    let offsets = partition.log.offsets();
+    let tail = tail_epoch(&partition.log.lineage(), &offsets, offset);
+    let Some(tail) = tail.filter(|_| broker.cold.is_configured()) else {
+        return Ok(offset);
+    };
+    let clipped = broker.cold.truncate(at, epoch, offset, tail).await.map_err(|error| {
+        tracing::warn!(code = "WB-110", %at, %error, "the bucket's copy was not clipped; the tail stays for now");
+        RefuseReason::OrphanNotStored
+    })?;
+    // Another lineage's end, above the cut, is not this log's.
+    partition.set_tiered_end(partition.tiered_end().min(offset));
+    let start = offsets.log_start.min(offset);
+    Ok(offset.min(clipped.end_offset).max(start))
+}
+
+/// Of the first record that is cut; `None` where there is none.
+fn tail_epoch(lineage: &[EpochStart], log: &Offsets, offset: i64) -> Option<i32> {
+    let first = offset.max(log.log_start);
+    let begun = lineage.partition_point(|e| e.start_offset <= first);
+    let holder = lineage.get(begun.checked_sub(1)?)?;
+    (first < log.log_end).then_some(holder.epoch)
 }
 
 /// The operator prefers a leader without some records to none: they are kept as a tail then.
@@ -219,4 +252,31 @@ fn link(
         std::fs::File::open(directory)?.sync_all()?;
     }
     Ok((dir, parts, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_named_by_its_first_record() {
+        let lineage = [(1, 10), (3, 20), (4, 30)].map(|(epoch, start_offset)| EpochStart {
+            epoch,
+            start_offset,
+        });
+        let log = Offsets {
+            log_start: 10,
+            known_log_start: Some(10),
+            local_log_start: 25,
+            durable_end: 40,
+            log_end: 40,
+        };
+        let named = |offset| tail_epoch(&lineage, &log, offset);
+        assert_eq!(
+            (named(0), named(19), named(20)),
+            (Some(1), Some(1), Some(3))
+        );
+        assert_eq!((named(29), named(39), named(40)), (Some(3), Some(4), None));
+        assert_eq!(tail_epoch(&[], &log, 20), None);
+    }
 }

@@ -52,6 +52,9 @@ pub fn hand_out(
     end: i64,
 ) -> Result<Vec<Slice>, String> {
     let offsets = partition.log.offsets();
+    if offsets.known_log_start.is_none() {
+        return Err("where the log begins is not known now".to_owned());
+    }
     if base >= end || base.max(offsets.log_start) < offsets.local_log_start {
         return Err(format!("the log does not hold all of {base}..{end}"));
     }

@@ -17,7 +17,7 @@ use whimbrel_rpc::proto::node::{
 };
 
 use super::{cleaned, slice, timebox};
-use crate::{broker::Broker, housekeeping, partition::Partition};
+use crate::{broker::Broker, housekeeping, log_starts, partition::Partition};
 
 /// How often a waiting daemon's question is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -257,13 +257,17 @@ impl Service for Node {
         let proposal = request.into_inner();
         let partition = self.partition(proposal.at.as_ref())?;
         let offset = proposal.log_start.min(partition.high_watermark());
-        let log_start = match housekeeping::move_log_start(&self.broker, &partition, offset).await {
-            Some(log_start) => log_start,
-            // Not this broker's to move: what it is, so that the daemon sees that nothing happened.
-            None => partition.log.offsets().log_start,
-        };
-        tracing::debug!(at = %partition.at, proposed = proposal.log_start, log_start, reason = proposal.reason, "log start proposed");
-        Ok(Response::new(LogStartReply { log_start }))
+        let _ = housekeeping::move_log_start(&self.broker, &partition, offset).await;
+        let stands = log_starts::standing(&self.broker, &partition);
+        tracing::debug!(at = %partition.at, proposed = proposal.log_start, ?stands, reason = proposal.reason, "log start proposed");
+        // Not known here: the daemon is to conclude nothing.
+        let reply = stands.map_or_else(LogStartReply::default, |said| LogStartReply {
+            log_start: said.log_start,
+            stands: true,
+            region_epoch: said.region_epoch.0,
+            leader_epoch: said.leader_epoch,
+        });
+        Ok(Response::new(reply))
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<LogsReply>, Status> {
@@ -283,9 +287,14 @@ fn state(broker: &Broker, partition: &Partition, cleaned: bool) -> LogState {
     // The lineage first: an epoch that begins meanwhile begins at or above the end read after it.
     let lineage = partition.log.lineage();
     let offsets = partition.log.offsets();
+    let stands = log_starts::standing(broker, partition);
     LogState {
         at: Some(partition.at.into()),
-        log_start: offsets.log_start,
+        log_start: stands.map_or(offsets.log_start, |said| said.log_start),
+        log_start_stands: stands.is_some(),
+        region_epoch: stands.map_or(0, |said| said.region_epoch.0),
+        leader_epoch: stands.map_or(-1, |said| said.leader_epoch),
+        log_start_lost: offsets.known_log_start.is_none(),
         local_log_start: offsets.local_log_start,
         durable_end: offsets.durable_end,
         cleaned: match cleaned {

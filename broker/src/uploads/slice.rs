@@ -9,6 +9,7 @@ use whimbrel_rpc::proto::node::{EpochStart, OldestPending, Slice};
 use super::Uploads;
 use crate::{
     broker::Broker,
+    log_starts,
     partition::{Feed, Partition, Role},
     segment_scan::{self, Scan},
 };
@@ -18,6 +19,8 @@ pub const SMALL: u64 = 256 << 10;
 
 /// Offset up to which `partition` may be uploaded from here; `None` for nothing.
 pub fn limit(partition: &Partition) -> Option<i64> {
+    // With each slice the log start goes along.
+    partition.log.offsets().known_log_start?;
     match partition.role() {
         Role::Leader(_) => Some(partition.last_stable_offset()),
         Role::Follower {
@@ -230,7 +233,8 @@ fn slice(
             .into(),
         offset_index: scan.offset_index.into(),
         time_index: scan.time_index.into(),
-        log_start: log.offsets().log_start,
+        // The root takes it for the bucket's.
+        log_start: log_starts::told(partition),
         sparse,
         ..Slice::default()
     })

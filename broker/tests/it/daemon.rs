@@ -46,6 +46,12 @@ pub struct Daemon {
     pub hung: Arc<std::sync::atomic::AtomicBool>,
     /// Answers do not say which transactions were aborted while it is set.
     pub silent: Arc<std::sync::atomic::AtomicBool>,
+    /// What the bucket knows of a partition is not told while it is set.
+    pub away: Arc<std::sync::atomic::AtomicBool>,
+    /// Tails are taken while it is set.
+    pub takes_tails: Arc<std::sync::atomic::AtomicBool>,
+    /// Every truncation that was asked for.
+    pub cuts: Arc<Mutex<Vec<TruncateRequest>>>,
 }
 
 struct Server {
@@ -53,6 +59,9 @@ struct Server {
     thawed: Arc<std::sync::atomic::AtomicBool>,
     hung: Arc<std::sync::atomic::AtomicBool>,
     silent: Arc<std::sync::atomic::AtomicBool>,
+    away: Arc<std::sync::atomic::AtomicBool>,
+    takes_tails: Arc<std::sync::atomic::AtomicBool>,
+    cuts: Arc<Mutex<Vec<TruncateRequest>>>,
 }
 
 impl Drop for Daemon {
@@ -67,13 +76,17 @@ impl Daemon {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = HostPort::new("127.0.0.1", listener.local_addr().unwrap().port());
         let (kept, thawed, hung) = (Kept::default(), Arc::default(), Arc::default());
-        let silent = Arc::default();
+        let (silent, away) = (Arc::default(), Arc::default());
+        let (takes_tails, cuts) = (Arc::default(), Arc::default());
         let tasks = Tasks::new(Shutdown::new());
         let server = TieringServer::new(Server {
             kept: Arc::clone(&kept),
             thawed: Arc::clone(&thawed),
             hung: Arc::clone(&hung),
             silent: Arc::clone(&silent),
+            away: Arc::clone(&away),
+            takes_tails: Arc::clone(&takes_tails),
+            cuts: Arc::clone(&cuts),
         });
         let shutdown = tasks.shutdown();
         let serving = async move {
@@ -92,6 +105,9 @@ impl Daemon {
             thawed,
             hung,
             silent,
+            away,
+            takes_tails,
+            cuts,
         }
     }
 
@@ -301,26 +317,48 @@ impl Tiering for Server {
         &self,
         request: Request<LineageRequest>,
     ) -> Result<Response<LineageReply>, Status> {
+        if self.away.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(Status::unavailable("the bucket is away"));
+        }
         let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
         let kept = self.kept.lock().unwrap();
         let copies = kept.get(&at).into_iter().flat_map(BTreeMap::values);
         let mut lineage: Vec<_> = copies.flat_map(|copy| copy.lineage.clone()).collect();
         lineage.dedup();
-        Ok(Response::new(LineageReply { lineage }))
+        let log_start = (!lineage.is_empty()).then_some(0);
+        Ok(Response::new(LineageReply { lineage, log_start }))
     }
 
     async fn store_orphan(
         &self,
         _: Request<OrphanRequest>,
     ) -> Result<Response<OrphanReply>, Status> {
+        if self.takes_tails.load(std::sync::atomic::Ordering::SeqCst) {
+            return Ok(Response::new(OrphanReply::default()));
+        }
         Err(Status::unavailable("the bucket is away"))
     }
 
     async fn truncate(
         &self,
-        _: Request<TruncateRequest>,
+        request: Request<TruncateRequest>,
     ) -> Result<Response<TruncateReply>, Status> {
-        Ok(Response::new(TruncateReply::default()))
+        let request = request.into_inner();
+        let at = TopicPartition::try_from(request.at.as_ref().unwrap()).unwrap();
+        let mut kept = self.kept.lock().unwrap();
+        let mut end_offset = request.offset;
+        if let Some(copies) = kept.get_mut(&at) {
+            copies.retain(|base, _| *base < request.offset);
+            for copy in copies.values_mut() {
+                copy.end = copy.end.min(request.offset);
+            }
+            end_offset = copies.values().map(|copy| copy.end).max().unwrap_or(0);
+        }
+        self.cuts.lock().unwrap().push(request);
+        Ok(Response::new(TruncateReply {
+            end_offset,
+            ..TruncateReply::default()
+        }))
     }
 
     async fn edit(&self, _: Request<EditRequest>) -> Result<Response<EditReply>, Status> {

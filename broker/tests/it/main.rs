@@ -32,6 +32,7 @@ mod fleet;
 mod groups;
 mod list_offsets;
 mod lost;
+mod lost_log_start;
 mod memory;
 mod mirror;
 mod moves;

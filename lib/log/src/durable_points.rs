@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! 64 bytes header: "WBDP", u32 version = 1, zeros
-//! slots of 64 bytes: topic id 16, i32 partition, i64 durable end, i64 log start,
+//! slots of 64 bytes: topic id 16, i32 partition, i64 durable end, i64 log start (-1 = not known),
 //!                    u64 bytes below the first local segment, u32 CRC-32C of the topic's name
 //!                    (0 = not noted), u32 CRC-32C of `leader-epoch-checkpoint` (likewise),
 //!                    i64 high watermark + 1 (likewise), u32 CRC-32C of bytes 0..60
@@ -29,6 +29,8 @@ const MAGIC: [u8; 4] = *b"WBDP";
 const VERSION: u32 = 1;
 const SLOT: usize = 64;
 const CRC_AT: usize = 60;
+/// Stands for a log start that is not known.
+const UNKNOWN: i64 = -1;
 /// A million partitions.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -36,7 +38,8 @@ const MAX_BYTES: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) durable_end: i64,
-    pub(crate) log_start: i64,
+    /// `None` where an earlier start lost it: what is local says nothing of where the log begins.
+    pub(crate) log_start: Option<i64>,
     pub(crate) base_bytes: u64,
     /// See [`name_check`].
     pub(crate) name: u32,
@@ -59,7 +62,7 @@ fn encode(key: Key, point: Point) -> [u8; SLOT] {
     slot[..16].copy_from_slice(key.0.as_bytes());
     slot[16..20].copy_from_slice(&key.1.to_be_bytes());
     slot[20..28].copy_from_slice(&point.durable_end.to_be_bytes());
-    slot[28..36].copy_from_slice(&point.log_start.to_be_bytes());
+    slot[28..36].copy_from_slice(&point.log_start.unwrap_or(UNKNOWN).to_be_bytes());
     slot[36..44].copy_from_slice(&point.base_bytes.to_be_bytes());
     slot[44..48].copy_from_slice(&point.name.to_be_bytes());
     slot[48..52].copy_from_slice(&point.epochs.to_be_bytes());
@@ -80,12 +83,12 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
     let epochs = fields.u32()?;
     let high_watermark = fields.i64()?.checked_sub(1).filter(|hw| *hw >= 0);
     let crc = u32::from_be_bytes(*slot.get(CRC_AT..)?.first_chunk()?);
-    let good = crc == crc32c::crc32c(&slot[..CRC_AT]) && durable_end >= 0 && log_start >= 0;
+    let good = crc == crc32c::crc32c(&slot[..CRC_AT]) && durable_end >= 0 && log_start >= UNKNOWN;
     good.then_some((
         key,
         Point {
             durable_end,
-            log_start,
+            log_start: Some(log_start).filter(|start| *start != UNKNOWN),
             base_bytes,
             name,
             epochs,
@@ -221,7 +224,7 @@ mod tests {
     fn point(durable_end: i64) -> Point {
         Point {
             durable_end,
-            log_start: 1,
+            log_start: (durable_end != 9).then_some(1),
             base_bytes: 2,
             name: 3,
             epochs: 4,

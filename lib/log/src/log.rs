@@ -52,7 +52,10 @@ pub(crate) struct Writer {
 pub(crate) struct State {
     /// By base offset, never empty; the last one is active.
     pub(crate) segments: Vec<Arc<SegmentFile>>,
+    /// Where reads may begin. While [`Self::start_known`] is false the log may begin elsewhere.
     pub(crate) log_start: i64,
+    /// Said by the stored point, a leader or the bucket: not concluded from the local files.
+    pub(crate) start_known: bool,
     pub(crate) log_end: i64,
     pub(crate) durable_end: i64,
     /// Bytes from the first offset ever to the first local segment, the log end, the durable end.
@@ -94,6 +97,10 @@ impl State {
         }
     }
 
+    pub(crate) fn known_log_start(&self) -> Option<i64> {
+        self.start_known.then_some(self.log_start)
+    }
+
     pub(crate) fn local_log_start(&self) -> i64 {
         self.segments
             .first()
@@ -111,7 +118,7 @@ impl State {
         };
         Point {
             durable_end,
-            log_start: self.log_start,
+            log_start: self.known_log_start(),
             base_bytes: self.base_bytes,
             name: self.name,
             epochs: self.epochs_check,
@@ -218,6 +225,7 @@ impl Log {
         let state = self.state.read();
         Offsets {
             log_start: state.log_start,
+            known_log_start: state.known_log_start(),
             local_log_start: state.local_log_start(),
             durable_end: state.durable_end,
             log_end: state.log_end,

@@ -52,6 +52,9 @@ pub struct Slice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offsets {
     pub log_start: i64,
+    /// `None` while the stored start is lost and nobody has told it again: `log_start` is then only where reads
+    /// begin here, and not to be told to anybody as where the log begins.
+    pub known_log_start: Option<i64>,
     pub local_log_start: i64,
     pub durable_end: i64,
     pub log_end: i64,

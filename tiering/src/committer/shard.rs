@@ -209,9 +209,12 @@ impl Owned {
                 let refused = each.filter_map(|c| root.commit(keys, c, now_ms).err());
                 Outcome::Committed(refused.collect())
             }
-            Edit::Truncate { at, epoch, offset } => {
-                Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset)?)
-            }
+            Edit::Truncate {
+                at,
+                epoch,
+                offset,
+                tail,
+            } => Outcome::Truncated(root.truncate(keys, *at, *epoch, *offset, *tail)?),
             Edit::RaiseLogStart { at, log_start } => {
                 Outcome::Applied(root.raise_log_start(keys, *at, *log_start, now_ms))
             }

@@ -45,8 +45,14 @@ fn wanted(root: &Root, edit: &Edit) -> Vec<Wanted> {
             let once: BTreeSet<_> = restarted.collect();
             once.into_iter().filter_map(all).collect()
         }
-        Edit::Truncate { at, offset, .. } => {
-            of(at, None, &|run| run.end > *offset).into_iter().collect()
+        Edit::Truncate {
+            at, offset, tail, ..
+        } => {
+            let partition = root.partitions.get(at);
+            let meant = partition.is_some_and(|p| p.has_tail(*offset, *tail));
+            of(at, None, &|run| meant && run.end > *offset)
+                .into_iter()
+                .collect()
         }
         Edit::RaiseLogStart { at, log_start } => {
             of(at, Some(*log_start), &|run| run.base < *log_start)

@@ -30,7 +30,8 @@ use crate::{
 };
 
 const COMMIT: u8 = 0;
-const TRUNCATE: u8 = 1;
+/// Named no tail; a daemon that sends it is refused.
+const TRUNCATE_BLINDLY: u8 = 1;
 const RAISE_LOG_START: u8 = 2;
 const UNLINK: u8 = 3;
 const STRIKE: u8 = 4;
@@ -38,6 +39,7 @@ const REPLACE: u8 = 5;
 const COMMIT_ALL: u8 = 6;
 const FORGET: u8 = 7;
 const REWRITE: u8 = 8;
+const TRUNCATE: u8 = 9;
 
 const CHANGED: u8 = 0;
 const ALREADY: u8 = 1;
@@ -76,11 +78,17 @@ pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
             out.put_u8(FORGET);
             put_at(&mut out, *at);
         }
-        Edit::Truncate { at, epoch, offset } => {
+        Edit::Truncate {
+            at,
+            epoch,
+            offset,
+            tail,
+        } => {
             out.put_u8(TRUNCATE);
             put_at(&mut out, *at);
             out.put_i32(*epoch);
             out.put_i64(*offset);
+            out.put_i32(*tail);
         }
         Edit::RaiseLogStart { at, log_start } => {
             out.put_u8(RAISE_LOG_START);
@@ -156,7 +164,13 @@ pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
             at: read_at(&mut fields)?,
             epoch: fields.i32()?,
             offset: fields.i64()?,
+            tail: fields.i32()?,
         },
+        TRUNCATE_BLINDLY => {
+            return Err(Fault::Value(
+                "a truncation that does not name the tail's epoch".to_owned(),
+            ));
+        }
         RAISE_LOG_START => Edit::RaiseLogStart {
             at: read_at(&mut fields)?,
             log_start: fields.i64()?,
@@ -359,10 +373,13 @@ mod tests {
         prop_oneof![
             (0..1_000_000_i64, 1..9_000_u32)
                 .prop_map(|(base, records)| Edit::Commit(Box::new(commit(base, records)))),
-            (any::<i32>(), any::<i64>()).prop_map(|(epoch, offset)| Edit::Truncate {
-                at: at(),
-                epoch,
-                offset
+            (any::<i32>(), any::<i64>(), any::<i32>()).prop_map(|(epoch, offset, tail)| {
+                Edit::Truncate {
+                    at: at(),
+                    epoch,
+                    offset,
+                    tail,
+                }
             }),
             any::<i64>().prop_map(|log_start| Edit::RaiseLogStart {
                 at: at(),

@@ -133,13 +133,16 @@ impl Root {
     }
 
     /// Drops and clips everything at or above `offset`, whose predecessor must be of `epoch`. Objects that
-    /// held some of it are listed as orphaned and never deleted.
+    /// held some of it are listed as orphaned and never deleted. What is cut off begins with a record of epoch
+    /// `tail`: where another one stands here, this is not the log that is meant (another replica has cut the same
+    /// tail already and the home's records were uploaded since), and nothing is done.
     pub fn truncate(
         &mut self,
         keys: &Keys,
         at: TopicPartition,
         epoch: i32,
         offset: i64,
+        tail: i32,
     ) -> Result<Truncation, Reject> {
         let shard = self.shard;
         let Some(partition) = self.partitions.get_mut(&at) else {
@@ -149,6 +152,12 @@ impl Root {
             });
         };
         if partition.end <= offset {
+            return Ok(Truncation {
+                orphaned: Vec::new(),
+                end: partition.end,
+            });
+        }
+        if !partition.has_tail(offset, tail) {
             return Ok(Truncation {
                 orphaned: Vec::new(),
                 end: partition.end,
@@ -248,6 +257,11 @@ impl Root {
 }
 
 impl Partition {
+    /// Whether what it has at and above `offset` begins with a record of epoch `tail`.
+    pub(crate) fn has_tail(&self, offset: i64, tail: i32) -> bool {
+        offset < self.end && self.epoch_of(offset.max(self.start())) == Some(tail)
+    }
+
     fn continue_lineage(
         &mut self,
         at: TopicPartition,

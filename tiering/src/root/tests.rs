@@ -176,10 +176,10 @@ fn a_log_that_begins_above_the_bucket_starts_again_there() {
 fn a_truncation_drops_clips_and_lists() {
     let mut root = root();
     assert!(matches!(
-        root.truncate(&keys(), at(), 3, 12),
+        root.truncate(&keys(), at(), 3, 12, 1),
         Err(Reject::Epoch { found: Some(1), .. })
     ));
-    let done = root.truncate(&keys(), at(), 1, 12).unwrap();
+    let done = root.truncate(&keys(), at(), 1, 12, 1).unwrap();
     let partition = root.partitions[&at()].clone();
     assert_eq!(
         (
@@ -201,13 +201,30 @@ fn a_truncation_drops_clips_and_lists() {
     root.raise_log_start(&keys(), at(), 40, 0);
     assert_eq!((root.pending.len(), root.orphaned.len()), (1, 2));
     assert_eq!(Root::decode(&root.encode()).unwrap(), root);
-    assert_eq!(root.truncate(&keys(), at(), 4, 60).unwrap().end, 50);
+    assert_eq!(root.truncate(&keys(), at(), 4, 60, 4).unwrap().end, 50);
+}
+
+#[test]
+fn a_replica_that_cuts_late_takes_nothing_of_the_lineage_that_came_after() {
+    let mut root = root();
+    root.truncate(&keys(), at(), 1, 12, 1).unwrap();
+    root.commit(&keys(), &commit(12, 50, &[(1, 0), (5, 12)]), 0)
+        .unwrap();
+    let before = root.clone();
+    for _ in 0..2 {
+        let late = root.truncate(&keys(), at(), 1, 12, 1).unwrap();
+        assert_eq!((late.end, late.orphaned.len()), (50, 0));
+        assert_eq!(root, before);
+    }
+    // A tail of the newer epoch is cut all the same.
+    let cut = root.truncate(&keys(), at(), 5, 40, 5).unwrap();
+    assert_eq!((cut.end, cut.orphaned.len()), (40, 1));
 }
 
 #[test]
 fn a_deleted_topic_goes_and_its_namesake_stays() {
     let mut root = root();
-    root.truncate(&keys(), at(), 1, 12).unwrap();
+    root.truncate(&keys(), at(), 1, 12, 1).unwrap();
     let namesake = TopicPartition::new(Uuid::from_u128(2), 0);
     let again = Commit {
         at: namesake,
@@ -313,7 +330,8 @@ proptest! {
                 1 => {
                     let to = (end - n).max(0);
                     let owner = root.partitions.get(&at()).and_then(|p| p.epoch_of(to - 1)).unwrap_or(-1);
-                    root.truncate(&keys(), at(), owner, to).unwrap();
+                    let tail = root.partitions.get(&at()).and_then(|p| p.epoch_of(to.max(p.start())));
+                    root.truncate(&keys(), at(), owner, to, tail.unwrap_or(-1)).unwrap();
                     epoch += 1;
                 }
                 _ => {

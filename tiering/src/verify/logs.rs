@@ -69,7 +69,7 @@ fn differences(partition: &Partition, log: &node::LogState) -> Vec<(i64, i64, St
         ));
     }
     let gone = start.min(log.local_log_start);
-    if log.log_start < gone {
+    if !log.log_start_lost && log.log_start < gone {
         found.push((
             log.log_start,
             gone,
@@ -141,6 +141,10 @@ mod tests {
             log_start,
             local_log_start,
             durable_end: 200,
+            log_start_stands: true,
+            region_epoch: 1,
+            leader_epoch: epoch,
+            log_start_lost: false,
             cleaned: Vec::new(),
             lineage: vec![node::EpochStart {
                 epoch,

@@ -25,6 +25,9 @@ struct Inner {
     /// Highest verified end that was reported, per partition.
     verified: BTreeMap<TopicPartition, i64>,
     log_starts: BTreeMap<TopicPartition, i64>,
+    /// Log starts are not the home's word, or of this region epoch.
+    follows: bool,
+    region_epoch: Option<u32>,
     pinned: usize,
     /// Nothing is handed out now.
     held: bool,
@@ -92,6 +95,12 @@ impl FakeBroker {
 
     pub fn set_log_start(&self, partition: i32, offset: i64) {
         self.0.lock().log_starts.insert(at(partition), offset);
+    }
+
+    /// Whether what it says of log starts is the word of the home's leader, and of which region epoch.
+    pub fn speaks(&self, stands: bool, region_epoch: u32) {
+        let mut inner = self.0.lock();
+        (inner.follows, inner.region_epoch) = (!stands, Some(region_epoch));
     }
 
     pub fn inline(&self) {
@@ -244,7 +253,13 @@ impl Broker for FakeBroker {
     ) -> Result<Response<node::LogStartReply>, Status> {
         let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
         let log_start = self.0.lock().log_starts.get(&at).copied().unwrap_or(0);
-        Ok(Response::new(node::LogStartReply { log_start }))
+        let inner = self.0.lock();
+        Ok(Response::new(node::LogStartReply {
+            log_start,
+            stands: !inner.follows,
+            region_epoch: inner.region_epoch.unwrap_or(u32::MAX),
+            leader_epoch: i32::MAX,
+        }))
     }
 
     async fn logs(
@@ -263,6 +278,10 @@ impl Broker for FakeBroker {
                     log_start: inner.log_starts.get(&mine).copied().unwrap_or(0),
                     local_log_start: log.local_start,
                     durable_end: log.end(),
+                    log_start_stands: true,
+                    region_epoch: u32::MAX,
+                    leader_epoch: i32::MAX,
+                    log_start_lost: false,
                     cleaned: inner
                         .cleaned
                         .get(&mine)

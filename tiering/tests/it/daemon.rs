@@ -256,6 +256,22 @@ async fn timestamps_and_lineages_are_looked_up() {
     running.stop().await;
 }
 
+/// What stands there is of epoch 2: another tail is not it, and one must be named.
+async fn only_the_tail_that_is_named_goes(running: &mut Running, right: &node::TruncateRequest) {
+    let late = node::TruncateRequest {
+        tail_epoch: Some(1),
+        ..right.clone()
+    };
+    let done = running.client.truncate(late).await.unwrap().into_inner();
+    assert!(done.orphaned_objects.is_empty() && done.end_offset > 1_000);
+    let unnamed = node::TruncateRequest {
+        tail_epoch: None,
+        ..right.clone()
+    };
+    let refused = running.client.truncate(unnamed).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_orphan_tail_is_stored_once_and_a_truncation_keeps_the_objects() {
     let (world, log, mut running) = two_segments().await;
@@ -305,10 +321,12 @@ async fn an_orphan_tail_is_stored_once_and_a_truncation_keeps_the_objects() {
         at: Some(at(0).into()),
         epoch: 7,
         offset: 1_000,
+        tail_epoch: Some(2),
     };
     let refused = running.client.truncate(wrong.clone()).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
     let right = node::TruncateRequest { epoch: 1, ..wrong };
+    only_the_tail_that_is_named_goes(&mut running, &right).await;
     let done = running.client.truncate(right).await.unwrap().into_inner();
     assert_eq!((done.orphaned_objects.len(), done.end_offset), (1, 1_000));
     assert!(

@@ -56,7 +56,7 @@ fn root_with(prepared: &Prepared) -> Root {
     let mut root = claim(None, &by);
     root.commit(&Keys::new("east"), &prepared.commit, 1)
         .unwrap();
-    root.truncate(&Keys::new("east"), at(0), 1, 20).unwrap();
+    root.truncate(&Keys::new("east"), at(0), 1, 20, 1).unwrap();
     root
 }
 

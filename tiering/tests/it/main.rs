@@ -21,6 +21,7 @@ mod endpoint;
 mod fault;
 mod formats;
 mod kept;
+mod log_starts;
 mod memory;
 mod merged;
 mod meta;

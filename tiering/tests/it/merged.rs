@@ -112,6 +112,7 @@ async fn a_merged_object_stays_until_its_last_slice_is_gone() {
         at: Some(at(of[0]).into()),
         epoch: -1,
         offset: 0,
+        tail_epoch: Some(1),
     };
     let cut = running.client.truncate(cut).await.unwrap().into_inner();
     assert_eq!((cut.orphaned_objects.len(), cut.end_offset), (1, 0));

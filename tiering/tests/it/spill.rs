@@ -113,7 +113,17 @@ async fn a_root_stays_small_whatever_it_names() {
         at: at(0),
         epoch: 1,
         offset: 80_005,
+        tail: 1,
     };
+    // Another lineage is meant: not even what lies in parts is looked at.
+    let late = Edit::Truncate {
+        at: at(0),
+        epoch: 1,
+        offset: 20_005,
+        tail: 0,
+    };
+    committer.edit(0, late).await.unwrap();
+    assert_eq!(root(&store).await.partitions[&at(0)].end, OBJECTS * 10);
     committer.edit(0, cut).await.unwrap();
     let now = root(&store).await;
     let partition = &now.partitions[&at(0)];

@@ -34,7 +34,7 @@ type Checkpoint = (&'static str, fn(&State) -> Option<i64>);
 const ALL: [Checkpoint; 4] = [
     (RECOVERY_POINTS, |state| Some(state.durable_end)),
     (LOG_STARTS, |state| {
-        Some(state.log_start).filter(|start| *start > 0)
+        state.known_log_start().filter(|start| *start > 0)
     }),
     (HIGH_WATERMARKS, |state| Some(state.high_watermark)),
     (CLEANER_POINTS, |state| {

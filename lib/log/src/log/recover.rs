@@ -8,6 +8,7 @@
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
 mod lineage;
+mod start;
 mod unread;
 
 use std::fs::File;
@@ -92,15 +93,9 @@ pub(crate) fn recover(
 ) -> io::Result<Arc<Log>> {
     let dir = identity.dir.clone();
     let bases = swap::tidy(&dir)?;
-    let log_start = match (stored.point, stored.log_start, bases.first().copied()) {
-        (Some(point), _, _) => point.log_start,
-        // The checkpoint may be about a deleted log of the same name.
-        (None, _, first) if stored.ours => first.unwrap_or(0),
-        // Kafka's checkpoint may lag behind its deletions.
-        (None, Some(start), Some(first)) => start.max(first),
-        (None, Some(start), None) => start,
-        (None, None, first) => first.unwrap_or(0),
-    };
+    let known = start::known(&dir, &stored, bases.first().copied())?;
+    // Below the first local segment there may be as much as there is nothing: 0 until the lineage is read.
+    let log_start = known.unwrap_or(0);
     let mut found = look(&dir, &bases, &shared, &stored, config.index_interval_bytes)?;
     if found.segments.is_empty() || (found.log_end < log_start && found.health == Health::Good) {
         for segment in found.segments.drain(..).rev() {
@@ -114,12 +109,14 @@ pub(crate) fn recover(
         found.log_end = log_start;
     }
     judge_end(&mut found, &stored);
-    let epochs = lineage::read(&dir, &found, log_start, &stored, &shared)?;
+    let epochs = lineage::read(&dir, &found, known, &stored, &shared)?;
+    let log_start = known.unwrap_or_else(|| start::at_least(&epochs, &bases));
     let base_bytes = stored.point.map_or(0, |point| point.base_bytes);
     let local: u64 = found.segments.iter().map(|s| s.size()).sum();
     let end_bytes = base_bytes.saturating_add(local);
     let state = State {
         log_start,
+        start_known: known.is_some(),
         log_end: found.log_end,
         durable_end: found.log_end,
         base_bytes,

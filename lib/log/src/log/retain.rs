@@ -38,6 +38,25 @@ impl Log {
         self.drop_below(offset, Some(offset))
     }
 
+    /// Takes `offset` for the log start where that is lost: a source that knows it has said so. Nothing is deleted,
+    /// and it may lie below what was taken for it until now; durable on return. Whether it was lost.
+    pub fn learn_log_start(&self, offset: i64) -> Result<bool, LogError> {
+        let _writer = self.writer.lock();
+        self.check_good()?;
+        {
+            let state = self.state.read();
+            if state.start_known {
+                return Ok(false);
+            }
+            let (from, to) = (0, state.log_end);
+            if offset < from || offset > to {
+                return Err(LogError::OutOfRange { offset, from, to });
+            }
+        }
+        self.drop_below(0, Some(offset))?;
+        Ok(true)
+    }
+
     /// Deletes the local copy of closed segments that end at or below `offset`. The caller has verified
     /// that the bucket holds them.
     pub fn free_local_before(&self, offset: i64) -> Result<Freed, LogError> {
@@ -51,7 +70,12 @@ impl Log {
     fn drop_below(&self, offset: i64, log_start: Option<i64>) -> Result<Freed, LogError> {
         let (dropped, point, before) = {
             let mut state = self.state.write();
-            let before = (state.log_start, state.base_bytes, state.epochs.clone());
+            let before = (
+                state.log_start,
+                state.start_known,
+                state.base_bytes,
+                state.epochs.clone(),
+            );
             let closed = state.segments.len().saturating_sub(1);
             // What is not durable yet is not given up either.
             let bound = offset.min(state.durable_end);
@@ -61,6 +85,7 @@ impl Log {
             state.base_bytes = state.base_bytes.saturating_add(bytes);
             if let Some(offset) = log_start {
                 state.log_start = offset;
+                state.start_known = true;
                 state.high_watermark = state.high_watermark.max(offset);
                 state.epochs.truncate_from_start(offset);
             }
@@ -69,7 +94,12 @@ impl Log {
         let io = |source| LogError::io(self.dir(), source);
         if let Err(error) = self.shared.store_point(self.key(), point) {
             let mut state = self.state.write();
-            (state.log_start, state.base_bytes, state.epochs) = before;
+            (
+                state.log_start,
+                state.start_known,
+                state.base_bytes,
+                state.epochs,
+            ) = before;
             state.segments.splice(0..0, dropped);
             return Err(io(error));
         }

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::calls::{self, is_full};
+use crate::epochs::Epochs;
 use crate::error::LogError;
 use crate::log::{Log, Writer};
 use crate::naming::{LOG, QUARANTINE, RECENT, SNAPSHOT, parse_file_name};
@@ -39,8 +40,19 @@ impl Log {
         self.truncate_at(&mut writer, offset)
     }
 
-    /// Drops everything and starts empty at `offset`: for a replica whose end is below the source's start.
+    /// Drops everything and starts empty at `offset`, where the log then begins: for a replica that shares nothing
+    /// with its source, or whose end is below the source's start.
     pub fn reset(&self, offset: i64) -> Result<Truncated, LogError> {
+        self.reset_to(offset, false)
+    }
+
+    /// Drops everything that is local and ends at `offset`, below the local log start. The log begins where it did,
+    /// and its lineage below stays: the bucket holds what is there.
+    pub fn reset_local(&self, offset: i64) -> Result<Truncated, LogError> {
+        self.reset_to(offset, true)
+    }
+
+    fn reset_to(&self, offset: i64, keeps_below: bool) -> Result<Truncated, LogError> {
         let mut writer = self.writer.lock();
         self.check_changeable()?;
         if self.state.read().unread.is_some() {
@@ -54,12 +66,25 @@ impl Log {
                 to: i64::MAX,
             });
         }
-        self.reset_at(&mut writer, offset)
+        let start = match keeps_below {
+            true => {
+                let state = self.state.read();
+                (state.log_start.min(offset), state.start_known)
+            }
+            false => (offset, true),
+        };
+        self.reset_at(&mut writer, offset, start)
     }
 
-    fn reset_at(&self, writer: &mut Writer, offset: i64) -> Result<Truncated, LogError> {
+    /// `start` is where the log begins then, and whether that is known.
+    fn reset_at(
+        &self,
+        writer: &mut Writer,
+        offset: i64,
+        start: (i64, bool),
+    ) -> Result<Truncated, LogError> {
         self.lower_clean_end(0)?;
-        let (from, removed, point) = {
+        let (from, removed, point, epochs) = {
             let mut state = self.state.write();
             let removed = std::mem::take(&mut state.segments);
             let from = state.log_end;
@@ -70,9 +95,14 @@ impl Log {
             (state.promised_end, state.unread) = (0, None);
             let mut point = state.point();
             point.durable_end = 0;
-            point.log_start = offset;
+            point.log_start = Some(start.0).filter(|_| start.1);
             point.base_bytes = 0;
-            (from, removed, point)
+            let mut epochs = state.epochs.clone();
+            epochs.truncate_from_end(offset);
+            if start.0 == offset {
+                epochs = Epochs::default();
+            }
+            (from, removed, point, epochs)
         };
         self.lower_clean_end(0)?;
         self.in_truncation(self.shared.store_point(self.key(), point))?;
@@ -91,18 +121,14 @@ impl Log {
             state.segments = vec![Arc::new(segment)];
             state.generation += 1;
             state.cuts += 1;
-            (
-                state.log_start,
-                state.log_end,
-                state.durable_end,
-                state.high_watermark,
-            ) = (offset, offset, offset, offset);
+            (state.log_end, state.durable_end, state.high_watermark) = (offset, offset, offset);
+            (state.log_start, state.start_known) = start;
             (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
-            state.epochs = crate::epochs::Epochs::default();
+            state.epochs = epochs.clone();
             state.health = Health::Good;
         }
         *writer = Writer::default();
-        self.in_truncation(self.store_epochs(&crate::epochs::Epochs::default(), Durability::Now))?;
+        self.in_truncation(self.store_epochs(&epochs, Durability::Now))?;
         self.shared.note_names();
         self.mark_dirty(None);
         Ok(Truncated { from, to: offset })
@@ -146,16 +172,17 @@ impl Log {
 
     /// The same of a log that could not be read: all of it goes.
     fn set_aside_all(&self, writer: &mut Writer) -> Result<Truncated, LogError> {
-        let (from, to) = {
+        let (from, to, known) = {
             let state = self.state.read();
-            (state.promised_end.max(state.log_end), state.log_start)
+            let from = state.promised_end.max(state.log_end);
+            (from, state.log_start, state.start_known)
         };
         let aside = self.shared.root.join(QUARANTINE).join(self.name());
         // The disk may not give the names either: then all stays as it is.
         self.shared
             .note(self.keep_copies(&aside, 0))
             .map_err(|source| LogError::io(self.dir(), source))?;
-        self.reset_at(writer, to)?;
+        self.reset_at(writer, to, (to, known))?;
         Ok(Truncated { from, to })
     }
 

@@ -13,6 +13,8 @@ use crate::support::{Crashed, Fixture, fill, options, produced, small_segments};
 
 /// What a whole log says.
 struct Truth {
+    log_start: i64,
+    local_start: i64,
     batches: BTreeMap<i64, Vec<u8>>,
     end: i64,
     high_watermark: i64,
@@ -72,12 +74,15 @@ fn built() -> Fixture {
 }
 
 fn truth(log: &Log) -> Truth {
+    let offsets = log.offsets();
     Truth {
-        batches: all(log, 0).unwrap(),
+        log_start: offsets.log_start,
+        local_start: offsets.local_log_start,
+        batches: all(log, offsets.local_log_start).unwrap(),
         end: log.offsets().log_end,
         high_watermark: log.high_watermark(),
         lineage: log.lineage(),
-        aborted: log.aborted(0, i64::MAX).unwrap(),
+        aborted: log.aborted(offsets.local_log_start, i64::MAX).unwrap(),
     }
 }
 
@@ -139,17 +144,19 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         !good || offsets.log_end == truth.end,
         "{context}: {offsets:?}"
     );
-    assert_eq!(offsets.log_start, 0, "{context}");
+    the_log_start_is_right_or_unknown(log, truth, &context);
     // What was not visible does not become so. A slot that was hit is unknown, and the checkpoint counts.
     let high_watermark = log.high_watermark();
     assert!(
         !good || high_watermark == truth.high_watermark,
         "{context}: high watermark {high_watermark}"
     );
-    if good {
+    // Of what is not local the file alone tells, which has no checksum of its own.
+    let below_local = context.contains("leader-epoch-checkpoint") && truth.local_start > 0;
+    if good && !below_local {
         assert_eq!(log.lineage(), truth.lineage, "{context}");
     }
-    match log.aborted(0, i64::MAX) {
+    match log.aborted(truth.local_start, i64::MAX) {
         Ok(aborted) if good => assert_eq!(aborted, truth.aborted, "{context}"),
         _ => {}
     }
@@ -187,6 +194,22 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         let more = log.append(produced(77, 0, 0, 1), AppendContext::new(epoch, 1));
         assert_eq!(more.unwrap().base_offset, truth.end, "{context}");
     }
+}
+
+/// Never taken from what is local.
+fn the_log_start_is_right_or_unknown(log: &Log, truth: &Truth, context: &str) {
+    let offsets = log.offsets();
+    let known = offsets.known_log_start;
+    assert!(
+        known.is_none_or(|start| start == truth.log_start),
+        "{context}: {offsets:?}"
+    );
+    assert!(
+        offsets.log_start <= truth.log_start,
+        "{context}: {offsets:?}"
+    );
+    let lost = context.starts_with("durable-points");
+    assert!(known.is_some() || lost, "{context}: {offsets:?}");
 }
 
 /// An age that is computed from one would be too small.
@@ -248,4 +271,80 @@ fn a_flipped_bit_after_a_kill_is_never_served_and_loses_nothing_silently() {
     f.disk.checkpoint().unwrap();
     f.disk.flush_durable_points().unwrap();
     flip_all(&f.crash(), &truth);
+}
+
+/// Some of it deleted, more of it in the bucket alone: log start < local start, neither of them 0.
+fn freed() -> Fixture {
+    let f = built();
+    let segments = f.log.segments();
+    f.log.set_log_start(segments[0].base_offset + 3).unwrap();
+    f.log.free_local_before(segments[0].end_offset).unwrap();
+    let offsets = f.log.offsets();
+    assert!(0 < offsets.log_start && offsets.log_start < offsets.local_log_start);
+    f.sync();
+    f
+}
+
+#[test]
+fn a_flipped_bit_moves_no_log_start_where_local_segments_were_freed() {
+    let f = freed();
+    let truth = truth(&f.log);
+    f.disk.checkpoint().unwrap();
+    f.disk.flush_durable_points().unwrap();
+    flip_all(&f.crash(), &truth);
+    f.disk.close().unwrap();
+    flip_all(&Crashed::copy_of(&f.root), &truth);
+}
+
+/// The sidecar as a bit in its slot, one in its first bytes and a hand that removes it leave it.
+fn without_points(f: &Fixture, n: usize) -> Crashed {
+    let crashed = f.crash();
+    let path = crashed.root.join("durable-points");
+    match n {
+        0 => crate::support::flip(&path, 64 + 30),
+        1 => crate::support::flip(&path, 2),
+        _ => fs::remove_file(&path).unwrap(),
+    }
+    crashed
+}
+
+#[test]
+fn a_lost_log_start_stays_unknown_until_a_source_tells_it() {
+    let f = freed();
+    let start = f.log.offsets().log_start;
+    let lineage = f.log.lineage();
+    f.disk.checkpoint().unwrap();
+    f.disk.flush_durable_points().unwrap();
+    for n in 0..3 {
+        let crashed = without_points(&f, n);
+        // Also the next start does not take it for known.
+        for _ in 0..2 {
+            let (disk, log) = crashed.open();
+            let offsets = log.offsets();
+            assert_eq!(offsets.known_log_start, None, "{n}");
+            assert!(offsets.log_start <= start, "{n}: {offsets:?}");
+            assert_eq!(log.lineage(), lineage, "{n}");
+            disk.sync().unwrap();
+            disk.checkpoint().unwrap();
+            disk.flush_durable_points().unwrap();
+            drop((disk, log));
+        }
+        let (disk, log) = crashed.open();
+        assert!(log.learn_log_start(-1).is_err(), "{n}");
+        assert!(log.learn_log_start(start).unwrap(), "{n}");
+        assert!(!log.learn_log_start(start + 1).unwrap(), "{n}: it is known");
+        drop((disk, log));
+        let offsets = crashed.open().1.offsets();
+        assert_eq!(offsets.known_log_start, Some(start), "{n}");
+        assert!(offsets.local_log_start > start, "{n}");
+    }
+}
+
+#[test]
+fn a_lost_point_of_a_log_from_0_on_hides_nothing() {
+    let f = built();
+    for n in 0..2 {
+        let offsets = without_points(&f, n).open().1.offsets();
+        assert_eq!((offsets.known_log_start, offsets.log_start), (Some(0), 0));
+    }
 }

@@ -157,6 +157,57 @@ fn a_reset_starts_empty_elsewhere() {
     assert_eq!(crashed.lineage()[0].epoch, 40);
 }
 
+#[test]
+fn a_reset_below_the_local_log_keeps_where_it_begins_and_its_lineage() {
+    let f = three_epochs();
+    f.sync();
+    f.log.set_log_start(9).unwrap();
+    f.log.free_local_before(150).unwrap();
+    assert!(f.log.offsets().local_log_start > 100);
+    let reset = f.log.reset_local(100).unwrap();
+    assert_eq!((reset.from, reset.to), (180, 100));
+    let check = |log: &whimbrel_log::Log| {
+        let offsets = log.offsets();
+        assert_eq!(
+            (offsets.log_start, offsets.local_log_start, offsets.log_end),
+            (9, 100, 100)
+        );
+        assert_eq!(offsets.known_log_start, Some(9));
+        let lineage: Vec<_> = log
+            .lineage()
+            .iter()
+            .map(|e| (e.epoch, e.start_offset))
+            .collect();
+        assert_eq!(lineage, [(0, 9), (20, 60)]);
+        assert_eq!(log.health(), Health::Good);
+    };
+    check(&f.log);
+    check(&f.crash().open().1);
+    // Once more, at the end that it has.
+    f.log.reset_local(100).unwrap();
+    check(&f.log);
+    f.log.begin_epoch(50).unwrap();
+    append(&f.log, produced(3, 0, 0, 3));
+    f.sync();
+    let (_disk, log) = f.crash().open();
+    assert_eq!((log.offsets().log_start, log.offsets().log_end), (9, 103));
+}
+
+#[test]
+fn a_reset_below_a_lost_log_start_finds_none() {
+    let f = three_epochs();
+    f.sync();
+    f.log.free_local_before(150).unwrap();
+    let crashed = f.crash();
+    fs::write(crashed.root.join("durable-points"), "junk").unwrap();
+    let (disk, log) = crashed.open();
+    log.reset_local(100).unwrap();
+    assert_eq!(log.offsets().known_log_start, None);
+    drop((disk, log));
+    let offsets = crashed.open().1.offsets();
+    assert_eq!((offsets.known_log_start, offsets.log_end), (None, 100));
+}
+
 /// A disk without room for new files and longer ones, from the `first` such call on.
 #[derive(Debug)]
 struct Full {

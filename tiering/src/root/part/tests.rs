@@ -129,7 +129,8 @@ proptest! {
                     let to = (end - n).max(0);
                     let owner = plain.partitions.get(&at).and_then(|p| p.epoch_of(to - 1)).unwrap_or(-1);
                     parts.back(&mut spilling, at, |run| run.end > to);
-                    let cut = (plain.truncate(&keys(), at, owner, to), spilling.truncate(&keys(), at, owner, to));
+                    let tail = plain.partitions.get(&at).and_then(|p| p.epoch_of(to.max(p.start()))).unwrap_or(-1);
+                    let cut = (plain.truncate(&keys(), at, owner, to, tail), spilling.truncate(&keys(), at, owner, to, tail));
                     prop_assert_eq!(cut.0, cut.1);
                     epoch += 1;
                 }

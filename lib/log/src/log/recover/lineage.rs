@@ -31,6 +31,8 @@ pub(super) struct Lineage {
     pub(super) epochs: Epochs,
     /// The file has to be written again.
     pub(super) changed: bool,
+    /// They are those of the file, which also tells what is not in the local log.
+    pub(super) stored: bool,
     /// CRC-32C of the file.
     pub(super) check: u32,
 }
@@ -38,7 +40,7 @@ pub(super) struct Lineage {
 pub(super) fn read(
     dir: &Path,
     found: &Found,
-    log_start: i64,
+    log_start: Option<i64>,
     stored: &Stored,
     shared: &Shared,
 ) -> io::Result<Lineage> {
@@ -54,7 +56,8 @@ pub(super) fn read(
     let entries = text.as_deref().and_then(|text| decode_epochs(text).ok());
     let stored = entries.clone().unwrap_or_default();
     let mut epochs = Epochs::new(stored.iter().copied());
-    if entries.is_none() || !(as_written || agree(&epochs, found, shared)?) {
+    let counts = entries.is_some() && (as_written || agree(&epochs, found, shared)?);
+    if !counts {
         epochs = Epochs::default();
         for start in epochs_in(found, shared)? {
             epochs.assign(start.epoch, start.start_offset);
@@ -76,11 +79,14 @@ pub(super) fn read(
     }
     // An epoch that began at the log end and has no record yet stays.
     epochs.truncate_from_end(found.log_end.saturating_add(1));
-    epochs.truncate_from_start(log_start);
+    if let Some(log_start) = log_start {
+        epochs.truncate_from_start(log_start);
+    }
     let changed = epochs.entries() != stored;
     Ok(Lineage {
         epochs,
         changed,
+        stored: counts,
         check,
     })
 }

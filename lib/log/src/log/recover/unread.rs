@@ -23,9 +23,11 @@ pub(crate) fn refuse(
     stored: Stored,
     why: &io::Error,
 ) -> Arc<Log> {
-    let start = stored.point.map_or(0, |point| point.log_start);
+    let known = stored.point.and_then(|point| point.log_start);
+    let start = known.unwrap_or(0);
     let state = State {
         log_start: start,
+        start_known: known.is_some(),
         log_end: start,
         durable_end: start,
         base_bytes: 0,
