@@ -13,6 +13,7 @@
 mod error;
 mod member;
 mod meta;
+mod older;
 mod peers;
 mod place;
 mod shard;
@@ -32,6 +33,7 @@ use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, OnError, Tasks};
 
 pub use error::CommitError;
+pub(crate) use older::newest;
 
 use self::{member::Member, peers::Peers};
 use crate::{

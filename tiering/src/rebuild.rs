@@ -24,12 +24,13 @@ use whimbrel_fleet::{EpochStart, TopicPartition};
 use whimbrel_rpc::proto::node;
 use whimbrel_runtime::{Clock, random};
 
+pub(crate) use candidate::footer_of;
 pub(crate) use route::route;
 
 use self::{candidate::Candidate, chain::Log};
 use crate::{
     broker::{BrokerLink, lineage_from, partition_from},
-    committer::Committer,
+    committer::{Committer, newest},
     format::{Key, Keys, ObjectName},
     root::{Entry, MAX_BYTES, Orphaned, Partition, Root, Stamp},
     store::{Listed, Store, StoreError, Version},
@@ -150,14 +151,25 @@ impl Rebuilder {
             Err(e) if e.is_not_found() => None,
             Err(e) => return Err(e),
         };
-        let kept = self.newest_kept(shard).await?;
+        let mut kept = self.newest_kept(shard).await?;
+        // An older root than there was, and newer than all that were kept.
+        let older = self.believed(&self.keys.root(shard), shard).await?;
+        if let Some(older) = older
+            && kept
+                .as_ref()
+                .is_none_or(|(_, kept)| kept.stamp.number() < older.stamp.number())
+        {
+            kept = Some((self.keys.root(shard), older));
+        }
+        let newest = newest(&*self.store, &self.keys, shard).await?;
+        let newest = newest.map(|(number, _)| number).unwrap_or_default();
         let objects: Vec<(ObjectName, &Listed)> = listed
             .iter()
             .filter_map(|l| Some((self.keys.parse_object(&l.key)?, l)))
             .filter(|(name, _)| name.shard() == shard)
             .collect();
         let there_are: BTreeSet<&Key> = objects.iter().map(|(_, l)| &l.key).collect();
-        let stamp = self.stamp(kept.as_ref().map(|(_, root)| root), &objects);
+        let stamp = self.stamp(kept.as_ref().map(|(_, root)| root), newest);
         let now_ms = self.clock.wall_ms();
         let mut root = Root::empty(stamp, &self.region, shard, self.committer.shards(), now_ms);
         let mut plan_left = Vec::new();
@@ -200,15 +212,13 @@ impl Rebuilder {
         })
     }
 
-    /// Above all that were found.
-    fn stamp(&self, kept: Option<&Root>, objects: &[(ObjectName, &Listed)]) -> Stamp {
-        let written = objects.iter().map(|(name, _)| name.writer_epoch());
-        let highest = written.chain(kept.map(|root| root.stamp.epoch)).max();
-        let sequence = kept.map_or(0, |root| root.stamp.sequence);
+    /// Above all that were found, and all that names in the bucket tell of.
+    fn stamp(&self, found: Option<&Root>, newest: (u64, u64)) -> Stamp {
+        let (epoch, sequence) = found.map_or((0, 0), |root| root.stamp.number());
         Stamp {
             incarnation: self.incarnation,
-            epoch: highest.unwrap_or(0).saturating_add(EPOCHS_ABOVE),
-            sequence: sequence.saturating_add(EPOCHS_ABOVE),
+            epoch: epoch.max(newest.0).saturating_add(EPOCHS_ABOVE),
+            sequence: sequence.max(newest.1).saturating_add(EPOCHS_ABOVE),
             nonce: random::uuid(),
         }
     }
@@ -218,33 +228,39 @@ impl Rebuilder {
         let mut listed = self.store.list(&self.keys.kept_prefix(shard)).await?;
         listed.sort_by(|a, b| b.key.cmp(&a.key));
         for kept in listed {
-            let found = match self.store.get(&kept.key, MAX_BYTES).await {
-                Ok(found) => found,
-                Err(e) if e.is_retryable() => return Err(e),
-                Err(error) => {
-                    tracing::error!(key = %kept.key, %error, "a kept root cannot be read");
-                    continue;
-                }
+            let Some(root) = self.believed(&kept.key, shard).await? else {
+                continue;
             };
-            match Root::decode(&found.bytes) {
-                Ok(root)
-                    if root.shard == shard
-                        && root.region == self.region
-                        && root.shards == self.committer.shards()
-                        && kept.key
-                            == self.keys.kept_root(
-                                shard,
-                                root.stamp.epoch,
-                                root.stamp.sequence,
-                            ) =>
-                {
-                    return Ok(Some((kept.key, root)));
-                }
-                Ok(_) => tracing::error!(key = %kept.key, "a kept root is of another place"),
-                Err(error) => {
-                    tracing::error!(key = %kept.key, %error, "a kept root is damaged");
-                }
+            let (epoch, sequence) = root.stamp.number();
+            if kept.key == self.keys.kept_root(shard, epoch, sequence) {
+                return Ok(Some((kept.key, root)));
             }
+            tracing::error!(key = %kept.key, "a kept root is of another time");
+        }
+        Ok(None)
+    }
+
+    /// The root at `key`, if it is there, whole, and of this shard.
+    async fn believed(&self, key: &Key, shard: u16) -> Result<Option<Root>, StoreError> {
+        let found = match self.store.get(key, MAX_BYTES).await {
+            Ok(found) => found,
+            Err(e) if e.is_not_found() => return Ok(None),
+            Err(e) if e.is_retryable() => return Err(e),
+            Err(error) => {
+                tracing::error!(%key, %error, "a root cannot be read");
+                return Ok(None);
+            }
+        };
+        match Root::decode(&found.bytes) {
+            Ok(root)
+                if root.shard == shard
+                    && root.region == self.region
+                    && root.shards == self.committer.shards() =>
+            {
+                return Ok(Some(root));
+            }
+            Ok(_) => tracing::error!(%key, "a root is of another place"),
+            Err(error) => tracing::error!(%key, %error, "a root is damaged"),
         }
         Ok(None)
     }

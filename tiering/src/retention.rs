@@ -7,6 +7,7 @@
 //! (begun again after a restart), and are deleted only while the fleet's registration and the root in the
 //! bucket both still say that this daemon is the owner. On doubt nothing is deleted.
 
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod unfinished;
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+pub use sweep::{Spared, Swept};
 use tokio::sync::watch;
 use uuid::Uuid;
 use whimbrel_fleet::{TopicPartition, View};
@@ -119,14 +121,18 @@ impl Retention {
     pub async fn run(self) -> Result<(), CommitError> {
         let shutdown = self.tasks.shutdown();
         let (mut seen, mut swept) = (BTreeMap::new(), BTreeMap::new());
-        self.sweep_new(&mut swept, &shutdown).await;
+        let mut spared = Vec::new();
+        self.sweep_new(&mut swept, &mut spared, &shutdown).await;
         let mut looked_ms = self.clock.boot_ms();
         while shutdown
             .unless(self.clock.sleep(self.interval))
             .await
             .is_some()
         {
-            self.sweep_new(&mut swept, &shutdown).await;
+            self.sweep_new(&mut swept, &mut spared, &shutdown).await;
+            if let Some(Err(error)) = shutdown.unless(self.look_again(&mut spared)).await {
+                tracing::warn!(%error, "objects that were spared wait for the next owner's sweep");
+            }
             if self.clock.boot_ms().saturating_sub(looked_ms) >= unfinished::DAY_MS {
                 looked_ms = self.clock.boot_ms();
                 shutdown.unless(self.drop_unfinished()).await;
@@ -143,7 +149,12 @@ impl Retention {
     }
 
     /// Sweeps once after every claim.
-    async fn sweep_new(&self, swept: &mut BTreeMap<u16, u64>, shutdown: &Shutdown) {
+    async fn sweep_new(
+        &self,
+        swept: &mut BTreeMap<u16, u64>,
+        spared: &mut Vec<Spared>,
+        shutdown: &Shutdown,
+    ) {
         let owned: BTreeMap<u16, u64> = self
             .committer
             .roots()
@@ -158,7 +169,10 @@ impl Retention {
             return;
         }
         match shutdown.unless(self.sweep()).await {
-            Some(Ok(_)) => *swept = owned,
+            Some(Ok(done)) => {
+                *swept = owned;
+                *spared = done.spared;
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "objects that nothing refers to were not looked for");
             }
@@ -166,45 +180,17 @@ impl Retention {
         }
     }
 
-    /// Objects of earlier owners of our shards that no root names: their writers are fenced, and whoever
-    /// uploaded them for another owner is refused, so nothing ever will.
-    pub async fn sweep(&self) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let mut unnamed: BTreeMap<u16, Vec<Key>> = BTreeMap::new();
-        for listed in self.store.list(&self.keys.data_prefix()).await? {
-            let Some(name) = self.keys.parse_object(&listed.key) else {
-                continue;
-            };
-            let Some(root) = self.committer.root(name.shard()) else {
-                continue;
-            };
-            if self.owns(&root)
-                && name.writer_epoch() < root.stamp.epoch
-                && !root.refers_to(&self.keys, &listed.key)
-            {
-                unnamed.entry(name.shard()).or_default().push(listed.key);
-            }
-        }
-        for listed in self.store.list(&self.keys.part_prefix()).await? {
-            let part = self.keys.parse_part(&listed.key);
-            let root = part.and_then(|part| Some((part, self.committer.root(part.shard)?)));
-            let Some((part, root)) = root else { continue };
-            if self.owns(&root)
-                && part.writer_epoch < root.stamp.epoch
-                && !root.refers_to(&self.keys, &listed.key)
-            {
-                unnamed.entry(part.shard).or_default().push(listed.key);
-            }
-        }
-        let count = unnamed.values().map(Vec::len).sum();
-        for (shard, keys) in unnamed {
-            self.committer.edit(shard, Edit::Unlink(keys)).await?;
-        }
-        self.drop_unfinished().await;
-        Ok(count)
-    }
-
     fn owns(&self, root: &Root) -> bool {
         root.stamp.incarnation == self.incarnation
+    }
+
+    /// The fleet says that its topic was deleted, and knows it no more.
+    fn is_deleted(&self, at: TopicPartition) -> bool {
+        self.view.as_ref().is_some_and(|view| {
+            let view = view.borrow();
+            view.deleted.iter().any(|id| *id == at.topic_id)
+                && view.topic_by_id(at.topic_id).is_none()
+        })
     }
 
     /// Objects of a shard that wait for their deletion.

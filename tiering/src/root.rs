@@ -62,6 +62,11 @@ impl Stamp {
             nonce: fields.uuid()?,
         })
     }
+
+    /// Rises with every write of the shard.
+    pub fn number(&self) -> (u64, u64) {
+        (self.epoch, self.sequence)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,12 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use whimbrel_runtime::{Backoff, random};
 
-use super::{Asked, CommitError, Context, Edit, Outcome, Reply};
+use super::{
+    Asked, CommitError, Context, Edit, Outcome, Reply,
+    older::{Number, newest},
+};
 use crate::{
-    format::FormatError,
+    format::{FormatError, Key},
     metrics as names,
     root::{
         Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim,
@@ -50,8 +53,16 @@ impl Owned {
     pub async fn claim(context: Context, shard: u16) -> Result<Self, CommitError> {
         loop {
             let found = read(&context, shard).await?;
-            if found.is_none() && remains(&context, shard).await {
-                // A root that begins anew would make garbage of every object that the lost one named.
+            let number = found.as_ref().map(|f| f.root.stamp.number());
+            if let Some((newest, key)) = newest_of(&context, shard).await
+                && number.is_none_or(|number| number < newest)
+            {
+                if stamp_of(&read(&context, shard).await?) != stamp_of(&found) {
+                    // It was written while we listed.
+                    continue;
+                }
+                // A root that begins anew or in the past would make garbage of every object that the lost one named.
+                tracing::error!(shard, root = ?number, ?newest, %key, "there was a newer root than this one");
                 return Err(CommitError::WentBack { shard });
             }
             let by = Claim {
@@ -271,28 +282,20 @@ impl Owned {
     }
 }
 
-/// Whether the bucket has anything that only a root of this shard can have named. Waits while the store is
-/// away.
-async fn remains(context: &Context, shard: u16) -> bool {
+fn stamp_of(found: &Option<Here>) -> Option<Stamp> {
+    found.as_ref().map(|here| here.root.stamp)
+}
+
+/// The newest root that the bucket's names tell of. Waits while the store is away.
+async fn newest_of(context: &Context, shard: u16) -> Option<(Number, Key)> {
     let keys = &context.keys;
-    let op = context.ops.begin("look for a lost root", &keys.root(shard));
+    let op = context
+        .ops
+        .begin("look for a newer root", &keys.root(shard));
     let mut pause = pause();
     loop {
-        let listed = async {
-            if !context
-                .store
-                .list(&keys.kept_prefix(shard))
-                .await?
-                .is_empty()
-            {
-                return Ok(true);
-            }
-            let objects = context.store.list(&keys.data_prefix()).await?;
-            let mut names = objects.iter().filter_map(|l| keys.parse_object(&l.key));
-            Ok::<_, StoreError>(names.any(|name| name.shard() == shard))
-        };
-        match listed.await {
-            Ok(remains) => return remains,
+        match newest(&*context.store, keys, shard).await {
+            Ok(newest) => return newest,
             Err(e) => op.failed(&e),
         }
         context.clock.sleep(pause.next()).await;

@@ -90,6 +90,14 @@ impl Keys {
         format!("{}root-kept/{shard}/", self.base)
     }
 
+    /// The epoch and the sequence of the root that was kept as `key`.
+    pub fn parse_kept(&self, shard: u16, key: &Key) -> Option<(u64, u64)> {
+        let rest = key.as_str().strip_prefix(&self.kept_prefix(shard))?;
+        let (epoch, sequence) = rest.split_once('-')?;
+        let (epoch, sequence) = (epoch.parse().ok()?, sequence.parse().ok()?);
+        (self.kept_root(shard, epoch, sequence) == *key).then_some((epoch, sequence))
+    }
+
     pub fn part_prefix(&self) -> String {
         format!("{}root-part/", self.base)
     }

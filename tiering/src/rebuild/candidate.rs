@@ -78,6 +78,34 @@ async fn whole(
     listed: &Listed,
 ) -> Result<Vec<Candidate>, Fault> {
     let (key, size) = (&listed.key, listed.size);
+    let footer = footer(store, listed).await?;
+    let ends = footer.slices.iter();
+    let ends = ends.map(|slice| slice.position.saturating_add(slice.length));
+    let data_bytes = ends.max().unwrap_or(0);
+    let from = Opened::tail_position(data_bytes);
+    if size.saturating_sub(from) > MAX_TAIL {
+        return Err(bad("its tail is too long"));
+    }
+    let tail = store.get_range(key, from..size).await?;
+    let object = Opened::parse(&tail, from, size).map_err(bad)?;
+    let crc64 = prove(store, &object, listed).await?;
+    describe(region, name, listed, &object, &tail, from, crc64).map_err(bad)
+}
+
+/// What an object says that it holds; `None` where that cannot be read.
+pub(crate) async fn footer_of(
+    store: &dyn Store,
+    listed: &Listed,
+) -> Result<Option<Footer>, StoreError> {
+    match footer(store, listed).await {
+        Ok(footer) => Ok(Some(footer)),
+        Err(Fault::Object(_)) => Ok(None),
+        Err(Fault::Store(error)) => Err(error),
+    }
+}
+
+async fn footer(store: &dyn Store, listed: &Listed) -> Result<Footer, Fault> {
+    let (key, size) = (&listed.key, listed.size);
     let trailer_at = size
         .checked_sub(TRAILER_BYTES as u64)
         .ok_or_else(|| bad("it is shorter than a trailer"))?;
@@ -90,18 +118,7 @@ async fn whole(
     let footer = store
         .get_range(key, from..from.saturating_add(trailer.footer_length.into()))
         .await?;
-    let footer = Footer::decode(&footer, trailer.body_length).map_err(bad)?;
-    let ends = footer.slices.iter();
-    let ends = ends.map(|slice| slice.position.saturating_add(slice.length));
-    let data_bytes = ends.max().unwrap_or(0);
-    let from = Opened::tail_position(data_bytes);
-    if size.saturating_sub(from) > MAX_TAIL {
-        return Err(bad("its tail is too long"));
-    }
-    let tail = store.get_range(key, from..size).await?;
-    let object = Opened::parse(&tail, from, size).map_err(bad)?;
-    let crc64 = prove(store, &object, listed).await?;
-    describe(region, name, listed, &object, &tail, from, crc64).map_err(bad)
+    Footer::decode(&footer, trailer.body_length).map_err(bad)
 }
 
 /// Every block, and the checksum of it all.

@@ -84,11 +84,12 @@ async fn live(store: Arc<dyn Store>, dir: &Path, dead: impl Fn() -> bool) {
     let tasks = Tasks::new(Shutdown::new());
     let work = async {
         let d = daemon(store, &broker, dir, &tasks).await;
-        d.retention.sweep().await.unwrap();
+        let mut swept = d.retention.sweep().await.unwrap();
         let compaction = compaction(&d, ALWAYS);
         d.tasks.spawn("uploader", OnError::Log, d.uploader.run());
         until("all uploaded", || broker.verified(0) == 40).await;
         compaction.round().await.unwrap();
+        d.retention.look_again(&mut swept.spared).await.unwrap();
         let mut seen = BTreeMap::new();
         d.retention.delete_pending(&mut seen).await.unwrap();
         let roots = d.committer.roots();

@@ -159,7 +159,7 @@ async fn live_beside(
     let tasks = Tasks::new(Shutdown::new());
     let work = async {
         let d = daemon(store, &broker, dir, &tasks).await;
-        d.retention.sweep().await.unwrap();
+        let mut swept = d.retention.sweep().await.unwrap();
         d.tasks
             .spawn("uploader", whimbrel_runtime::OnError::Log, d.uploader.run());
         until("all uploaded", || {
@@ -169,6 +169,10 @@ async fn live_beside(
         })
         .await;
         d.retention.follow_log_starts().await;
+        // What a death has cut short was spared until it was there again.
+        let again = d.retention.look_again(&mut swept.spared).await;
+        again.unwrap();
+        assert!(swept.spared.is_empty(), "{:?}", swept.spared);
         let mut seen = std::collections::BTreeMap::new();
         d.retention.delete_pending(&mut seen).await.unwrap();
         assert!(

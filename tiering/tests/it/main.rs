@@ -26,6 +26,7 @@ mod memory;
 mod merged;
 mod meta;
 mod minio;
+mod older_root;
 mod probe;
 mod rebuild;
 mod refused;

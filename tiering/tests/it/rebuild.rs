@@ -16,7 +16,7 @@ use crate::{
     world::{Running, World},
 };
 
-async fn rebuild(running: &Running, query: &str) -> Value {
+pub async fn rebuild(running: &Running, query: &str) -> Value {
     let answer = post(running.handle.admin, &format!("/rebuild{query}")).await;
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
