@@ -60,8 +60,11 @@ impl Head {
 
     /// Drops what a restore to any instant of the last `window_ms` can do without: of older documents the last one of
     /// each minute stays for an hour, then the last of each hour (of each 168th of a window that is longer than a
-    /// week), and the newest that is older than all of that.
-    pub fn thin(&mut self, now_ms: i64, window_ms: i64) {
+    /// week), and the newest that is older than all of that. Without a clock that can be believed all of them stay.
+    pub fn thin(&mut self, now_ms: Option<i64>, window_ms: i64) {
+        let Some(now_ms) = now_ms else {
+            return;
+        };
         let step_ms = HOUR_MS.max(window_ms / STEPS);
         let first_ms = now_ms.saturating_sub(window_ms);
         let mut steps = BTreeSet::new();

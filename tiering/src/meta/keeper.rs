@@ -2,9 +2,14 @@
 //!
 //! A claim replaces the head with a higher epoch before anything else is written; a document goes up and is read back
 //! before a head names it; what a head no longer names is deleted, and nothing else, by whoever reads its own head
-//! first. A head that is gone is made again from the documents, each of which says what it is.
+//! first. A head that is gone is made again from the documents, each of which says what it is. A document that cannot be
+//! read, is of a later format or of somebody else is told and stays: a deletion needs to know what it deletes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -14,7 +19,7 @@ use super::{
     Document, Fleet, Head, Kept, MAX_BYTES, MAX_DOCUMENTS, Whose, read_document, read_head,
 };
 use crate::{
-    format::{FormatError, Keys, MetaName},
+    format::{FormatError, Key, Keys, MetaName},
     metrics as names,
     ops::{Cause, Ops},
     root::{Reading, Stamp, Verdict, judge},
@@ -23,6 +28,8 @@ use crate::{
 
 /// A head that was made again lies so far above all documents that were found: whoever wrote them may have gone on.
 const ABOVE: u64 = 1_000;
+/// Answers that are no document before it is left out of a head that is made again: some may have been bent on their way.
+const BENT: u32 = 3;
 
 /// Why the description of the fleet is not kept up by this daemon.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +46,10 @@ pub enum MetaError {
     Foreign { found: String, expected: String },
     #[error("{bytes} bytes are more than it may have")]
     TooLong { bytes: usize },
+    #[error(
+        "{documents} documents are as many as a head names, and while the clock is in doubt none of them goes"
+    )]
+    Doubted { documents: usize },
     #[error("the fleet's view {here} is older than {there}, which the bucket has")]
     Older { here: u64, there: u64 },
     #[error(transparent)]
@@ -67,6 +78,9 @@ pub struct Context {
     pub ops: Ops,
     /// Documents of so long ago are kept.
     pub window: Duration,
+    /// What no head names any more stays for so long, on our clock that does not jump: whoever read an older head may
+    /// be at it.
+    pub grace: Duration,
 }
 
 impl Context {
@@ -97,15 +111,29 @@ pub struct Keeper {
     newest: Vec<u8>,
     /// Objects may be there that no head names.
     is_littered: bool,
+    litter: BTreeMap<MetaName, Litter>,
+    /// Not ours to delete, or not known to be.
+    strange: BTreeSet<MetaName>,
+}
+
+/// A document that the head does not name.
+#[derive(Clone, Copy, Debug)]
+struct Litter {
+    since_boot_ms: u64,
+    /// A head of ours named it.
+    is_ours: bool,
 }
 
 impl Keeper {
     /// Fences whoever wrote before. An error changes nothing that a later claim could not.
     pub async fn claim(context: Context) -> Result<Self, MetaError> {
         let found = context.find().await?;
-        let (mut next, before) = match found {
-            Some((head, version)) => (head.clone(), Some((head.stamp, version))),
-            None => (again(&context).await?, None),
+        let (mut next, before, strange) = match found {
+            Some((head, version)) => (head.clone(), Some((head.stamp, version)), BTreeSet::new()),
+            None => {
+                let (head, left_out) = again(&context).await?;
+                (head, None, left_out)
+            }
         };
         next.stamp = after(&next.stamp, context.incarnation, 1)?;
         next.written_ms = context.clock.wall_ms();
@@ -136,8 +164,10 @@ impl Keeper {
             version,
             newest,
             is_littered: true,
+            litter: BTreeMap::new(),
+            strange,
         };
-        keeper.sweep().await;
+        keeper.tidy().await;
         Ok(keeper)
     }
 
@@ -145,8 +175,14 @@ impl Keeper {
         &self.head
     }
 
-    /// Brings `fleet` into the bucket, unless the newest document says the same. True when it was written.
-    pub async fn keep(&mut self, fleet: &Fleet, view_version: u64) -> Result<bool, MetaError> {
+    /// Brings `fleet` into the bucket, unless the newest document says the same. True when it was written. Older
+    /// documents grow sparser by `believed_ms`, the wall clock where it can be believed; without it all of them stay.
+    pub async fn keep(
+        &mut self,
+        fleet: &Fleet,
+        view_version: u64,
+        believed_ms: Option<i64>,
+    ) -> Result<bool, MetaError> {
         let there = self.head.newest().map_or(0, |kept| kept.view_version);
         if view_version < there {
             return Err(MetaError::Older {
@@ -157,6 +193,10 @@ impl Keeper {
         let encoded = fleet.encode()?;
         if encoded == self.newest {
             return Ok(false);
+        }
+        let documents = self.head.documents.len();
+        if believed_ms.is_none() && documents >= MAX_DOCUMENTS {
+            return Err(MetaError::Doubted { documents });
         }
         let now_ms = self.context.clock.wall_ms();
         let mut next = self.head.clone();
@@ -175,17 +215,22 @@ impl Keeper {
         let kept = self.put(&document, document.encode_with(&encoded)).await?;
         next.documents.push(kept);
         let window_ms = i64::try_from(self.context.window.as_millis()).unwrap_or(i64::MAX);
-        next.thin(now_ms, window_ms);
+        next.thin(believed_ms, window_ms);
         let before = (self.head.stamp, self.version.clone());
         self.version = write(&self.context, &next, Some(&before)).await?;
         self.is_littered = was_littered;
         let before = std::mem::replace(&mut self.head, next).documents;
         self.newest = encoded;
+        let since_boot_ms = self.context.clock.boot_ms();
         for dropped in before.iter().filter(|kept| !self.head.names(&kept.name)) {
-            let key = self.context.keys.meta(&dropped.name);
-            self.is_littered |= self.context.store.delete(&key).await.is_err();
+            let dropped_now = Litter {
+                since_boot_ms,
+                is_ours: true,
+            };
+            self.litter.insert(dropped.name, dropped_now);
+            self.is_littered = true;
         }
-        self.sweep().await;
+        self.tidy().await;
         Ok(true)
     }
 
@@ -219,49 +264,121 @@ impl Keeper {
         Ok(kept)
     }
 
-    /// Deletes documents of this epoch and of earlier ones that the head does not name: what an upload left that failed,
-    /// or a deletion that did. What is not deleted now is tried again after the next document, or by the next claim.
-    async fn sweep(&mut self) {
+    /// Deletes documents of this epoch and of earlier ones that the head has not named for the grace: what it dropped,
+    /// and what an upload left that failed. What is not deleted now is tried again with the next call.
+    pub async fn tidy(&mut self) {
         if !self.is_littered {
             return;
         }
-        match sweep(&self.context, &self.head).await {
-            Ok(()) => self.is_littered = false,
+        match self.sweep().await {
+            Ok(waits) => self.is_littered = waits,
             Err(error) => {
                 tracing::debug!(%error, "older descriptions of the fleet were not deleted")
             }
         }
     }
+
+    /// True where something waits for the end of its grace.
+    async fn sweep(&mut self) -> Result<bool, MetaError> {
+        let (store, keys) = (Arc::clone(&self.context.store), self.context.keys.clone());
+        let listed = store.list(&keys.meta_prefix()).await;
+        let listed = listed.map_err(MetaError::Store)?;
+        let epoch = self.head.stamp.epoch;
+        let unnamed: BTreeSet<_> = listed
+            .iter()
+            .filter_map(|listed| keys.parse_meta(&listed.key))
+            .filter(|name| name.writer_epoch <= epoch && !self.head.names(name))
+            .filter(|name| !self.strange.contains(name))
+            .collect();
+        let since_boot_ms = self.context.clock.boot_ms();
+        self.litter.retain(|name, _| unnamed.contains(name));
+        for name in &unnamed {
+            let found = Litter {
+                since_boot_ms,
+                is_ours: false,
+            };
+            self.litter.entry(*name).or_insert(found);
+        }
+        let grace_ms = self.context.grace.as_millis();
+        let is_due = |litter: &Litter| {
+            u128::from(since_boot_ms.saturating_sub(litter.since_boot_ms)) >= grace_ms
+        };
+        let litter = self.litter.iter().filter(|(_, litter)| is_due(litter));
+        let due: Vec<_> = litter
+            .map(|(name, litter)| (*name, litter.is_ours))
+            .collect();
+        if due.is_empty() {
+            return Ok(!self.litter.is_empty());
+        }
+        // Read after the list was: a later owner may name what we do not.
+        let here = self.context.find().await?;
+        if here.is_none_or(|(here, _)| here.stamp.nonce != self.head.stamp.nonce) {
+            return Err(MetaError::WentBack);
+        }
+        for (name, is_ours) in due {
+            let key = keys.meta(&name);
+            if is_ours || read_ours(&self.context, &name, &key).await?.is_some() {
+                store.delete(&key).await.map_err(MetaError::Store)?;
+            } else {
+                self.strange.insert(name);
+            }
+            self.litter.remove(&name);
+        }
+        Ok(!self.litter.is_empty())
+    }
 }
 
-async fn sweep(context: &Context, head: &Head) -> Result<(), MetaError> {
-    let (store, keys) = (&context.store, &context.keys);
-    let listed = store.list(&keys.meta_prefix()).await;
-    let listed = listed.map_err(MetaError::Store)?;
-    let litter: Vec<_> = listed
-        .iter()
-        .filter_map(|listed| keys.parse_meta(&listed.key))
-        .filter(|name| name.writer_epoch <= head.stamp.epoch && !head.names(name))
-        .collect();
-    if litter.is_empty() {
-        return Ok(());
+/// The document of that name, described as a head does, if it can be read and is one of this fleet and region; else it
+/// is told why not.
+async fn read_ours(
+    context: &Context,
+    name: &MetaName,
+    key: &Key,
+) -> Result<Option<Kept>, MetaError> {
+    let tell = |why: &dyn std::fmt::Display| {
+        tracing::warn!(code = "WB-322", %key, reason = %why, "it stays, and no head names it");
+    };
+    let mut bent = 0;
+    loop {
+        let object = match context.store.get(key, MAX_BYTES).await {
+            Ok(object) => object,
+            Err(error @ StoreError::TooLarge { .. }) => {
+                tell(&error);
+                return Ok(None);
+            }
+            Err(error) => return Err(MetaError::Store(error)),
+        };
+        bent += 1;
+        let document = match Document::decode(&object.bytes) {
+            Ok(document) => document,
+            Err(error) if bent == BENT => {
+                tell(&error);
+                return Ok(None);
+            }
+            Err(_) => continue,
+        };
+        let found = (&document.fleet_id, &document.region);
+        if found != (&context.fleet_id, &context.region) {
+            tell(&format_args!("it is of {} in {}", found.0, found.1));
+            return Ok(None);
+        }
+        if (document.writer_epoch, document.sequence) != (name.writer_epoch, name.sequence) {
+            tell(&"it is not the document that its name says");
+            return Ok(None);
+        }
+        return Ok(Some(Kept {
+            name: *name,
+            written_ms: document.written_ms,
+            view_version: document.view_version,
+            // At most MAX_BYTES were read.
+            length: u32::try_from(object.bytes.len()).unwrap_or(u32::MAX),
+            crc32c: crc32c::crc32c(&object.bytes),
+        }));
     }
-    // Read after the list was: a later owner may name what we do not.
-    let here = context.find().await?;
-    if here.is_none_or(|(here, _)| here.stamp.nonce != head.stamp.nonce) {
-        return Err(MetaError::WentBack);
-    }
-    for name in litter {
-        store
-            .delete(&keys.meta(&name))
-            .await
-            .map_err(MetaError::Store)?;
-    }
-    Ok(())
 }
 
-/// A head for a bucket that has none: of nothing, or of the documents that are there.
-async fn again(context: &Context) -> Result<Head, MetaError> {
+/// A head for a bucket that has none: of nothing, or of the documents that are there; and those that it leaves out.
+async fn again(context: &Context) -> Result<(Head, BTreeSet<MetaName>), MetaError> {
     let (store, keys) = (&context.store, &context.keys);
     let listed = store.list(&keys.meta_prefix()).await;
     let listed = listed.map_err(MetaError::Store)?;
@@ -272,40 +389,19 @@ async fn again(context: &Context) -> Result<Head, MetaError> {
     found.sort_unstable_by_key(|(name, _)| *name);
     let highest = found.iter().map(|(name, _)| name.writer_epoch).max();
     let sequence = found.iter().map(|(name, _)| name.sequence).max();
+    let mut left_out: BTreeSet<_> = found.iter().map(|(name, _)| *name).collect();
     let surplus = found.len().saturating_sub(MAX_DOCUMENTS);
     let mut documents: Vec<Kept> = Vec::new();
     for (name, listed) in found.drain(surplus..) {
-        let object = match store.get(&listed.key, MAX_BYTES).await {
-            Ok(object) => object,
-            Err(error @ StoreError::TooLarge { .. }) => {
-                tracing::warn!(key = %listed.key, %error, "this is no description of the fleet");
-                continue;
-            }
-            Err(error) => return Err(MetaError::Store(error)),
-        };
-        let (Ok(document), Ok(length)) = (
-            Document::decode(&object.bytes),
-            u32::try_from(object.bytes.len()),
-        ) else {
-            tracing::warn!(key = %listed.key, "a description of the fleet that cannot be read");
-            continue;
-        };
-        let is_it = (&document.fleet_id, &document.region) == (&context.fleet_id, &context.region)
-            && (document.writer_epoch, document.sequence) == (name.writer_epoch, name.sequence);
         let follows = documents.last().is_none_or(|before| {
             (before.name.writer_epoch, before.name.sequence) < (name.writer_epoch, name.sequence)
         });
-        if is_it && follows {
-            documents.push(Kept {
-                name,
-                written_ms: document.written_ms,
-                view_version: document.view_version,
-                length,
-                crc32c: crc32c::crc32c(&object.bytes),
-            });
+        if follows && let Some(kept) = read_ours(context, &name, &listed.key).await? {
+            left_out.remove(&name);
+            documents.push(kept);
         }
     }
-    Ok(Head {
+    let head = Head {
         stamp: Stamp {
             incarnation: Uuid::nil(),
             epoch: highest.map_or(0, |epoch| epoch.saturating_add(ABOVE)),
@@ -316,7 +412,8 @@ async fn again(context: &Context) -> Result<Head, MetaError> {
         region: context.region.clone(),
         written_ms: 0,
         documents,
-    })
+    };
+    Ok((head, left_out))
 }
 
 /// The stamp of the next write. Numbers that cannot rise were not written by any of us.

@@ -11,7 +11,7 @@ use whimbrel_fleet::View;
 use whimbrel_runtime::Shutdown;
 
 use super::{Context, Fleet, Keeper, MetaError, Progress};
-use crate::committer::Committer;
+use crate::{committer::Committer, skew::Skew};
 
 /// How often the head is read by who does not write it, and by who has nothing to write: it may have another owner, or
 /// be gone.
@@ -23,6 +23,7 @@ const CODE: &str = "WB-322";
 pub struct Writer {
     pub context: Context,
     pub committer: Committer,
+    pub skew: Skew,
     pub view: watch::Receiver<Arc<View>>,
     /// At most one document in this time.
     pub interval: Duration,
@@ -87,8 +88,15 @@ impl Writer {
         };
         known.owner = Some(self.context.incarnation);
         let kept = match known.agreed {
-            Some(version) if version == view.version => Ok(false),
-            _ => keeper.keep(&Fleet::of(view), view.version).await,
+            Some(version) if version == view.version => {
+                keeper.tidy().await;
+                Ok(false)
+            }
+            _ => {
+                let believed_ms = self.skew.believed_ms().await;
+                let fleet = Fleet::of(view);
+                keeper.keep(&fleet, view.version, believed_ms).await
+            }
         };
         self.progress.saw(Some(keeper.head()), true);
         match kept {
@@ -155,7 +163,11 @@ impl MetaError {
     fn keeps_claim(&self) -> bool {
         matches!(
             self,
-            Self::Store(_) | Self::TooLong { .. } | Self::Older { .. } | Self::Damaged(_)
+            Self::Store(_)
+                | Self::TooLong { .. }
+                | Self::Older { .. }
+                | Self::Damaged(_)
+                | Self::Doubted { .. }
         )
     }
 }

@@ -203,11 +203,12 @@ impl Open {
         let uploader = self.uploader(&transfer, &committer, &objects);
         let quarantine = self.quarantine().await;
         let compaction = self.compaction(&uploader, &quarantine);
-        let retention = self.retention(&committer, &quarantine);
+        let skew = self.skew(&committer);
+        let retention = self.retention(&committer, &quarantine, skew.clone());
         let verifier = self.verifier(&transfer, &committer, quarantine);
         let schedule = self.schedule(&verifier);
         let rebuilder = self.rebuilder(&committer);
-        let meta = self.meta_writer(&committer);
+        let meta = self.meta_writer(&committer, skew);
         serve.send_replace(Some(Arc::new(Served {
             reader,
             committer,
@@ -374,10 +375,11 @@ impl Open {
     }
 
     /// None where no view of a fleet is to be had.
-    fn meta_writer(&self, committer: &Committer) -> Option<meta::Writer> {
+    fn meta_writer(&self, committer: &Committer, skew: Skew) -> Option<meta::Writer> {
         Some(meta::Writer {
             context: self.meta("meta"),
             committer: committer.clone(),
+            skew,
             view: self.view.clone()?,
             interval: self.options.meta_interval.0,
             progress: self.status.meta.clone(),
@@ -394,6 +396,7 @@ impl Open {
             clock: self.clock.clone(),
             ops: self.status.ops.clone(),
             window: self.options.restore_window.0,
+            grace: self.options.delete_grace.0,
         }
     }
 
@@ -412,20 +415,24 @@ impl Open {
         }
     }
 
-    fn retention(&self, committer: &Committer, quarantine: &Quarantine) -> Retention {
+    fn skew(&self, committer: &Committer) -> Skew {
+        Skew::new(
+            self.store("retention"),
+            self.keys.clone(),
+            committer.clone(),
+            self.clock.clone(),
+            Arc::clone(&self.status.doubt),
+        )
+    }
+
+    fn retention(&self, committer: &Committer, quarantine: &Quarantine, skew: Skew) -> Retention {
         Retention {
             broker: self.broker.clone(),
             committer: committer.clone(),
             store: self.store("retention"),
             keys: self.keys.clone(),
             quarantine: quarantine.clone(),
-            skew: Skew::new(
-                self.store("retention"),
-                self.keys.clone(),
-                committer.clone(),
-                self.clock.clone(),
-                Arc::clone(&self.status.doubt),
-            ),
+            skew,
             incarnation: self.incarnation,
             view: self.view.clone(),
             clock: self.clock.clone(),

@@ -1,6 +1,8 @@
 //! What describes the fleet in the bucket: it follows the view, survives every death and every pause, and is not
 //! believed when somebody else wrote it.
 
+mod kept;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -150,7 +152,12 @@ fn context(store: Arc<dyn Store>) -> Context {
         ops: Ops::new(clock.clone()),
         clock,
         window: Duration::from_secs(3_600),
+        grace: Duration::ZERO,
     }
+}
+
+fn now_ms() -> i64 {
+    Clock::system().wall_ms()
 }
 
 fn memory(store: &Memory) -> Context {
@@ -165,6 +172,11 @@ async fn head(store: &Memory) -> Head {
 
 /// The head names what is there and nothing else, and the newest document says what `view` does.
 async fn check(store: &Memory, view: &View) {
+    check_beside(store, view, &[]).await;
+}
+
+/// The same beside documents that nobody may delete.
+async fn check_beside(store: &Memory, view: &View, strange: &[MetaName]) {
     let (context, head) = (memory(store), head(store).await);
     for kept in &head.documents {
         let read = read_document(store, &context.keys, context.whose(), kept).await;
@@ -180,6 +192,7 @@ async fn check(store: &Memory, view: &View) {
         .filter_map(|listed| context.keys.parse_meta(&listed.key))
         .collect();
     let mut named: Vec<_> = head.documents.iter().map(|kept| kept.name).collect();
+    named.extend(strange);
     named.sort_unstable();
     let mut sorted = there;
     sorted.sort_unstable();
@@ -198,7 +211,10 @@ async fn live(context: &Context) -> Result<(), MetaError> {
     for topics in 1..4 {
         let view = view(topics);
         loop {
-            match keeper.keep(&Fleet::of(&view), view.version).await {
+            match keeper
+                .keep(&Fleet::of(&view), view.version, Some(now_ms()))
+                .await
+            {
                 Ok(_) => break,
                 // Another life before us knew more already.
                 Err(MetaError::Older { .. }) => break,
@@ -221,12 +237,17 @@ async fn documents_follow_the_fleet_and_only_changes_are_written() {
     let mut keeper = Keeper::claim(memory(&store)).await.unwrap();
     let mut same = view(3);
     same.version += 5;
-    assert!(!keeper.keep(&Fleet::of(&same), same.version).await.unwrap());
+    assert!(
+        !keeper
+            .keep(&Fleet::of(&same), same.version, Some(now_ms()))
+            .await
+            .unwrap()
+    );
     let after = head(&store).await;
     assert_eq!(after.stamp.epoch, 2);
     assert_eq!(after.documents, before.documents);
     // A view from before what the bucket has is of controllers that lost something.
-    let refused = keeper.keep(&Fleet::of(&view(1)), 1).await;
+    let refused = keeper.keep(&Fleet::of(&view(1)), 1, None).await;
     assert!(
         matches!(refused, Err(MetaError::Older { .. })),
         "{refused:?}"
@@ -372,42 +393,11 @@ async fn an_epoch_above_ours_fences_us() {
         head.stamp.nonce = Uuid::from_u128(1);
     })
     .await;
-    let fenced = keeper.keep(&Fleet::of(&view(1)), 2).await;
+    let fenced = keeper.keep(&Fleet::of(&view(1)), 2, None).await;
     assert!(
         matches!(fenced, Err(MetaError::Fenced { epoch: 9 })),
         "{fenced:?}"
     );
-}
-
-/// A head that is gone is made again, above whatever wrote the documents; those that are not what they say stay out.
-#[tokio::test]
-async fn a_lost_head_is_made_again_from_the_documents() {
-    let store = Memory::default();
-    live(&memory(&store)).await.unwrap();
-    let before = head(&store).await;
-    let keys = Keys::new("east");
-    store.delete(&keys.meta_head()).await.unwrap();
-    let strange = MetaName {
-        writer_epoch: 1,
-        sequence: 99,
-        random: 7,
-    };
-    let foreign = Document {
-        fleet_id: "fleet-2".into(),
-        region: "east".into(),
-        writer_epoch: 1,
-        sequence: 99,
-        ..Document::default()
-    };
-    let bytes = Bytes::from(foreign.encode().unwrap());
-    store
-        .put_if_absent(&keys.meta(&strange), bytes)
-        .await
-        .unwrap();
-    let keeper = Keeper::claim(memory(&store)).await.unwrap();
-    assert_eq!(keeper.head().documents, before.documents);
-    assert!(keeper.head().stamp.epoch > before.stamp.epoch + 900);
-    check(&store, &view(3)).await;
 }
 
 #[tokio::test]
@@ -431,7 +421,7 @@ async fn a_document_that_is_not_what_the_head_says_is_refused() {
     }
     // Whoever claims next writes the newest one again.
     let mut keeper = Keeper::claim(memory(&store)).await.unwrap();
-    assert!(keeper.keep(&Fleet::of(&view(3)), 4).await.unwrap());
+    assert!(keeper.keep(&Fleet::of(&view(3)), 4, None).await.unwrap());
     let claims_a_gigabyte = Kept {
         length: 1 << 30,
         ..newest

@@ -70,7 +70,7 @@ fn documents_grow_sparser_with_age_and_the_window_is_covered() {
     for n in 0..end / EVERY_MS {
         let now = n * EVERY_MS;
         head.documents.push(kept(n.unsigned_abs(), now));
-        head.thin(now, WEEK_MS);
+        head.thin(Some(now), WEEK_MS);
     }
     let now = end - EVERY_MS;
     assert!(head.documents.len() < 260, "{}", head.documents.len());
@@ -93,14 +93,36 @@ fn documents_grow_sparser_with_age_and_the_window_is_covered() {
     assert_eq!(older.count(), 1);
 }
 
+/// A document an hour for a week. By a clock that is a year ahead nearly all of them are older than the window.
 #[test]
-fn a_clock_that_jumps_drops_nothing_new() {
+fn a_clock_in_doubt_drops_nothing() {
     let mut head = head();
-    head.documents = (0..20)
-        .map(|n| kept(n, 1_000 - 50 * 24 * HOUR_MS * i64::try_from(n).unwrap()))
+    let now = 60 * 24 * HOUR_MS;
+    head.documents = (0..168)
+        .map(|n| kept(n, now - (168 - i64::try_from(n).unwrap()) * HOUR_MS))
         .collect();
-    head.thin(i64::MIN, WEEK_MS);
-    assert!(head.documents.len() >= NEWEST);
-    head.thin(i64::MAX, i64::MAX);
-    assert!(head.documents.len() >= NEWEST);
+    let all = head.documents.clone();
+    let mut ahead = head.clone();
+    ahead.thin(Some(now + 365 * 24 * HOUR_MS), WEEK_MS);
+    assert!(
+        ahead.documents.len() <= NEWEST + 1,
+        "what a clock does that is believed wrongly"
+    );
+    head.thin(None, WEEK_MS);
+    assert_eq!(head.documents, all);
+    head.thin(Some(now), WEEK_MS);
+    assert_eq!(head.documents, all);
+}
+
+#[test]
+fn the_newest_stay_whatever_the_clock_says() {
+    for (now, window) in [(i64::MIN, WEEK_MS), (i64::MAX, i64::MAX)] {
+        let mut head = head();
+        head.documents = (0..20)
+            .map(|n| kept(n, 1_000 - 50 * 24 * HOUR_MS * i64::try_from(n).unwrap()))
+            .collect();
+        let newest = head.documents[20 - NEWEST..].to_vec();
+        head.thin(Some(now), window);
+        assert!(head.documents.ends_with(&newest));
+    }
 }
