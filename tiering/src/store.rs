@@ -70,6 +70,9 @@ pub struct Listed {
 /// Whether nobody will finish an upload under this key that was begun then, by the store's clock, where it tells.
 pub type IsDead<'a> = dyn for<'k> Fn(&'k Key, Option<i64>) -> bool + Send + Sync + 'a;
 
+/// Called with every sign that a long request goes on.
+pub type Heard<'a> = dyn Fn() + Send + Sync + 'a;
+
 #[async_trait]
 pub trait Store: Send + Sync + Debug {
     /// The bucket's URL without secrets.
@@ -85,6 +88,16 @@ pub trait Store: Send + Sync + Debug {
 
     /// All keys that start with `prefix`, in no order. Temporary files of a store are not listed.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
+
+    /// The same, and tells whoever waits for it that another piece of it came. A store that has it in one piece says
+    /// nothing.
+    async fn list_heard(
+        &self,
+        prefix: &str,
+        _heard: &Heard<'_>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.list(prefix).await
+    }
 
     /// Succeeds when the key is gone, whether it was there or not. [`StoreError::Locked`] is a fact: it says when
     /// to ask again.

@@ -4,7 +4,15 @@
 //! its deadline and is counted by kind and outcome. A request that timed out may still take effect: its
 //! caller reads again.
 
-use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ops::Range,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -106,6 +114,21 @@ impl Limited {
         }
     }
 
+    /// Returns when nothing was heard for so long.
+    async fn silence(&self, longest: Duration, heard_ns: &AtomicU64) {
+        loop {
+            let since_ns = self
+                .clock
+                .boot_ns()
+                .saturating_sub(heard_ns.load(Ordering::Relaxed));
+            let left = longest.saturating_sub(Duration::from_nanos(since_ns));
+            if left.is_zero() {
+                return;
+            }
+            self.clock.sleep(left).await;
+        }
+    }
+
     async fn run<T>(
         &self,
         op: &'static str,
@@ -113,9 +136,22 @@ impl Limited {
         bytes: u64,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let heard_ns = AtomicU64::new(self.clock.boot_ns());
+        self.run_while(op, key, bytes, &heard_ns, work).await
+    }
+
+    /// Its deadline begins anew with every sign that it goes on.
+    async fn run_while<T>(
+        &self,
+        op: &'static str,
+        key: &str,
+        bytes: u64,
+        heard_ns: &AtomicU64,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let deadline = self.deadline + Duration::from_secs(bytes / SLOWEST);
         let prefix = prefix_of(key);
-        let done = self.clock.within(deadline, async {
+        let work = async {
             self.turn(prefix).await;
             // The semaphore is never closed.
             let _place = self.places.acquire().await;
@@ -126,15 +162,17 @@ impl Limited {
                 .lock()
                 .answered(prefix, sent_ns, self.clock.boot_ns(), slow_down);
             done
-        });
-        let done = done.await.unwrap_or_else(|| {
-            let waited_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-            Err(StoreError::TimedOut {
-                op,
-                key: key.to_owned(),
-                waited_ms,
-            })
-        });
+        };
+        let timed_out = || StoreError::TimedOut {
+            op,
+            key: key.to_owned(),
+            waited_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+        };
+        let done = tokio::select! {
+            biased;
+            done = work => done,
+            () = self.silence(deadline, heard_ns) => Err(timed_out()),
+        };
         self.note(&done);
         let outcome = done.as_ref().map_or_else(StoreError::kind, |_| "ok");
         let kind = [("op", op), ("outcome", outcome)];
@@ -176,8 +214,12 @@ impl Store for Limited {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        // A listing is many requests: a minute more.
-        self.run("list", prefix, 60 * SLOWEST, self.store.list(prefix))
+        // A listing is many requests, as many as the bucket has thousands of objects. Each of them gets a minute more:
+        // some stores look through much else for the next page.
+        let heard_ns = AtomicU64::new(self.clock.boot_ns());
+        let heard = || heard_ns.store(self.clock.boot_ns(), Ordering::Relaxed);
+        let listed = self.store.list_heard(prefix, &heard);
+        self.run_while("list", prefix, 60 * SLOWEST, &heard_ns, listed)
             .await
     }
 

@@ -36,7 +36,8 @@ use object_store::{
 };
 
 use super::{
-    Encryption, Found, IsDead, Listed, Meta, Source, Store, StoreError, Version, location::Bucket,
+    Encryption, Found, Heard, IsDead, Listed, Meta, Source, Store, StoreError, Version,
+    location::Bucket,
 };
 use crate::format::Key;
 
@@ -393,6 +394,10 @@ impl Store for S3 {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.list_heard(prefix, &|| ()).await
+    }
+
+    async fn list_heard(&self, prefix: &str, heard: &Heard<'_>) -> Result<Vec<Listed>, StoreError> {
         // LIST works on whole path segments here; the rest of the prefix is compared below.
         let folder = self.full(prefix.rsplit_once('/').map_or("", |(folder, _)| folder));
         let folder = Path::from(folder);
@@ -402,6 +407,7 @@ impl Store for S3 {
             format!("{}/", self.bucket.prefix)
         };
         let all = self.small.list(Some(&folder)).try_filter_map(|meta| {
+            heard();
             let key = meta
                 .location
                 .as_ref()

@@ -22,6 +22,7 @@ mod fault;
 mod formats;
 mod kept;
 mod log_starts;
+mod listing;
 mod memory;
 mod merged;
 mod meta;
