@@ -10,6 +10,7 @@
 
 mod candidate;
 mod chain;
+mod compacted;
 mod parts;
 mod route;
 
@@ -385,12 +386,13 @@ impl Rebuilder {
 fn continued(
     at: TopicPartition,
     partition: &mut Partition,
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
     log: Option<&Log>,
     here: impl Fn(&Entry) -> bool,
 ) -> (PartitionPlan, Vec<LeftOut>) {
     chain::drop_deleted(partition, log, &here);
     let kept = partition.entries.clone();
+    compacted::take(partition, &mut candidates, &here);
     let left = chain::extend(partition, candidates, log);
     let entries = &partition.entries;
     let is_kept = |e: &Entry| {

@@ -363,7 +363,7 @@ fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, Fault> {
 }
 
 /// The invariants of one partition.
-pub(super) fn check_partition(partition: &Partition) -> Result<(), String> {
+pub(crate) fn check_partition(partition: &Partition) -> Result<(), String> {
     if let Some(bad) = partition.entries.iter().find(|e| !e.is_sound()) {
         return Err(format!("an entry at {} that cannot be", bad.base));
     }

@@ -3,6 +3,7 @@
 
 mod edges;
 mod model;
+mod rebuilt;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -11,8 +11,8 @@ async fn a_lost_head_is_made_again_from_the_documents() {
     let before = head(&store).await;
     let keys = Keys::new("east");
     store.delete(&keys.meta_head()).await.unwrap();
-    let ours = store.get(&keys.meta(&before.documents[0].name), u64::MAX);
-    let ours = ours.await.unwrap().bytes;
+    let ours = keys.meta(&before.documents[0].name);
+    let ours = store.get(&ours, u64::MAX).await.unwrap().bytes;
     let of = |fleet: &str, region: &str| {
         let document = Document {
             fleet_id: fleet.into(),
@@ -46,8 +46,9 @@ async fn a_lost_head_is_made_again_from_the_documents() {
             sequence: 99,
             random: n as u64,
         };
-        let put = store.put_if_absent(&keys.meta(&name), Bytes::from(bytes));
-        put.await.unwrap();
+        let key = keys.meta(&name);
+        let put = store.put_if_absent(&key, Bytes::from(bytes)).await;
+        put.unwrap();
         strange.push(name);
     }
     let mut keeper = Keeper::claim(memory(&store)).await.unwrap();
