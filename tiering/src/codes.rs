@@ -87,7 +87,7 @@ pub const CODES: &[Code] = &[
         "WB-312",
         "a root is gone, older than it was, or damaged",
         "Somebody changed the bucket by hand, restored it from a copy, or the store lost a write.",
-        "Do not delete anything. The shard rests: nothing of it is uploaded, freed or deleted, and the other shards go on. `whimbrel tier rebuild` makes a root from the kept ones and the objects themselves.",
+        "Do not delete anything. The shard rests: nothing of it is uploaded, freed or deleted, and the other shards go on. A root is older than it was where a kept root is newer, or an object has a later epoch. `whimbrel tier rebuild` makes a root from the kept ones and the objects themselves.",
     ),
     code(
         "WB-313",

@@ -33,6 +33,7 @@ use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, OnError, Tasks};
 
 pub use error::CommitError;
+pub use older::Names;
 pub(crate) use older::newest;
 
 use self::{member::Member, peers::Peers};
@@ -125,6 +126,8 @@ pub struct Context {
     pub region_mates: Option<Mates>,
     /// One cache of runs for all; empty until it is used.
     pub runs: Arc<OnceLock<Runs>>,
+    /// One listing for all shards that are claimed at once.
+    pub names: Names,
 }
 
 /// How the other daemons of the region are found.

@@ -188,8 +188,7 @@ impl Retention {
     fn is_deleted(&self, at: TopicPartition) -> bool {
         self.view.as_ref().is_some_and(|view| {
             let view = view.borrow();
-            view.deleted.iter().any(|id| *id == at.topic_id)
-                && view.topic_by_id(at.topic_id).is_none()
+            view.deleted.contains(&at.topic_id) && view.topic_by_id(at.topic_id).is_none()
         })
     }
 

@@ -6,12 +6,9 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use whimbrel_runtime::{Backoff, random};
 
-use super::{
-    Asked, CommitError, Context, Edit, Outcome, Reply,
-    older::{Number, newest},
-};
+use super::{Asked, CommitError, Context, Edit, Outcome, Reply, older::Told};
 use crate::{
-    format::{FormatError, Key},
+    format::FormatError,
     metrics as names,
     root::{
         Applied, Claim, KEEP_EVERY, MAX_BYTES, Reading, Root, Stamp, Unlinked, Verdict, claim,
@@ -287,14 +284,17 @@ fn stamp_of(found: &Option<Here>) -> Option<Stamp> {
 }
 
 /// The newest root that the bucket's names tell of. Waits while the store is away.
-async fn newest_of(context: &Context, shard: u16) -> Option<(Number, Key)> {
+async fn newest_of(context: &Context, shard: u16) -> Option<Told> {
     let keys = &context.keys;
     let op = context
         .ops
         .begin("look for a newer root", &keys.root(shard));
     let mut pause = pause();
     loop {
-        match newest(&*context.store, keys, shard).await {
+        let newest = context
+            .names
+            .newest(&*context.store, keys, &context.clock, shard);
+        match newest.await {
             Ok(newest) => return newest,
             Err(e) => op.failed(&e),
         }

@@ -11,7 +11,7 @@ use crate::{
     Options,
     broker::BrokerLink,
     cache::{Cache, Shelf},
-    committer::{CommitError, Committer, Context, Mates},
+    committer::{CommitError, Committer, Context, Mates, Names},
     compaction::{Compaction, plan::Limits},
     format::Keys,
     meta,
@@ -154,6 +154,7 @@ impl Open {
                     silence: self.options.peer_silence.0,
                 }),
                 runs: Arc::default(),
+                names: Names::default(),
             };
             let committer = Committer::start(&context).await?;
             self.start_parts(checked, committer, &serve).await

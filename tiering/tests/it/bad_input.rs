@@ -10,7 +10,7 @@ use std::{
 use whimbrel_rpc::proto::node::{ReadReply, ReadRequest, read_reply::Outcome};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random, unit::Span};
 use whimbrel_tiering::{
-    committer::{Committer, Context},
+    committer::{Committer, Context, Names},
     format::{Keys, TRAILER_BYTES, shard_of},
     ops::Ops,
     root::Root,
@@ -416,6 +416,7 @@ async fn a_clock_that_the_store_contradicts_is_not_believed() {
             ops: Ops::new(clock.clone()),
             region_mates: None,
             runs: Arc::default(),
+            names: Names::default(),
         };
         let committer = Committer::start(&context).await.unwrap();
         let doubt = Doubt::default();

@@ -15,7 +15,7 @@ use whimbrel_tiering::{
     MIN_CACHE,
     broker::BrokerLink,
     cache::{Cache, Shelf},
-    committer::{CommitError, Committer, Context},
+    committer::{CommitError, Committer, Context, Names},
     format::Keys,
     ops::Ops,
     quarantine::Quarantine,
@@ -84,6 +84,7 @@ pub async fn try_daemon(
         ops: ops.clone(),
         region_mates: None,
         runs: Arc::default(),
+        names: Names::default(),
     };
     let committer = Committer::start(&context).await?;
     let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();

@@ -69,6 +69,7 @@ async fn claim_on(store: Arc<dyn Store>, tasks: &Tasks) -> Committer {
         ops: Ops::new(clock),
         region_mates: None,
         runs: Arc::default(),
+        names: whimbrel_tiering::committer::Names::default(),
     };
     Committer::start(&context).await.unwrap()
 }
