@@ -113,7 +113,7 @@ fn head(input: &[u8]) -> Said {
         Err(error) => return Ok(error.to_string()),
     };
     let mut thin = head.clone();
-    thin.thin(head.written_ms, 1_000_000);
+    thin.thin(Some(head.written_ms), 1_000_000);
     if thin.newest() != head.newest() {
         return Err("the newest document was dropped".to_owned());
     }
