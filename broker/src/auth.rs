@@ -2,6 +2,8 @@
 //!
 //! * [`session`] - what a connection has proven so far; [`exchange`] - the two SASL APIs.
 //! * [`scram`], [`plain`] - the mechanisms, without IO. A password is known for as long as it is being checked.
+//! * [`oauthbearer`] - tokens that others have signed, and the files with their keys.
+//! * [`rules`] - which settings go together.
 //! * [`tls`], [`subject`] - certificates, ours and clients'.
 //! * [`caller`] - what somebody may do.
 //!
@@ -9,8 +11,10 @@
 
 mod caller;
 mod exchange;
+mod oauthbearer;
 mod options;
 mod plain;
+mod rules;
 pub mod scram;
 mod session;
 mod subject;
@@ -23,13 +27,17 @@ use whimbrel_runtime::random;
 
 pub use caller::{ANONYMOUS, Caller};
 pub(crate) use exchange::{begin, begin_raw};
-pub use options::{Auth as Options, ClientCertificates, Mechanism, Tls};
+pub use oauthbearer::JwksError;
+pub use options::{Auth as Options, ClientCertificates, Mechanism, OauthBearer, Tls};
+pub use rules::SecurityError;
 pub(crate) use session::{Session, Standing};
 pub use tls::{TlsError, user_of};
 
 /// What the broker checks clients with.
 pub struct Authority {
     pub options: Options,
+    /// For OAUTHBEARER.
+    tokens: Option<Arc<oauthbearer::Tokens>>,
     /// Makes up salts for users that do not exist, so that they look like those that do.
     decoy: [u8; 32],
 }
@@ -46,6 +54,7 @@ impl Authority {
     fn new(options: Options) -> Self {
         Self {
             options,
+            tokens: None,
             decoy: random::bytes(),
         }
     }
@@ -72,43 +81,19 @@ impl std::fmt::Debug for Security {
     }
 }
 
-/// Settings that do not go together.
-#[derive(Debug, thiserror::Error)]
-pub enum SecurityError {
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(
-        "PLAIN sends passwords as they are, and the listener has no TLS (plain-without-tls = true allows it)"
-    )]
-    PlainWithoutTls,
-    #[error("[broker.auth] has both mechanisms and anonymous = true")]
-    AnonymousWithMechanisms,
-    #[error(
-        "[broker.auth] names no mechanisms, and [broker.tls] does not require certificates of clients"
-    )]
-    NobodyCanProve,
-}
-
 impl Security {
+    /// Reads the files that the settings name.
     pub fn new(auth: Option<&Options>, tls: Option<&Tls>) -> Result<Self, SecurityError> {
-        if let Some(auth) = auth {
-            let has_plain = auth.mechanisms.contains(&Mechanism::Plain);
-            if has_plain && tls.is_none() && !auth.plain_without_tls {
-                return Err(SecurityError::PlainWithoutTls);
-            }
-            if auth.anonymous && !auth.mechanisms.is_empty() {
-                return Err(SecurityError::AnonymousWithMechanisms);
-            }
-            let required = ClientCertificates::Required;
-            let asks_nothing = auth.mechanisms.is_empty() && !auth.anonymous;
-            if asks_nothing && tls.is_none_or(|t| t.client_certificates != required) {
-                return Err(SecurityError::NobodyCanProve);
-            }
-        }
+        rules::check(auth, tls)?;
         Ok(Self {
-            authority: auth.map(|auth| Arc::new(Authority::new(auth.clone()))),
+            authority: auth.map(authority).transpose()?.map(Arc::new),
             tls: tls.map(tls::acceptor).transpose()?,
         })
+    }
+
+    /// What is wrong with the settings by themselves, whatever is in the files.
+    pub fn check(auth: Option<&Options>, tls: Option<&Tls>) -> Result<(), SecurityError> {
+        rules::check(auth, tls)
     }
 
     /// Longest frame of somebody who has not proven who it is.
@@ -120,4 +105,19 @@ impl Security {
             .as_ref()
             .map_or(options::PATIENCE, |a| a.options.authentication_time.0)
     }
+}
+
+fn authority(options: &Options) -> Result<Authority, SecurityError> {
+    let mut authority = Authority::new(options.clone());
+    if let Some(rules) = &options.oauthbearer {
+        if rules.unsecured_tokens {
+            tracing::warn!(
+                code = "WB-122",
+                "tokens that nobody signed are believed: whoever connects is who it says to be"
+            );
+        }
+        let tokens = oauthbearer::Tokens::open(rules.clone())?;
+        authority.tokens = Some(Arc::new(tokens));
+    }
+    Ok(authority)
 }

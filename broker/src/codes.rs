@@ -96,8 +96,8 @@ pub const CODES: &[Code] = &[
     Code {
         code: "WB-120",
         title: "the Kafka listener cannot be secured as configured",
-        cause: "A certificate, key or root file of `[broker.tls]` cannot be read or does not fit the others, or `[broker.auth]` asks for what the listener cannot give: PLAIN without TLS, or certificates that clients are not required to show.",
-        fix: "The message names the file or the setting. PLAIN sends passwords as they are: prefer SCRAM-SHA-512, or give the listener TLS.",
+        cause: "A certificate, key or root file of `[broker.tls]` cannot be read or does not fit the others, or `[broker.auth]` asks for what the listener cannot give: PLAIN or OAUTHBEARER without TLS, certificates that clients are not required to show, or tokens without saying whose.",
+        fix: "The message names the file or the setting. PLAIN sends passwords as they are: prefer SCRAM-SHA-512, or give the listener TLS. OAUTHBEARER wants `jwks`, `issuer` and `audience` in `[broker.auth.oauthbearer]`.",
     },
     Code {
         code: "WB-115",
@@ -110,6 +110,18 @@ pub const CODES: &[Code] = &[
         title: "nobody said which transactions of tiered data were aborted",
         cause: "The tiering daemon answered a read without its list of aborted transactions: it is of an older version. Consumers at read_committed get KAFKA_STORAGE_ERROR and try again; without the list they would read aborted records.",
         fix: "Update the node's tiering daemon. Consumers go on by themselves.",
+    },
+    Code {
+        code: "WB-122",
+        title: "tokens that nobody signed are believed",
+        cause: "`unsecured-tokens = true` in `[broker.auth.oauthbearer]`: a client that connects is whoever its token says, the super user too.",
+        fix: "For tests on one machine only. Elsewhere take it out and set `jwks`, `issuer` and `audience`.",
+    },
+    Code {
+        code: "WB-123",
+        title: "keys of tokens cannot be read again",
+        cause: "A file of `jwks` in `[broker.auth.oauthbearer]` has changed or gone, and what is there now is no JSON web key set with a public key for RS256 or ES256. The keys of before hold on: tokens signed with newer ones are refused, and a key taken back still counts.",
+        fix: "The message names the file. Write the set beside it and rename it into place; it is read at the next login. A restart with an unreadable file is refused (WB-120).",
     },
     Code {
         code: "WB-121",

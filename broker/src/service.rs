@@ -225,7 +225,10 @@ fn check(options: &Options) -> Result<(), StartError> {
     ];
     for (listener, address) in all {
         let is_safe = listener == "listen"
-            && options.auth.as_ref().is_some_and(|auth| !auth.anonymous)
+            && options
+                .auth
+                .as_ref()
+                .is_some_and(|auth| !auth.believes_everybody())
             && options.tls.is_some();
         if !options.insecure_bind && !is_safe && !address.is_loopback() {
             return Err(StartError::InsecureBind {

@@ -34,18 +34,35 @@ pub struct Problems {
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
-            writeln!(f, "error[{}]: {}", problem.code, problem.message)?;
-            match problem.at {
-                Some((line, column)) => writeln!(f, "  at {}:{line}:{column}", self.file)?,
-                None => writeln!(f, "  in {}", self.file)?,
-            }
-            if let Some(fix) = &problem.fix {
-                writeln!(f, "  fix: {fix}")?;
-            }
-            writeln!(f, "  more: whimbrel explain {}", problem.code)?;
+            problem.tell(f, "error", &self.file)?;
         }
         write!(f, "{} problem(s); nothing was started", self.problems.len())
     }
+}
+
+impl Problem {
+    fn tell(&self, f: &mut impl fmt::Write, kind: &str, file: &str) -> fmt::Result {
+        writeln!(f, "{kind}[{}]: {}", self.code, self.message)?;
+        match self.at {
+            Some((line, column)) => writeln!(f, "  at {file}:{line}:{column}")?,
+            None => writeln!(f, "  in {file}")?,
+        }
+        if let Some(fix) = &self.fix {
+            writeln!(f, "  fix: {fix}")?;
+        }
+        writeln!(f, "  more: whimbrel explain {}", self.code)
+    }
+}
+
+/// What a sound file would better not say; empty for nothing.
+pub fn warnings(path: &Path, config: &ProcessConfig) -> std::io::Result<String> {
+    let text = read(path)?;
+    let mut told = String::new();
+    for warning in rules::warnings(config, &text) {
+        let written = warning.tell(&mut told, "warning", &path.display().to_string());
+        written.map_err(Error::other)?;
+    }
+    Ok(told)
 }
 
 /// Reads and checks a file.

@@ -48,7 +48,11 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
 
 fn check(file: &std::path::Path) -> anyhow::Result<Exit> {
     match config::load(file) {
-        Ok(_) => {
+        Ok(config) => {
+            let warnings = config::warnings(file, &config)?;
+            if !warnings.is_empty() {
+                output::note(warnings.trim_end());
+            }
             output::line(&format!("{}: ok", file.display()))?;
             Ok(Exit::Ok)
         }

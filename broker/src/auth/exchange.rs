@@ -15,7 +15,9 @@ use whimbrel_wire::{
 };
 
 use super::{
-    Authority, Mechanism, plain,
+    Authority, Mechanism,
+    oauthbearer::{Failed as Unproven, Refused, Tokens},
+    plain,
     scram::{self, Failed, Server},
     session::{Chosen, Exchange, Proven},
 };
@@ -35,8 +37,12 @@ const NONCE_WORDS: usize = 3;
 /// What a token came to.
 enum Step {
     Challenge(Exchange, Vec<u8>),
+    /// The client hears why, says that it did, and only then has failed.
+    Refused(Exchange, Vec<u8>, Refused),
     Proven(Box<Proven>, Vec<u8>),
     Failed(&'static str),
+    /// It took note of having failed.
+    Told,
 }
 
 /// One of the two APIs.
@@ -169,16 +175,24 @@ async fn authenticate(
             session.lock().go_on(exchange, again);
             return Ok(answer(token, 0));
         }
+        Step::Refused(exchange, token, refused) => {
+            failed(broker, peer, mechanism, refused.words()).await;
+            session.lock().go_on(exchange, again);
+            return Ok(answer(token, 0));
+        }
         Step::Proven(proven, token) => {
             let lifetime_ms = proven.lifetime_ms();
             if session.lock().prove(*proven, again.as_ref()) {
                 return Ok(answer(token, lifetime_ms));
             }
-            "Cannot change principals during re-authentication"
+            Some("Cannot change principals during re-authentication")
         }
-        Step::Failed(why) => why,
+        Step::Failed(why) => Some(why),
+        Step::Told => None,
     };
-    failed(broker, peer, mechanism, why).await;
+    if let Some(why) = why {
+        failed(broker, peer, mechanism, why).await;
+    }
     // Not why: a name that does not exist must look like a password that is wrong.
     let error_message = format!(
         "Authentication failed during authentication due to invalid credentials with SASL mechanism {}",
@@ -211,6 +225,12 @@ pub(crate) async fn begin_raw(
             session.lock().go_on(exchange, again);
             token
         }
+        Step::Refused(exchange, token, refused) => {
+            failed(broker, peer, mechanism, refused.words()).await;
+            session.lock().go_on(exchange, again);
+            token
+        }
+        Step::Told => return Ok(last(Vec::new())),
         Step::Proven(proven, token) if session.lock().prove((*proven).clone(), again.as_ref()) => {
             token
         }
@@ -257,6 +277,13 @@ async fn step(
         }
         Mechanism::ScramSha256 => Scram::ScramSha256,
         Mechanism::ScramSha512 => Scram::ScramSha512,
+        Mechanism::OauthBearer if exchange.is_refused => return Step::Told,
+        Mechanism::OauthBearer => {
+            let Some(tokens) = &authority.tokens else {
+                return Step::Failed("no tokens are believed");
+            };
+            return bearer(broker, authority, tokens, peer, exchange, token).await;
+        }
     };
     let Some(server) = &exchange.scram else {
         let first = match scram::read_first(&token) {
@@ -281,6 +308,42 @@ async fn step(
             Step::Proven(proven(user, exchange.mechanism, Some(key)), token)
         }
         Err(failed) => Step::Failed(words(failed)),
+    }
+}
+
+/// Signatures take part of a millisecond and keys may be read anew: a thread of its own.
+async fn bearer(
+    broker: &Arc<Broker>,
+    authority: &Authority,
+    tokens: &Arc<Tokens>,
+    peer: &Peer,
+    exchange: Exchange,
+    message: Bytes,
+) -> Step {
+    let (wall_ms, now_ns) = (broker.clock.wall_ms(), broker.clock.boot_ns());
+    let check = {
+        let tokens = Arc::clone(tokens);
+        move || tokens.check(&message, wall_ms)
+    };
+    match broker.tasks.blocking(check).await {
+        Ok(token) => {
+            // The token speaks of wall time; what it proves ends on a clock that nobody sets.
+            let left_ms = u64::try_from(token.until_ms.saturating_sub(wall_ms)).unwrap_or(0);
+            let until_ns = now_ns.saturating_add(left_ms.saturating_mul(1_000_000));
+            let ip = peer.address.ip();
+            let by = Some(exchange.mechanism);
+            let proven = Proven::new(authority, token.user, ip, by, None, now_ns);
+            Step::Proven(Box::new(proven.at_most_until(until_ns)), Vec::new())
+        }
+        Err(Unproven::Malformed) => Step::Failed("malformed message"),
+        Err(Unproven::OtherIdentity) => Step::Failed(words(Failed::OtherIdentity)),
+        Err(Unproven::Token(refused)) => {
+            let exchange = Exchange {
+                is_refused: true,
+                ..exchange
+            };
+            Step::Refused(exchange, tokens.refusal(refused), refused)
+        }
     }
 }
 

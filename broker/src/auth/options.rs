@@ -18,6 +18,8 @@ pub enum Mechanism {
     ScramSha256,
     #[serde(rename = "PLAIN")]
     Plain,
+    #[serde(rename = "OAUTHBEARER")]
+    OauthBearer,
 }
 
 impl Mechanism {
@@ -26,6 +28,7 @@ impl Mechanism {
             Self::ScramSha512 => "SCRAM-SHA-512",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
+            Self::OauthBearer => "OAUTHBEARER",
         }
     }
 }
@@ -34,8 +37,9 @@ impl Mechanism {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Auth {
-    /// What clients may choose from. PLAIN is checked against SCRAM credentials; it wants TLS. None at all: clients
-    /// prove who they are with the certificates that `[broker.tls]` requires.
+    /// What clients may choose from. PLAIN is checked against SCRAM credentials; it wants TLS. OAUTHBEARER wants TLS
+    /// and `[broker.auth.oauthbearer]`. None at all: clients prove who they are with the certificates that
+    /// `[broker.tls]` requires.
     pub mechanisms: Vec<Mechanism>,
     /// Users to whom no entry of the access control list applies.
     pub super_users: Vec<String>,
@@ -50,6 +54,8 @@ pub struct Auth {
     pub max_reauth: Span,
     /// Within which a new connection has to prove who it is.
     pub authentication_time: Span,
+    /// Whose tokens are believed.
+    pub oauthbearer: Option<OauthBearer>,
 }
 
 impl Default for Auth {
@@ -62,6 +68,56 @@ impl Default for Auth {
             plain_without_tls: false,
             max_reauth: Span::secs(3_600),
             authentication_time: Span::secs(10),
+            oauthbearer: None,
+        }
+    }
+}
+
+impl Auth {
+    /// Anybody can say to be anybody: nothing is asked, or what is shown needs no signature.
+    pub fn believes_everybody(&self) -> bool {
+        let unsecured = |tokens: &OauthBearer| tokens.unsecured_tokens;
+        self.anonymous || self.oauthbearer.as_ref().is_some_and(unsecured)
+    }
+}
+
+/// Tokens that a client may show with OAUTHBEARER: JSON web tokens, signed with RS256 or ES256.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct OauthBearer {
+    /// JSON web key sets with the issuer's public keys. Read again when they have changed.
+    pub jwks: Vec<PathBuf>,
+    /// What `iss` has to be.
+    pub issuer: Option<String>,
+    /// One of these has to be in `aud`: a token for others is not for this fleet.
+    pub audience: Vec<String>,
+    /// The claim that names the user: Kafka's `sasl.oauthbearer.sub.claim.name`.
+    pub principal_claim: String,
+    /// The claim that names scopes: Kafka's `sasl.oauthbearer.scope.claim.name`.
+    pub scope_claim: String,
+    /// Scopes that a token must have, all of them.
+    pub scope: Vec<String>,
+    /// By how much the issuer's clock may differ: Kafka's `sasl.oauthbearer.clock.skew.seconds`, 30 seconds.
+    pub clock_skew: Span,
+    /// Lets tokens over the network in the clear, where whoever sees one can use it until it ends.
+    pub without_tls: bool,
+    /// Believes tokens that nobody signed (`alg` none), and no others: whoever connects is who it says to be. For
+    /// tests, as Kafka's default handler is.
+    pub unsecured_tokens: bool,
+}
+
+impl Default for OauthBearer {
+    fn default() -> Self {
+        Self {
+            jwks: Vec::new(),
+            issuer: None,
+            audience: Vec::new(),
+            principal_claim: "sub".to_owned(),
+            scope_claim: "scope".to_owned(),
+            scope: Vec::new(),
+            clock_skew: Span::secs(30),
+            without_tls: false,
+            unsecured_tokens: false,
         }
     }
 }

@@ -261,7 +261,7 @@ fn is_printable(nonce: &str) -> bool {
 }
 
 /// A name in which `,` and `=` are written as `=2C` and `=3D`, and no other `=` stands.
-fn unescaped(name: &str) -> Result<String, Failed> {
+pub(super) fn unescaped(name: &str) -> Result<String, Failed> {
     let mut parts = name.split('=');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {

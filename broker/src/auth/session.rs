@@ -35,6 +35,8 @@ pub(crate) struct Exchange {
     /// Tokens come without a request around them (SaslHandshake v0).
     pub is_raw: bool,
     pub scram: Option<scram::Server>,
+    /// The client was told that its token is not believed, and has yet to take note (RFC 7628, 3.2.3).
+    pub is_refused: bool,
 }
 
 /// Who it is, and for how long that holds.
@@ -87,11 +89,23 @@ impl Proven {
         }
     }
 
+    /// It holds no longer than what it was proven with.
+    pub fn at_most_until(self, until_ns: u64) -> Self {
+        Self {
+            until_ns: self.until_ns.min(until_ns),
+            ..self
+        }
+    }
+
     /// For the client: how long it holds, 0 for as long as the connection.
     pub fn lifetime_ms(&self) -> i64 {
         match self.until_ns {
             u64::MAX => 0,
-            until_ns => i64::try_from((until_ns - self.since_ns) / 1_000_000).unwrap_or(i64::MAX),
+            until_ns => {
+                let lasts_ms = until_ns.saturating_sub(self.since_ns) / 1_000_000;
+                // 0 would say that it holds for ever.
+                i64::try_from(lasts_ms.max(1)).unwrap_or(i64::MAX)
+            }
         }
     }
 
@@ -186,6 +200,7 @@ impl Session {
             mechanism,
             is_raw,
             scram: None,
+            is_refused: false,
         };
         self.state = State::Proving { exchange, again };
         Chosen::Done
@@ -268,6 +283,25 @@ mod tests {
             Standing::Known(_)
         ));
         assert_eq!(proven("ann", 3).lifetime_ms(), 3_600_000);
+    }
+
+    #[test]
+    fn it_holds_no_longer_than_the_token_and_never_for_ever() {
+        let until = |until_ns| proven("ann", 5).at_most_until(until_ns);
+        assert_eq!(until(2_000_005).lifetime_ms(), 2);
+        assert_eq!(until(2 * HOUR_NS).lifetime_ms(), 3_600_000);
+        assert_eq!(until(6).lifetime_ms(), 1);
+        assert_eq!(until(1).lifetime_ms(), 1);
+        let mut session = Session::proven(until(2_000_005));
+        let view = View::default();
+        assert!(matches!(
+            session.standing(&view, 2_000_004),
+            Standing::Known(_)
+        ));
+        assert!(matches!(
+            session.standing(&view, 2_000_005),
+            Standing::Expired
+        ));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod rights;
 mod security;
 mod security_acls;
 mod security_tls;
+mod security_tokens;
 mod sessions;
 mod stranded;
 mod transactions;

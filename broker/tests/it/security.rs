@@ -86,12 +86,12 @@ pub async fn known(broker: &Broker, name: &str) -> Client {
     client
 }
 
-async fn handshake(client: &mut Client, mechanism: &str) -> sasl_handshake::Response {
+pub async fn handshake(client: &mut Client, mechanism: &str) -> sasl_handshake::Response {
     let mechanism = mechanism.to_owned();
     client.call(1, sasl_handshake::Request { mechanism }).await
 }
 
-async fn token(client: &mut Client, token: impl Into<Vec<u8>>) -> sasl_authenticate::Response {
+pub async fn token(client: &mut Client, token: impl Into<Vec<u8>>) -> sasl_authenticate::Response {
     let auth_bytes = Bytes::from(token.into());
     client
         .call(2, sasl_authenticate::Request { auth_bytes })
@@ -170,11 +170,11 @@ async fn prove(
     Ok(answer.session_lifetime_ms)
 }
 
-async fn is_closed(client: &mut Client) -> bool {
+pub async fn is_closed(client: &mut Client) -> bool {
     client.frame().await.is_none()
 }
 
-async fn asks_metadata(client: &mut Client) -> Option<Bytes> {
+pub async fn asks_metadata(client: &mut Client) -> Option<Bytes> {
     client.send(12, &metadata::Request::default()).await;
     client.frame().await
 }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use toml::{Table, Value};
+use whimbrel_broker::auth::Security;
 use whimbrel_dev::ProcessConfig;
 use whimbrel_fleet::HostPort;
 
@@ -12,6 +13,7 @@ use super::{Problem, place};
 pub fn check(config: &ProcessConfig, text: &str) -> Vec<Problem> {
     let mut problems = regions(config, text);
     problems.extend(options(config));
+    problems.extend(security(config, text));
     let table = match Table::try_from(config) {
         Ok(table) => table,
         Err(error) => {
@@ -63,6 +65,34 @@ fn options(config: &ProcessConfig) -> Vec<Problem> {
         })
     });
     found.collect()
+}
+
+/// How the Kafka listener protects itself.
+fn security(config: &ProcessConfig, text: &str) -> Option<Problem> {
+    let broker = config.broker.as_ref()?;
+    let error = Security::check(broker.auth.as_ref(), broker.tls.as_ref()).err()?;
+    let (key, fix) = error.place_and_fix().unzip();
+    Some(Problem {
+        code: "WB-120",
+        message: error.to_string(),
+        at: key.and_then(|key| place::of_value(text, key)),
+        fix: fix.map(str::to_owned),
+    })
+}
+
+/// What is allowed by name, and still no way to run a fleet.
+pub fn warnings(config: &ProcessConfig, text: &str) -> Vec<Problem> {
+    let auth = config.broker.as_ref().and_then(|b| b.auth.as_ref());
+    let tokens = auth.and_then(|auth| auth.oauthbearer.as_ref());
+    let unsecured = tokens.filter(|tokens| tokens.unsecured_tokens);
+    let warning = unsecured.map(|_| Problem {
+        code: "WB-122",
+        message: "tokens that nobody signed are believed: whoever connects is who it says to be"
+            .to_owned(),
+        at: place::of_value(text, "broker.auth.oauthbearer.unsecured-tokens"),
+        fix: Some("for tests only; elsewhere set jwks, issuer and audience instead".to_owned()),
+    });
+    warning.into_iter().collect()
 }
 
 /// Every role stands in a region that the fleet has.
@@ -132,7 +162,11 @@ fn binds(role: &str, options: &Table, text: &str) -> Vec<Problem> {
 
 /// TLS and authentication are both on: the Kafka listener may be reached by others.
 fn is_secured(broker: &Table) -> bool {
+    let is_on = |table: &Table, key| table.get(key) == Some(&Value::Boolean(true));
     let auth = broker.get("auth").and_then(Value::as_table);
-    let asks = auth.is_some_and(|auth| auth.get("anonymous") != Some(&Value::Boolean(true)));
+    let asks = auth.is_some_and(|auth| {
+        let tokens = auth.get("oauthbearer").and_then(Value::as_table);
+        !is_on(auth, "anonymous") && !tokens.is_some_and(|it| is_on(it, "unsecured-tokens"))
+    });
     asks && broker.contains_key("tls")
 }

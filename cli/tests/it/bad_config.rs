@@ -72,6 +72,46 @@ fn the_kafka_listener_may_be_open_with_tls_and_authentication_and_no_other() {
 }
 
 #[test]
+fn tokens_are_refused_with_place_and_fix_unless_it_is_said_whose_are_believed() {
+    let east = include_str!("../../../region-configs/east.toml");
+    let auth = "\n[broker.auth]\nmechanisms = [\"OAUTHBEARER\"]\n";
+    let tls = "\n[broker.tls]\ncertificate = \"c.pem\"\nkey = \"c.key\"\n";
+    let jwks = "jwks = [\"keys.json\"]\nissuer = \"https://issuer\"\n";
+    let audience = "audience = [\"kafka\"]\n";
+    let table = "\n[broker.auth.oauthbearer]\n";
+    let whole = format!("{east}{auth}{table}{jwks}{audience}{tls}");
+    assert_eq!(check(&whole).0, Some(0), "{}", check(&whole).1);
+    let wrong = [
+        (format!("{east}{auth}"), "whose tokens are believed"),
+        (format!("{east}{auth}{table}{jwks}{tls}"), "no audience"),
+        (format!("{east}{auth}{table}{jwks}{audience}"), "no TLS"),
+    ];
+    for (text, word) in wrong {
+        let (exit, said) = check(&text);
+        assert_eq!(exit, Some(78), "{said}");
+        let named = said.contains("WB-120") && said.contains("fix: ") && said.contains("  at ");
+        assert!(named && said.contains(word), "{said}");
+    }
+    // Allowed by name, and said each time; no protection for a listener that others reach.
+    let unsecured = format!("{auth}{table}unsecured-tokens = true\n{tls}");
+    let (exit, said) = check(&format!("{east}{unsecured}"));
+    assert_eq!(exit, Some(0));
+    assert!(
+        said.contains("warning[WB-122]") && said.contains("  at "),
+        "{said}"
+    );
+    let open = east.replacen(
+        "\nlisten = \"127.0.0.1:9092\"",
+        "\nlisten = \"0.0.0.0:9092\"",
+        1,
+    );
+    assert_ne!(open, east);
+    let (exit, said) = check(&format!("{open}{unsecured}"));
+    assert_eq!(exit, Some(78));
+    assert!(said.contains("WB-007"), "{said}");
+}
+
+#[test]
 fn a_region_that_does_not_exist_is_named_in_each_role_with_its_own_place() {
     let east = include_str!("../../../region-configs/east.toml");
     let wrong = east.replace("region = \"east\"", "region = \"eats\"");
