@@ -31,8 +31,10 @@ class KafkaTarget:
         if sasl:
             login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
             users = f'{login} username="{USER}" password="{PASSWORD}" user_{USER}="{PASSWORD}";'
-            extra |= {"listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "sasl.enabled.mechanisms": "PLAIN", "sasl.mechanism.inter.broker.protocol": "PLAIN"}
+            extra |= {"listener.security.protocol.map": "PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT", "sasl.enabled.mechanisms": "PLAIN,OAUTHBEARER", "sasl.mechanism.inter.broker.protocol": "PLAIN"}
             extra |= {"listener.name.plaintext.plain.sasl.jaas.config": users, "connections.max.reauth.ms": PROVED_AGAIN_MS}
+            # Without a handler of its own it believes tokens that nobody signed.
+            extra["listener.name.plaintext.oauthbearer.sasl.jaas.config"] = f"org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"{USER}\";"
             extra["inter.broker.listener.name"] = "PLAINTEXT"
         # Heartbeats and sessions as short as in `whimbrel dev`.
         extra |= {f"group.consumer.{least}{name}.ms": value for least in ("", "min.") for name, value in (("heartbeat.interval", 1000), ("session.timeout", 10000))}
@@ -93,7 +95,8 @@ class WhimbrelTarget:
         if acls:
             settings |= {"broker.auth.anonymous": "true", "broker.auth.mechanisms": "[]", "broker.auth.allow-everyone-if-no-acl": "true"}
         if sasl:
-            settings |= {"broker.auth.mechanisms": '["PLAIN"]', "broker.auth.super-users": f'["{USER}"]', "broker.auth.plain-without-tls": "true"}
+            settings |= {"broker.auth.mechanisms": '["PLAIN", "OAUTHBEARER"]', "broker.auth.super-users": f'["{USER}"]', "broker.auth.plain-without-tls": "true"}
+            settings["broker.auth.oauthbearer.unsecured-tokens"] = "true"
             settings["broker.auth.max-reauth"] = f"{PROVED_AGAIN_MS}ms"
         self.sasl = sasl
         self.fleet = Fleet(folder, port=port, bucket=bucket, env=Minio.credentials() if self.minio else None, settings=settings, one_region=one_region, brokers=brokers)

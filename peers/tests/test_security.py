@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from harness import cache, tools
+from harness import cache, tokens, tools
 from harness.fleet import Fleet
 from harness.flow import Flow
 from harness.waiting import wait_for
@@ -36,6 +36,26 @@ def fleet(tmp_path_factory):
 def tls_fleet(tmp_path_factory):
     files = {"broker.tls.certificate": CERTIFICATES / "server.pem", "broker.tls.key": CERTIFICATES / "server.key"}
     made = _started(tmp_path_factory.mktemp("tls"), {key: f'"{path}"' for key, path in files.items()})
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def tokens_fleet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tokens")
+    jwks = folder / "issuer.json"
+    jwks.write_text(tokens.JWKS)
+    rules = {"jwks": f'["{jwks}"]', "issuer": f'"{tokens.ISSUER}"', "audience": f'["{tokens.AUDIENCE}"]', "without-tls": "true"}
+    settings = {f"broker.auth.oauthbearer.{key}": value for key, value in rules.items()}
+    made = _started(folder, settings | {"broker.auth.mechanisms": '["SCRAM-SHA-512", "OAUTHBEARER"]'})
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def unsecured_fleet(tmp_path_factory):
+    settings = {"broker.auth.oauthbearer.unsecured-tokens": "true", "broker.auth.mechanisms": '["SCRAM-SHA-512", "OAUTHBEARER"]'}
+    made = _started(tmp_path_factory.mktemp("unsecured"), settings)
     yield made
     made.stop()
 
@@ -162,6 +182,47 @@ def _properties(fleet: Fleet, mechanism: str = "SCRAM-SHA-512", tls: bool = Fals
     own = {key: value for key, value in _conf(fleet, ROOT, mechanism, tls).items() if key.startswith(("security", "sasl", "ssl"))}
     file.write_text("".join(f"{key}={value}\n" for key, value in own.items()))
     return file
+
+
+def _produced_with(fleet: Fleet, token, topic: str, seen: list) -> list:
+    """What became of one record, sent by who shows what `token` gives."""
+    conf = {"bootstrap.servers": fleet.bootstrap, "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER"}
+    producer = Producer(conf | {"oauth_cb": lambda _: token(), "error_cb": seen.append, "message.timeout.ms": 10000})
+    errors = []
+    producer.produce(topic, b"value", on_delivery=lambda error, _: errors.append(error))
+    producer.flush(20)
+    return errors
+
+
+def test_librdkafka_is_let_in_with_a_signed_token_and_no_other(tokens_fleet):
+    _created(tokens_fleet, "tokens")
+    assert _produced(tokens_fleet, ROOT, "tokens") is None
+    tokens_fleet.verb("acl", "add", "ann", "all", "topic", "tokens")
+    seen = []
+    wait_for(lambda: _produced_with(tokens_fleet, lambda: tokens.signed("ann"), "tokens", seen) == [None], "the entry", 60)
+    extended = (*tokens.signed("ann"), "ann", {"traceId": "1"})
+    assert _produced_with(tokens_fleet, lambda: extended, "tokens", seen) == [None]
+    assert not any(error.code() == KafkaError._AUTHENTICATION for error in seen), seen
+    # Who bob is, is known; what he may do is not in the list.
+    refused = _produced_with(tokens_fleet, lambda: tokens.signed("bob"), "tokens", seen)
+    assert [error.code() for error in refused] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
+    for claims in ({"aud": "another"}, {"iss": "https://another.example"}, {"exp": 1}):
+        seen = []
+        errors = _produced_with(tokens_fleet, lambda: tokens.signed("ann", **claims), "tokens", seen)
+        assert errors and errors[0] is not None, claims
+        assert any(error.code() == KafkaError._AUTHENTICATION for error in seen), (claims, seen)
+
+
+def test_kafkas_tools_are_let_in_with_tokens_that_nobody_signed_where_that_is_allowed(unsecured_fleet, tokens_fleet):
+    module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule"
+    login = f'{module} required unsecuredLoginStringClaim_sub="{ROOT[0]}" unsecuredLoginExtension_traceId="1";'
+    file = unsecured_fleet.folder / "unsecured.properties"
+    file.write_text(f"security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\nsasl.jaas.config={login}\n")
+    create = ("--command-config", file, "--create", "--topic", "unsecured", "--partitions", "1", "--replication-factor", "1")
+    tools.run(tools.TOPICS, "--bootstrap-server", unsecured_fleet.bootstrap, *create)
+    assert _produced(unsecured_fleet, ROOT, "unsecured") is None
+    with pytest.raises(AssertionError, match="(?i)authentication|invalid_token"):
+        tools.run(tools.TOPICS, "--bootstrap-server", tokens_fleet.bootstrap, *create)
 
 
 def test_a_translated_flow_is_let_in_on_both_sides(tls_fleet, fleet, tmp_path):
