@@ -196,11 +196,15 @@ impl System for Whimbrel {
     }
 }
 
-/// True for a process that nobody has asked after yet, too.
+/// True for a process that nobody has asked after yet, too. Its first thread may be dead while others still close its
+/// files.
 pub fn is_gone(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    let is_dead = stat
+        .rsplit_once(") ")
+        .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']));
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    is_dead && threads <= 1
 }
 
 fn free_base() -> anyhow::Result<u16> {
