@@ -294,9 +294,11 @@ impl Broker for FakeBroker {
                             bytes: s.bytes,
                         })
                         .collect(),
+                    // Segments of one epoch each bring it along.
                     lineage: log
                         .lineage
-                        .iter()
+                        .chunk_by(|a, b| a.epoch == b.epoch)
+                        .filter_map(|same| same.first())
                         .map(|e| node::EpochStart {
                             epoch: e.epoch,
                             start_offset: e.start_offset,

@@ -39,9 +39,11 @@ impl Store for Large {
             heard();
             tokio::task::yield_now().await;
         }
-        while !self.goes_on {
-            self.clock.advance(PAGE);
-            tokio::task::yield_now().await;
+        if !self.goes_on {
+            loop {
+                self.clock.advance(PAGE);
+                tokio::task::yield_now().await;
+            }
         }
         self.memory.list(prefix).await
     }

@@ -69,6 +69,7 @@ async fn what_compaction_left_is_named_again_instead_of_what_it_deleted() {
     let done = rebuild(&running, &format!("?apply={hash}")).await;
     assert_eq!(done["shards"][0]["applied"], true, "{done}");
     assert_eq!(bounds(&root()), before);
-    assert_eq!(verify(&running, "bytes=true").await["ok"], true);
+    let verified = verify(&running, "bytes=true").await;
+    assert_eq!(verified["ok"], true, "{verified}");
     running.stop().await;
 }
