@@ -64,7 +64,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use whimbrel_fleet::acl::{Operation, ResourceType};
 use whimbrel_wire::{
-    ApiKey, Budget, Decoder, ErrorCode, Message, RequestHeader,
+    ApiKey, Decoder, ErrorCode, Message, RequestHeader,
     frame::{decode_request_header, encode_response_frame},
     messages,
 };
@@ -76,7 +76,7 @@ use self::{
 use crate::{
     auth::{self, Caller, Standing},
     broker::Broker,
-    connection::{Answer, Closed, Peer, Reply},
+    connection::{self, Answer, Closed, Peer, Reply, Room},
     group::consumer::Sight,
     quotas::{Account, Kind},
 };
@@ -170,7 +170,8 @@ pub(crate) async fn begin(
     {
         return auth::begin_raw(broker, peer, frame).await;
     }
-    let budget = Budget::for_request(frame.len());
+    let is_paid = connection::is_paid_for(&frame);
+    let budget = connection::budget(&frame);
     let mut input = Decoder::new(frame, budget);
     let mut header = decode_request_header(&mut input)?;
     if let Some(name) = &mut header.client_id {
@@ -202,9 +203,10 @@ pub(crate) async fn begin(
         caller,
     };
     if key == ApiKey::Produce {
-        return begin_produce(asker, &header, &mut input).await;
+        return begin_produce(asker, &header, input).await;
     }
-    let answer = dispatch::lazy(broker, peer, asker, &header, input)?;
+    let undecoded = Undecoded::new(&header, input, is_paid);
+    let answer = dispatch::lazy(broker, peer, asker, &header, undecoded)?;
     Ok(Begun {
         answer,
         holds_request: true,
@@ -237,33 +239,32 @@ pub(crate) fn ready(chunks: Vec<Bytes>) -> Begun {
     }
 }
 
-/// Bytes behind the message are passed over, as Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
-fn decode<M: Message>(key: ApiKey, version: i16, input: &mut Decoder) -> Result<M, Closed> {
-    M::decode(version, input).map_err(|source| Closed::Malformed {
-        api: key.name(),
-        version,
-        source,
-    })
-}
-
 /// A request whose turn has not come yet.
 struct Undecoded {
     key: ApiKey,
     version: i16,
     input: Decoder,
+    /// Room for what it is decoded to was taken when it was read.
+    is_paid: bool,
 }
 
 impl Undecoded {
-    fn new(header: &RequestHeader, input: Decoder) -> Self {
+    fn new(header: &RequestHeader, input: Decoder, is_paid: bool) -> Self {
         Self {
             key: header.api_key,
             version: header.api_version,
             input,
+            is_paid,
         }
     }
 
-    fn decode<M: Message>(mut self) -> Result<M, Closed> {
-        decode(self.key, self.version, &mut self.input)
+    /// With room for it, which is to be held for as long as the message is. Bytes behind the message are passed over, as
+    /// Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
+    async fn decode<M: Message>(self, broker: &Broker) -> Result<(M, Option<Room>), Closed> {
+        let memory = &broker.request_memory;
+        memory
+            .decode(self.key, self.version, self.input, self.is_paid)
+            .await
     }
 }
 
@@ -319,14 +320,15 @@ impl Asker {
 async fn begin_produce(
     asker: Asker,
     header: &RequestHeader,
-    input: &mut Decoder,
+    input: Decoder,
 ) -> Result<Begun, Closed> {
     // Charged when it is read: the append that follows cannot be taken back.
     let quiet = asker
         .account
         .charge(Kind::Produce, input.remaining() as f64);
-    let mut request: messages::produce::Request =
-        decode(header.api_key, header.api_version, input)?;
+    let undecoded = Undecoded::new(header, input, false);
+    let (mut request, room): (messages::produce::Request, _) =
+        undecoded.decode(&asker.broker).await?;
     let called = Called::from(header);
     let acks = request.acks;
     let (verdict, pending, appended) = match asker.guard(&mut request, called.version) {
@@ -342,6 +344,7 @@ async fn begin_produce(
         verdict => {
             let append = produce::append(&asker.broker, request, called.version);
             let (pending, appended) = asker.account.timed(append).await;
+            drop(room);
             (verdict, pending, appended)
         }
     };

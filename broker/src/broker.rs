@@ -10,7 +10,7 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks, in_place};
 
 use crate::{
-    auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection,
+    auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection::Memory,
     coordination::Coordination, cuts, fetch_sessions::Sessions, flusher::Flusher, home::Home,
     meters::Meters, options::Options, orphans::Orphans, peers::Peers, producer_ids::ProducerIds,
     quotas::Quotas, uploads::Uploads,
@@ -49,7 +49,7 @@ pub struct Broker {
     pub isr: Notify,
     pub meters: Meters,
     /// Room for requests that are being read or wait for their answers.
-    pub request_memory: Arc<Semaphore>,
+    pub request_memory: Memory,
     /// Turns for opening clients' batches: each may take 64 MiB, and a core for as long as that lasts.
     opening: Semaphore,
 }
@@ -117,7 +117,7 @@ impl Broker {
             report: Notify::new(),
             isr: Notify::new(),
             meters: Meters::new(options.region.as_str(), options.node_id),
-            request_memory: connection::memory(options.limits.request_memory.0),
+            request_memory: Memory::new(&options.limits, clock.clone()),
             opening: Semaphore::new(openings()),
             options,
             security,

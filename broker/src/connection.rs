@@ -4,12 +4,13 @@
 //! commit; the queue between the two halves is bounded in number and in bytes. What cannot be understood
 //! closes the connection: after a bad frame the next one's beginning is not known.
 
+mod memory;
 mod pace;
 mod read;
 mod write;
 
+pub use memory::{Memory, Room, budget, is_paid_for};
 pub use pace::Reading;
-pub use read::memory;
 
 use std::{
     net::SocketAddr,
@@ -59,6 +60,8 @@ pub enum Closed {
     CutOff,
     #[error("a request was not complete in time")]
     SlowRequest,
+    #[error("requests of others take all the memory there is for them")]
+    NoRoom,
     #[error("answers were not read in time")]
     SlowReader,
     #[error("idle")]
@@ -89,6 +92,7 @@ impl Closed {
             Self::Io(_) => "io",
             Self::CutOff => "cut_off",
             Self::SlowRequest => "slow_request",
+            Self::NoRoom => "no_room",
             Self::SlowReader => "slow_reader",
             Self::Idle => "idle",
             Self::Unacked => "unacked",

@@ -96,7 +96,8 @@ impl Default for Cleaner {
 pub struct Limits {
     /// Longest request: room for a produce request of thirty partitions with a full batch each.
     pub request_bytes: Size,
-    /// All requests of all connections together, and what long ones are decoded to, above the 64 KiB that each connection may always hold.
+    /// All requests of all connections together, and what they are decoded to, above the 96 KiB that each connection may
+    /// always hold.
     pub request_memory: Size,
     /// Requests read ahead of their answers, per connection.
     pub pipeline: usize,

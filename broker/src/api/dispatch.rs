@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use whimbrel_wire::{ApiKey, Decoder, RequestHeader};
+use whimbrel_wire::{ApiKey, RequestHeader};
 
 use super::{
     Asker, Undecoded, add_offsets_to_txn, add_partitions_to_txn, alter_client_quotas,
@@ -29,13 +29,13 @@ use crate::{
 
 /// Decodes and answers a request when its turn comes: what waits costs its bytes, not what they are decoded to.
 macro_rules! answer_to {
-    ($asker:ident, $header:ident, $input:ident, $request:ident => $response:expr) => {
-        answer_to!($asker, $header, $input, $request => $response; last: false)
+    ($asker:ident, $header:ident, $undecoded:ident, $request:ident => $response:expr) => {
+        answer_to!($asker, $header, $undecoded, $request => $response; last: false)
     };
-    ($asker:ident, $header:ident, $input:ident, $request:ident => $response:expr; last: $last:expr) => {{
-        let (called, undecoded) = (Called::from(&*$header), Undecoded::new(&$header, $input));
+    ($asker:ident, $header:ident, $undecoded:ident, $request:ident => $response:expr; last: $last:expr) => {{
+        let called = Called::from(&*$header);
         Box::pin(async move {
-            let mut $request = undecoded.decode()?;
+            let (mut $request, _room) = $undecoded.decode(&$asker.broker).await?;
             let handled = async {
                 match $asker.guard(&mut $request, called.version) {
                     Verdict::Refused(refused) => Ok(refused),
@@ -58,21 +58,21 @@ pub(super) fn lazy(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    input: Decoder,
+    undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
         ($request:ident => $response:expr) => {
-            answer_to!(asker, header, input, $request => $response)
+            answer_to!(asker, header, undecoded, $request => $response)
         };
     }
     let answer: Answer = match key {
         ApiKey::Fetch => {
-            let (called, undecoded) = (Called::from(header), Undecoded::new(header, input));
+            let called = Called::from(header);
             let reading = peer.reading(&broker.clock);
             Box::pin(async move {
-                let request = undecoded.decode()?;
+                let (request, _room) = undecoded.decode(&broker).await?;
                 let work = fetch::handle(&broker, asker.caller, reading, request, version);
                 let (response, took) = asker.account.timed(work).await;
                 let is_stranded = fetch::is_stranded(&broker, &response, version);
@@ -102,7 +102,7 @@ pub(super) fn lazy(
         }
         ApiKey::ApiVersions => answer!(request => api_versions::handle(&request, version)),
         // What a coordinator answers.
-        _ => return of_group(broker, peer, asker, header, input),
+        _ => return of_group(broker, peer, asker, header, undecoded),
     };
     Ok(answer)
 }
@@ -113,7 +113,7 @@ fn of_group(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    input: Decoder,
+    undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     macro_rules! group {
@@ -121,7 +121,7 @@ fn of_group(
             group!(|$coordinator, $request| $response; last: false)
         };
         (|$coordinator:ident, $request:ident| $response:expr; last: $last:expr) => {
-            answer_to!(asker, header, input, $request => {
+            answer_to!(asker, header, undecoded, $request => {
                 let Some($coordinator) = broker.coordination.coordinator() else {
                     return Err(Closed::NotOffered { api: key.name(), version });
                 };
@@ -166,7 +166,7 @@ fn of_group(
         ApiKey::ConsumerGroupDescribe => group!(|c, r| consumer_group_describe::handle(c, r)),
         ApiKey::OffsetDelete => group!(|c, request| offset_delete::handle(c, request).await),
         ApiKey::DeleteGroups => group!(|c, request| delete_groups::handle(c, request).await),
-        _ => return administrative(&broker, asker, header, input),
+        _ => return administrative(&broker, asker, header, undecoded),
     };
     Ok(answer)
 }
@@ -176,13 +176,13 @@ fn administrative(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    input: Decoder,
+    undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
         ($request:ident => $response:expr) => {
-            answer_to!(asker, header, input, $request => $response)
+            answer_to!(asker, header, undecoded, $request => $response)
         };
     }
     let answer: Answer = match key {
@@ -225,7 +225,7 @@ fn administrative(
         ApiKey::AlterUserScramCredentials => {
             answer!(request => alter_user_scram_credentials::handle(&broker, request).await)
         }
-        _ => return transactional(&broker, asker, header, input),
+        _ => return transactional(&broker, asker, header, undecoded),
     };
     Ok(answer)
 }
@@ -235,13 +235,13 @@ fn transactional(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    input: Decoder,
+    undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
     macro_rules! answer {
         ($request:ident => $response:expr) => {
-            answer_to!(asker, header, input, $request => $response; last: stranded::any(&broker))
+            answer_to!(asker, header, undecoded, $request => $response; last: stranded::any(&broker))
         };
     }
     macro_rules! coordinator {

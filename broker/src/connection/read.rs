@@ -9,17 +9,15 @@ use tokio::{
 };
 use whimbrel_runtime::Clock;
 use whimbrel_wire::{
-    ApiKey, Budget,
+    Budget,
     frame::{LENGTH_LEN, frame_length},
 };
 
-use super::Closed;
+use super::{
+    Closed,
+    memory::{Memory, Room, STEP, is_paid_for, kib},
+};
 use crate::broker::Broker;
-
-/// Room asked for at a time, until frames of this connection have shown to be larger.
-const STEP: usize = 64 << 10;
-/// Permits count in KiB, so that their number stays small.
-const KIB: usize = 1 << 10;
 
 pub struct Frames<R> {
     stream: R,
@@ -34,18 +32,16 @@ pub struct Frames<R> {
     /// What short requests of this connection may hold besides what is shared.
     own: Arc<Semaphore>,
     /// Shared by all connections.
-    memory: Arc<Semaphore>,
-    /// How much that is, in KiB.
-    shared: usize,
+    memory: Memory,
     /// What the frame being read has taken of it so far.
-    taken: Option<OwnedSemaphorePermit>,
+    taken: Option<Room>,
 }
 
 /// What a request holds of the memory for requests, until it is dropped.
 #[derive(Debug)]
 pub struct Held {
     _of_connection: OwnedSemaphorePermit,
-    _of_memory: Option<OwnedSemaphorePermit>,
+    _of_memory: Option<Room>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
@@ -65,8 +61,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             // One longest request, and as much again of shorter ones behind it.
             held: Arc::new(Semaphore::new(kib(most) * 2)),
             own: Arc::new(Semaphore::new(kib(STEP))),
-            memory: Arc::clone(&broker.request_memory),
-            shared: permits_of(limits.request_memory.0),
+            memory: broker.request_memory.clone(),
             taken: None,
         }
     }
@@ -126,28 +121,18 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         prefix.copy_from_slice(&self.buffer[..LENGTH_LEN]);
         let length = frame_length(prefix, most)?;
         self.fill(LENGTH_LEN + length).await?;
-        if length > STEP && !is_produce(&self.buffer[LENGTH_LEN..]) {
+        if is_paid_for(&self.buffer[LENGTH_LEN..LENGTH_LEN + length]) {
             // It is answered from what is decoded of it, which is larger.
-            let left = self.shared.saturating_sub(self.taken_kib());
-            self.take(Budget::for_request(length).left().min(left * KIB))
+            let left = self.memory.beyond(self.taken.as_ref());
+            self.take(Budget::for_request(length).left().min(left))
                 .await?;
         }
         Ok(length)
     }
 
-    fn taken_kib(&self) -> usize {
-        self.taken
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-
     /// Takes room from what all connections share; waits while it is used up, within the request's time.
     async fn take(&mut self, room: usize) -> Result<(), Closed> {
-        let permits = u32::try_from(kib(room)).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.memory)
-            .acquire_many_owned(permits)
-            .await
-            .map_err(|_| Closed::SlowRequest)?;
+        let more = self.memory.take(room).await?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             None => self.taken = Some(more),
@@ -172,22 +157,4 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
         Ok(())
     }
-}
-
-/// Records of a Produce request are not decoded; its other fields are few.
-fn is_produce(frame: &[u8]) -> bool {
-    frame.starts_with(&(ApiKey::Produce as i16).to_be_bytes())
-}
-
-/// The memory for requests as permits.
-pub fn memory(bytes: u64) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(permits_of(bytes)))
-}
-
-fn permits_of(bytes: u64) -> usize {
-    kib(usize::try_from(bytes).unwrap_or(usize::MAX)).min(Semaphore::MAX_PERMITS)
-}
-
-fn kib(bytes: usize) -> usize {
-    bytes.div_ceil(KIB).max(1)
 }

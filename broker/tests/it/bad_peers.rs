@@ -6,12 +6,16 @@ use whimbrel_runtime::{
     Clock,
     unit::{Size, Span},
 };
-use whimbrel_wire::{ErrorCode, messages::fetch};
+use whimbrel_wire::{
+    ErrorCode,
+    messages::{describe_groups, fetch},
+};
 
 use crate::{
     client::{Client, batch, fetch_request},
     fleet::{Broker, EAST, Fleet, eventually},
     memory,
+    raw::{answer, encoded},
 };
 
 async fn started(limits: Limits) -> (Fleet, Broker, Client) {
@@ -168,5 +172,45 @@ async fn requests_beyond_the_shared_memory_wait_for_their_turn_and_small_ones_go
     };
     tokio::join!(hoarding, served);
     memory::assert_bounded();
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_short_request_is_decoded_to_waits_for_room_and_little_ones_do_not() {
+    let (_fleet, broker, mut healthy) = started(Limits {
+        request_bytes: Size::mib(1),
+        request_memory: Size::mib(2),
+        request_time: Span::millis(300),
+        ..Limits::default()
+    })
+    .await;
+    // Waits for records with all the memory there is.
+    let mut long = fetch_request("t", 0, 1, 120_000);
+    let partitions = &mut long.topics[0].partitions;
+    *partitions = vec![partitions[0].clone(); 6_000];
+    let mut hoarder = Client::connect(broker.handle.kafka).await;
+    hoarder
+        .stream
+        .write_all(&encoded(11, None, &long))
+        .await
+        .unwrap();
+
+    let dense = describe_groups::Request {
+        groups: vec!["g".into(); 15_000],
+        ..describe_groups::Request::default()
+    };
+    let dense = encoded(0, None, &dense);
+    let little = encoded(0, None, &describe_groups::Request::default());
+    eventually("no room", async || {
+        answer(&broker, &dense).await.is_none().then_some(())
+    })
+    .await;
+    assert!(answer(&broker, &little).await.is_some());
+    let closed = broker.get("/metrics").await;
+    assert!(closed.contains("reason=\"no_room\""), "{closed}");
+
+    drop(hoarder);
+    eventually("room", async || answer(&broker, &dense).await).await;
+    healthy.produce_ok("t", 0, batch(&["after"])).await;
     broker.stop().await;
 }

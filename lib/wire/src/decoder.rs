@@ -66,6 +66,15 @@ impl Budget {
         }
     }
 
+    /// The same for no more than `bytes`.
+    #[must_use]
+    pub fn at_most(self, bytes: usize) -> Self {
+        Budget {
+            left: self.left.min(bytes),
+            ..self
+        }
+    }
+
     /// Bytes left.
     #[must_use]
     pub const fn left(&self) -> usize {
@@ -224,6 +233,12 @@ impl Decoder {
             input: self.input.clone(),
             budget,
         }
+    }
+
+    /// What is left of its budget.
+    #[must_use]
+    pub const fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Bytes not read yet.
