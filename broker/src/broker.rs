@@ -12,8 +12,8 @@ use whimbrel_runtime::{Clock, Tasks, in_place};
 use crate::{
     auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection::Memory,
     coordination::Coordination, cuts, fetch_sessions::Sessions, flusher::Flusher, home::Home,
-    meters::Meters, options::Options, orphans::Orphans, peers::Peers, producer_ids::ProducerIds,
-    quotas::Quotas, uploads::Uploads,
+    listener::Offenders, meters::Meters, options::Options, orphans::Orphans, peers::Peers,
+    producer_ids::ProducerIds, quotas::Quotas, uploads::Uploads,
 };
 
 pub struct Broker {
@@ -39,6 +39,7 @@ pub struct Broker {
     pub cuts: cuts::Newest,
     pub fetch_sessions: Sessions,
     pub quotas: Quotas,
+    pub offenders: Arc<Offenders>,
     catalog: RwLock<Arc<Catalog>>,
     /// Version of the view that the catalog shows; ticks whenever the catalog was replaced.
     applied: watch::Sender<u64>,
@@ -110,6 +111,7 @@ impl Broker {
             coordination: Coordination::default(),
             cuts: cuts::Newest::default(),
             quotas: Quotas::new(options.limits.quotas(), clock.clone()),
+            offenders: Offenders::new(options.limits.bad_connections(), clock.clone()),
             fetch_sessions: Sessions::new(options.limits.fetch_sessions(), clock.clone()),
             catalog: RwLock::default(),
             applied: watch::Sender::new(0),

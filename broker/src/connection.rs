@@ -13,6 +13,7 @@ pub use memory::{Memory, Room, budget, is_paid_for};
 pub use pace::Reading;
 
 use std::{
+    io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc,
@@ -101,6 +102,18 @@ impl Closed {
             Self::SlowProof => "slow_proof",
             Self::Expired => "expired",
             Self::Tls(_) => "tls",
+        }
+    }
+}
+
+impl Closed {
+    /// No Kafka client that is well configured sends that, whatever befalls it on the way.
+    pub fn is_offence(&self) -> bool {
+        match self {
+            Self::Frame(_) | Self::Malformed { .. } | Self::NotOffered { .. } => true,
+            // What is not TLS, or not what we speak of it; other kinds are the network's.
+            Self::Tls(error) => error.kind() == ErrorKind::InvalidData,
+            _ => false,
         }
     }
 }

@@ -1,5 +1,9 @@
 //! Accepts Kafka connections, within the caps.
 
+mod offenders;
+
+pub use offenders::Offenders;
+
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
@@ -7,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use offenders::Door;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
@@ -84,13 +89,26 @@ pub async fn run(broker: Arc<Broker>, listener: TcpListener) {
             broker.meters.connections_refused.increment(1);
             continue;
         };
+        let pause = match broker.offenders.door(peer.ip()) {
+            Door::Open => None,
+            Door::Later(pause) => {
+                broker.meters.connections_slowed.increment(1);
+                Some(pause)
+            }
+            Door::Shut => {
+                broker.meters.connections_refused.increment(1);
+                continue;
+            }
+        };
         let wait = broker.quotas.connect(&broker.catalog().view, peer.ip());
+        let wait = wait.max(pause.as_ref().map_or(Duration::ZERO, |pause| pause.length));
         let broker = Arc::clone(&broker);
         broker.tasks.clone().spawn_ok("connection", async move {
             // It keeps its place meanwhile, so that those who wait are bounded too.
             if !wait.is_zero() {
                 broker.clock.sleep(wait).await;
             }
+            drop(pause);
             serve(&broker, stream, peer).await;
             drop(place);
         });
@@ -101,6 +119,10 @@ async fn serve(broker: &Arc<Broker>, stream: tokio::net::TcpStream, peer: Socket
     broker.meters.connections.increment(1.0);
     if let Err(closed) = connection::serve(broker, stream, peer).await {
         broker.meters.closed(closed.reason());
+        if closed.is_offence() && broker.offenders.charge(peer.ip()) {
+            let (address, reason) = (peer.ip(), closed.reason());
+            tracing::warn!(code = "WB-124", %address, reason, "much comes from an address that no Kafka client sends: its next connections wait");
+        }
         tracing::debug!(%peer, reason = %closed, "connection closed");
     }
     broker.meters.connections.decrement(1.0);

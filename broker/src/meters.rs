@@ -22,6 +22,8 @@ pub struct Meters {
     requests: BTreeMap<ApiKey, Counter>,
     pub connections: Gauge,
     pub connections_refused: Counter,
+    /// Those that wait because of what came from their address.
+    pub connections_slowed: Counter,
     pub authentications_failed: Counter,
     pub local_freed_bytes: Counter,
     /// Records sent to consumers.
@@ -52,6 +54,7 @@ impl Meters {
             requests: OFFERED.iter().map(|api| (*api, of_api(*api))).collect(),
             connections: metrics::gauge!("whimbrel_connections", labels.clone()),
             connections_refused: counter("whimbrel_connections_refused_total"),
+            connections_slowed: counter("whimbrel_connections_slowed_total"),
             fetched_bytes: counter("whimbrel_fetched_bytes_total"),
             authentications_failed: counter("whimbrel_authentications_failed_total"),
             local_freed_bytes: counter("whimbrel_local_freed_bytes_total"),

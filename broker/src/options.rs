@@ -128,6 +128,10 @@ pub struct Limits {
     pub client_mutations: u32,
     /// Connections a second from one address, where the fleet has no quota for it. Later ones wait.
     pub connections_per_second: u32,
+    /// Connections a second from one address that may bring what no Kafka client sends. Those that come from there
+    /// after more of them wait up to two seconds before they are read. Room for probes and for a few misled clients; clients
+    /// behind the same address keep their connections, and wait for new ones.
+    pub bad_connections_per_second: u32,
     /// Credit granted to a mirror: what may be on its way, not yet fsynced.
     pub replica_credit: Size,
     /// How long writes are parked while a group moves away as planned.
@@ -176,6 +180,7 @@ impl Default for Limits {
             client_request_percentage: 3_200,
             client_mutations: 20_000,
             connections_per_second: 2_000,
+            bad_connections_per_second: 20,
             replica_credit: Size::mib(64),
             park_time: Span::millis(500),
             group_initial_rebalance_delay: Span::secs(3),
@@ -201,6 +206,10 @@ impl Limits {
 }
 
 impl Limits {
+    pub(crate) fn bad_connections(&self) -> f64 {
+        f64::from(self.bad_connections_per_second.max(1))
+    }
+
     pub(crate) fn quotas(&self) -> Defaults {
         // A rate of nothing would be no rate.
         let bytes = |size: Size| size.0.max(1) as f64;

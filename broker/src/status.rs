@@ -87,6 +87,7 @@ fn describe(broker: &Broker) -> Value {
         "disk_failed": broker.disk.failed().map(|f| f.to_string()),
         "disk_free_bytes": broker.disk.free_bytes().ok(),
         "disk_short": broker.disk.is_short(),
+        "offenders": broker.offenders.named(),
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
         "cuts": broker.cuts.all(),

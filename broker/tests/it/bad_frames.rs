@@ -12,14 +12,14 @@ use whimbrel_wire::{
 
 use crate::{
     client::{Client, batch},
-    fleet::{Broker, EAST, Fleet, eventually},
+    fleet::{Broker, EAST, Fleet, eventually, unoffended},
     raw::{NOBODY, answer, closes, encoded, frame, head, plain},
 };
 
 async fn started(limits: Limits) -> (Fleet, Broker, Client) {
     let fleet = Fleet::start().await;
     let options = Options {
-        limits,
+        limits: unoffended(limits),
         ..fleet.options(1, EAST)
     };
     let broker = fleet.try_broker(options).await.unwrap();

@@ -12,7 +12,7 @@ use whimbrel_wire::{
 
 use crate::{
     client::{Client, batch, fetch_request, produce_request},
-    fleet::{Broker, EAST, Fleet, eventually},
+    fleet::{Broker, EAST, Fleet, eventually, unoffended},
     patient::Patient,
 };
 
@@ -24,7 +24,7 @@ async fn started() -> (Fleet, Broker, Client) {
         ..Limits::default()
     };
     let options = Options {
-        limits,
+        limits: unoffended(limits),
         ..fleet.options(1, EAST)
     };
     let broker = fleet.try_broker(options).await.unwrap();

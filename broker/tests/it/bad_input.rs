@@ -9,7 +9,7 @@ use whimbrel_wire::{
 
 use crate::{
     client::{Client, batch, fetch_request, produce_request},
-    fleet::{Broker, EAST, Fleet, eventually},
+    fleet::{Broker, EAST, Fleet, eventually, unoffended},
     raw::{self, frame},
 };
 
@@ -22,7 +22,7 @@ async fn started() -> (Fleet, Broker, Client) {
     };
     let broker = fleet
         .try_broker(whimbrel_broker::Options {
-            limits,
+            limits: unoffended(limits),
             ..fleet.options(1, EAST)
         })
         .await

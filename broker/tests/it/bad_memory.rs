@@ -11,7 +11,7 @@ use whimbrel_wire::{
 use crate::{
     client::{Client, batch, fetch_request},
     dense::{self, Measure},
-    fleet::{Broker, EAST, Fleet},
+    fleet::{Broker, EAST, Fleet, unoffended},
     memory::{self, is_apart, watch},
     patient::Patient,
     raw::{NOBODY, answer, closes, encoded, frame, head, plain, unsigned_varint},
@@ -24,7 +24,7 @@ const IDLE: usize = 4 * MIB;
 async fn started(limits: Limits) -> (Fleet, Broker) {
     let fleet = Fleet::start().await;
     let options = Options {
-        limits,
+        limits: unoffended(limits),
         ..fleet.options(1, EAST)
     };
     let broker = fleet.try_broker(options).await.unwrap();

@@ -1,5 +1,6 @@
 //! Peers that send slowly, never read, or come in crowds: they cost what they sent and nobody waits for them.
 
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use whimbrel_broker::{Limits, Options};
 use whimbrel_runtime::{
@@ -212,5 +213,53 @@ async fn what_a_short_request_is_decoded_to_waits_for_room_and_little_ones_do_no
     drop(hoarder);
     eventually("room", async || answer(&broker, &dense).await).await;
     healthy.produce_ok("t", 0, batch(&["after"])).await;
+    broker.stop().await;
+}
+
+/// Connections that had to wait because of their address.
+async fn slowed(broker: &Broker) -> u64 {
+    let metrics = broker.get("/metrics").await;
+    let counter = metrics
+        .lines()
+        .find(|line| line.starts_with("whimbrel_connections_slowed_total"));
+    let value = counter.and_then(|line| line.rsplit_once(' '));
+    value.map_or(0, |(_, value)| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_sends_garbage_waits_and_its_healthy_clients_go_on() {
+    let (_fleet, broker, mut healthy) = started(Limits {
+        bad_connections_per_second: 1,
+        ..Limits::default()
+    })
+    .await;
+    let little = encoded(0, None, &describe_groups::Request::default());
+    let mut storm = Vec::new();
+    for _ in 0..40 {
+        let mut client = Client::connect(broker.handle.kafka).await;
+        client.stream.write_all(&little).await.unwrap();
+        assert!(client.frame().await.is_some());
+        storm.push(client);
+    }
+    assert_eq!(broker.status().await["offenders"], json!([]));
+    let before = slowed(&broker).await;
+    for client in &mut storm {
+        client
+            .stream
+            .write_all(b"GET / HTTP/1.1\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(client.frame().await, None);
+    }
+    // The last is charged after it was closed.
+    eventually("an offender", async || {
+        let named = broker.status().await["offenders"].clone();
+        (named == json!(["127.0.0.1"])).then_some(())
+    })
+    .await;
+    healthy.produce_ok("t", 0, batch(&["meanwhile"])).await;
+    // Whoever is new from there comes in, only later.
+    assert!(answer(&broker, &little).await.is_some());
+    assert!(slowed(&broker).await > before);
     broker.stop().await;
 }

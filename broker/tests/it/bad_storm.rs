@@ -15,7 +15,7 @@ use whimbrel_wire::{ApiKey, BatchBuilder, Codec, ErrorCode, messages::metadata};
 
 use crate::{
     client::{Client, batch, produce_request},
-    fleet::{Broker, EAST, Fleet},
+    fleet::{Broker, EAST, Fleet, unoffended},
     memory,
     patient::Patient,
     raw::{NOBODY, encoded, frame, head, plain, unsigned_varint},
@@ -32,7 +32,7 @@ async fn started() -> (Fleet, Broker) {
         ..Limits::default()
     };
     let options = Options {
-        limits,
+        limits: unoffended(limits),
         ..fleet.options(1, EAST)
     };
     let broker = fleet.try_broker(options).await.unwrap();

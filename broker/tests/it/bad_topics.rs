@@ -11,7 +11,7 @@ use whimbrel_wire::{
 
 use crate::{
     client::{Client, batch, fetch_request, produce_request},
-    fleet::{Broker, EAST, Fleet, WEST, eventually},
+    fleet::{Broker, EAST, Fleet, WEST, eventually, unoffended},
     memory,
 };
 
@@ -128,7 +128,7 @@ async fn partitions_by_the_thousand_are_made_at_their_rate_and_not_in_one_reques
         ..Limits::default()
     };
     let options = Options {
-        limits,
+        limits: unoffended(limits),
         ..fleet.options(1, EAST)
     };
     let broker = fleet.try_broker(options).await.unwrap();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use whimbrel_broker::{Handle, Options, Service, StartError};
+use whimbrel_broker::{Handle, Limits, Options, Service, StartError};
 use whimbrel_fleet::{GroupName, HostPort, View};
 use whimbrel_rpc::controller::ControllerClient;
 use whimbrel_runtime::{Clock, Shutdown, Tasks, unit::Span};
@@ -34,6 +34,14 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
         }
         assert!(clock.boot_ms() < until_ms, "{what} did not come true");
         clock.sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Tests send as much garbage as they like; those of what it costs an address ask for that.
+pub fn unoffended(limits: Limits) -> Limits {
+    Limits {
+        bad_connections_per_second: 1_000_000,
+        ..limits
     }
 }
 
@@ -76,6 +84,7 @@ impl Fleet {
             controllers: vec![self.controller.clone()],
             // Tests count what is written; those of cuts ask for them.
             cut_interval: Span::millis(0),
+            limits: unoffended(Limits::default()),
             ..Options::default()
         }
     }
