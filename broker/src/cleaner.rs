@@ -5,6 +5,7 @@
 //! - above the high watermark and the last stable offset,
 //! - above what every other region's copy holds durably (the region is named while it holds a log up), which
 //!   the home's leader tells all other copies; a region that stands still for `region-patience` is left behind,
+//!   once the controller has recorded it,
 //! - that is not in this region's bucket yet, where there is one.
 //!
 //! A log that cannot be cleaned is named with its reason (WB-113) and left alone until the next start; one that the
@@ -21,11 +22,11 @@ use whimbrel_fleet::{RegionName, TopicPartition};
 use whimbrel_log::{CleanBounds, CleanError, Cleaned, Dirt, Pace};
 use whimbrel_runtime::{Clock, Shutdown};
 
-use crate::{broker::Broker, partition::Partition};
+use crate::{broker::Broker, catalog::Catalog, partition::Partition};
 
 pub use bounds::{Patience, held};
 
-use bounds::bounds;
+use bounds::{Found, bounds};
 
 /// The cleaner's part of the status.
 #[derive(Debug, Default)]
@@ -121,8 +122,7 @@ pub async fn run(broker: Arc<Broker>) {
 
 /// The log that most wants to be cleaned, of those that are due.
 async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)> {
-    let now_ms = broker.clock.wall_ms();
-    let (mut due, mut held) = (Vec::new(), BTreeMap::new());
+    let (mut due, mut held, mut left) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     let (mut dirtiest_ppm, mut oldest_ms) = (0, None);
     let catalog = broker.catalog();
     let bucket = broker.options.tiering.is_some();
@@ -136,28 +136,21 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
         {
             continue;
         }
-        let (bounds, holder, left) = bounds(
+        let found = bounds(
             &catalog,
             partition,
             Patience::of(broker),
             bucket,
             memory_bytes,
         );
-        let log = Arc::clone(&partition.log);
-        let looked = broker
-            .tasks
-            .blocking(move || log.dirt(bounds.upto, now_ms))
-            .await;
-        let dirt: Dirt = match looked {
-            Ok(dirt) => dirt,
-            Err(error) => {
-                give_up(broker, partition, &error);
-                continue;
-            }
+        let Some(dirt) = dirt(broker, partition, found.bounds.upto).await else {
+            continue;
         };
-        if let Some(region) = holder {
+        leave_behind(broker, partition, &found).await;
+        if let Some(region) = found.by {
             held.insert(partition.log.name(), region);
         }
+        left.extend(left_behind(&catalog, partition));
         dirtiest_ppm = dirtiest_ppm.max(dirt.ratio_ppm());
         oldest_ms = [oldest_ms, dirt.oldest_dirty_ms]
             .into_iter()
@@ -168,26 +161,55 @@ async fn dirtiest(broker: &Arc<Broker>) -> Option<(Arc<Partition>, CleanBounds)>
                 dirt.overdue_ms,
                 dirt.ratio_ppm(),
                 Arc::clone(partition),
-                bounds,
-                left,
+                found.bounds,
             ));
         }
     }
     let mut state = broker.cleaner.0.lock();
-    (state.dirtiest_ppm, state.oldest_dirty_ms, state.held) = (dirtiest_ppm, oldest_ms, held);
+    (state.dirtiest_ppm, state.oldest_dirty_ms) = (dirtiest_ppm, oldest_ms);
+    (state.held, state.left) = (held, left);
     drop(state);
     let most = due
         .into_iter()
         .max_by_key(|(overdue, ratio, ..)| (*overdue, *ratio));
-    let (_, _, partition, bounds, left) = most?;
-    for region in left {
-        if partition.pass_by(&region, bounds.upto) {
-            let (log, upto) = (partition.log.name(), bounds.upto);
+    let (_, _, partition, bounds) = most?;
+    Some((partition, bounds))
+}
+
+/// `None` where the log cannot be cleaned.
+async fn dirt(broker: &Broker, partition: &Partition, upto: i64) -> Option<Dirt> {
+    let (log, now_ms) = (Arc::clone(&partition.log), broker.clock.wall_ms());
+    let looked = broker.tasks.blocking(move || log.dirt(upto, now_ms)).await;
+    looked
+        .inspect_err(|error| give_up(broker, partition, error))
+        .ok()
+}
+
+/// Has it recorded that regions which stood still for too long are gone past, where there is something to clean beyond.
+async fn leave_behind(broker: &Broker, partition: &Partition, found: &Found) {
+    let upto = found.upto_without;
+    if found.left.is_empty()
+        || upto <= found.bounds.upto
+        || !dirt(broker, partition, upto)
+            .await
+            .is_some_and(|dirt| dirt.due)
+    {
+        return;
+    }
+    for region in &found.left {
+        if partition.pass_by(region, upto) {
+            let log = partition.log.name();
             tracing::error!(code = "WB-114", log, %region, upto, "a region that stood still is not waited for any more: its copy will not be filled on");
-            broker.cleaner.0.lock().left.insert(log, region);
         }
     }
-    Some((partition, bounds))
+    broker.isr.notify_one();
+}
+
+/// The region that the controller remembers to be left behind, one of them at least.
+fn left_behind(catalog: &Catalog, partition: &Partition) -> Option<(String, RegionName)> {
+    let (_, placed) = catalog.placed(partition.at)?;
+    let (region, _) = placed.standing.iter().find(|(_, s)| s.left_at.is_some())?;
+    Some((partition.log.name(), region.clone()))
 }
 
 /// False if another try would not help now.

@@ -31,6 +31,7 @@ use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
 pub use append::{Acks, InFlight};
+pub use elsewhere::{Now, Stand};
 pub use insync::AckSet;
 pub use role::{Feed, Role, Terms};
 

@@ -19,7 +19,7 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     fence,
-    partition::{AckSet, Feed, Partition, Role, Terms},
+    partition::{AckSet, Feed, Now, Partition, Role, Terms},
     topic_config,
     txn::stray,
 };
@@ -365,6 +365,7 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
     let mut offsets = Vec::new();
     for rise in led.iter().filter(|r| rising.contains(&r.partition.at)) {
         let partition = &rise.partition;
+        let placed = catalog.placed(partition.at).map(|(_, placed)| placed);
         let is_offsets = partition.log.topic() == whimbrel_fleet::naming::CONSUMER_OFFSETS;
         let terms = Terms {
             leader_epoch: rise.leader_epoch,
@@ -377,7 +378,8 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
             position,
             (ack_set(broker, &catalog, partition), &group.sync_set),
             group.lossy_promotion(partition.at),
-            broker.clock.boot_ns(),
+            Now::of(&broker.clock),
+            placed.map_or(&BTreeMap::new(), |placed| &placed.standing),
         );
         if planned {
             partition.park(true);

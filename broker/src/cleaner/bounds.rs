@@ -1,4 +1,7 @@
 //! How far a log may be cleaned here, and whose copy holds it up.
+//!
+//! A region that stands still for too long is only gone past as far as the controller has recorded that: whoever
+//! leads after this broker then knows, too, from where its copy is not filled on.
 
 use whimbrel_fleet::RegionName;
 use whimbrel_log::CleanBounds;
@@ -6,7 +9,7 @@ use whimbrel_log::CleanBounds;
 use crate::{
     broker::Broker,
     catalog::Catalog,
-    partition::{Partition, Role},
+    partition::{Partition, Role, Stand},
 };
 
 /// How far every region but the home holds a partition durably.
@@ -18,7 +21,13 @@ pub struct Held {
     pub by: Option<RegionName>,
     /// Regions that stood still for too long to be waited for.
     pub left: Vec<RegionName>,
+    /// `end` without those.
+    pub end_of_others: i64,
 }
+
+/// A region is heard within seconds when it is there. A leader that is new gives it this long, whatever was recorded: home may
+/// have been away itself.
+const HEARD_MS: u64 = 600_000;
 
 /// When it is, and for how long a region that stands still is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +47,20 @@ impl Patience {
         }
     }
 
-    /// A copy that came forward last at `moved_ns` lacks a record for longer than it is waited for. One that had
-    /// everything until a moment ago has stood still for no longer than that.
-    fn ended(self, partition: &Partition, end: i64, moved_ns: u64) -> bool {
-        let still_ms = self.boot_ns.saturating_sub(moved_ns) / 1_000_000;
-        if still_ms <= self.most_ms {
+    /// The copy lacks a record for longer than it is waited for. One that had everything until a moment ago has stood
+    /// still for no longer than that.
+    fn ended(self, partition: &Partition, stand: Stand) -> bool {
+        let longer = |ms: i64, most_ms| u64::try_from(ms).is_ok_and(|ms| ms > most_ms);
+        if !longer(stand.still_ms, self.most_ms)
+            || !longer(stand.heard_for_ms, self.most_ms.min(HEARD_MS))
+        {
             return false;
         }
         // What lies below is only in the bucket, and older.
-        let here = end.max(partition.log.offsets().local_log_start);
+        let here = stand.end.max(partition.log.offsets().local_log_start);
         let missing = partition.log.appended_by(here);
         let missing_ms = missing.map(|ms| self.wall_ms.saturating_sub(ms));
-        missing_ms.is_some_and(|ms| u64::try_from(ms).is_ok_and(|ms| ms > self.most_ms))
+        missing_ms.is_some_and(|ms| longer(ms, self.most_ms))
     }
 }
 
@@ -60,6 +71,7 @@ pub fn held(catalog: &Catalog, partition: &Partition, patience: Patience) -> Hel
         end: 0,
         by: None,
         left: Vec::new(),
+        end_of_others: 0,
     };
     let Some((topic, placed)) = catalog.placed(partition.at) else {
         return nothing;
@@ -74,13 +86,20 @@ pub fn held(catalog: &Catalog, partition: &Partition, patience: Patience) -> Hel
         Role::Leader(_) => {
             let mut held = Held {
                 end: i64::MAX,
+                end_of_others: i64::MAX,
                 ..nothing
             };
             for region in elsewhere {
-                let (end, moved_ns) = partition.stands(region);
-                if patience.ended(partition, end, moved_ns) {
+                let stand = partition.stands(region, patience.boot_ns);
+                let recorded = placed.standing.get(region).and_then(|told| told.left_at);
+                let left_at = stand.left_at.and_then(|upto| Some(upto.min(recorded?)));
+                let end = stand.end.max(left_at.unwrap_or(0));
+                if patience.ended(partition, stand) {
                     held.left.push(region.clone());
-                } else if end < held.end {
+                } else {
+                    held.end_of_others = held.end_of_others.min(end);
+                }
+                if end < held.end {
                     (held.end, held.by) = (end, Some(region.clone()));
                 }
             }
@@ -89,40 +108,57 @@ pub fn held(catalog: &Catalog, partition: &Partition, patience: Patience) -> Hel
         Role::Follower { .. } => {
             // Which of several it is, the leader alone can name.
             let only = elsewhere.next().filter(|_| elsewhere.next().is_none());
+            let end = partition.following.held_end();
             Held {
-                end: partition.following.held_end(),
+                end,
                 by: only.cloned(),
-                ..nothing
+                left: Vec::new(),
+                end_of_others: end,
             }
         }
         Role::None => nothing,
     }
 }
 
-/// `bucket` says whether this region has one; a region is named while its copy is what holds the log up, and
-/// those that are not waited for any more are told.
+/// What there is to be cleaned.
+#[derive(Debug)]
+pub struct Found {
+    pub bounds: CleanBounds,
+    /// Whose copy is what holds the log up.
+    pub by: Option<RegionName>,
+    /// Those that are not to be waited for any more, and how far they hold nothing up.
+    pub left: Vec<RegionName>,
+    pub upto_without: i64,
+}
+
+/// `bucket` says whether this region has one.
 pub fn bounds(
     catalog: &Catalog,
     partition: &Partition,
     patience: Patience,
     bucket: bool,
     memory_bytes: u64,
-) -> (CleanBounds, Option<RegionName>, Vec<RegionName>) {
+) -> Found {
     let offsets = partition.log.offsets();
     let stable = partition.last_stable_offset();
     let held = held(catalog, partition, patience);
-    let mut upto = stable.min(held.end);
-    if bucket {
-        upto = upto.min(partition.tiered_end());
-    }
+    let most = if bucket {
+        stable.min(partition.tiered_end())
+    } else {
+        stable
+    };
     let whole = offsets.local_log_start == offsets.log_start;
     let bounds = CleanBounds {
-        upto,
+        upto: most.min(held.end),
         tombstones_below: if whole { i64::MAX } else { 0 },
         memory_bytes,
     };
-    let by = held.by.filter(|_| held.end < stable);
-    (bounds, by, held.left)
+    Found {
+        bounds,
+        by: held.by.filter(|_| held.end < stable),
+        left: held.left,
+        upto_without: most.min(held.end_of_others),
+    }
 }
 
 #[cfg(test)]

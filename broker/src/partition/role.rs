@@ -1,12 +1,15 @@
 //! Who a partition is to this broker, and the transitions between roles.
 
-use std::{collections::BTreeSet, sync::atomic::Ordering};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
-use whimbrel_fleet::{NodeId, Position, RegionEpoch, RegionName};
+use whimbrel_fleet::{NodeId, Position, RegionEpoch, RegionName, Standing};
 use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
-use super::{AckSet, Partition};
+use super::{AckSet, Now, Partition};
 
 /// Under what a leader leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,19 +54,21 @@ impl Partition {
         }
     }
 
-    /// Leads from now on. `position` is the group's, all led logs included. The log has begun the epoch.
+    /// Leads from now on. `position` is the group's, all led logs included; `standing` is what was recorded of other
+    /// regions' copies. The log has begun the epoch.
     pub fn lead(
         &self,
         terms: Terms,
         position: Position,
         acks: (AckSet, &BTreeSet<RegionName>),
         lossy_promotion: Option<i64>,
-        boot_ns: u64,
+        now: Now,
+        standing: &BTreeMap<RegionName, Standing>,
     ) {
         let mut state = self.state.lock();
         let (ack_set, sync_set) = acks;
         if !matches!(state.role, Role::Leader(_)) {
-            state.insync.begin(boot_ns);
+            state.insync.begin(now.boot_ns);
         }
         state.insync.set(ack_set);
         state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
@@ -79,7 +84,7 @@ impl Partition {
         state.draining = false;
         state.sealed = false;
         state.remote.clear();
-        state.elsewhere.begin(boot_ns);
+        state.elsewhere.begin(now, standing);
         state.sync_set.clone_from(sync_set);
         state.lossy_promotion = lossy_promotion;
         drop(state);

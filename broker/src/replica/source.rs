@@ -145,7 +145,7 @@ impl Stream {
                 reason: StopReason::UnknownPartition,
             })),
             Some(partition) if self.is_known(&catalog) && self.serves(partition) => {
-                match self.left(partition, lineage) {
+                match self.left(&catalog, partition, lineage) {
                     Some(reason) => Err(Box::new(FromSource::Stopped { at, reason })),
                     None => Subscription::begin(Arc::clone(partition), lineage),
                 }
@@ -178,10 +178,17 @@ impl Stream {
     }
 
     /// Why another region's copy is not filled on: compaction went past its end.
-    fn left(&self, partition: &Partition, lineage: &Lineage) -> Option<StopReason> {
+    fn left(
+        &self,
+        catalog: &Catalog,
+        partition: &Partition,
+        lineage: &Lineage,
+    ) -> Option<StopReason> {
         let (end, empty) = (lineage.end_offset, lineage.epochs.is_empty());
-        let region = Some(&self.hello.region).filter(|_| self.follower.is_none());
-        let upto = partition.passed_by(region?, end, empty)?;
+        let region = Some(&self.hello.region).filter(|_| self.follower.is_none())?;
+        let (_, placed) = catalog.placed(partition.at)?;
+        let recorded = placed.standing.get(region).and_then(|told| told.left_at);
+        let upto = partition.passed_by(region, end, empty, recorded)?;
         Some(StopReason::Cleaned { upto })
     }
 

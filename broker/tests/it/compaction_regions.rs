@@ -148,14 +148,28 @@ async fn a_region_that_stays_away_too_long_is_passed_by_and_its_copy_is_stopped_
     let (_region, tasks) = mirror(&fleet);
     // No more than the segment that is open: nothing is cleaned as yet.
     write(&fleet, &brokers, 0..3).await;
-    let end = async || brokers[&2].partition("t", 0).await?["durable_end"].as_i64();
-    eventually("the copy", async || (end().await? == 3).then_some(())).await;
+    let end = async |brokers: &BTreeMap<i32, Broker>| {
+        brokers[&2].partition("t", 0).await?["durable_end"].as_i64()
+    };
+    eventually("the copy", async || {
+        (end(&brokers).await? == 3).then_some(())
+    })
+    .await;
     tasks.stop(Duration::from_secs(5)).await;
     write(&fleet, &brokers, 3..RECORDS).await;
     eventually("a log that is cleaned without the region", async || {
         let cleaner = brokers[&1].status().await["cleaner"].clone();
         let cleaned = size(&brokers[&1]).await? < 5_000;
         (cleaned && cleaner["left_behind"] == json!({"t-0": WEST})).then_some(())
+    })
+    .await;
+    // Who leads next knows of it.
+    brokers.remove(&1).unwrap().stop().await;
+    brokers.insert(1, start(&fleet, 1, EAST).await);
+    eventually("a leader", async || {
+        let leads = brokers[&1].partition("t", 0).await?["role"] == "leader";
+        let left = brokers[&1].status().await["cleaner"]["left_behind"].clone();
+        (leads && left == json!({"t-0": WEST})).then_some(())
     })
     .await;
     let (region, tasks) = mirror(&fleet);
@@ -167,6 +181,6 @@ async fn a_region_that_stays_away_too_long_is_passed_by_and_its_copy_is_stopped_
     .await;
     assert_eq!((anomaly.code, anomaly.from), ("WB-206", 3));
     assert!((4..=i64::from(RECORDS)).contains(&anomaly.to), "{anomaly}");
-    assert_eq!(end().await, Some(3));
+    assert_eq!(end(&brokers).await, Some(3));
     tasks.stop(Duration::from_secs(5)).await;
 }

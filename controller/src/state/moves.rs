@@ -180,6 +180,8 @@ impl State {
                 partition.isr = isr;
                 // Its new leader has heard of nobody yet.
                 partition.keeping_up.clear();
+                // Of the others it goes on with what was said: a record that one of them lacks is missing here, too.
+                partition.standing.remove(home);
                 partition.leader_epoch = partition.leader_epoch.next();
             }
         }

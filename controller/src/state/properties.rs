@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use whimbrel_fleet::{
-    GroupName, Incarnation, IsrChange, LeaderEpoch, NodeId, Promotion, RegionEpoch, TopicId,
-    TopicPartition, View, resource_config::Resource, view::Delta,
+    GroupName, Incarnation, IsrChange, LeaderEpoch, NodeId, Promotion, RegionEpoch, RegionName,
+    Standing, TopicId, TopicPartition, View, resource_config::Resource, view::Delta,
 };
 
 use super::{tests, *};
@@ -44,15 +44,25 @@ fn partition() -> impl Strategy<Value = TopicPartition> {
 fn isr_change() -> impl Strategy<Value = IsrChange> {
     let isr = prop::collection::vec((1_i32..5).prop_map(NodeId), 1..4);
     let heads = prop::option::of(prop::collection::vec((1_i32..5).prop_map(NodeId), 0..3));
-    (partition(), 0_i32..3, 0_u32..3, isr, heads).prop_map(|(at, epoch, version, isr, heads)| {
-        IsrChange {
-            heads,
-            at,
-            leader_epoch: LeaderEpoch(epoch),
-            version,
-            isr,
-        }
+    let change = (partition(), 0_i32..3, 0_u32..3, isr, heads, standing());
+    change.prop_map(|(at, epoch, version, isr, heads, standing)| IsrChange {
+        at,
+        leader_epoch: LeaderEpoch(epoch),
+        version,
+        isr,
+        heads,
+        standing,
     })
+}
+
+fn standing() -> impl Strategy<Value = Option<BTreeMap<RegionName, Standing>>> {
+    let region = prop::sample::select(vec!["east", "west"]).prop_map(RegionName::from);
+    let copy = (0_i64..3, prop::option::of(0_i64..3)).prop_map(|(end, left_at)| Standing {
+        since_ms: 0,
+        end,
+        left_at,
+    });
+    prop::option::of(prop::collection::btree_map(region, copy, 0..3))
 }
 
 fn shared_topic(name: u128, id: u128, partitions: i32) -> Command {

@@ -104,6 +104,11 @@ impl State {
             current.filter(|n| heads.contains(n)).collect::<Vec<_>>()
         });
         let mut changed = false;
+        if let Some(mut standing) = change.standing {
+            standing.retain(|r, _| *r != home && partition.replicas.contains_key(r));
+            changed = partition.standing != standing;
+            partition.standing = standing;
+        }
         if let Some(keeping_up) = keeping_up
             && partition.keeping_up != keeping_up
         {

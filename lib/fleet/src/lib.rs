@@ -31,6 +31,6 @@ pub use moves::{
     Promotion,
 };
 pub use view::{
-    Daemon, FailoverGroup, IsrChange, LossMode, Node, OffsetsBlock, Partition, Region, Role, Topic,
-    View,
+    Daemon, FailoverGroup, IsrChange, LossMode, Node, OffsetsBlock, Partition, Region, Role,
+    Standing, Topic, View,
 };

@@ -167,6 +167,9 @@ pub struct Partition {
     /// waits for anybody because of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keeping_up: Vec<NodeId>,
+    /// Copies in other regions that stand still, by the leader's word: its successor goes on counting from there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub standing: BTreeMap<RegionName, Standing>,
     /// Raised with every change of leader, replicas or ack set: a proposal names the one it was made for.
     #[serde(default)]
     pub version: u32,
@@ -202,6 +205,18 @@ impl Partition {
     }
 }
 
+/// A region's copy that does not come forward although there is more to have, or that compaction went past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Wall clock of the leader, to within a part of what it has patience for.
+    pub since_ms: i64,
+    /// How far the copy was.
+    pub end: i64,
+    /// Compaction may go on up to here without it: the copy is not filled on from below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<i64>,
+}
+
 /// An ack set that a leader proposes for a partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsrChange {
@@ -214,6 +229,9 @@ pub struct IsrChange {
     /// Heads of other regions that keep up; `None` leaves what is known of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<NodeId>>,
+    /// All copies that stand still; `None` leaves what is known of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<BTreeMap<RegionName, Standing>>,
 }
 
 /// A topic, valid in all regions from one commit.

@@ -6,7 +6,7 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 use whimbrel_fleet::{
-    FailoverGroup, GroupName, NodeId, Partition as Placed, Position, RegionEpoch, Topic,
+    FailoverGroup, GroupName, NodeId, Partition as Placed, Position, RegionEpoch, Standing, Topic,
     TopicPartition, View,
 };
 use whimbrel_log::{AppendContext, Disk, DiskOptions, LogConfig};
@@ -16,7 +16,7 @@ use whimbrel_wire::BatchBuilder;
 use super::*;
 use crate::{
     home::Home,
-    partition::{AckSet, Feed, Terms},
+    partition::{AckSet, Feed, Now, Terms},
 };
 
 const END: i64 = 10;
@@ -25,6 +25,11 @@ const AT_ONCE: Patience = Patience {
     boot_ns: 0,
     wall_ms: 0,
     most_ms: 100,
+};
+
+const AT_START: Now = Now {
+    boot_ns: 0,
+    wall_ms: 0,
 };
 
 struct Place {
@@ -63,10 +68,20 @@ fn place() -> Place {
 
 /// East is home; every named region has a copy.
 fn catalog(place: &Place, regions: &[&str]) -> Catalog {
+    catalog_with(place, regions, BTreeMap::new())
+}
+
+/// With what the controller has recorded of copies that stand still.
+fn catalog_with(
+    place: &Place,
+    regions: &[&str],
+    standing: BTreeMap<RegionName, Standing>,
+) -> Catalog {
     let group = FailoverGroup::new(GroupName::default_group(), "east".into());
     let replicas = (1..).map(|n| vec![NodeId(n)]);
     let placed = Placed {
         replicas: regions.iter().map(|r| (*r).into()).zip(replicas).collect(),
+        standing,
         ..Placed::default()
     };
     let topic = Topic {
@@ -88,6 +103,11 @@ fn catalog(place: &Place, regions: &[&str]) -> Catalog {
 }
 
 fn lead(place: &Place) {
+    lead_knowing(place, &BTreeMap::new());
+}
+
+/// Leads with what an earlier leader said of other regions.
+fn lead_knowing(place: &Place, standing: &BTreeMap<RegionName, Standing>) {
     let terms = Terms {
         leader_epoch: 1,
         region_epoch: RegionEpoch(1),
@@ -107,7 +127,7 @@ fn lead(place: &Place) {
     };
     place
         .partition
-        .lead(terms, position, (acks, &none), None, 0);
+        .lead(terms, position, (acks, &none), None, AT_START, standing);
 }
 
 fn follow(place: &Place, feed: Feed) {
@@ -134,8 +154,9 @@ fn told(at: TopicPartition, held_end: i64) -> Batches {
 /// The bound and the region that is named for it.
 fn found(place: &Place, regions: &[&str]) -> (i64, Option<String>) {
     let catalog = catalog(place, regions);
-    let (bounds, by, _) = bounds(&catalog, &place.partition, AT_ONCE, false, 1);
-    (bounds.upto, by.map(|region| region.as_str().to_owned()))
+    let found = bounds(&catalog, &place.partition, AT_ONCE, false, 1);
+    let by = found.by.map(|region| region.as_str().to_owned());
+    (found.bounds.upto, by)
 }
 
 #[test]
@@ -189,57 +210,121 @@ fn what_is_not_in_the_bucket_and_what_is_led_by_nobody_stays() {
     place.partition.set_tiered_end(3);
     let catalog = catalog(&place, &["east"]);
     assert_eq!(
-        bounds(&catalog, &place.partition, AT_ONCE, true, 1).0.upto,
+        bounds(&catalog, &place.partition, AT_ONCE, true, 1)
+            .bounds
+            .upto,
         3
     );
 }
 
+/// West's copy, as the controller has it.
+fn west(end: i64, left_at: Option<i64>) -> BTreeMap<RegionName, Standing> {
+    let standing = Standing {
+        since_ms: -1_000_000,
+        end,
+        left_at,
+    };
+    BTreeMap::from([("west".into(), standing)])
+}
+
+fn patience(boot_ms: u64, wall_ms: i64) -> Patience {
+    Patience {
+        boot_ns: boot_ms * 1_000_000,
+        wall_ms,
+        most_ms: 100,
+    }
+}
+
 #[test]
-fn a_region_that_stands_still_is_left_behind_until_its_copy_is_empty_or_has_it_all() {
+fn a_region_that_stands_still_is_left_behind_once_that_is_recorded() {
     let place = place();
     lead(&place);
-    let (stream, west) = (Arc::new(()), "west".into());
-    let catalog = catalog(&place, &["east", "west"]);
+    let (stream, region) = (Arc::new(()), "west".into());
+    let regions = ["east", "west"];
+    let nothing = catalog(&place, &regions);
     // The records were written at millisecond 1.
-    let at = |boot_ms: u64, wall_ms| {
-        let patience = Patience {
-            boot_ns: boot_ms * 1_000_000,
-            wall_ms,
-            most_ms: 100,
-        };
-        let (bounds, by, left) = bounds(&catalog, &place.partition, patience, false, 1);
-        (bounds.upto, by, left)
+    let at = |catalog: &Catalog, boot_ms, wall_ms| {
+        let patience = patience(boot_ms, wall_ms);
+        let found = bounds(catalog, &place.partition, patience, false, 1);
+        (found.bounds.upto, found.left, found.upto_without)
     };
     let hear = |end, boot_ms: u64| {
         let boot_ns = boot_ms * 1_000_000;
-        place.partition.set_remote(&west, end, &stream, boot_ns);
+        place.partition.set_remote(&region, end, &stream, boot_ns);
     };
-    let silent = (0, Some("west".into()), vec![]);
-    assert_eq!(at(100, 9_000), silent, "silent, not for long");
+    let none = Vec::<RegionName>::new;
+    assert_eq!(at(&nothing, 100, 9_000), (0, none(), 0), "not for long");
     hear(4, 90);
-    assert_eq!(at(190, 9_000).0, 4, "it came forward");
+    assert_eq!(at(&nothing, 190, 9_000).0, 4, "it came forward");
     hear(4, 150);
-    assert_eq!(at(191, 101).0, 4, "what it lacks is new");
-    let left = (END, None, vec!["west".into()]);
-    assert_eq!(
-        at(191, 102),
-        left,
-        "it says no more than that it stands still"
-    );
-    assert_eq!(
-        place.partition.passed_by(&west, 4, false),
-        None,
-        "nothing was cleaned as yet"
-    );
-    assert!(place.partition.pass_by(&west, END));
-    assert!(!place.partition.pass_by(&west, END), "told once");
-    assert_eq!(place.partition.passed_by(&west, 4, false), Some(END));
-    assert_eq!(
-        place.partition.passed_by(&west, 0, true),
-        None,
-        "filled anew"
-    );
+    let new = (4, none(), 4);
+    assert_eq!(at(&nothing, 191, 101), new, "what it lacks is new");
+    let still = vec![region.clone()];
+    assert_eq!(at(&nothing, 191, 102), (4, still.clone(), END));
+    assert!(place.partition.pass_by(&region, END));
+    assert!(!place.partition.pass_by(&region, END), "told once");
+    assert_eq!(at(&nothing, 191, 102).0, 4, "not recorded yet");
+    let now = Now {
+        boot_ns: 191_000_000,
+        wall_ms: 102,
+    };
+    let coarse = std::time::Duration::from_millis(1);
+    let record = |known: &BTreeMap<RegionName, Standing>| {
+        let regions = [region.clone()];
+        place.partition.standing(known, regions.iter(), now, coarse)
+    };
+    let told = record(&BTreeMap::new()).unwrap();
+    assert_eq!((told[&region].end, told[&region].left_at), (4, Some(END)));
+    assert_eq!(record(&told), None, "nothing new");
+    let recorded = catalog_with(&place, &regions, told.clone());
+    assert_eq!(at(&recorded, 191, 102), (END, still, END));
+    let comes = |end, empty| {
+        let recorded = told[&region].left_at;
+        place.partition.passed_by(&region, end, empty, recorded)
+    };
+    assert_eq!(comes(4, false), Some(END));
+    assert_eq!(comes(0, true), None, "filled anew");
+    assert_eq!(at(&recorded, 191, 102).0, 4, "waited for again");
     hear(END, 200);
-    assert_eq!(at(1_000, 9_000).0, END);
-    assert!(!place.partition.pass_by(&west, END), "it has everything");
+    assert_eq!(at(&recorded, 1_000, 9_000).0, END);
+    assert!(!place.partition.pass_by(&region, END), "it has everything");
+    assert_eq!(record(&told), Some(BTreeMap::new()));
+}
+
+#[test]
+fn a_copy_that_comes_before_it_is_recorded_to_be_left_behind_is_not() {
+    let place = place();
+    lead(&place);
+    let region = "west".into();
+    assert!(place.partition.pass_by(&region, END));
+    assert_eq!(place.partition.passed_by(&region, 4, false, None), None);
+    let later = place.partition.passed_by(&region, 4, false, Some(END));
+    assert_eq!(later, None, "nothing was cleaned meanwhile");
+}
+
+#[test]
+fn who_leads_next_knows_who_stands_still_and_who_was_left_behind() {
+    let regions = ["east", "west"];
+    let upto = |standing: BTreeMap<RegionName, Standing>, boot_ms| {
+        let place = place();
+        lead_knowing(&place, &standing);
+        let catalog = catalog_with(&place, &regions, standing);
+        let patience = Patience {
+            most_ms: 700_000,
+            ..patience(boot_ms, 900_000)
+        };
+        let found = bounds(&catalog, &place.partition, patience, false, 1);
+        (found.bounds.upto, found.left.len())
+    };
+    let unheard = "it may come back now that there is a leader";
+    assert_eq!(upto(west(4, None), 600_000), (0, 0), "{unheard}");
+    assert_eq!(upto(west(4, None), 600_001), (0, 1));
+    assert_eq!(upto(BTreeMap::new(), 600_001), (0, 0), "not for long");
+    assert_eq!(upto(west(4, Some(7)), 1), (7, 0), "as far as that went");
+    let place = place();
+    let standing = west(4, Some(7));
+    lead_knowing(&place, &standing);
+    let region = "west".into();
+    let comes = |end| place.partition.passed_by(&region, end, false, Some(7));
+    assert_eq!((comes(4), comes(7)), (Some(7), None));
 }

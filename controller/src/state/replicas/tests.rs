@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use whimbrel_fleet::{LeaderEpoch, TopicId};
+use whimbrel_fleet::{LeaderEpoch, Standing, TopicId};
 
 use super::*;
 use crate::state::{
@@ -68,6 +68,7 @@ fn change(state: &State, isr: &[NodeId]) -> IsrChange {
         version: partition(state).version,
         isr: isr.to_vec(),
         heads: None,
+        standing: None,
     }
 }
 
@@ -188,6 +189,7 @@ fn nobody_outside_the_ack_set_leads_unless_the_topic_allows_it() {
             version: 0,
             isr: vec![a],
             heads: None,
+            standing: None,
         };
         propose(&mut state, 10, a, alone);
         fence_node(&mut state, 11, a);
@@ -305,6 +307,7 @@ fn a_reassignment_ends_when_the_new_replica_is_in_sync() {
         version: now.version,
         isr: vec![empty, before[0], before[1]],
         heads: None,
+        standing: None,
     };
     propose(&mut state, 10, before[0], joined);
     let done = placed(&state);
@@ -382,4 +385,57 @@ fn heads_of_other_regions_are_shown_by_the_leaders_word_and_are_in_no_ack_set() 
         },
     );
     assert_eq!(partition(&state).keeping_up, []);
+}
+
+#[test]
+fn a_copy_that_stands_still_is_remembered_through_a_change_of_leader() {
+    let mut state = three();
+    let [a, b, c] = order(&state);
+    let still = |left_at| Standing {
+        since_ms: 5,
+        end: 7,
+        left_at,
+    };
+    let told = |state: &State, standing: &[(&str, Standing)]| IsrChange {
+        standing: Some(standing.iter().map(|(r, s)| ((*r).into(), *s)).collect()),
+        ..change(state, &[a, b, c])
+    };
+    // The home has no copy that it waits for in this way, nor has a region without one.
+    let said = told(
+        &state,
+        &[
+            ("west", still(None)),
+            ("east", still(None)),
+            ("north", still(None)),
+        ],
+    );
+    let before = partition(&state).clone();
+    propose(&mut state, 10, a, said.clone());
+    let kept = BTreeMap::from([("west".into(), still(None))]);
+    let shown = Partition {
+        standing: kept.clone(),
+        ..before
+    };
+    assert_eq!(partition(&state), &shown, "the version stays");
+    propose(&mut state, 11, a, said);
+    assert_eq!(state.view.version, 10, "nothing new");
+    fence_node(&mut state, 12, a);
+    take_over(&mut state, 13, a);
+    assert_eq!(partition(&state).leader, Some(b));
+    assert_eq!(partition(&state).standing, kept);
+    let left = IsrChange {
+        isr: vec![b, c],
+        ..told(&state, &[("west", still(Some(9)))])
+    };
+    propose(&mut state, 14, b, left);
+    assert_eq!(partition(&state).standing[&"west".into()].left_at, Some(9));
+    let silent = change(&state, &[b, c]);
+    propose(&mut state, 15, b, silent);
+    assert!(!partition(&state).standing.is_empty());
+    let back = IsrChange {
+        isr: vec![b, c],
+        ..told(&state, &[])
+    };
+    propose(&mut state, 16, b, back);
+    assert!(partition(&state).standing.is_empty());
 }
