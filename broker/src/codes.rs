@@ -49,7 +49,7 @@ pub const CODES: &[Code] = &[
         code: "WB-108",
         title: "a partition's log is damaged below its durable point, or cannot be read",
         cause: "Bytes that were fsynced are missing or changed, or the disk did not give them when the broker started: a failing disk, or files edited by hand.",
-        fix: "The partition does not lead and its files are as they were. Check the disk, and start the broker again where they can be read; else fail over to a region whose copy is whole, or restore from the bucket.",
+        fix: "The partition does not lead and its files are as they were. Check the disk, and start the broker again where they can be read. A copy at home that another one stands in for is filled again by itself (WB-125); else fail over to a region whose copy is whole, or restore from the bucket.",
     },
     Code {
         code: "WB-109",
@@ -134,5 +134,11 @@ pub const CODES: &[Code] = &[
         title: "an address sends what no Kafka client sends",
         cause: "More connections than `limits.bad-connections-per-second` from one address brought bytes that are no request, requests that cannot be read or are not offered, or no TLS where it is asked for: a scanner, a probe that speaks HTTP, or a client with other security settings. New connections from there wait up to two seconds before they are read; those that stand go on.",
         fix: "The message names the address and the last reason, `whimbrel_connections_closed_total` counts all of them, the status lists the addresses under `offenders`. Set the client right, point the probe at the admin listener's `/readyz`, or keep the address out. Where a gateway stands in front of many clients, raise the limit.",
+    },
+    Code {
+        code: "WB-125",
+        title: "a damaged copy was set aside",
+        cause: "This broker's copy of a partition is damaged below its durable point (WB-108), another broker at home leads the partition, and holds everything that this copy held. What is damaged, and all behind it, was moved below `quarantine/` of the data directory, and is filled again from the leader.",
+        fix: "Nothing is lost and nothing is to be done for the partition. Check the disk: damage seldom comes alone. Remove `quarantine/` when nobody wants to look at it.",
     },
 ];

@@ -1,5 +1,6 @@
 //! The replica listener: streams to followers of what is led here, and from the mirror into what is not.
 
+mod mend;
 mod sink;
 mod source;
 mod subscription;

@@ -15,7 +15,7 @@ use whimbrel_rpc::replica::{
     Batches, FrameTx, FromSink, Hello, RefuseReason, SinkPosition, SinkServer, StreamError, ToSink,
 };
 
-use super::{SEND, read_ahead, truncate};
+use super::{SEND, mend, read_ahead, truncate};
 use crate::{
     broker::Broker,
     log_starts,
@@ -155,6 +155,14 @@ impl Stream {
                 if bytes > 0 && self.refused.contains(&at) {
                     return self.send(FromSink::Credit { bytes }).await;
                 }
+                if let Some(partition) = mend::damaged(&self.broker, self.scope, &batches) {
+                    if self.refused.insert(at) {
+                        let broker = Arc::clone(&self.broker);
+                        self.truncations
+                            .push(Box::pin(mend::run(broker, partition)));
+                    }
+                    return self.send(FromSink::Credit { bytes }).await;
+                }
                 match self.append(batches) {
                     Ok(Some(end)) => {
                         self.unsynced.entry(at).or_default().push_back((end, bytes));
@@ -247,7 +255,7 @@ impl Stream {
 }
 
 impl Scope {
-    fn takes(self, feed: Feed) -> bool {
+    pub(super) fn takes(self, feed: Feed) -> bool {
         match feed {
             Feed::Home => self == Self::Between,
             Feed::Node(_) => self == Self::Within,

@@ -253,6 +253,11 @@ impl Log {
         self.state.read().unread.is_some()
     }
 
+    /// What was durable once, of a damaged log too.
+    pub fn promised_end(&self) -> i64 {
+        self.state.read().point().durable_end
+    }
+
     pub fn high_watermark(&self) -> i64 {
         self.state.read().high_watermark
     }
