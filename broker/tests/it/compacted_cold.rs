@@ -9,7 +9,7 @@ use whimbrel_wire::{Batches, ErrorCode, messages::incremental_alter_configs as i
 
 use crate::{
     client::Client,
-    compaction::{all, answer, keyed},
+    compaction::{all, answer, write_sixty},
     daemon::Daemon,
     fleet::{EAST, Fleet, eventually},
 };
@@ -62,15 +62,7 @@ async fn what_compaction_left_is_handed_out_whole_and_read_back_across_its_gaps(
         ("retention.ms", "-1"),
     ];
     assert_eq!(client.create_topic("t", 1, &configs).await, ErrorCode::NONE);
-    let filler = "x".repeat(150);
-    let now_ms = fleet.clock.wall_ms();
-    for (sequence, n) in (0..60).zip(0..) {
-        let value = format!("{n}-{filler}");
-        let records = [(["a", "b", "c"][n % 3], Some(value.as_str()))];
-        client
-            .produce_ok("t", 0, keyed(now_ms, sequence, &records))
-            .await;
-    }
+    write_sixty(&mut client, fleet.clock.wall_ms()).await;
     let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
         .await
         .unwrap();

@@ -27,6 +27,17 @@ pub fn keyed(at_ms: i64, sequence: i32, records: &[(&str, Option<&str>)]) -> Byt
     builder.finish().unwrap()
 }
 
+/// Sixty records into `t`, by turns of three keys; each value says which one it is.
+pub async fn write_sixty(client: &mut Client, now_ms: i64) {
+    let filler = "x".repeat(150);
+    for (sequence, n) in (0..60).zip(0..) {
+        let value = format!("{n}-{filler}");
+        let records = [(["a", "b", "c"][n % 3], Some(value.as_str()))];
+        let records = keyed(now_ms, sequence, &records);
+        client.produce_ok("t", 0, records).await;
+    }
+}
+
 /// What is at an offset; nothing while the broker is not sure that it leads.
 pub async fn answer(client: &mut Client, topic: &str, offset: i64) -> Option<PartitionData> {
     let data = client.fetch(topic, 0, offset, 0).await;
@@ -78,15 +89,7 @@ async fn a_compacted_topic_keeps_the_newest_of_each_key_and_takes_no_record_with
     ];
     // A topic of one region: no mirror holds the cleaner up.
     assert_eq!(client.create_topic("t", 1, &configs).await, ErrorCode::NONE);
-    let filler = "x".repeat(150);
-    let now_ms = fleet.clock.wall_ms();
-    for (sequence, n) in (0..60).zip(0..) {
-        let value = format!("{n}-{filler}");
-        let records = [(["a", "b", "c"][n % 3], Some(value.as_str()))];
-        client
-            .produce_ok("t", 0, keyed(now_ms, sequence, &records))
-            .await;
-    }
+    write_sixty(&mut client, fleet.clock.wall_ms()).await;
     // A round may have come before the last records did: what counts is what is left in the end.
     let left = eventually("a cleaning of all but the newest segments", async || {
         let status = broker.status().await;

@@ -13,7 +13,7 @@ use crate::{
     client::{Client, batch, fetch_request},
     epochs::{OF_GROUPS, coordinator},
     fleet::{Broker, EAST, Fleet, eventually},
-    security::{self, ROOT},
+    sasl::{self, ROOT},
 };
 
 const TOPIC: i8 = 2;
@@ -31,8 +31,8 @@ async fn asking() -> (Fleet, Broker, Client) {
         super_users: vec![ROOT.into()],
         ..auth::Options::default()
     };
-    let (fleet, broker) = security::asking(auth).await;
-    let mut root = security::known(&broker, ROOT).await;
+    let (fleet, broker) = sasl::asking(auth).await;
+    let mut root = sasl::known(&broker, ROOT).await;
     for topic in ["orders", "other"] {
         assert_eq!(root.create_topic(topic, 1, &[]).await, ErrorCode::NONE);
         root.produce_ok(topic, 0, batch(&["first"])).await;
@@ -92,7 +92,7 @@ const REFUSED: ErrorCode = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
 #[tokio::test(flavor = "multi_thread")]
 async fn records_go_to_and_come_from_those_who_may() {
     let (_fleet, broker, mut root) = asking().await;
-    let mut ann = security::known(&broker, "ann").await;
+    let mut ann = sasl::known(&broker, "ann").await;
     assert_eq!(produced(&mut ann, "orders").await, REFUSED);
     assert_eq!(fetched(&mut ann, "orders").await, REFUSED);
     assert_eq!(
@@ -122,7 +122,7 @@ async fn records_go_to_and_come_from_those_who_may() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_session_does_not_outlive_the_right_to_read() {
     let (_fleet, broker, mut root) = asking().await;
-    let mut ann = security::known(&broker, "ann").await;
+    let mut ann = sasl::known(&broker, "ann").await;
     add(&mut root, (TOPIC, LITERAL, "orders"), READ, ALLOW).await;
     let topic_id = root.metadata("orders").await.topics[0].topic_id;
     let mut request = fetch_request("", 0, 0, 0);
@@ -149,7 +149,7 @@ async fn a_fetch_session_does_not_outlive_the_right_to_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_and_groups_of_others_are_not_seen() {
     let (_fleet, broker, mut root) = asking().await;
-    let mut ann = security::known(&broker, "ann").await;
+    let mut ann = sasl::known(&broker, "ann").await;
     let all = || metadata::Request {
         topics: None,
         ..metadata::Request::default()
@@ -247,10 +247,7 @@ async fn everybody_is_anonymous_where_that_is_said() {
         allow_everyone_if_no_acl: true,
         ..auth::Options::default()
     };
-    let broker = fleet
-        .try_broker(security::options(&fleet, auth))
-        .await
-        .unwrap();
+    let broker = fleet.try_broker(sasl::options(&fleet, auth)).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
     assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
     client.produce_ok("t", 0, batch(&["a"])).await;
@@ -296,7 +293,7 @@ async fn join_all(client: &mut Client, group: &str) -> Vec<uuid::Uuid> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expression_tells_nobody_of_topics_that_it_may_not_describe() {
     let (_fleet, broker, mut root) = asking().await;
-    let mut ann = security::known(&broker, "ann").await;
+    let mut ann = sasl::known(&broker, "ann").await;
     for place in [(TOPIC, LITERAL, "orders"), (GROUP, PREFIXED, "app")] {
         assert_eq!(add(&mut root, place, READ, ALLOW).await, ErrorCode::NONE);
     }

@@ -20,7 +20,7 @@ use whimbrel_wire::{
 use crate::{
     client::Client,
     fleet::{Broker, Fleet, eventually},
-    security::{asks_metadata, handshake, is_closed, options, token},
+    sasl::{asks_metadata, handshake, is_closed, options, token},
 };
 
 const ISSUER: &str = "https://issuer";

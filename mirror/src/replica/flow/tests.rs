@@ -53,8 +53,8 @@ fn nothing_flows_in_where_this_region_is_home() {
     assert_eq!(world.sink[0], world.home[0]);
 }
 
-#[test]
-fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
+/// Two partitions; the source stops the first, of which the copy has three records, and goes on with the second.
+fn stopped(reason: StopReason) -> World {
     let mut copy = Log::default();
     copy.append(&batch(0, 3, 1)).unwrap();
     let mut world = World::new(vec![full(3), full(3)], vec![copy, Log::default()]);
@@ -63,12 +63,15 @@ fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
         world.step(Step::SinkAnswers);
     }
     world.step(Step::Connect);
-    let stopped = FromSource::Stopped {
-        at: at(0),
-        reason: StopReason::Trimmed { log_start: 7 },
-    };
+    let stopped = FromSource::Stopped { at: at(0), reason };
     world.event(Event::FromSource(SOURCES[0], stopped));
     world.settle();
+    world
+}
+
+#[test]
+fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
+    let world = stopped(StopReason::Trimmed { log_start: 7 });
     let status = world.flow.status(world.now_ms);
     let anomaly = status[0].anomaly.unwrap();
     assert_eq!(
@@ -81,20 +84,7 @@ fn a_trimmed_partition_is_stopped_with_its_range_and_the_others_go_on() {
 
 #[test]
 fn a_partition_that_compaction_overtook_is_stopped_with_its_range() {
-    let mut copy = Log::default();
-    copy.append(&batch(0, 3, 1)).unwrap();
-    let mut world = World::new(vec![full(3), full(3)], vec![copy, Log::default()]);
-    world.step(Step::Connect);
-    for _ in 0..2 {
-        world.step(Step::SinkAnswers);
-    }
-    world.step(Step::Connect);
-    let stopped = FromSource::Stopped {
-        at: at(0),
-        reason: StopReason::Cleaned { upto: 9 },
-    };
-    world.event(Event::FromSource(SOURCES[0], stopped));
-    world.settle();
+    let world = stopped(StopReason::Cleaned { upto: 9 });
     let status = world.flow.status(world.now_ms);
     let anomaly = status[0].anomaly.unwrap();
     assert_eq!(
