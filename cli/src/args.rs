@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod restore;
 mod tier;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use whimbrel_runtime::unit::Span;
 
+pub use restore::Restore;
 pub use tier::{Mend, Probe, Tier, Verify};
 
 /// Where `whimbrel dev` keeps a fleet unless told otherwise.
@@ -83,6 +85,9 @@ pub enum Verb {
     /// Segments on object storage.
     #[command(subcommand)]
     Tier(Tier),
+    /// What a bucket alone could bring back of a fleet, at a cut that keeps every transaction whole. Needs no fleet;
+    /// reads the bucket and changes nothing.
+    Restore(Restore),
     /// Configuration files.
     #[command(subcommand)]
     Config(Config),

@@ -6,6 +6,7 @@ mod explain;
 mod fleet;
 mod mirror;
 mod moves;
+mod restore;
 mod start;
 mod status;
 mod tier;
@@ -41,6 +42,7 @@ pub async fn run(args: Args) -> anyhow::Result<Exit> {
         Verb::Failback(verb) => moves::failback(verb, &at).await,
         Verb::Mirror(verb) => mirror::run(verb, &at).await,
         Verb::Tier(verb) => tier::run(verb, &at).await,
+        Verb::Restore(what) => restore::run(&what, &at).await,
         Verb::Config(Config::Check { file }) => check(&file),
         Verb::Explain { code } => explain::run(&code, at.format),
     }

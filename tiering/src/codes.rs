@@ -149,6 +149,36 @@ pub const CODES: &[Code] = &[
         "What stands below meta/ was damaged, is of another fleet or was changed by hand, or the controllers know less than it does. Records go up as before, but a restore from this bucket would begin with the topics, users and epochs of then.",
         "`whimbrel tier status` says why. Where the head is damaged, copy v1/<region>/meta/head away and delete it: the daemon makes one again from the documents beside it. Delete none of those. Where the fleet's view is older, the controllers have lost state.",
     ),
+    code(
+        "WB-330",
+        "nothing in the bucket describes the fleet",
+        "There is no head below v1/<region>/meta/: the daemons of that region never wrote one, or it was not copied with the rest. Without it a restore knows the records, and neither topics' configs, users nor epochs.",
+        "Look for meta/head in the bucket that this one was copied from, or restore from another region's bucket.",
+    ),
+    code(
+        "WB-331",
+        "a description of the fleet cannot be used",
+        "The head below meta/ or all documents that it names are missing, damaged, of a later format, or of another fleet or region than the bucket's marker says; or a cut names a topic that none of them knows.",
+        "Copy meta/ again, the documents before the head. `whimbrel restore` with an earlier --to-time goes by an earlier document.",
+    ),
+    code(
+        "WB-332",
+        "the bucket does not reach back to that time",
+        "Nothing describes the fleet as it was at --to-time. Descriptions are kept for tiering.restore-window.",
+        "Choose a later time; the message names the oldest.",
+    ),
+    code(
+        "WB-333",
+        "no consistent cut is wholly in the bucket",
+        "Groups with positions or transactions come back only at a cut: anywhere else a transaction could be there in part. The bucket has none at or before that time below which all records are there: none was taken (broker.cut-interval), they are older than a week, or what they name was not uploaded or copied.",
+        "The message says what the newest cut lacks. Copy that again, choose another time, or use another region's bucket.",
+    ),
+    code(
+        "WB-334",
+        "a root of the bucket cannot be restored from",
+        "A root is missing, damaged, of another place, or has epochs so high that none is left above them.",
+        "Copy it again, or copy the bucket, start a tiering daemon of the region on the copy, and make a root there with `whimbrel tier rebuild`.",
+    ),
 ];
 
 #[cfg(test)]

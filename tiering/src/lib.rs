@@ -29,6 +29,7 @@ pub mod quarantine;
 pub mod reader;
 pub mod rebuild;
 pub mod repair;
+pub mod restore;
 pub mod retention;
 pub mod root;
 pub mod runs;

@@ -29,7 +29,7 @@ pub use keeping::{Encryption, Keeping, Lock, LockMode};
 pub use ledger::{Counts, Ledger, Owners, Shares};
 pub use limited::Limited;
 pub use location::{Bucket, Location, LocationError};
-pub(crate) use locks::utc;
+pub use locks::utc;
 pub use marker::{Marker, MarkerError, accept_marker, check_marker, read_marker};
 pub use probe::{Answer, Asked, Capabilities, Finding, ProbeError, Report, examine, probe};
 pub use s3::{S3, Secret, Wallet};

@@ -20,7 +20,7 @@ const FORGOTTEN_MS: u64 = 3_600_000;
 const MOST: usize = 10_000;
 
 /// As people read it.
-pub(crate) fn utc(ms: i64) -> String {
+pub fn utc(ms: i64) -> String {
     let at = DateTime::from_secs(ms.div_euclid(1_000));
     at.fmt(DateTimeFormat::DateTime)
         .unwrap_or_else(|_| format!("{ms} ms after 1970"))

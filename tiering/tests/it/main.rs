@@ -33,6 +33,7 @@ mod rebuild;
 mod refused;
 mod region;
 mod repair;
+mod restore;
 mod spill;
 mod support;
 mod timed;

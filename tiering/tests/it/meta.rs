@@ -160,7 +160,7 @@ fn now_ms() -> i64 {
     Clock::system().wall_ms()
 }
 
-fn memory(store: &Memory) -> Context {
+pub fn memory(store: &Memory) -> Context {
     context(Arc::new(store.clone()))
 }
 

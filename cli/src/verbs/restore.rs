@@ -1,0 +1,180 @@
+//! `restore`: what would come back from a bucket, and what would not. It reads the bucket and writes nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use whimbrel_runtime::Clock;
+use whimbrel_tiering::{
+    restore::{Epochs, Missing, NewerCut, Partition, Plan, Refused, Request, State, Survey},
+    store::{self, Limited, Location, Store, StoreError, utc},
+};
+
+use super::fleet::At;
+use crate::{
+    args::Restore,
+    exit::{Exit, Refusal},
+    output,
+};
+
+/// Of one request; a healthy store needs none of it.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Lines of what is missing; JSON has more.
+const SHOWN: usize = 20;
+
+pub async fn run(what: &Restore, at: &At) -> anyhow::Result<Exit> {
+    if !whimbrel_fleet::naming::is_valid_label(&what.region) {
+        let message = format!("`{}` is not the name of a region", what.region);
+        return Err(Refusal::error(Exit::Usage, message));
+    }
+    let location = Location::parse(&what.from)
+        .map_err(|e| Refusal::coded(Exit::Usage, "WB-300", e.to_string()))?;
+    let opened = tokio::task::spawn_blocking(move || store::open(&location)).await?;
+    let opened = opened.map_err(|e| refusal(&Refused::Store(e)))?;
+    let store: Arc<dyn Store> = Arc::new(Limited::new(opened, Clock::system(), DEADLINE));
+    let request = Request {
+        to_ms: what.to_time.map(|time| time.0),
+        newest_cut: what.newest_cut,
+        quick: what.quick,
+    };
+    let survey = Survey::new(store, &what.region, Clock::system(), output::note);
+    let plan = survey.plan(&request).await.map_err(|e| refusal(&e))?;
+    output::print(at.format, &plan, text)?;
+    Ok(if plan.whole {
+        Exit::Ok
+    } else {
+        Exit::Unhealthy
+    })
+}
+
+fn refusal(refused: &Refused) -> anyhow::Error {
+    let exit = match refused {
+        Refused::Store(StoreError::Refused { .. }) => Exit::Failed,
+        refused if refused.is_unreachable() => Exit::Unreachable,
+        _ => Exit::Refused,
+    };
+    Refusal::coded(exit, refused.code(), refused.to_string())
+}
+
+fn text(plan: &Plan) -> String {
+    let mut lines = vec![format!(
+        "fleet {}, region {}, described as of {}",
+        plan.fleet_id,
+        plan.region,
+        utc(plan.described_ms)
+    )];
+    lines.push(output::table(
+        ["GROUP", "HOME", "CUT", "REGION EPOCH"],
+        plan.groups.iter().map(|group| {
+            let cut = group.cut.as_ref().map(|cut| utc(cut.taken_ms));
+            [
+                group.name.to_string(),
+                group.home.to_string(),
+                cut.unwrap_or_else(|| "none is needed".to_owned()),
+                epochs(group.region_epoch),
+            ]
+        }),
+    ));
+    for group in &plan.groups {
+        let told = |cut: &NewerCut, why: &str| {
+            let (at, lacks) = (utc(cut.taken_ms), &cut.lacks);
+            format!(
+                "group {}: the cut of {at} is newer, and {why} {lacks}",
+                group.name
+            )
+        };
+        let newer = group.newer_cut.as_ref();
+        lines.extend(newer.map(|cut| told(cut, "the bucket does not have all of")));
+        if let Some(cut) = &group.lost_cut {
+            lines.push(told(cut, "objects are missing of"));
+            lines.push(
+                "  copy the bucket again, or take that cut as it is: --newest-cut".to_owned(),
+            );
+        }
+    }
+    lines.push(output::table(
+        ["TOPIC", "PARTITIONS", "OFFSETS", "BYTES", "LEADER EPOCHS"],
+        plan.topics.iter().map(|topic| {
+            let all = || topic.partitions.iter();
+            let begins = all().map(|p| p.leader_epoch.begins).max();
+            let bytes = all().fold(0_u64, |sum, p| sum.saturating_add(p.bytes));
+            let length = |p: &Partition| p.end.saturating_sub(p.log_start);
+            let offsets = all().fold(0_i64, |sum, p| sum.saturating_add(length(p)));
+            [
+                topic.name.clone(),
+                topic.partitions.len().to_string(),
+                offsets.to_string(),
+                bytes.to_string(),
+                begins.map_or_else(|| "-".to_owned(), |begins| format!("up to {begins}")),
+            ]
+        }),
+    ));
+    lines.push(totals(plan));
+    lines.extend(plan.state.as_ref().map(coordinators));
+    for missing in plan.missing.iter().take(SHOWN) {
+        lines.push(lost(missing));
+    }
+    lines.extend(plan.remarks.iter().take(SHOWN).cloned());
+    lines.push(if plan.whole {
+        format!("plan {}: all of it is in the bucket", plan.hash)
+    } else {
+        format!(
+            "plan {}: NOT all of it is in the bucket: {} ranges are missing",
+            plan.hash, plan.missing_ranges
+        )
+    });
+    lines.push("NOTHING CHANGED. This is what the bucket could bring back.".to_owned());
+    lines.join("\n")
+}
+
+fn epochs(epochs: Epochs) -> String {
+    format!("{}, begins with {}", epochs.found, epochs.begins)
+}
+
+fn totals(plan: &Plan) -> String {
+    let totals = &plan.totals;
+    format!(
+        "{} topics, {} partitions, {} offsets, {} bytes of records in {} objects of {} bytes\n\
+         {} users, {} access rules, {} quotas; producer ids from {} on",
+        totals.topics,
+        totals.partitions,
+        totals.offsets,
+        totals.bytes,
+        totals.objects,
+        totals.object_bytes,
+        plan.users,
+        plan.acls,
+        plan.quotas,
+        plan.producer_ids.begins
+    )
+}
+
+fn coordinators(state: &State) -> String {
+    let mut text = format!(
+        "{} groups with {} positions, {} of them above the end of their log; {} transactional ids, {} with a \
+         transaction open at the cut",
+        state.groups,
+        state.positions,
+        state.positions_ahead,
+        state.transactional_ids,
+        state.open_transactions
+    );
+    for open in state.open.iter().take(SHOWN) {
+        let ends = if open.commits { "commits" } else { "aborts" };
+        text.push_str(&format!(
+            "\nopen: {}, producer {} epoch {}, in {} partitions: {ends}",
+            open.transactional_id, open.producer_id, open.producer_epoch, open.partitions
+        ));
+    }
+    text
+}
+
+fn lost(missing: &Missing) -> String {
+    format!(
+        "missing[{}]: {}-{}, offsets {}..{}: {}",
+        missing.code,
+        missing.topic,
+        missing.partition,
+        missing.from_offset,
+        missing.to_offset,
+        missing.what
+    )
+}
