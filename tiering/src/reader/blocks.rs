@@ -295,13 +295,9 @@ impl Blocks {
     /// A reader has these blocks behind it and goes on: their memory is of more use to what comes next, and to
     /// the log. They stay on the disk for others.
     pub fn let_go(&self, key: &Key, numbers: Span<u32>) {
-        let (cache, tasks, key) = (
-            Arc::clone(self.shelf.cache()),
-            self.tasks.clone(),
-            key.clone(),
-        );
+        let (shelf, tasks, key) = (self.shelf.clone(), self.tasks.clone(), key.clone());
         self.tasks.spawn_ok("let go of blocks", async move {
-            let let_go = move || numbers.for_each(|number| cache.let_go(&id(&key, number)));
+            let let_go = move || numbers.for_each(|number| shelf.let_go(&id(&key, number)));
             tasks.blocking(let_go).await;
         });
     }
