@@ -257,7 +257,7 @@ impl Cache {
         }
     }
 
-    /// Removes a block that was found damaged.
+    /// Removes a block. Blocking. Whoever has it open keeps it; whoever was only told where it is asks again.
     pub fn forget(&self, id: &BlockId) {
         let removed = self.state.lock().remove(id);
         if let Some(bytes) = removed {

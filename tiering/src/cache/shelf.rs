@@ -1,32 +1,46 @@
 //! Takes blocks in: one at a time goes to the disk, and whoever waits for a block does not wait for the disk.
+//!
+//! The log has the same disk. Of its time pushes take a quarter, and more only where a reader waits for the memory that
+//! they hold. A block that its readers have behind them before its push has begun need not get to the disk at all: it is
+//! given up where others want its memory, so that a history which is read faster than the disk takes it leaves room
+//! for the log.
 
-use std::{collections::HashMap, fs::File, io, sync::Arc};
+mod way;
+
+use std::{fs::File, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustix::fs::{Advice, fadvise};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use whimbrel_runtime::Tasks;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use whimbrel_runtime::{Clock, Tasks};
 
+use self::way::{Given, Ways};
 use super::{BlockId, Cache};
+
+/// A push is followed by so many times its own length without one.
+const RESTS: u32 = 3;
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub struct Shelf {
     cache: Arc<Cache>,
     /// One: to write a block and push it to the disk.
     turn: Arc<Semaphore>,
-    /// Blocks on their way to the disk, and whether their reader has them behind it already. As many as fit in the
-    /// memory for fetches.
-    on_their_way: Arc<Mutex<HashMap<BlockId, bool>>>,
+    ways: Arc<Ways>,
+    /// A reader waits for the memory of blocks that all are still wanted.
+    urged: Arc<Notify>,
+    clock: Clock,
     tasks: Tasks,
 }
 
 impl Shelf {
-    pub fn new(cache: Arc<Cache>, tasks: Tasks) -> Self {
+    pub fn new(cache: Arc<Cache>, clock: Clock, tasks: Tasks) -> Self {
         Self {
             cache,
             turn: Arc::new(Semaphore::new(1)),
-            on_their_way: Arc::default(),
+            ways: Arc::default(),
+            urged: Arc::default(),
+            clock,
             tasks,
         }
     }
@@ -36,7 +50,7 @@ impl Shelf {
     }
 
     /// Returns when readers can have the block. It is written when its turn has come or `wanted` ends, and pushed
-    /// to the disk in its turn; `held` lives until then.
+    /// to the disk in its turn; `held` lives until then, or until the block is given up.
     pub async fn put(
         &self,
         id: BlockId,
@@ -51,46 +65,93 @@ impl Shelf {
         };
         let (cache, block) = (Arc::clone(&self.cache), id.clone());
         let write = move || cache.write(&block, &bytes);
-        self.on_their_way.lock().insert(id.clone(), false);
-        let written = self.tasks.blocking(write).await;
-        if let Ok(Some(file)) = written {
+        if let Some(file) = self.tasks.blocking(write).await? {
+            let given = self.ways.begin(&id);
             let this = self.clone();
             self.tasks.spawn_ok("push a block", async move {
-                this.push(id, file, turn).await;
-                drop(held);
+                this.push(id, file, turn, given, held).await;
             });
-            return Ok(());
         }
-        self.on_their_way.lock().remove(&id);
-        written.map(drop)
+        Ok(())
     }
 
-    /// A reader has it behind it: it leaves the kernel's memory as soon as the disk has it.
+    /// A reader is at it.
+    pub fn used(&self, id: &BlockId) {
+        self.ways.is_used(id);
+    }
+
+    /// A reader has it behind it: it leaves the kernel's memory, as soon as the disk has it. Blocking.
     pub fn let_go(&self, id: &BlockId) {
-        if let Some(is_behind) = self.on_their_way.lock().get_mut(id) {
-            *is_behind = true;
-            return;
+        if !self.ways.is_behind(id) {
+            self.cache.let_go(id);
         }
-        self.cache.let_go(id);
     }
 
-    async fn push(&self, id: BlockId, file: File, turn: Option<OwnedSemaphorePermit>) {
+    /// Somebody waits for memory: the block that was let go first, of those whose push has not begun, is given up.
+    /// False where there is none.
+    pub fn make_way(&self) -> bool {
+        self.ways.give_up()
+    }
+
+    /// A reader waits for memory.
+    pub fn urge(&self) {
+        if !self.make_way() {
+            self.urged.notify_one();
+        }
+    }
+
+    async fn push(
+        &self,
+        id: BlockId,
+        file: File,
+        turn: Option<OwnedSemaphorePermit>,
+        given: Given,
+        held: impl Send + 'static,
+    ) {
         let turn = match turn {
             Some(turn) => Some(turn),
-            None => self.turn().await,
+            None => tokio::select! {
+                biased;
+                () = given.up() => None,
+                turn = self.turn() => turn,
+            },
         };
-        let on_their_way = Arc::clone(&self.on_their_way);
+        // It may have been given up in this moment.
+        let turn = turn.filter(|_| self.ways.push(&id));
+        if turn.is_none() {
+            let cache = Arc::clone(&self.cache);
+            self.tasks.blocking(move || cache.forget(&id)).await;
+            return;
+        }
+        let ways = Arc::clone(&self.ways);
+        let since_ms = self.clock.boot_ms();
         let push = move || {
             let pushed = file.sync_data();
-            if on_their_way.lock().remove(&id) == Some(true) {
+            if ways.end(&id) {
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
             }
-            drop(turn);
             pushed
         };
         if let Err(error) = self.tasks.blocking(push).await {
             tracing::warn!(%error, "a cached block was not pushed to the disk; whoever reads it compares its checksums");
         }
+        drop(held);
+        let took = Duration::from_millis(self.clock.boot_ms().saturating_sub(since_ms));
+        self.rest(took).await;
+        drop(turn);
+    }
+
+    async fn rest(&self, took: Duration) {
+        let shutdown = self.tasks.shutdown();
+        let rest = self.clock.sleep((took * RESTS).min(LONGEST_REST));
+        shutdown
+            .unless(async {
+                tokio::select! {
+                    () = rest => {}
+                    () = self.urged.notified() => {}
+                }
+            })
+            .await;
     }
 
     /// Always some: nobody closes it.
@@ -100,61 +161,4 @@ impl Shelf {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-
-    use whimbrel_runtime::Shutdown;
-
-    use super::*;
-    use crate::cache::Piece;
-
-    fn id(number: u32) -> BlockId {
-        BlockId {
-            object: "a".into(),
-            piece: Piece::Block(number),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_block_that_is_read_before_the_disk_has_it_is_let_go_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::open(dir.path(), 1_000).unwrap());
-        let shelf = Shelf::new(cache, Tasks::new(Shutdown::new()));
-        let disk = shelf.turn().await;
-        let (ended, end) = tokio::sync::oneshot::channel::<()>();
-        let bytes = Bytes::from_static(b"block");
-        shelf
-            .put(id(0), bytes.clone(), ready(()), ended)
-            .await
-            .unwrap();
-        let behind = || shelf.on_their_way.lock().get(&id(0)).copied();
-        assert_eq!(behind(), Some(false));
-        shelf.let_go(&id(0));
-        assert_eq!(behind(), Some(true));
-        drop(disk);
-        // What is held for it ends with it.
-        assert!(end.await.is_err());
-        assert_eq!(behind(), None);
-        shelf.put(id(0), bytes, ready(()), ()).await.unwrap();
-        assert_eq!(behind(), None, "it is here already");
-    }
-
-    #[tokio::test]
-    async fn a_block_that_is_waited_for_does_not_wait_for_the_disk_and_the_others_do() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::open(dir.path(), 1_000).unwrap());
-        let shelf = Shelf::new(cache, Tasks::new(Shutdown::new()));
-        let disk = shelf.turn().await;
-        let bytes = Bytes::from_static(b"block");
-        let ahead = shelf.put(id(0), bytes.clone(), pending(), ());
-        tokio::pin!(ahead);
-        assert!(futures::poll!(&mut ahead).is_pending());
-        shelf.put(id(1), bytes, ready(()), ()).await.unwrap();
-        assert!(futures::poll!(&mut ahead).is_pending());
-        let here = |number| shelf.cache().get(&id(number)).is_some();
-        assert!(!here(0) && here(1));
-        drop(disk);
-        ahead.await.unwrap();
-        assert!(here(0));
-    }
-}
+mod tests;

@@ -107,6 +107,7 @@ impl Blocks {
         let mut counted = false;
         loop {
             if let Some(cached) = self.cache().get(&block) {
+                self.shelf.used(&block);
                 if !counted {
                     self.cache().count(true);
                 }
@@ -161,8 +162,12 @@ impl Blocks {
     async fn place(&self, wanted: &Wanted) -> Option<OwnedSemaphorePermit> {
         let hurried = async {
             wanted.clone().wait().await;
+            self.shelf.urge();
             Arc::clone(&self.hurried).acquire_owned().await
         };
+        if self.fetches.available_permits() == 0 {
+            self.shelf.make_way();
+        }
         // Never closed.
         tokio::select! {
             biased;
@@ -295,10 +300,14 @@ impl Blocks {
     /// A reader has these blocks behind it and goes on: their memory is of more use to what comes next, and to
     /// the log. They stay on the disk for others.
     pub fn let_go(&self, key: &Key, numbers: Span<u32>) {
-        let (shelf, tasks, key) = (self.shelf.clone(), self.tasks.clone(), key.clone());
+        let (this, key) = (self.clone(), key.clone());
         self.tasks.spawn_ok("let go of blocks", async move {
+            let shelf = this.shelf.clone();
             let let_go = move || numbers.for_each(|number| shelf.let_go(&id(&key, number)));
-            tasks.blocking(let_go).await;
+            this.tasks.blocking(let_go).await;
+            if this.fetches.available_permits() == 0 {
+                this.shelf.make_way();
+            }
         });
     }
 

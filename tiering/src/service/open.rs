@@ -179,7 +179,11 @@ impl Open {
             tracing::warn!(%error, "the orphans' entries cannot be read now");
             self.clock.sleep(pause.next()).await;
         }
-        let shelf = Shelf::new(Arc::clone(&self.cache), self.tasks.clone());
+        let shelf = Shelf::new(
+            Arc::clone(&self.cache),
+            self.clock.clone(),
+            self.tasks.clone(),
+        );
         let objects = Objects::new(
             self.store("read"),
             shelf.clone(),

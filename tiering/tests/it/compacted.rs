@@ -259,7 +259,7 @@ fn reader(d: &Daemon, store: Arc<dyn Store>, dir: &Path) -> Reader {
     let cache = Arc::new(Cache::open(&dir.join("blocks"), MIN_CACHE.0).unwrap());
     let blocks = Blocks::new(
         store,
-        Shelf::new(cache, d.tasks.clone()),
+        Shelf::new(cache, clock.clone(), d.tasks.clone()),
         Ops::new(clock.clone()),
         clock,
         d.tasks.clone(),

@@ -90,7 +90,7 @@ pub async fn try_daemon(
     let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
     let objects = Objects::new(
         Arc::clone(&store),
-        Shelf::new(Arc::new(cache), tasks.clone()),
+        Shelf::new(Arc::new(cache), clock.clone(), tasks.clone()),
         ops.clone(),
         clock.clone(),
         tasks.clone(),
