@@ -5,12 +5,16 @@
 //! a later one: a stored point is never above the truth, and at most the last moments below it.
 //!
 //! ```text
-//! 64 bytes header: "WBDP", u32 version = 1, zeros
+//! 64 bytes header: "WBDP", u32 version = 2, zeros
 //! slots of 64 bytes: topic id 16, i32 partition, i64 durable end, i64 log start (-1 = not known),
-//!                    u64 bytes below the first local segment, u32 CRC-32C of the topic's name
+//!                    u64 bytes (see below), u32 CRC-32C of the topic's name
 //!                    (0 = not noted), u32 CRC-32C of `leader-epoch-checkpoint` (likewise),
 //!                    i64 high watermark + 1 (likewise), u32 CRC-32C of bytes 0..60
 //! ```
+//! The bytes are those of all batches up to the durable end, with the highest bit set. Without it, as version 1
+//! has it, those below the first local segment: which that is tell the files alone, and a crash between a slot
+//! and the files it is about would count what is freed twice.
+//!
 //! A slot never crosses a sector, so that a power cut leaves the old one or the new one; one that is
 //! torn all the same fails its CRC and counts as unknown. Free slots are zeros.
 
@@ -26,7 +30,11 @@ use crate::fields::Fields;
 use crate::naming::DURABLE_POINTS;
 
 const MAGIC: [u8; 4] = *b"WBDP";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// With other bytes in the slots.
+const BEFORE: u32 = 1;
+/// Of the field of bytes.
+const UP_TO_THE_DURABLE_END: u64 = 1 << 63;
 const SLOT: usize = 64;
 const CRC_AT: usize = 60;
 /// Stands for a log start that is not known.
@@ -34,13 +42,20 @@ const UNKNOWN: i64 = -1;
 /// A million partitions.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// Bytes of all batches from the first offset ever, freed ones included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    ToDurableEnd(u64),
+    ToFirstLocal(u64),
+}
+
 /// What one slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Point {
     pub(crate) durable_end: i64,
     /// `None` where an earlier start lost it: what is local says nothing of where the log begins.
     pub(crate) log_start: Option<i64>,
-    pub(crate) base_bytes: u64,
+    pub(crate) bytes: Counted,
     /// See [`name_check`].
     pub(crate) name: u32,
     /// Of the text of `leader-epoch-checkpoint`, which has no checksum of its own.
@@ -63,7 +78,11 @@ fn encode(key: Key, point: Point) -> [u8; SLOT] {
     slot[16..20].copy_from_slice(&key.1.to_be_bytes());
     slot[20..28].copy_from_slice(&point.durable_end.to_be_bytes());
     slot[28..36].copy_from_slice(&point.log_start.unwrap_or(UNKNOWN).to_be_bytes());
-    slot[36..44].copy_from_slice(&point.base_bytes.to_be_bytes());
+    let bytes = match point.bytes {
+        Counted::ToDurableEnd(bytes) => bytes | UP_TO_THE_DURABLE_END,
+        Counted::ToFirstLocal(bytes) => bytes & !UP_TO_THE_DURABLE_END,
+    };
+    slot[36..44].copy_from_slice(&bytes.to_be_bytes());
     slot[44..48].copy_from_slice(&point.name.to_be_bytes());
     slot[48..52].copy_from_slice(&point.epochs.to_be_bytes());
     let high_watermark = point.high_watermark.map_or(0, |hw| hw.saturating_add(1));
@@ -78,7 +97,11 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
     let key = (Uuid::from_bytes(fields.take()?), fields.i32()?);
     let durable_end = fields.i64()?;
     let log_start = fields.i64()?;
-    let base_bytes = u64::from_be_bytes(fields.take()?);
+    let bytes = u64::from_be_bytes(fields.take()?);
+    let bytes = match bytes & UP_TO_THE_DURABLE_END {
+        0 => Counted::ToFirstLocal(bytes),
+        flag => Counted::ToDurableEnd(bytes & !flag),
+    };
     let name = fields.u32()?;
     let epochs = fields.u32()?;
     let high_watermark = fields.i64()?.checked_sub(1).filter(|hw| *hw >= 0);
@@ -89,7 +112,7 @@ fn decode(slot: &[u8]) -> Option<(Key, Point)> {
         Point {
             durable_end,
             log_start: Some(log_start).filter(|start| *start != UNKNOWN),
-            base_bytes,
+            bytes,
             name,
             epochs,
             high_watermark,
@@ -107,7 +130,9 @@ pub(crate) fn read(root: &Path) -> io::Result<Option<HashMap<Key, Point>>> {
         Ok(_) => {}
     }
     let bytes = calls::read(&path)?;
-    let good = bytes.starts_with(&MAGIC) && bytes.get(4..8) == Some(&VERSION.to_be_bytes());
+    let version = [VERSION, BEFORE].map(u32::to_be_bytes);
+    let known = |found: &[u8]| version.iter().any(|version| version == found);
+    let good = bytes.starts_with(&MAGIC) && bytes.get(4..8).is_some_and(known);
     let slots = if good {
         bytes.get(SLOT..).unwrap_or_default()
     } else {
@@ -225,7 +250,10 @@ mod tests {
         Point {
             durable_end,
             log_start: (durable_end != 9).then_some(1),
-            base_bytes: 2,
+            bytes: match durable_end {
+                3 => Counted::ToFirstLocal(2),
+                _ => Counted::ToDurableEnd(2),
+            },
             name: 3,
             epochs: 4,
             high_watermark: (durable_end > 4).then_some(durable_end - 1),
@@ -270,6 +298,11 @@ mod tests {
                 "byte {byte}"
             );
         }
+        // The version before has the same slots.
+        let mut before = good.clone();
+        before[7] = 1;
+        std::fs::write(&path, &before).unwrap();
+        assert_eq!(read(dir.path()).unwrap().unwrap().len(), 2);
         std::fs::write(&path, b"junk").unwrap();
         assert_eq!(read(dir.path()).unwrap(), Some(HashMap::new()));
     }

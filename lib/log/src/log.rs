@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
-use crate::durable_points::{Key, Point};
+use crate::durable_points::{Counted, Key, Point};
 use crate::epochs::Epochs;
 use crate::error::{AppendError, LogError};
 use crate::naming::directory_name;
@@ -71,8 +71,9 @@ pub(crate) struct State {
     pub(crate) health: Health,
     /// See [`recover::refuse`].
     pub(crate) unread: Option<Unread>,
-    /// The stored durable end of a damaged log, which must not be forgotten.
+    /// The stored durable end of a damaged log, which must not be forgotten, and the bytes stored with it.
     pub(crate) promised_end: i64,
+    pub(crate) promised_bytes: Counted,
     /// See [`crate::durable_points::name_check`].
     pub(crate) name: u32,
     /// CRC-32C of the stored lineage.
@@ -112,14 +113,17 @@ impl State {
         if let Some(point) = self.unread.and_then(|unread| unread.point) {
             return point;
         }
-        let durable_end = match self.health {
-            Health::Good => self.durable_end,
-            Health::Damaged { .. } => self.promised_end,
+        let (durable_end, bytes) = match self.health {
+            Health::Good => (
+                self.durable_end,
+                Counted::ToDurableEnd(self.durable_bytes),
+            ),
+            Health::Damaged { .. } => (self.promised_end, self.promised_bytes),
         };
         Point {
             durable_end,
             log_start: self.known_log_start(),
-            base_bytes: self.base_bytes,
+            bytes,
             name: self.name,
             epochs: self.epochs_check,
             high_watermark: Some(self.high_watermark),

@@ -7,6 +7,7 @@
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
+mod bytes;
 mod lineage;
 mod start;
 mod unread;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use crate::calls;
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
-use crate::durable_points::{Point, name_check};
+use crate::durable_points::{Counted, Point, name_check};
 use crate::epochs::EpochStart;
 use crate::log::{Identity, Log, State, Writer, swap};
 use crate::naming::{LOG, file_path};
@@ -68,6 +69,11 @@ impl Stored {
         }
     }
 
+    fn promised_bytes(&self) -> Counted {
+        let none = Counted::ToFirstLocal(0);
+        self.point.map_or(none, |point| point.bytes)
+    }
+
     /// The point's, which has a checksum, before the checkpoint's.
     fn high_watermark(&self) -> i64 {
         let noted = self.point.and_then(|point| point.high_watermark);
@@ -111,17 +117,15 @@ pub(crate) fn recover(
     judge_end(&mut found, &stored);
     let epochs = lineage::read(&dir, &found, known, &stored, &shared)?;
     let log_start = known.unwrap_or_else(|| start::at_least(&epochs, &bases));
-    let base_bytes = stored.point.map_or(0, |point| point.base_bytes);
-    let local: u64 = found.segments.iter().map(|s| s.size()).sum();
-    let end_bytes = base_bytes.saturating_add(local);
+    let bytes = bytes::count(&dir, &bases, &found, &stored, &shared)?;
     let state = State {
         log_start,
         start_known: known.is_some(),
         log_end: found.log_end,
         durable_end: found.log_end,
-        base_bytes,
-        end_bytes,
-        durable_bytes: end_bytes,
+        base_bytes: bytes.below_local,
+        end_bytes: bytes.end,
+        durable_bytes: bytes.end,
         high_watermark: stored
             .high_watermark()
             .clamp(log_start.min(found.log_end), found.log_end),
@@ -136,6 +140,7 @@ pub(crate) fn recover(
         health: found.health,
         unread: None,
         promised_end: stored.promised(),
+        promised_bytes: stored.promised_bytes(),
         name: name_check(&identity.topic),
         segments: found.segments,
     };

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::calls::{self, is_full};
+use crate::durable_points::Counted;
 use crate::epochs::Epochs;
 use crate::error::LogError;
 use crate::log::{Log, Writer};
@@ -96,7 +97,7 @@ impl Log {
             let mut point = state.point();
             point.durable_end = 0;
             point.log_start = Some(start.0).filter(|_| start.1);
-            point.base_bytes = 0;
+            point.bytes = Counted::ToDurableEnd(0);
             let mut epochs = state.epochs.clone();
             epochs.truncate_from_end(offset);
             if start.0 == offset {
@@ -227,7 +228,8 @@ impl Log {
         let (index, position, to) = self.place_of(offset)?;
         self.prepare(index, position)?;
         self.lower_clean_end(to)?;
-        self.store_cut(to)?;
+        let bytes = self.bytes_to(index, position);
+        self.store_cut(to, bytes)?;
         let (removed, cut, point) = {
             let mut state = self.state.write();
             let removed = state.segments.split_off(index + 1);
@@ -239,11 +241,7 @@ impl Log {
             state.log_end = to;
             state.durable_end = state.durable_end.min(to);
             state.high_watermark = state.high_watermark.min(to);
-            let below: u64 = state.segments[..index].iter().map(|s| s.size()).sum();
-            state.end_bytes = state
-                .base_bytes
-                .saturating_add(below)
-                .saturating_add(position);
+            state.end_bytes = bytes;
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
             state.epochs.truncate_from_end(to);
             (removed, cut, state.point())
@@ -304,11 +302,12 @@ impl Log {
 
     /// Stores what is promised and the lineage as they will be: nothing was cut yet if it fails, and the
     /// next sync raises the point again.
-    fn store_cut(&self, to: i64) -> Result<(), LogError> {
+    fn store_cut(&self, to: i64, bytes: u64) -> Result<(), LogError> {
         let (point, epochs) = {
             let state = self.state.read();
             let mut point = state.point();
             point.durable_end = state.durable_end.min(to);
+            point.bytes = Counted::ToDurableEnd(state.durable_bytes.min(bytes));
             let mut epochs = state.epochs.clone();
             (point, epochs.truncate_from_end(to).then_some(epochs))
         };
@@ -319,6 +318,14 @@ impl Log {
             Err(error) if is_full(&error) => Err(LogError::io(self.dir(), error)),
             other => self.in_truncation(other),
         }
+    }
+
+    /// Bytes of the log up to `position` of a segment.
+    fn bytes_to(&self, index: usize, position: u64) -> u64 {
+        let state = self.state.read();
+        let below: u64 = state.segments[..index].iter().map(|s| s.size()).sum();
+        let local = below.saturating_add(position);
+        state.base_bytes.saturating_add(local)
     }
 
     /// Which segment ends where the log is to end, at which byte, and the exact offset.

@@ -1,10 +1,99 @@
 //! Freeing local segments, log start, retention, pins.
 
 use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+use whimbrel_log::calls::{Call, Watcher, watch};
 use whimbrel_log::{AppendContext, AppendError, LogConfig, ReadError};
 
-use crate::support::{Fixture, batch, file_of};
+use crate::compaction;
+use crate::support::{Crashed, Fixture, batch, file_of};
+
+/// What a kill before any call that changes the disk would leave.
+#[derive(Debug)]
+struct Copies {
+    root: PathBuf,
+    taken: Mutex<Vec<Crashed>>,
+}
+
+impl Watcher for Copies {
+    fn before(&self, _call: Call, _path: &Path) -> io::Result<()> {
+        self.taken.lock().push(Crashed::copy_of(&self.root));
+        Ok(())
+    }
+}
+
+fn copies_of(root: &Path, act: impl FnOnce()) -> Vec<Crashed> {
+    let copies = Arc::new(Copies {
+        root: root.to_owned(),
+        taken: Mutex::default(),
+    });
+    let watching = watch(root, copies.clone());
+    act();
+    drop(watching);
+    let taken = std::mem::take(&mut *copies.taken.lock());
+    assert!(taken.len() > 4, "{}", taken.len());
+    taken
+}
+
+fn counted_once(copies: &[Crashed], bytes: u64) {
+    for (n, crashed) in copies.iter().enumerate() {
+        // What the first start finds the second one finds, too.
+        for _ in 0..2 {
+            let (_disk, log) = crashed.open();
+            assert_eq!(log.health(), whimbrel_log::Health::Good, "{n}");
+            assert_eq!((log.bytes_appended(), log.durable_bytes()), (bytes, bytes), "{n}");
+        }
+    }
+}
+
+#[test]
+fn a_kill_while_segments_go_counts_no_byte_twice() {
+    let f = Fixture::new();
+    for n in 0..60 {
+        f.append(n, 3);
+    }
+    f.sync();
+    f.disk.checkpoint().unwrap();
+    f.disk.flush_durable_points().unwrap();
+    let segments = f.log.segments();
+    let copies = copies_of(&f.root, || {
+        f.log.free_local_before(segments[1].base_offset).unwrap();
+        f.log.set_log_start(segments[3].base_offset + 1).unwrap();
+    });
+    counted_once(&copies, f.log.bytes_appended());
+    // And where the newest of it is not noted as durable.
+    f.append(60, 3);
+    f.sync();
+    f.append(61, 3);
+    counted_once(&[f.crash()], f.log.bytes_appended());
+}
+
+#[test]
+fn a_kill_while_a_log_is_cleaned_leaves_no_byte_out() {
+    let f = Fixture::with(compaction::config());
+    for n in 0..3_u8 {
+        for k in 0..12_u8 {
+            let records = [(k % 4, Some(n)), (n, Some(k))];
+            let bytes = compaction::Model::build(whimbrel_wire::BatchBuilder::new(0), &records);
+            f.log.append(bytes, AppendContext::new(0, 5)).unwrap();
+        }
+        f.sync();
+        f.log.roll().unwrap();
+    }
+    f.sync();
+    f.disk.flush_durable_points().unwrap();
+    let bytes = f.log.bytes_appended();
+    let copies = copies_of(&f.root, || {
+        let done = f.log.clean(compaction::ALL, 10, &mut compaction::Free).unwrap();
+        assert!(done.bytes_after < done.bytes_before);
+    });
+    assert_eq!(f.log.bytes_appended(), bytes);
+    counted_once(&copies, bytes);
+}
 
 #[test]
 fn freeing_and_log_start_move_the_bounds_and_survive() {

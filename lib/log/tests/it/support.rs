@@ -145,6 +145,7 @@ pub fn quick_dir() -> TempDir {
 }
 
 /// A copy of a data directory, to be damaged and opened.
+#[derive(Debug)]
 pub struct Crashed {
     pub root: PathBuf,
     _dir: TempDir,

@@ -46,6 +46,7 @@ pub(crate) fn refuse(
             point: stored.point,
         }),
         promised_end: stored.promised(),
+        promised_bytes: stored.promised_bytes(),
         name: name_check(&identity.topic),
         segments: vec![Arc::new(SegmentFile::absent(&identity.dir, start))],
     };
