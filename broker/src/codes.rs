@@ -141,4 +141,10 @@ pub const CODES: &[Code] = &[
         cause: "This broker's copy of a partition is damaged below its durable point (WB-108), another broker at home leads the partition, and holds everything that this copy held. What is damaged, and all behind it, was moved below `quarantine/` of the data directory, and is filled again from the leader.",
         fix: "Nothing is lost and nothing is to be done for the partition. Check the disk: damage seldom comes alone. Remove `quarantine/` when nobody wants to look at it.",
     },
+    Code {
+        code: "WB-127",
+        title: "which leader epochs own records of the bucket was lost here",
+        cause: "The `leader-epoch-checkpoint` of a log is not what was written, and its older records are in the bucket only: nothing local proves what it says of them.",
+        fix: "Nothing, where the bucket is reached: the lineage is learnt from it again, and until then clients that ask for it are told to ask later. Where it says that the bucket's does not go on as the log does, run `whimbrel tier verify`. Check the disk.",
+    },
 ];

@@ -3,8 +3,9 @@
 //! The bucket deletes what lies below a log start, in every region. So it is only the home leader's to say, under its
 //! lease; a follower repeats what came in a frame of that leader and never says its own. A log whose start is lost
 //! ([`whimbrel_log::Offsets::known_log_start`]) says nothing before the bucket's root or a frame has told it again.
+//! The bucket also tells the lineage of what is not local, where the file that held it cannot be proved.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use whimbrel_fleet::RegionEpoch;
 use whimbrel_log::{Health, Log, LogError};
@@ -71,13 +72,29 @@ pub fn follow(log: &Log, said: i64) -> Result<(), LogError> {
     }
 }
 
-/// Learns lost log starts from the bucket.
+/// Learns lost log starts and lineages from the bucket.
 pub async fn run(broker: Arc<Broker>) {
     let shutdown = broker.tasks.shutdown();
+    let mut told = HashSet::new();
     loop {
         for partition in broker.catalog().partitions() {
             let lost = partition.log.offsets().known_log_start.is_none();
-            if lost && partition.log.health() == Health::Good {
+            if partition.log.health() != Health::Good {
+                continue;
+            }
+            if !lost && broker.cold.is_configured() && !told.contains(&partition.at) {
+                match shutdown.unless(ask_lineage(&broker, partition)).await {
+                    // The bucket's word does not change by asking again.
+                    Some(Ok(true)) => drop(told.insert(partition.at)),
+                    Some(Ok(false)) => {}
+                    Some(Err(error)) => {
+                        tracing::warn!(code = "WB-127", at = %partition.at, %error, "its lineage below the local log is lost here and not known yet");
+                        break;
+                    }
+                    None => return,
+                }
+            }
+            if lost {
                 match shutdown.unless(ask(&broker, partition)).await {
                     Some(Ok(())) => {}
                     // The others would wait as long.
@@ -97,6 +114,35 @@ pub async fn run(broker: Arc<Broker>) {
             return;
         }
     }
+}
+
+/// Whether the bucket was asked and said what it knows.
+async fn ask_lineage(
+    broker: &Broker,
+    partition: &Arc<Partition>,
+) -> Result<bool, tonic::Status> {
+    let Some(first) = partition.log.lineage_known_from() else {
+        return Ok(false);
+    };
+    let lineage = broker.cold.lineage(partition.at, LOOKUP_WAIT).await?;
+    let log = Arc::clone(&partition.log);
+    let learnt = broker
+        .tasks
+        .blocking(move || log.learn_lineage(&lineage))
+        .await;
+    let (at, below) = (partition.at, first.start_offset);
+    match learnt {
+        Ok(true) => {
+            tracing::warn!(code = "WB-127", %at, below, "its lineage was lost here and is learnt again");
+        }
+        Ok(false) => {
+            tracing::warn!(code = "WB-127", %at, below, "its lineage is lost here, and the bucket's does not go on as the log does");
+        }
+        Err(error) => {
+            tracing::warn!(code = "WB-127", %at, below, %error, "its lineage was not learnt");
+        }
+    }
+    Ok(true)
 }
 
 async fn ask(broker: &Broker, partition: &Arc<Partition>) -> Result<(), tonic::Status> {

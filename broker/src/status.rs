@@ -123,6 +123,8 @@ fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>
         "leader_epoch": leader_epoch,
         "log_start": offsets.log_start,
         "log_start_lost": offsets.known_log_start.is_none(),
+        // Of what lies below, the lineage is lost here until the bucket tells it.
+        "lineage_known_from": partition.log.lineage_known_from().map(|first| first.start_offset),
         "local_log_start": offsets.local_log_start,
         "tiered_end": partition.tiered_end(),
         "high_watermark": partition.high_watermark(),

@@ -13,7 +13,7 @@ use whimbrel_wire::{
 };
 
 use super::refusal;
-use crate::{broker::Broker, cold::LOOKUP_WAIT, partition::Partition};
+use crate::{broker::Broker, cold::LOOKUP_WAIT};
 
 pub async fn handle(broker: &Arc<Broker>, request: Request) -> Response {
     let begun_ns = broker.clock.boot_ns();
@@ -68,7 +68,8 @@ async fn find(
     let topic = refusal::topic(&catalog, name, uuid::Uuid::nil(), false)?;
     let (partition, epoch) = refusal::leader(&catalog, topic, asked.partition)?;
     refusal::fence(asked.current_leader_epoch, epoch)?;
-    match first_known(partition).filter(|first| asked.leader_epoch < first.epoch) {
+    let known_from = partition.log.lineage_known_from();
+    match known_from.filter(|first| asked.leader_epoch < first.epoch) {
         Some(first) if broker.cold.is_configured() => {
             let tiered = broker.cold.lineage(partition.at, wait).await.map_err(|error| {
                 tracing::debug!(at = %partition.at, %error, "the bucket's lineage is not to be had now");
@@ -78,14 +79,6 @@ async fn find(
         }
         _ => Ok(partition.log.end_for_epoch(asked.leader_epoch)),
     }
-}
-
-/// The first epoch that the log knows, if records of older ones are in the bucket only.
-fn first_known(partition: &Partition) -> Option<EpochStart> {
-    let offsets = partition.log.offsets();
-    let first = *partition.log.lineage().first()?;
-    let cold = offsets.local_log_start > offsets.log_start;
-    (cold && first.start_offset > offsets.log_start).then_some(first)
 }
 
 /// Where the largest epoch not above `asked` ended, which is older than `first`.

@@ -91,7 +91,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     broker.stop().await;
     let folder = data_dir.join("t-0");
     std::fs::remove_file(folder.join("leader-epoch-checkpoint")).unwrap();
-    let broker = fleet.try_broker(options).await.unwrap();
+    let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
     let found = eventually("a leader", async || {
         let found = end_of(&mut client, first).await;
@@ -104,6 +104,48 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     let told = client.offset_at("t", 0, -5).await.offset;
     assert!((start - 1..=tiered).contains(&told), "{told} of {tiered}");
     assert_eq!(end_of(&mut client, second).await.1, second);
+    a_flipped_bit_is_not_told(&fleet, &daemon, broker, &options, (first, second)).await;
+}
+
+/// The bucket tells again what no checksum proves any more; before it has, nothing is said.
+async fn a_flipped_bit_is_not_told(
+    fleet: &Fleet,
+    daemon: &Daemon,
+    broker: Broker,
+    options: &Options,
+    (first, second): (i32, i32),
+) {
+    let learnt = async |broker: &Broker| {
+        eventually("the bucket's lineage", async || {
+            let partition = broker.partition("t", 0).await?;
+            (partition["role"] == "leader" && partition["lineage_known_from"].is_null())
+                .then_some(())
+        })
+        .await;
+    };
+    learnt(&broker).await;
+    broker.stop().await;
+    let path = options.data_dir.join("t-0/leader-epoch-checkpoint");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let bad = text.replace(&format!("{second} 20\n"), &format!("{second} 24\n"));
+    assert_ne!(text, bad);
+    std::fs::write(path, bad).unwrap();
+    daemon.away.store(true, Ordering::SeqCst);
+    let broker = fleet.try_broker(options.clone()).await.unwrap();
+    let mut client = Client::connect(broker.handle.kafka).await;
+    let found = eventually("a leader", async || {
+        let found = end_of(&mut client, first).await;
+        (found.0 != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(found)
+    })
+    .await;
+    assert_eq!(found.0, ErrorCode::OFFSET_NOT_AVAILABLE, "{found:?}");
+    daemon.away.store(false, Ordering::SeqCst);
+    learnt(&broker).await;
+    daemon.away.store(true, Ordering::SeqCst);
+    assert_eq!(
+        end_of(&mut client, first).await,
+        (ErrorCode::NONE, first, 20)
+    );
     broker.stop().await;
 }
 

@@ -87,6 +87,13 @@ impl Epochs {
         true
     }
 
+    /// Forgets epochs that begin below `start`, also the one that holds it. True if the cache changed.
+    pub(crate) fn forget_below(&mut self, start: i64) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|e| e.start_offset >= start);
+        before != self.entries.len()
+    }
+
     /// The epoch that owns `offset`, if it is known.
     pub(crate) fn at(&self, offset: i64) -> Option<i32> {
         let below = self.entries.partition_point(|e| e.start_offset <= offset);
@@ -224,5 +231,9 @@ mod tests {
         assert!(!cache.truncate_from_start(3));
         assert_eq!(cache.at(15), Some(2));
         assert_eq!(cache.at(14), None);
+        let mut cache = epochs(&[(1, 0), (2, 10), (4, 20)]);
+        assert!(cache.forget_below(11));
+        assert_eq!(pairs(&cache), [(4, 20)]);
+        assert!(!cache.forget_below(20));
     }
 }

@@ -87,9 +87,16 @@ impl Part {
             part.fail(ErrorCode::OFFSET_NOT_AVAILABLE);
             return part;
         }
-        if let Some(diverging) = diverging(partition, wanted) {
-            part.data.diverging_epoch = diverging;
-            return part;
+        match diverging(partition, wanted) {
+            Ok(None) => {}
+            Ok(Some(diverging)) => {
+                part.data.diverging_epoch = diverging;
+                return part;
+            }
+            Err(error_code) => {
+                part.fail(error_code);
+                return part;
+            }
         }
         if is_out {
             part.fail(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -287,15 +294,20 @@ fn below(records: Bytes, upto: i64) -> Bytes {
     records.slice(..length)
 }
 
-/// Where the client's log and ours part, if they do (KIP-595's rule).
-fn diverging(partition: &Partition, wanted: &Wanted) -> Option<EpochEndOffset> {
+/// Where the client's log and ours part, if they do (KIP-595's rule). An error where that lies in what is not known
+/// before the bucket has told it.
+fn diverging(partition: &Partition, wanted: &Wanted) -> Result<Option<EpochEndOffset>, ErrorCode> {
     if wanted.last_fetched_epoch < 0 {
-        return None;
+        return Ok(None);
     }
     let end = partition.log.end_for_epoch(wanted.last_fetched_epoch);
     let parted = end.epoch < wanted.last_fetched_epoch || end.end_offset < wanted.offset;
-    parted.then_some(EpochEndOffset {
+    let known_from = partition.log.lineage_known_from();
+    if parted && known_from.is_some_and(|first| wanted.last_fetched_epoch < first.epoch) {
+        return Err(ErrorCode::OFFSET_NOT_AVAILABLE);
+    }
+    Ok(parted.then_some(EpochEndOffset {
         epoch: end.epoch,
         end_offset: end.end_offset,
-    })
+    }))
 }

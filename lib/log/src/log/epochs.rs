@@ -9,6 +9,11 @@ use crate::log::Log;
 use crate::naming::EPOCHS;
 use crate::replace::{Durability, replace};
 
+/// What a durable point says of `leader-epoch-checkpoint` with these epochs.
+pub(crate) fn check_of(epochs: &Epochs) -> u32 {
+    crc32c::crc32c(encode_epochs(epochs.entries()).as_bytes())
+}
+
 impl Log {
     /// The leader epochs and where each begins, oldest first.
     pub fn lineage(&self) -> Vec<EpochStart> {
@@ -52,6 +57,51 @@ impl Log {
             .map_err(|source| LogError::io(&self.dir().join(EPOCHS), source))?;
         self.state.write().epochs = epochs;
         Ok(())
+    }
+
+    /// The first epoch that is known, where older ones own records that are not local: their lineage was lost, or
+    /// what is stored of it could not be proved.
+    pub fn lineage_known_from(&self) -> Option<EpochStart> {
+        let state = self.state.read();
+        if state.local_log_start() <= state.log_start {
+            return None;
+        }
+        let first = state.epochs.entries().first().copied();
+        first.filter(|first| first.start_offset > state.log_start)
+    }
+
+    /// Takes over what `told` says of the epochs below the first known one, if it goes on where the log does;
+    /// durable on return. Whether something was learnt.
+    pub fn learn_lineage(&self, told: &[EpochStart]) -> Result<bool, LogError> {
+        let _writer = self.writer.lock();
+        self.check_good()?;
+        let Some(first) = self.lineage_known_from() else {
+            return Ok(false);
+        };
+        let mut epochs = Epochs::new(told.iter().copied());
+        epochs.truncate_from_end(first.start_offset.saturating_add(1));
+        if epochs.at(first.start_offset) != Some(first.epoch) {
+            return Ok(false);
+        }
+        let log_start = {
+            let state = self.state.read();
+            let own = state.epochs.entries().iter();
+            for own in own.skip(1) {
+                epochs.assign(own.epoch, own.start_offset);
+            }
+            state.log_start
+        };
+        epochs.truncate_from_start(log_start);
+        self.store_epochs(&epochs, Durability::Now)
+            .map_err(|source| LogError::io(&self.dir().join(EPOCHS), source))?;
+        let mut state = self.state.write();
+        state.epochs = epochs;
+        let point = state.point();
+        drop(state);
+        self.shared
+            .store_point(self.key(), point)
+            .map_err(|source| LogError::io(self.dir(), source))?;
+        Ok(true)
     }
 
     /// Writes `leader-epoch-checkpoint`.

@@ -7,8 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use crate::calls::{self, is_full};
+use crate::epochs::Epochs;
 use crate::error::LogError;
 use crate::log::Log;
+use crate::log::epochs::check_of;
 use crate::naming::{RECENT, SNAPSHOT, parse_file_name};
 use crate::replace::{Durability, remove_if_there};
 use crate::segment::SegmentFile;
@@ -20,22 +22,25 @@ impl Log {
     pub fn set_log_start(&self, offset: i64) -> Result<Freed, LogError> {
         let _writer = self.writer.lock();
         self.check_changeable()?;
-        let mut epochs = {
+        let cut = {
             let state = self.state.read();
             let (from, to) = (state.log_start, state.log_end);
             if offset < from || offset > to {
                 return Err(LogError::OutOfRange { offset, from, to });
             }
-            state.epochs.clone()
+            let mut epochs = state.epochs.clone();
+            epochs.truncate_from_start(offset).then_some(epochs)
         };
-        if epochs.truncate_from_start(offset) {
-            match self.store_epochs(&epochs, Durability::NextSync) {
-                // Epochs below the start do no harm, and what goes now makes room.
+        // The point with the log start comes first: with it the file of before tells the same lineage.
+        let freed = self.drop_below(offset, Some((offset, cut.as_ref())))?;
+        if let Some(epochs) = &cut {
+            match self.store_epochs(epochs, Durability::NextSync) {
+                // Epochs below the start do no harm.
                 Err(error) if is_full(&error) => {}
                 other => other.map_err(|source| LogError::io(self.dir(), source))?,
             }
         }
-        self.drop_below(offset, Some(offset))
+        Ok(freed)
     }
 
     /// Takes `offset` for the log start where that is lost: a source that knows it has said so. Nothing is deleted,
@@ -53,7 +58,7 @@ impl Log {
                 return Err(LogError::OutOfRange { offset, from, to });
             }
         }
-        self.drop_below(0, Some(offset))?;
+        self.drop_below(0, Some((offset, None)))?;
         Ok(true)
     }
 
@@ -66,8 +71,12 @@ impl Log {
     }
 
     /// Drops closed segments that end at or below `offset`. The new start is stored before a file goes; if
-    /// that fails all is as it was.
-    fn drop_below(&self, offset: i64, log_start: Option<i64>) -> Result<Freed, LogError> {
+    /// that fails all is as it was. With a log start comes the lineage that is to be stored with it.
+    fn drop_below(
+        &self,
+        offset: i64,
+        log_start: Option<(i64, Option<&Epochs>)>,
+    ) -> Result<Freed, LogError> {
         let (dropped, point, before) = {
             let mut state = self.state.write();
             let before = (
@@ -75,6 +84,7 @@ impl Log {
                 state.start_known,
                 state.base_bytes,
                 state.epochs.clone(),
+                state.epochs_check,
             );
             let closed = state.segments.len().saturating_sub(1);
             // What is not durable yet is not given up either.
@@ -83,7 +93,8 @@ impl Log {
             let dropped: Vec<Arc<SegmentFile>> = state.segments.drain(..count).collect();
             let bytes: u64 = dropped.iter().map(|s| s.size()).sum();
             state.base_bytes = state.base_bytes.saturating_add(bytes);
-            if let Some(offset) = log_start {
+            if let Some((offset, cut)) = log_start {
+                state.epochs_check = cut.map_or(state.epochs_check, check_of);
                 state.log_start = offset;
                 state.start_known = true;
                 state.high_watermark = state.high_watermark.max(offset);
@@ -99,6 +110,7 @@ impl Log {
                 state.start_known,
                 state.base_bytes,
                 state.epochs,
+                state.epochs_check,
             ) = before;
             state.segments.splice(0..0, dropped);
             return Err(io(error));

@@ -12,6 +12,7 @@ use crate::calls::{self, is_full};
 use crate::durable_points::Counted;
 use crate::epochs::Epochs;
 use crate::error::LogError;
+use crate::log::epochs::check_of;
 use crate::log::{Log, Writer};
 use crate::naming::{LOG, QUARANTINE, RECENT, SNAPSHOT, parse_file_name};
 use crate::replace::{Durability, remove_if_there, sync_dir};
@@ -103,6 +104,7 @@ impl Log {
             if start.0 == offset {
                 epochs = Epochs::default();
             }
+            point.epochs = check_of(&epochs);
             (from, removed, point, epochs)
         };
         self.lower_clean_end(0)?;
@@ -309,7 +311,12 @@ impl Log {
             point.durable_end = state.durable_end.min(to);
             point.bytes = Counted::ToDurableEnd(state.durable_bytes.min(bytes));
             let mut epochs = state.epochs.clone();
-            (point, epochs.truncate_from_end(to).then_some(epochs))
+            let epochs = epochs.truncate_from_end(to).then_some(epochs);
+            if let Some(epochs) = &epochs {
+                // Before the file: what it says more is seen to be so.
+                point.epochs = check_of(epochs);
+            }
+            (point, epochs)
         };
         let stored = self.shared.store_point(self.key(), point).and_then(|()| {
             epochs.map_or(Ok(()), |epochs| self.store_epochs(&epochs, Durability::Now))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use whimbrel_log::{AbortedTxn, AppendContext, Disk, Health, Log};
+use whimbrel_log::{AbortedTxn, AppendContext, Disk, EpochStart, Health, Log};
 use whimbrel_wire::control::{ControlType, Marker, MarkerBatch};
 use whimbrel_wire::{BatchBuilder, Batches};
 
@@ -18,7 +18,7 @@ struct Truth {
     batches: BTreeMap<i64, Vec<u8>>,
     end: i64,
     high_watermark: i64,
-    lineage: Vec<whimbrel_log::EpochStart>,
+    lineage: Vec<EpochStart>,
     aborted: Vec<AbortedTxn>,
 }
 
@@ -151,9 +151,10 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         !good || high_watermark == truth.high_watermark,
         "{context}: high watermark {high_watermark}"
     );
-    // Of what is not local the file alone tells, which has no checksum of its own.
-    let below_local = context.contains("leader-epoch-checkpoint") && truth.local_start > 0;
-    if good && !below_local {
+    // Of what is not local the file alone tells: it is as it was written, or counts for what is local.
+    let in_file = context.contains("leader-epoch-checkpoint");
+    let local = || local_part(&truth.lineage, truth.local_start);
+    if good && !(in_file && log.lineage() == local()) {
         assert_eq!(log.lineage(), truth.lineage, "{context}");
     }
     match log.aborted(truth.local_start, i64::MAX) {
@@ -194,6 +195,14 @@ fn look(closed: &Crashed, path: &Path, byte: usize, bit: u8, truth: &Truth) {
         let more = log.append(produced(77, 0, 0, 1), AppendContext::new(epoch, 1));
         assert_eq!(more.unwrap().base_offset, truth.end, "{context}");
     }
+}
+
+/// What the local log knows of a lineage by itself.
+pub fn local_part(lineage: &[EpochStart], local_start: i64) -> Vec<EpochStart> {
+    let holder = lineage.partition_point(|e| e.start_offset <= local_start);
+    let mut local = lineage[holder - 1..].to_vec();
+    local[0].start_offset = local[0].start_offset.max(local_start);
+    local
 }
 
 /// Never taken from what is local.

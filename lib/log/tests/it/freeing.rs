@@ -1,43 +1,11 @@
 //! Freeing local segments, log start, retention, pins.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use parking_lot::Mutex;
-use whimbrel_log::calls::{Call, Watcher, watch};
 use whimbrel_log::{AppendContext, AppendError, LogConfig, ReadError};
 
 use crate::compaction;
-use crate::support::{Crashed, Fixture, batch, file_of};
-
-/// What a kill before any call that changes the disk would leave.
-#[derive(Debug)]
-struct Copies {
-    root: PathBuf,
-    taken: Mutex<Vec<Crashed>>,
-}
-
-impl Watcher for Copies {
-    fn before(&self, _call: Call, _path: &Path) -> io::Result<()> {
-        self.taken.lock().push(Crashed::copy_of(&self.root));
-        Ok(())
-    }
-}
-
-fn copies_of(root: &Path, act: impl FnOnce()) -> Vec<Crashed> {
-    let copies = Arc::new(Copies {
-        root: root.to_owned(),
-        taken: Mutex::default(),
-    });
-    let watching = watch(root, copies.clone());
-    act();
-    drop(watching);
-    let taken = std::mem::take(&mut *copies.taken.lock());
-    assert!(taken.len() > 4, "{}", taken.len());
-    taken
-}
+use crate::support::{Crashed, Fixture, batch, copies_of, file_of};
 
 fn counted_once(copies: &[Crashed], bytes: u64) {
     for (n, crashed) in copies.iter().enumerate() {

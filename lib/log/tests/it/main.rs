@@ -15,6 +15,7 @@ mod faults;
 mod flips;
 mod freeing;
 mod kills;
+mod lineage;
 mod model;
 mod power;
 mod power_house;

@@ -1,12 +1,15 @@
 //! Batches, disks, and crashes.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use uuid::Uuid;
+use whimbrel_log::calls::{Call, Watcher, watch};
 use whimbrel_log::{AppendContext, Appended, Disk, DiskOptions, Log, LogConfig, OpenError};
 use whimbrel_wire::{BatchBuilder, Batches};
 
@@ -173,6 +176,33 @@ impl Crashed {
     pub fn file(&self, base: i64, suffix: &str) -> PathBuf {
         file_of(&self.root, base, suffix)
     }
+}
+
+/// What a kill before any call that changes the disk would leave.
+#[derive(Debug)]
+struct Copies {
+    root: PathBuf,
+    taken: Mutex<Vec<Crashed>>,
+}
+
+impl Watcher for Copies {
+    fn before(&self, _call: Call, _path: &Path) -> io::Result<()> {
+        self.taken.lock().push(Crashed::copy_of(&self.root));
+        Ok(())
+    }
+}
+
+pub fn copies_of(root: &Path, act: impl FnOnce()) -> Vec<Crashed> {
+    let copies = Arc::new(Copies {
+        root: root.to_owned(),
+        taken: Mutex::default(),
+    });
+    let watching = watch(root, copies.clone());
+    act();
+    drop(watching);
+    let taken = std::mem::take(&mut *copies.taken.lock());
+    assert!(taken.len() > 4, "{}", taken.len());
+    taken
 }
 
 pub fn file_of(root: &Path, base: i64, suffix: &str) -> PathBuf {

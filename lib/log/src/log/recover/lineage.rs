@@ -1,19 +1,22 @@
 //! The lineage at the start: `leader-epoch-checkpoint`, held against what else is known.
 //!
 //! The file has no checksum. If the sidecar's point holds the checksum of just this text, it is right; else
-//! it counts as far as the log agrees, and the log's own epochs if it does not.
+//! it counts as far as the log agrees, and the log's own epochs if it does not. What lies below the local log has
+//! no batch to be held against: there only what the checksum proves counts, and the lineage begins above the log
+//! start where it proves nothing. The bucket knows the rest.
 
 use std::io;
 use std::path::Path;
 
 use whimbrel_wire::batch::BatchHeader;
 
-use crate::checkpoint::{decode_epochs, read_text};
+use crate::checkpoint::{decode_epochs, encode_epochs, read_text};
 use crate::disk::shared::Shared;
 use crate::epochs::{EpochStart, Epochs};
 use crate::log::recover::{Found, Stored};
 use crate::naming::EPOCHS;
 use crate::segment::scan::{Scanner, Step};
+use crate::types::Health;
 
 /// Notes a batch's epoch where it differs from that of the batch before.
 pub(super) fn note(epochs: &mut Vec<EpochStart>, header: &BatchHeader) {
@@ -25,6 +28,11 @@ pub(super) fn note(epochs: &mut Vec<EpochStart>, header: &BatchHeader) {
         });
     }
 }
+
+/// Epochs that may have begun since the file was last noted; it is noted with every sync of the log.
+const BEGUN_SINCE: usize = 16;
+/// And how many of them without a record, one in the place of the other.
+const REPLACED: i32 = 64;
 
 /// The lineage as it is to be.
 pub(super) struct Lineage {
@@ -52,17 +60,33 @@ pub(super) fn read(
         .as_deref()
         .map_or(0, |text| crc32c::crc32c(text.as_bytes()));
     let promised = stored.promised();
-    let as_written = stored.point.is_some_and(|point| point.epochs == check);
+    let noted = stored.point.map(|point| point.epochs);
+    let as_written = noted == Some(check);
     let entries = text.as_deref().and_then(|text| decode_epochs(text).ok());
     let stored = entries.clone().unwrap_or_default();
+    let noted = noted.filter(|noted| *noted != 0);
+    let proven = match noted {
+        Some(noted) if !as_written => proven(&stored, noted, log_start),
+        _ => stored.len(),
+    };
     let mut epochs = Epochs::new(stored.iter().copied());
     let counts = entries.is_some() && (as_written || agree(&epochs, found, shared)?);
+    let first = found.segments.first().map_or(found.log_end, |s| s.base);
+    let begun = stored.get(proven).map_or(first, |e| e.start_offset);
+    // Of the others nothing says that they are what was written, and below there is no batch to hold them against.
+    let known_below = begun >= first;
     if !counts {
-        epochs = Epochs::default();
+        let known = stored.iter().take(proven);
+        epochs = Epochs::new(known.filter(|_| noted.is_some() && known_below).copied());
         for start in epochs_in(found, shared)? {
             epochs.assign(start.epoch, start.start_offset);
         }
+    } else if !known_below && batch_at(first, found, shared)?.is_some() {
+        epochs.truncate_from_start(first);
+    } else if !known_below {
+        epochs.forget_below(first);
     }
+    let whole = counts && known_below;
     // The file is the last one that was noted as written: an epoch it does not hold began after that.
     let new_from = if as_written { promised } else { 0 };
     for start in found
@@ -86,8 +110,40 @@ pub(super) fn read(
     Ok(Lineage {
         epochs,
         changed,
-        stored: counts,
-        check,
+        stored: whole,
+        // What was noted stays noted where the file is left as it is.
+        check: noted.filter(|_| !whole).unwrap_or(check),
+    })
+}
+
+/// How many of the file's first entries are known to be right by the checksum of an older or newer state of it:
+/// epochs began since, the first of them perhaps where one without records had begun, or what was noted is what
+/// the log start leaves of it.
+fn proven(stored: &[EpochStart], noted: u32, log_start: Option<i64>) -> usize {
+    let mut cut = Epochs::new(stored.iter().copied());
+    let is_cut = log_start.is_some_and(|start| cut.truncate_from_start(start));
+    if is_cut && begun_since(cut.entries(), noted).is_some() {
+        return stored.len();
+    }
+    begun_since(stored, noted).unwrap_or(0)
+}
+
+fn begun_since(entries: &[EpochStart], noted: u32) -> Option<usize> {
+    let is = |entries: &[EpochStart]| crc32c::crc32c(encode_epochs(entries).as_bytes()) == noted;
+    let least = entries.len().saturating_sub(BEGUN_SINCE);
+    (least..=entries.len()).rev().find(|&kept| {
+        let (before, since) = entries.split_at(kept);
+        let Some(begun) = since.first() else {
+            return is(before);
+        };
+        let above = before.last().map_or(0, |last| last.epoch.saturating_add(1));
+        let least = above.max(begun.epoch.saturating_sub(REPLACED));
+        is(before)
+            || (least..begun.epoch).any(|epoch| {
+                let start_offset = begun.start_offset;
+                let empty = [EpochStart { epoch, start_offset }];
+                is(&[before, &empty[..]].concat())
+            })
     })
 }
 
@@ -95,15 +151,21 @@ pub(super) fn read(
 /// of its own, behind a batch of an older one. What is not in the local log is taken as it is.
 fn agree(epochs: &Epochs, found: &Found, shared: &Shared) -> io::Result<bool> {
     let first = found.segments.first().map_or(i64::MAX, |s| s.base);
-    let epoch_at = |offset: i64| -> io::Result<Option<BatchHeader>> {
-        let after = found.segments.partition_point(|s| s.base <= offset);
-        for segment in &found.segments[after.saturating_sub(1)..] {
-            if let Ok(Some(at)) = segment.locate(offset, &shared.descriptors)? {
-                return Ok(Some(at.header));
-            }
+    let epoch_at = |offset: i64| batch_at(offset, found, shared);
+    // The one that began below, and the newest: behind damage others may have begun.
+    let whole = found.health == Health::Good;
+    let last = found.log_end.saturating_sub(1).max(first);
+    for offset in [first, last] {
+        if let Some(header) = epoch_at(offset)?
+            && let Some(owner) = epochs.at(header.base_offset)
+            && owner != header.partition_leader_epoch
+        {
+            return Ok(false);
         }
-        Ok(None)
-    };
+    }
+    if whole && epochs.latest().is_some_and(|latest| latest.start_offset > found.log_end) {
+        return Ok(false);
+    }
     for (at, entry) in epochs.entries().iter().enumerate() {
         let next = epochs.entries().get(at + 1);
         let end = next.map_or(i64::MAX, |next| next.start_offset);
@@ -124,6 +186,17 @@ fn agree(epochs: &Epochs, found: &Found, shared: &Shared) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The first local batch that reaches to `offset` or above.
+fn batch_at(offset: i64, found: &Found, shared: &Shared) -> io::Result<Option<BatchHeader>> {
+    let after = found.segments.partition_point(|s| s.base <= offset);
+    for segment in &found.segments[after.saturating_sub(1)..] {
+        if let Ok(Some(at)) = segment.locate(offset, &shared.descriptors)? {
+            return Ok(Some(at.header));
+        }
+    }
+    Ok(None)
 }
 
 fn epochs_in(found: &Found, shared: &Shared) -> io::Result<Vec<EpochStart>> {
