@@ -1,13 +1,14 @@
 //! Opening a log directory: after a clean shutdown, after a crash, after Kafka.
 //!
-//! A crash may leave a torn tail above what was durable: it was never promised and is cut off. Bytes
-//! that are wrong below the durable point, or that have sound batches behind them, are damage: the log
-//! opens with what is before them, refuses to be appended to, and the files are kept for repair. Files
+//! A crash may leave a torn tail above what was durable: it was never promised and is cut off, with all
+//! that stands behind a hole of bytes that were never written ([`holes`]). Bytes that are wrong below the
+//! durable point, or that are other than written with sound batches behind them, are damage: the log opens with what is before them, refuses to be appended to, and the files are kept for repair. Files
 //! that cannot be read are neither: nothing is concluded from them ([`unread`]).
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
 mod bytes;
+mod holes;
 mod lineage;
 mod start;
 mod unread;
@@ -400,15 +401,25 @@ impl Bad {
         if found.log_end < promised {
             return Ok(Some(format!("{place}; durable up to offset {promised}")));
         }
-        for base in later {
-            if std::fs::metadata(file_path(dir, *base, LOG))?.len() > 0 {
-                return Ok(Some(format!("{place}; segment {base} follows")));
-            }
-        }
         let file = File::open(segment.path())?;
         let length = file.metadata()?.len();
-        let behind = batches_behind(&file, self.position, self.next, length, found.log_end)?;
-        Ok(behind.map(|at| format!("{place}; sound batches follow at byte {at}")))
+        let mut follows = None;
+        for base in later {
+            if std::fs::metadata(file_path(dir, *base, LOG))?.len() > 0 {
+                follows = Some((length, format!("{place}; segment {base} follows")));
+                break;
+            }
+        }
+        let next_offset = found.log_end;
+        if let Some(at) = batches_behind(&file, self.position, self.next, length, next_offset)? {
+            let why = format!("{place}; sound batches follow at byte {at}");
+            follows = Some((at, why));
+        }
+        let Some((sound, why)) = follows else {
+            return Ok(None);
+        };
+        let torn = holes::is_torn(&file, self.position, sound)?;
+        Ok((!torn).then_some(why))
     }
 
     /// Cuts the torn tail off, and the empty segments behind it.

@@ -14,6 +14,7 @@ mod disk;
 mod faults;
 mod flips;
 mod freeing;
+mod holes;
 mod kills;
 mod lineage;
 mod model;
