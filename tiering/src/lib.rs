@@ -23,6 +23,7 @@ mod metrics;
 pub mod ops;
 mod options;
 pub mod orphan;
+pub mod pending;
 pub mod prepare;
 pub mod prices;
 pub mod quarantine;

@@ -15,11 +15,12 @@ use crate::{
     meta, metrics as names,
     ops::Ops,
     orphan::OrphanEntry,
+    pending::Pending,
     root::Root,
     serve::Served,
     skew::Doubt,
     store::{self, Limited},
-    uploader::{Pending, Refusals},
+    uploader::Refusals,
     verify::Proof,
 };
 

@@ -19,6 +19,7 @@ use crate::{
     format::{Keys, MergedName},
     metrics as names,
     ops::Ops,
+    pending::{Pending, extents},
     prepare::{PrepareError, Slice, Writer, merge, prepare},
     reader::Objects,
     root::Root,
@@ -29,36 +30,6 @@ use crate::{
 const SLICES: u32 = 16;
 const SIDE_BY_SIDE: usize = 4;
 const WAIT_MS: u32 = 5_000;
-/// How often the broker is asked what is pending. The age itself rises between two looks.
-const LOOK_AT_PENDING: Duration = Duration::from_secs(15);
-
-/// What is not in the bucket yet, as the broker last told.
-#[derive(Debug, Default)]
-pub struct Pending {
-    /// Append time of the oldest record per partition.
-    oldest: BTreeMap<TopicPartition, i64>,
-    told: bool,
-}
-
-impl Pending {
-    /// Age of the oldest record as of `now_ms`; `None` until the broker has told anything.
-    pub fn age_ms(&self, now_ms: i64) -> Option<i64> {
-        self.told.then(|| {
-            self.oldest
-                .values()
-                .min()
-                .map_or(0, |oldest| now_ms.saturating_sub(*oldest).max(0))
-        })
-    }
-
-    fn replace(&mut self, pending: &[node::OldestPending]) {
-        self.told = true;
-        self.oldest = pending
-            .iter()
-            .filter_map(|p| Some((partition_from(p.at.as_ref())?, p.append_time_ms)))
-            .collect();
-    }
-}
 
 /// A partition whose slices are refused, and why; gone once one was uploaded.
 pub type Refusals = Arc<Mutex<BTreeMap<TopicPartition, String>>>;
@@ -128,50 +99,10 @@ impl Uploader {
         Ok(())
     }
 
-    /// Asks the broker what is pending, also while every upload is stuck: the age is computed from what the
-    /// broker told last, whatever the store does.
-    pub async fn watch_pending(self) -> Result<(), CommitError> {
-        let shutdown = self.tasks.shutdown();
-        while shutdown
-            .unless(self.clock.sleep(LOOK_AT_PENDING))
-            .await
-            .is_some()
-        {
-            let request = node::UploadableRequest {
-                tiered: self.extents(),
-                max_slices: 0,
-                wait_ms: 0,
-                pending_only: true,
-            };
-            match shutdown.unless(self.broker.uploadable(request)).await {
-                Some(Ok(reply)) => self.pending.lock().replace(&reply.pending),
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "what is pending is not known now");
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// All that the roots hold, as the broker wants to know it.
-    fn extents(&self) -> Vec<node::Extent> {
-        let roots = self.committer.roots();
-        let extent = |(at, p): (&TopicPartition, &crate::root::Partition)| node::Extent {
-            at: Some((*at).into()),
-            start_offset: p.start(),
-            end_offset: p.end,
-        };
-        roots
-            .iter()
-            .flat_map(|root| root.partitions.iter().map(extent).collect::<Vec<_>>())
-            .collect()
-    }
-
     /// One request for slices and what came of it; the number uploaded. Reports before it asks, so that a
     /// broker that has started again learns what it may free.
     async fn round(&self) -> Result<usize, RoundError> {
-        let tiered = self.extents();
+        let tiered = extents(&self.committer);
         self.broker.tiered(tiered.clone()).await?;
         let request = node::UploadableRequest {
             tiered,
@@ -195,7 +126,7 @@ impl Uploader {
         let tokens: Vec<_> = pinned.filter(|s| !rests(s)).map(|s| s.token).collect();
         let uploaded = self.upload_all(&offered.slices).await;
         // The root was read back before the commit was answered: what is reported is in the bucket.
-        self.broker.tiered(self.extents()).await?;
+        self.broker.tiered(extents(&self.committer)).await?;
         self.broker.release(tokens).await?;
         uploaded
     }

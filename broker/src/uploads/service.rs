@@ -189,6 +189,11 @@ impl Service for Node {
                 .map_err(|e| Status::invalid_argument(e.to_string()))?;
             tiered.insert(at, extent.end_offset);
         }
+        if request.pending_only && tiered.is_empty() {
+            // A daemon that has just started and could not read its roots yet: what was told by the one before.
+            let catalog = self.broker.catalog();
+            tiered.extend(catalog.partitions().map(|p| (p.at, p.tiered_end())));
+        }
         let tiered = Arc::new(tiered);
         let most = match request.pending_only {
             true => 0,

@@ -16,6 +16,7 @@ use crate::{
     format::Keys,
     meta,
     orphan::Orphans,
+    pending::PendingWatch,
     prices::Prices,
     quarantine::Quarantine,
     reader::{Blocks, Objects, Reader},
@@ -138,6 +139,7 @@ impl Open {
         serve: watch::Sender<Option<Arc<Served>>>,
     ) -> Result<(), OpenError> {
         let shutdown = self.tasks.shutdown();
+        self.tasks.spawn_ok("pending", self.pending_watch().run());
         let opened = async {
             let checked = self.until_checked(opening).await?;
             let context = Context {
@@ -222,8 +224,6 @@ impl Open {
             rebuilder,
         })));
         self.tasks
-            .spawn("pending", OnError::Log, uploader.clone().watch_pending());
-        self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
         self.tasks.spawn("retention", OnError::Log, retention.run());
         if let Some(compaction) = compaction {
@@ -240,6 +240,16 @@ impl Open {
             "the bucket is open"
         );
         Ok(())
+    }
+
+    fn pending_watch(&self) -> PendingWatch {
+        PendingWatch {
+            broker: self.broker.clone(),
+            pending: Arc::clone(&self.status.pending),
+            served: self.status.served.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+        }
     }
 
     /// The store for one part, whose requests are counted under its name.

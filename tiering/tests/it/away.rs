@@ -1,10 +1,11 @@
 //! Cold reads while the bucket is away: an answer in time, with the reason, and the data when it is back.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use parking_lot::Mutex;
 use whimbrel_rpc::proto::node::{ReadReply, ReadRequest, read_reply::Outcome};
-use whimbrel_tiering::store::Folder;
+use whimbrel_runtime::{Clock, Shutdown, Tasks};
+use whimbrel_tiering::{Service, store::Folder};
 
 use crate::{
     broker::FakeBroker,
@@ -23,6 +24,12 @@ async fn ask(running: &mut Running, wait_ms: u32) -> ReadReply {
         ..ReadRequest::default()
     };
     running.ask(request).await
+}
+
+async fn status(admin: SocketAddr) -> serde_json::Value {
+    let text = request(admin, "GET /status").await;
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,12 +90,7 @@ async fn a_store_that_pleads_for_less_gets_less_and_the_status_says_what_is_stuc
     *mood.lock() = Mood::Busy;
     broker.hold(false);
     let admin = running.handle.admin;
-    let status = async || {
-        let text = request(admin, "GET /status").await;
-        let (_, body) = text.split_once("\r\n\r\n").unwrap();
-        serde_json::from_str::<serde_json::Value>(body).unwrap()
-    };
-    let mut seen = status().await;
+    let mut seen = status(admin).await;
     let mut ages = Vec::new();
     for _ in 0..1_500 {
         let stuck = &seen["stuck"][0];
@@ -96,7 +98,7 @@ async fn a_store_that_pleads_for_less_gets_less_and_the_status_says_what_is_stuc
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        seen = status().await;
+        seen = status(admin).await;
         ages.extend(seen["oldest_unuploaded_age_seconds"].as_f64());
     }
     let stuck = &seen["stuck"][0];
@@ -109,4 +111,33 @@ async fn a_store_that_pleads_for_less_gets_less_and_the_status_says_what_is_stuc
     *mood.lock() = Mood::Well;
     until("uploaded", || broker.verified(0) == end).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_starts_while_the_store_is_away_says_how_old_what_is_not_uploaded_is() {
+    let world = World::new();
+    let shape = [vec![(5, 300); 20]];
+    let broker = FakeBroker::new(vec![Log::write(&world.path("data"), 0, &shape)]);
+    let end = Log::write(&world.path("data"), 0, &shape).end();
+    let mood = Arc::new(Mutex::new(Mood::Refuses));
+    let folder = Folder::open(&world.path("bucket")).unwrap();
+    let store = Arc::new(Fault::new(folder, Plan::Mood(Arc::clone(&mood))));
+    let tasks = Tasks::new(Shutdown::new());
+    let options = world.options(broker.serve(&tasks).await.port());
+    let started = Service::start_on(store, options, tasks.clone(), Clock::system()).await;
+    let handle = started.unwrap();
+    let mut ages = Vec::new();
+    for _ in 0..1_500 {
+        ages.extend(status(handle.admin).await["oldest_unuploaded_age_seconds"].as_f64());
+        if ages.last() > ages.first() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(ages.is_sorted() && ages.last() > ages.first(), "{ages:?}");
+    assert!(handle.ready().is_err());
+    *mood.lock() = Mood::Well;
+    until("uploaded", || broker.verified(0) == end).await;
+    let left = tasks.stop(std::time::Duration::from_secs(10)).await;
+    assert!(left.is_empty());
 }

@@ -25,7 +25,8 @@ use whimbrel_tiering::{
     skew::{Doubt, Skew},
     store::{Capabilities, Store},
     transfer::Transfer,
-    uploader::{Pending, Refusals, Uploader},
+    pending::Pending,
+    uploader::{Refusals, Uploader},
 };
 
 use crate::{
