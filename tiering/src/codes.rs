@@ -150,6 +150,12 @@ pub const CODES: &[Code] = &[
         "`whimbrel tier status` says why. Where the head is damaged, copy v1/<region>/meta/head away and delete it: the daemon makes one again from the documents beside it. Delete none of those. Where the fleet's view is older, the controllers have lost state.",
     ),
     code(
+        "WB-326",
+        "repairs can read from no broker",
+        "`[tiering]` has no `client-config`, and the brokers have TLS or ask who connects. What is damaged in the bucket is read again from brokers, as any consumer reads.",
+        "Set `client-config` of `[tiering]` to a file of Kafka's client properties (`docs/clients.md`); its user needs READ on the topics.",
+    ),
+    code(
         "WB-330",
         "nothing in the bucket describes the fleet",
         "There is no head below v1/<region>/meta/: the daemons of that region never wrote one, or it was not copied with the rest. Without it a restore knows the records, and neither topics' configs, users nor epochs.",

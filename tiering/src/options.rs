@@ -31,6 +31,8 @@ pub struct Options {
     /// The broker's rpc address.
     pub broker: HostPort,
     pub controllers: Vec<HostPort>,
+    /// Who `tier verify --repair` is to the fleet's brokers, where they ask: a file of Kafka's client properties.
+    pub client_config: Option<PathBuf>,
     /// Deadline of a small request; transfers get a second more per MiB. Longer than any store's own
     /// retry advice, shorter than what an operator waits.
     pub request_timeout: Span,
@@ -86,6 +88,7 @@ impl Default for Options {
             admin_listen: "127.0.0.1:0".to_owned(),
             broker: HostPort::new("127.0.0.1", 0),
             controllers: Vec::new(),
+            client_config: None,
             request_timeout: Span::secs(30),
             delete_grace: Span::secs(600),
             retention_interval: Span::secs(60),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::TcpIncoming};
 use uuid::Uuid;
+use whimbrel_client::ConnectionOptions;
 use whimbrel_fleet::{Daemon, HostPort, NodeId, Role, View};
 use whimbrel_rpc::{
     controller::{ControllerClient, Registration},
@@ -60,6 +61,8 @@ pub enum StartError {
         address: String,
         source: tonic::transport::Error,
     },
+    #[error("tiering.client-config: {0}")]
+    Client(#[from] whimbrel_client::SecurityError),
     #[error(transparent)]
     Prices(#[from] crate::prices::PriceError),
     #[error("no controller told the fleet's id")]
@@ -75,7 +78,9 @@ pub enum StartError {
 impl StartError {
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Options { .. } | Self::Broker { .. } | Self::Prices(_) => "WB-300",
+            Self::Options { .. } | Self::Broker { .. } | Self::Client(_) | Self::Prices(_) => {
+                "WB-300"
+            }
             Self::Bucket { .. }
             | Self::Marker {
                 source: MarkerError::Store(_),
@@ -194,6 +199,10 @@ impl Service {
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
+        let brokers = match &options.client_config {
+            Some(file) => ConnectionOptions::from_properties(file)?,
+            None => ConnectionOptions::default(),
+        };
         let limited = limited(store, &options, &clock);
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
@@ -241,6 +250,7 @@ impl Service {
             broker,
             incarnation,
             fleet_id,
+            brokers,
             prices,
             ledger,
             view: view.or(registered),

@@ -92,7 +92,19 @@ pub fn warnings(config: &ProcessConfig, text: &str) -> Vec<Problem> {
         at: place::of_value(text, "broker.auth.oauthbearer.unsecured-tokens"),
         fix: Some("for tests only; elsewhere set jwks, issuer and audience instead".to_owned()),
     });
-    warning.into_iter().collect()
+    warning.into_iter().chain(stranger(config, text)).collect()
+}
+
+/// The tiering daemon is to repair the bucket from brokers that would not let it in.
+fn stranger(config: &ProcessConfig, text: &str) -> Option<Problem> {
+    let (broker, tiering) = (config.broker.as_ref()?, config.tiering.as_ref()?);
+    let asks = broker.auth.is_some() || broker.tls.is_some();
+    (asks && tiering.client_config.is_none()).then(|| Problem {
+        code: "WB-326",
+        message: "[tiering] has no client-config, and the brokers have TLS or ask who connects: `tier verify --repair` can read from none of them".to_owned(),
+        at: place::of_value(text, "tiering.broker"),
+        fix: Some("set client-config to a file of Kafka's client properties; its user needs READ on the topics".to_owned()),
+    })
 }
 
 /// Every role stands in a region that the fleet has.

@@ -100,6 +100,13 @@ fn tokens_are_refused_with_place_and_fix_unless_it_is_said_whose_are_believed() 
         said.contains("warning[WB-122]") && said.contains("  at "),
         "{said}"
     );
+    // The tiering daemon of the same file is to repair the bucket from brokers.
+    assert!(said.contains("warning[WB-326]"), "{said}");
+    let known = "rpc-listen = \"127.0.0.1:9096\"\n";
+    let as_someone = east.replace(known, &format!("{known}client-config = \"/etc/k\"\n"));
+    assert_ne!(as_someone, east);
+    let (_, said) = check(&format!("{as_someone}{unsecured}"));
+    assert!(!said.contains("WB-326"), "{said}");
     let open = east.replacen(
         "\nlisten = \"127.0.0.1:9092\"",
         "\nlisten = \"0.0.0.0:9092\"",

@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
-use whimbrel_client::{Client, Endpoint, Fetch, Options};
+use whimbrel_client::{Client, ConnectionOptions, Endpoint, Fetch, Options};
 use whimbrel_fleet::{RegionName, TopicPartition, View};
 use whimbrel_runtime::{Clock, Tasks};
 
@@ -52,14 +52,19 @@ pub struct KafkaCopies {
 
 impl KafkaCopies {
     pub fn new(
+        connection: ConnectionOptions,
         view: Option<watch::Receiver<Arc<View>>>,
         region: RegionName,
         node: i32,
         tasks: &Tasks,
         clock: &Clock,
     ) -> Self {
+        let options = Options {
+            connection,
+            ..Options::new(Vec::new())
+        };
         Self {
-            client: Client::new(Options::new(Vec::new()), tasks, clock),
+            client: Client::new(options, tasks, clock),
             view,
             region,
             node,
@@ -126,5 +131,60 @@ impl Copies for KafkaCopies {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use whimbrel_runtime::Shutdown;
+
+    use super::*;
+
+    /// The first bytes that a broker gets from a repair.
+    async fn said_first(properties: &str) -> Vec<u8> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(properties.as_bytes()).unwrap();
+        let connection = ConnectionOptions::from_properties(file.path()).unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        let clock = Clock::system();
+        let copies = KafkaCopies::new(connection, None, "east".into(), 1, &tasks, &clock);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let holder = Holder {
+            name: "broker 1 in east".to_owned(),
+            host: "localhost".to_owned(),
+            port: listener.local_addr().unwrap().port(),
+        };
+        let range = Range {
+            topic: "t".to_owned(),
+            at: TopicPartition::new(uuid::Uuid::from_u128(1), 0),
+            base: 0,
+            end: 1,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(dir.path(), 1, tasks.clone()).unwrap();
+        let seen = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 6];
+            stream.read_exact(&mut bytes).await.unwrap();
+            bytes
+        };
+        tokio::select! {
+            seen = seen => seen,
+            read = copies.read(&holder, &range, &scratch) => panic!("{read:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn brokers_are_asked_as_client_config_says() {
+        let ca = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../broker/tests/it/certificates/ca.pem"
+        );
+        let tls = format!("security.protocol = SSL\nssl.ca.location = {ca}\n");
+        let seen = said_first(&tls).await;
+        assert_eq!(seen[..2], [0x16, 3], "a TLS handshake");
     }
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use uuid::Uuid;
+use whimbrel_client::ConnectionOptions;
 use whimbrel_runtime::{Backoff, Clock, OnError, Tasks, random};
 
 use super::{StartError, ViewReceiver};
@@ -43,6 +44,8 @@ pub(super) struct Open {
     pub broker: BrokerLink,
     pub incarnation: Uuid,
     pub fleet_id: String,
+    /// How the fleet's brokers are asked, as any client asks them.
+    pub brokers: ConnectionOptions,
     pub prices: Prices,
     pub ledger: Ledger,
     pub view: Option<ViewReceiver>,
@@ -339,6 +342,7 @@ impl Open {
         quarantine: Quarantine,
     ) -> Verifier {
         let copies = KafkaCopies::new(
+            self.brokers.clone(),
             self.view.clone(),
             self.options.region.as_str().into(),
             self.options.node_id,
