@@ -156,6 +156,12 @@ pub const CODES: &[Code] = &[
         "Set `client-config` of `[tiering]` to a file of Kafka's client properties (`docs/clients.md`); its user needs READ on the topics.",
     ),
     code(
+        "WB-327",
+        "the bucket keeps a compacted log as it was written",
+        "What compaction has left of a log was not taken over: too many objects would have to be unlinked at once, nothing is left of what was cleaned, the log has too many segments with records, or the store or the broker did not answer. Nothing is lost; the bucket is larger than it need be.",
+        "The reason stands in `whimbrel tier status`, and goes once it was done. Against too many objects or segments set a larger `segment.bytes` for the topic, so that the log has fewer.",
+    ),
+    code(
         "WB-330",
         "nothing in the bucket describes the fleet",
         "There is no head below v1/<region>/meta/: the daemons of that region never wrote one, or it was not copied with the rest. Without it a restore knows the records, and neither topics' configs, users nor epochs.",

@@ -7,6 +7,7 @@
 //!
 //! [`plan`](plan::plan) is pure. A crash leaves objects that nothing names; they are swept after the next claim.
 
+mod held;
 pub mod plan;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -16,6 +17,7 @@ use whimbrel_fleet::TopicPartition;
 use whimbrel_rpc::proto::node;
 use whimbrel_runtime::{Clock, Tasks, random};
 
+pub use self::held::Held;
 use self::plan::{AT_ONCE, Limits, Plan, plan};
 use crate::{
     broker::{BadSlice, BrokerLink, partition_from, slice_from},
@@ -34,7 +36,7 @@ use crate::{
 /// Partitions asked for at once.
 const PAGE: usize = 10_000;
 /// Objects that one edit unlinks at most: they wait on the root's pending list, which is bounded.
-const MOST_UNLINKED: usize = 3_000;
+pub const MOST_UNLINKED: usize = 3_000;
 
 #[derive(Clone, Debug)]
 pub struct Compaction {
@@ -52,6 +54,9 @@ pub struct Compaction {
     pub quarantine: Quarantine,
     pub interval: Duration,
     pub limits: Limits,
+    /// [`MOST_UNLINKED`].
+    pub most_unlinked: usize,
+    pub held: Held,
 }
 
 /// Why a log was not replaced now. It is looked at again.
@@ -61,6 +66,8 @@ pub enum CompactionError {
     Broker(#[from] Box<tonic::Status>),
     #[error(transparent)]
     Slice(#[from] BadSlice),
+    #[error("it has {objects} objects in the bucket, and one edit can unlink {most} of them")]
+    TooMany { objects: usize, most: usize },
     #[error("the broker's slices do not cover {base}..{end}")]
     NotCovered { base: i64, end: i64 },
     #[error(transparent)]
@@ -111,16 +118,29 @@ impl Compaction {
                 let Some(partition) = tiered.get(&at).filter(|_| !log.cleaned.is_empty()) else {
                     continue;
                 };
-                match self.replace(at, partition, &log).await {
-                    Ok(replaced) => done += usize::from(replaced),
-                    Err(error) => {
-                        let retried = "a compacted log was not replaced in the bucket";
-                        tracing::warn!(%at, %error, "{retried}");
-                    }
-                }
+                let replaced = self.replace(at, partition, &log).await;
+                done += usize::from(matches!(replaced, Ok(true)));
+                self.tell(at, replaced.err());
             }
         }
+        self.held.keep(|at| tiered.contains_key(&at));
         Ok(done)
+    }
+
+    /// Once when it begins and once when it is over: it may last for ever.
+    fn tell(&self, at: TopicPartition, error: Option<CompactionError>) {
+        let Some(error) = error else {
+            if self.held.let_go(at) {
+                tracing::info!(%at, "nothing holds a compacted log up any more");
+            }
+            return;
+        };
+        let what = "a compacted log was not replaced in the bucket, which keeps it as it was";
+        if self.held.hold(at, error.to_string()) {
+            tracing::warn!(code = "WB-327", %at, %error, "{what}");
+        } else {
+            tracing::debug!(%at, %error, "{what}");
+        }
     }
 
     async fn replace(
@@ -148,8 +168,13 @@ impl Compaction {
         let Some(plan) = mending.or_else(due) else {
             return Ok(false);
         };
+        let (objects, most) = (plan.old.len(), self.most_unlinked);
+        if objects > most {
+            return Err(CompactionError::TooMany { objects, most });
+        }
         let waiting = self.committer.root(shard).map_or(0, |r| r.pending.len());
-        if waiting + plan.old.len() > MOST_UNLINKED {
+        if waiting + objects > most {
+            // What was unlinked before goes with the grace.
             return Ok(false);
         }
         let request = node::CleanedRequest {

@@ -26,6 +26,8 @@ pub const DAMAGE: &str = "whimbrel_tiering_damage_total";
 pub const REPAIRED_OBJECTS: &str = "whimbrel_tiering_repaired_objects_total";
 /// Objects that are quarantined now.
 pub const QUARANTINED: &str = "whimbrel_tiering_quarantined_objects";
+/// Compacted logs that the bucket keeps as they were written; why is in the status.
+pub const COMPACTION_HELD: &str = "whimbrel_tiering_compaction_held_partitions";
 /// Shards whose root is not believed.
 pub const QUARANTINED_SHARDS: &str = "whimbrel_tiering_quarantined_shards";
 /// Age of the newest complete verification; missing before the first.

@@ -11,6 +11,7 @@ use whimbrel_runtime::Clock;
 
 use crate::{
     cache::Cache,
+    compaction::Held,
     format::Key,
     meta, metrics as names,
     ops::Ops,
@@ -36,6 +37,7 @@ pub struct Status {
     pub cache: Arc<Cache>,
     pub pending: Arc<Mutex<Pending>>,
     pub refusals: Refusals,
+    pub held: Held,
     pub damage: Arc<Mutex<BTreeMap<Key, String>>>,
     pub orphans: Arc<Mutex<Vec<OrphanEntry>>>,
     pub proof: Proof,
@@ -141,7 +143,7 @@ impl Status {
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
             "meta": self.meta.json(&self.clock),
-            "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "damaged": damaged,
+            "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "compaction_held": self.held.json(), "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),
         })
@@ -175,6 +177,7 @@ impl Status {
             .map_or(0.0, |(age, _)| age.as_secs_f64());
         set(names::REFUSED, refused);
         set(names::ORPHANS, float(self.orphans.lock().len() as u64));
+        set(names::COMPACTION_HELD, float(self.held.count() as u64));
         set(names::QUARANTINED, float(self.damage.lock().len() as u64));
         set(names::QUARANTINED_SHARDS, float(self.sick().len() as u64));
         if let (Some(last), Some(age)) = (self.proof.last(), self.proof.age_seconds(&self.clock)) {

@@ -13,7 +13,7 @@ use crate::{
     broker::BrokerLink,
     cache::{Cache, Shelf},
     committer::{CommitError, Committer, Context, Mates, Names},
-    compaction::{Compaction, plan::Limits},
+    compaction::{Compaction, MOST_UNLINKED, plan::Limits},
     format::Keys,
     meta,
     orphan::Orphans,
@@ -316,6 +316,8 @@ impl Open {
                 ratio: self.options.compaction_ratio,
                 every_ms: u64::try_from(every).unwrap_or(u64::MAX),
             },
+            most_unlinked: MOST_UNLINKED,
+            held: self.status.held.clone(),
         })
     }
 

@@ -21,7 +21,7 @@ use whimbrel_tiering::{
     MIN_CACHE,
     cache::{Cache, Shelf},
     committer::Edit,
-    compaction::{Compaction, plan::Limits},
+    compaction::{Compaction, Held, MOST_UNLINKED, plan::Limits},
     format::{Keys, MergedName},
     ops::Ops,
     reader::{Answer, Blocks, Damage, Reader, Wish},
@@ -61,6 +61,8 @@ fn compaction(d: &Daemon, limits: Limits) -> Compaction {
         quarantine: d.retention.quarantine.clone(),
         interval: Duration::from_secs(1),
         limits,
+        most_unlinked: MOST_UNLINKED,
+        held: Held::default(),
     }
 }
 

@@ -104,6 +104,10 @@ fn troubles(status: &Value) -> Vec<String> {
         };
         lines.push(format!("WB-321: blocked: delete {object} {until}"));
     }
+    for held in list("compaction_held") {
+        let (partition, reason) = (plain(&held["partition"]), plain(&held["reason"]));
+        lines.push(format!("WB-327: not compacted: {partition}: {reason}"));
+    }
     for op in list("stuck") {
         let seconds = op["age_ms"].as_u64().unwrap_or(0) / 1_000;
         let (step, what) = (plain(&op["step"]), plain(&op["what"]));
@@ -150,6 +154,7 @@ mod tests {
                 {"object": "data/ef", "until": "2027-01-15T08:00:00Z"},
                 {"object": "data/gh", "until": null},
             ],
+            "compaction_held": [{"partition": "t-0", "reason": "too many objects"}],
             "meta": {"trouble": "WB-322: its head went back or is gone"},
             "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
         });
@@ -159,6 +164,7 @@ mod tests {
             "the fleet is not described as it is: WB-322: its head went back or is gone",
             "WB-321: blocked: delete data/ef until 2027-01-15T08:00:00Z",
             "WB-321: blocked: delete data/gh while a legal hold stands",
+            "WB-327: not compacted: t-0: too many objects",
             "stuck: PUT part 3, 47 s, 503 x 6 (data/ab)",
             "stuck: list, 11 s (root)",
             "slowed down by the store: v1/east/data, 12 requests a second",

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks};
 use whimbrel_tiering::{
     broker::slice_from,
-    compaction::plan::Limits,
+    compaction::{Compaction, Held, plan::Limits},
     format::Keys,
     ops::Ops,
     prepare::{Writer, prepare},
@@ -153,4 +153,47 @@ async fn an_object_whose_successor_is_in_a_run_is_named_by_nobody() {
     assert!(!runs.names(&root, &key(&old)).await.unwrap());
     assert!(runs.names(&root, &key(&entry(30, 40, 5))).await.unwrap());
     assert!(!runs.names(&root, &key(&entry(30, 40, 6))).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_holds_a_log_up_is_named_for_as_long_as_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Memory::default();
+    let (_, _, broker) = sample(dir.path());
+    let tasks = Tasks::new(Shutdown::new());
+    let d = daemon(Arc::new(store.clone()), &broker, dir.path(), &tasks).await;
+    let few = compaction(&d, ALWAYS);
+    let few = Compaction {
+        most_unlinked: 2,
+        ..few
+    };
+    let enough = Compaction {
+        most_unlinked: 20,
+        ..few.clone()
+    };
+    tasks.spawn("uploader", OnError::Log, d.uploader.run());
+    until("all uploaded", || broker.verified(0) == 40).await;
+    for _ in 0..3 {
+        assert_eq!(few.round().await.unwrap(), 0);
+        let held = few.held.json();
+        assert_eq!((held.len(), few.held.count()), (1, 1));
+        assert_eq!(held[0]["partition"], at(0).to_string());
+        let reason = held[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("objects in the bucket"), "{reason}");
+    }
+    assert_eq!(enough.round().await.unwrap(), 1);
+    assert_eq!(enough.held.count(), 0);
+    tasks.stop(Duration::ZERO).await;
+}
+
+#[test]
+fn what_holds_a_log_up_is_new_once() {
+    let held = Held::default();
+    assert!(held.hold(at(0), "why".to_owned()));
+    assert!(!held.hold(at(0), "why, otherwise".to_owned()));
+    assert!(held.hold(at(1), "why".to_owned()));
+    assert!(held.let_go(at(0)) && !held.let_go(at(0)));
+    assert!(held.hold(at(0), "again".to_owned()));
+    held.keep(|kept| kept == at(1));
+    assert_eq!(held.count(), 1);
 }
