@@ -18,7 +18,7 @@ use whimbrel_runtime::{Clock, Tasks, random};
 use crate::{
     broker::{below, partition_from},
     checksum::Crc64,
-    format::{BlockCrcs, Footer, Key, Keys, OrphanName, SliceMeta, TailParts},
+    format::{BlockCrcs, Footer, Key, Keys, Opened, OrphanName, SliceMeta, TailParts},
     ops::Ops,
     store::{Part, Source, StoreError},
     transfer::{Transfer, TransferError},
@@ -26,6 +26,10 @@ use crate::{
 
 const MAX_ENTRY: u64 = 64 << 10;
 const PIECE: usize = 1 << 20;
+/// Size of a GET while reading back.
+const READ_BACK: u64 = 8 << 20;
+/// What follows the batches: no tail that we write comes near it.
+const MAX_FOOTER: u64 = 64 << 20;
 /// Entries shown in the status; all are in the bucket.
 const SHOWN: usize = 1_000;
 
@@ -222,14 +226,37 @@ impl Orphans {
             };
             let same = entry.bytes == tail.bytes && entry.crc32c == tail.crc32c;
             if same && let Some(key) = Key::parse(&entry.object) {
-                // Believed only when the object is there whole.
-                let meta = self.transfer.store.head(&key).await;
-                if meta.is_ok_and(|meta| meta.size > tail.bytes) {
-                    return Ok(Some(entry));
+                match self.holds(&key, tail).await {
+                    Ok(true) => return Ok(Some(entry)),
+                    Ok(false) => {
+                        tracing::error!(code = "WB-316", %key, "a stored tail is not what was stored; it is stored again");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%key, %error, "a stored tail cannot be read; it is stored again");
+                    }
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether all of the tail is there, read back: the log is cut on this word.
+    async fn holds(&self, key: &Key, tail: &Tail) -> Result<bool, StoreError> {
+        let store = &self.transfer.store;
+        let size = store.head(key).await?.size;
+        let from = Opened::tail_position(tail.bytes);
+        if size <= from || size - from > MAX_FOOTER {
+            return Ok(false);
+        }
+        let (mut crc32c, mut at) = (0, 0);
+        while at < tail.bytes {
+            let end = tail.bytes.min(at + READ_BACK);
+            let piece = store.get_range(key, at..end).await?;
+            crc32c = crc32c::crc32c_append(crc32c, &piece);
+            at = end;
+        }
+        let footer = store.get_range(key, from..size).await?;
+        Ok(crc32c == tail.crc32c && Opened::parse(&footer, from, size).is_ok())
     }
 
     async fn put_entry(&self, key: &Key, entry: &OrphanEntry) -> Result<(), OrphanError> {
