@@ -117,10 +117,7 @@ pub async fn run(broker: Arc<Broker>) {
 }
 
 /// Whether the bucket was asked and said what it knows.
-async fn ask_lineage(
-    broker: &Broker,
-    partition: &Arc<Partition>,
-) -> Result<bool, tonic::Status> {
+async fn ask_lineage(broker: &Broker, partition: &Arc<Partition>) -> Result<bool, tonic::Status> {
     let Some(first) = partition.log.lineage_known_from() else {
         return Ok(false);
     };

@@ -33,6 +33,7 @@ use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, OnError, Tasks};
 
 pub use error::CommitError;
+pub use member::FOLLOWED_FOR;
 pub use older::Names;
 pub(crate) use older::newest;
 
@@ -41,9 +42,9 @@ use crate::{
     Meter,
     format::{Key, Keys, shard_of},
     ops::Ops,
-    root::{Applied, Commit, Entry, Partition, Reject, Root, Truncation},
+    root::{Applied, Commit, Entry, MAX_BYTES, Partition, Reject, Root, Truncation},
     runs::Runs,
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Edits that wait for a shard; uploads are slower than swaps, so more would only hide a stuck store.
@@ -332,7 +333,25 @@ impl Committer {
         self.shards.iter().filter_map(Handle::root).collect()
     }
 
-    /// The root that a partition belongs to, for one whole fetch.
+    /// The root that is in the bucket now, asked for once, if it is newer and can be believed.
+    pub async fn newer_root(&self, than: &Root) -> Result<Option<Arc<Root>>, Arc<StoreError>> {
+        let key = self.context.keys.root(than.shard);
+        let found = match self.context.store.get(&key, MAX_BYTES).await {
+            Ok(found) => found,
+            Err(StoreError::TooLarge { .. }) => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(Arc::new(error)),
+        };
+        let same = |root: &Root| {
+            let whose = |root: &Root| (root.region.clone(), root.shard, root.shards);
+            whose(root) == whose(than)
+        };
+        let age = |root: &Root| (root.stamp.epoch, root.stamp.sequence);
+        let root = Root::decode(&found.bytes).ok();
+        let newer = root.filter(|root| same(root) && age(root) > age(than));
+        Ok(newer.map(Arc::new))
+    }
+
     /// The root of a shard that may be written to.
     ///
     /// # Errors
@@ -348,6 +367,7 @@ impl Committer {
         Ok(root)
     }
 
+    /// The root that a partition belongs to, for one whole fetch.
     pub fn root_of(&self, at: TopicPartition) -> Option<Arc<Root>> {
         self.root(self.shard_of(at))
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, naming};
 use whimbrel_runtime::unit::{Size, Span};
 
-use crate::store::Location;
+use crate::{committer::FOLLOWED_FOR, store::Location};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -144,6 +144,17 @@ impl Options {
         }
         if self.meta_interval.0.is_zero() {
             found.push("meta-interval is zero".to_owned());
+        }
+        // A reader's root may be half as old as the grace, and that of a shard that another daemon owns is read now
+        // and then.
+        let root_age = FOLLOWED_FOR.saturating_add(self.request_timeout.0);
+        if self.delete_grace.0 < root_age * 2 {
+            found.push(format!(
+                "delete-grace {} is less than {}, twice the age of a root that is followed with request-timeout {}",
+                self.delete_grace,
+                Span(root_age * 2),
+                self.request_timeout
+            ));
         }
         if self.compaction_ratio == 0 || self.compaction_ratio > 99 {
             found.push(format!(

@@ -179,9 +179,13 @@ impl Reader {
     /// Whole batches from the one that holds the offset on.
     pub async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
         self.refuse_sick(wish.at)?;
-        let (mut wish, mut again) = (wish, true);
+        let (mut wish, mut newer) = (wish, None);
         loop {
-            let place = match self.place(wish.at, wish.offset, lineage).await? {
+            let root = newer.clone().or_else(|| self.committer.root_of(wish.at));
+            let Some(root) = root else {
+                return Ok(Answer::NotTiered("no shard".to_owned()));
+            };
+            let place = match self.place(&root, wish.at, wish.offset, lineage).await? {
                 Ok(place) => place,
                 Err(why) => return Ok(Answer::NotTiered(why)),
             };
@@ -200,11 +204,11 @@ impl Reader {
                     return Ok(Answer::NotTiered(format!("no batch holds {}", wish.offset)));
                 }
                 Err(ReadError::Damaged { key, reason }) => {
-                    if self.still_named(&place, &key).await? {
+                    let Some(without) = self.root_without(&root, &key).await? else {
                         self.note_damage(&key, &reason);
                         return Err(ReadError::Damaged { key, reason });
-                    }
-                    if !std::mem::take(&mut again) {
+                    };
+                    if newer.replace(without).is_some() {
                         return Ok(Answer::NotTiered("it was deleted meanwhile".to_owned()));
                     }
                 }
@@ -216,13 +220,11 @@ impl Reader {
     /// `Ok(Err(why))` where the bucket has nothing for this reader.
     async fn place(
         &self,
+        root: &Root,
         at: TopicPartition,
         offset: i64,
         lineage: &[EpochStart],
     ) -> Result<Result<Place, String>, ReadError> {
-        let Some(root) = self.committer.root_of(at) else {
-            return Ok(Err("no shard".to_owned()));
-        };
         let Some(partition) = root.partitions.get(&at) else {
             return Ok(Err("the bucket has nothing of this partition".to_owned()));
         };
@@ -231,7 +233,7 @@ impl Reader {
             None => None,
         };
         let older = run.as_ref().map_or(&[][..], |run| &run[..]);
-        Ok(Self::place_in(&root, partition, older, at, offset, lineage))
+        Ok(Self::place_in(root, partition, older, at, offset, lineage))
     }
 
     /// `older` are the entries of the run that holds the offset.
@@ -283,12 +285,27 @@ impl Reader {
         }
     }
 
-    /// A read that met a 404 is damage only if the newest root still names the object.
-    async fn still_named(&self, place: &Place, key: &Key) -> Result<bool, ReadError> {
-        let Some(root) = self.committer.root(place.shard) else {
-            return Ok(false);
+    /// A newer root that does not name the object any more: a read that met a 404 is damage only if there is none.
+    /// What follows a shard has a root that may be older than what its owner has deleted, so the bucket's is read,
+    /// once for an object.
+    async fn root_without(&self, used: &Root, key: &Key) -> Result<Option<Arc<Root>>, ReadError> {
+        let own = self.committer.root(used.shard);
+        let own = own.filter(|own| own.stamp != used.stamp);
+        let known = self.damage.lock().contains_key(key);
+        let newer = match own {
+            Some(own) => Some(own),
+            None if known => None,
+            None => self
+                .committer
+                .newer_root(used)
+                .await
+                .map_err(ReadError::Store)?,
         };
-        Ok(self.committer.runs().names(&root, key).await?)
+        let Some(root) = newer else {
+            return Ok(None);
+        };
+        let named = self.committer.runs().names(&root, key).await?;
+        Ok((!named).then_some(root))
     }
 
     pub fn note_damage(&self, key: &Key, reason: &str) {

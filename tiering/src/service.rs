@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::transport::{Server, server::TcpIncoming};
 use uuid::Uuid;
-use whimbrel_client::ConnectionOptions;
+use whimbrel_client::{ConnectionOptions, SecurityError};
 use whimbrel_fleet::{Daemon, HostPort, NodeId, Role, View};
 use whimbrel_rpc::{
     controller::{ControllerClient, Registration},
@@ -63,7 +63,7 @@ pub enum StartError {
         source: tonic::transport::Error,
     },
     #[error("tiering.client-config: {0}")]
-    Client(#[from] whimbrel_client::SecurityError),
+    Client(#[from] SecurityError),
     #[error(transparent)]
     Prices(#[from] crate::prices::PriceError),
     #[error("no controller told the fleet's id")]
@@ -200,10 +200,7 @@ impl Service {
     ) -> Result<Handle, StartError> {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
-        let brokers = match &options.client_config {
-            Some(file) => ConnectionOptions::from_properties(file)?,
-            None => ConnectionOptions::default(),
-        };
+        let brokers = connection(&options)?;
         let limited = limited(store, &options, &clock);
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
@@ -290,6 +287,15 @@ async fn open_store(
         bucket: options.bucket.clone(),
         source,
     })
+}
+
+/// How the fleet's brokers are asked.
+fn connection(options: &Options) -> Result<ConnectionOptions, SecurityError> {
+    let file = options.client_config.as_deref();
+    file.map_or_else(
+        || Ok(ConnectionOptions::default()),
+        ConnectionOptions::from_properties,
+    )
 }
 
 fn limited(store: Arc<dyn store::Store>, options: &Options, clock: &Clock) -> Limited {

@@ -114,10 +114,7 @@ impl State {
             return point;
         }
         let (durable_end, bytes) = match self.health {
-            Health::Good => (
-                self.durable_end,
-                Counted::ToDurableEnd(self.durable_bytes),
-            ),
+            Health::Good => (self.durable_end, Counted::ToDurableEnd(self.durable_bytes)),
             Health::Damaged { .. } => (self.promised_end, self.promised_bytes),
         };
         Point {

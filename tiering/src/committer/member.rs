@@ -23,6 +23,8 @@ use crate::root::{Claim, Root, claim};
 const REFRESH: Duration = Duration::from_secs(5);
 /// How often it is looked whether the shard belongs elsewhere now.
 const LOOK: Duration = Duration::from_millis(500);
+/// Age of a followed root when the next one is asked for; it takes a request more until that is there.
+pub const FOLLOWED_FOR: Duration = REFRESH.saturating_add(LOOK);
 /// After a claim was overtaken: until then this daemon's view shows who did it.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 

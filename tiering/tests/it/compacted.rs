@@ -24,7 +24,7 @@ use whimbrel_tiering::{
     compaction::{Compaction, Held, MOST_UNLINKED, plan::Limits},
     format::{Keys, MergedName},
     ops::Ops,
-    reader::{Answer, Blocks, Damage, Reader, Wish},
+    reader::{Answer, Blocks, Damage, ReadError, Reader, Wish},
     root::{MAX_BYTES, Partition, Root},
     store::Store,
 };
@@ -401,4 +401,44 @@ async fn whoever_leads_and_cleans_a_cold_reader_sees_of_every_key_what_the_log_s
         check(&store).await;
         tasks.stop(Duration::ZERO).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_with_an_old_root_reads_the_newest_before_it_calls_an_object_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Memory::default();
+    let (records, _, broker) = sample(dir.path());
+    let tasks = Tasks::new(Shutdown::new());
+    let d = daemon(Arc::new(store.clone()), &broker, dir.path(), &tasks).await;
+    let reader = reader(&d, Arc::new(store.clone()), dir.path());
+    tasks.spawn("uploader", OnError::Log, d.uploader.clone().run());
+    until("all uploaded", || broker.verified(0) == 40).await;
+    // Another daemon takes over, replaces what was cleaned, and deletes.
+    live(Arc::new(store.clone()), dir.path(), || false).await;
+    check_replaced(&store).await;
+    let old = d.committer.partition(at(0)).unwrap();
+    assert_eq!(old.entries.len(), 4, "it was not told");
+    check_reads(&reader, &records, 0, 40, 1 << 20).await;
+    assert_eq!(*reader.damage.lock(), BTreeMap::new());
+    // What the newest root names is to be there.
+    let newest = check(&store).await;
+    let shard = d.committer.shard_of(at(0));
+    let key = newest.entries[0].key(&Keys::new("east"), shard, at(0));
+    store.delete(&key).await.unwrap();
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let reader = self::reader(&d, Arc::new(store.clone()), &other);
+    let wish = Wish {
+        at: at(0),
+        offset: 2,
+        max_bytes: 1,
+        doubt: false,
+    };
+    let answer = reader.read(wish, &[]).await;
+    assert!(
+        matches!(answer, Err(ReadError::Damaged { .. })),
+        "{answer:?}"
+    );
+    assert!(reader.damage.lock().contains_key(&key));
+    tasks.stop(Duration::ZERO).await;
 }

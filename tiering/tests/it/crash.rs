@@ -18,6 +18,7 @@ use whimbrel_tiering::{
     committer::{CommitError, Committer, Context, Names},
     format::Keys,
     ops::Ops,
+    pending::Pending,
     quarantine::Quarantine,
     reader::{Damage, Objects},
     retention::Retention,
@@ -25,7 +26,6 @@ use whimbrel_tiering::{
     skew::{Doubt, Skew},
     store::{Capabilities, Store},
     transfer::Transfer,
-    pending::Pending,
     uploader::{Refusals, Uploader},
 };
 

@@ -272,6 +272,29 @@ async fn only_the_tail_that_is_named_goes(running: &mut Running, right: &node::T
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 }
 
+/// Though it is as long: the log is cut on this word.
+async fn a_bent_tail_does_not_count(
+    world: &World,
+    running: &mut Running,
+    orphan: &node::OrphanRequest,
+    bytes: &[u8],
+) {
+    for bent in [70, bytes.len() as u64 + 9] {
+        let stored = running.client.store_orphan(orphan.clone()).await;
+        let stored = stored.unwrap().into_inner().object;
+        let path = world.path("bucket").join(&stored);
+        let file = std::fs::File::options().read(true).write(true).open(path);
+        let (file, mut byte) = (file.unwrap(), [0]);
+        file.read_exact_at(&mut byte, bent).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], bent).unwrap();
+        let again = running.client.store_orphan(orphan.clone()).await;
+        let again = again.unwrap().into_inner();
+        assert_ne!(again.object, stored, "bent at {bent}");
+        let sound = std::fs::read(world.path("bucket").join(&again.object)).unwrap();
+        assert!(sound.starts_with(bytes));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_orphan_tail_is_stored_once_and_a_truncation_keeps_the_objects() {
     let (world, log, mut running) = two_segments().await;
@@ -311,22 +334,13 @@ async fn an_orphan_tail_is_stored_once_and_a_truncation_keeps_the_objects() {
             .into_inner(),
         first
     );
-    // One that is not what was stored does not count, though it is as long: the log is cut on this word.
-    for bent in [70, bytes.len() as u64 + 9] {
-        let stored = running.client.store_orphan(orphan.clone()).await;
-        let stored = stored.unwrap().into_inner().object;
-        let path = world.path("bucket").join(&stored);
-        let file = std::fs::File::options().read(true).write(true).open(path);
-        let (file, mut byte) = (file.unwrap(), [0]);
-        file.read_exact_at(&mut byte, bent).unwrap();
-        file.write_all_at(&[byte[0] ^ 4], bent).unwrap();
-        let again = running.client.store_orphan(orphan.clone()).await;
-        let again = again.unwrap().into_inner();
-        assert_ne!(again.object, stored, "bent at {bent}");
-        let sound = std::fs::read(world.path("bucket").join(&again.object)).unwrap();
-        assert!(sound.starts_with(bytes));
-    }
-    let first = running.client.store_orphan(orphan).await.unwrap().into_inner();
+    a_bent_tail_does_not_count(&world, &mut running, &orphan, bytes).await;
+    let first = running
+        .client
+        .store_orphan(orphan)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(
         std::fs::read(world.path("bucket").join(&first.object))
             .unwrap()

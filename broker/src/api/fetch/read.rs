@@ -87,16 +87,8 @@ impl Part {
             part.fail(ErrorCode::OFFSET_NOT_AVAILABLE);
             return part;
         }
-        match diverging(partition, wanted) {
-            Ok(None) => {}
-            Ok(Some(diverging)) => {
-                part.data.diverging_epoch = diverging;
-                return part;
-            }
-            Err(error_code) => {
-                part.fail(error_code);
-                return part;
-            }
+        if part.diverges(partition, wanted) {
+            return part;
         }
         if is_out {
             part.fail(ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -137,6 +129,16 @@ impl Part {
             }
         }
         part
+    }
+
+    /// Says where the client's log and ours part; true if they do, or if nobody knows now.
+    fn diverges(&mut self, partition: &Partition, wanted: &Wanted) -> bool {
+        match diverging(partition, wanted) {
+            Ok(None) => return false,
+            Ok(Some(diverging)) => self.data.diverging_epoch = diverging,
+            Err(error_code) => self.fail(error_code),
+        }
+        true
     }
 
     pub fn len(&self) -> usize {

@@ -13,7 +13,11 @@ fn counted_once(copies: &[Crashed], bytes: u64) {
         for _ in 0..2 {
             let (_disk, log) = crashed.open();
             assert_eq!(log.health(), whimbrel_log::Health::Good, "{n}");
-            assert_eq!((log.bytes_appended(), log.durable_bytes()), (bytes, bytes), "{n}");
+            assert_eq!(
+                (log.bytes_appended(), log.durable_bytes()),
+                (bytes, bytes),
+                "{n}"
+            );
         }
     }
 }
@@ -56,7 +60,10 @@ fn a_kill_while_a_log_is_cleaned_leaves_no_byte_out() {
     f.disk.flush_durable_points().unwrap();
     let bytes = f.log.bytes_appended();
     let copies = copies_of(&f.root, || {
-        let done = f.log.clean(compaction::ALL, 10, &mut compaction::Free).unwrap();
+        let done = f
+            .log
+            .clean(compaction::ALL, 10, &mut compaction::Free)
+            .unwrap();
         assert!(done.bytes_after < done.bytes_before);
     });
     assert_eq!(f.log.bytes_appended(), bytes);

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use whimbrel_log::{AppendContext, Health, LogConfig};
 use whimbrel_wire::Batches;
 
-use crate::support::{Crashed, Fixture, batch, bases, flip, read_all, small_segments};
+use crate::support::{Crashed, Fixture, bases, batch, flip, read_all, small_segments};
 
 const PAGE: u64 = 4096;
 
@@ -105,7 +105,11 @@ fn cut_at_the_first_hole(f: &Fixture, written: &[Written], pages: &[Hole]) {
         for _ in 0..2 {
             fs::write(crashed.root.join("durable-points"), &points).unwrap();
             let (disk, log) = crashed.open();
-            assert_eq!((log.health(), log.offsets().log_end), (Health::Good, end), "{holes:?}");
+            assert_eq!(
+                (log.health(), log.offsets().log_end),
+                (Health::Good, end),
+                "{holes:?}"
+            );
             let read = read_all(&log, 0);
             assert_eq!(read, whole[..read.len()], "{holes:?}");
             drop((disk, log));

@@ -37,12 +37,22 @@ fn answers_are_right(log: &Log, truth: &[EpochStart], context: &str) {
     let (lineage, end) = (log.lineage(), log.offsets().log_end);
     assert_eq!(log.health(), Health::Good, "{context}");
     let known_from = lineage.first().map_or(i32::MAX, |first| first.epoch);
-    for (at, own) in truth.iter().enumerate().filter(|(_, e)| e.epoch >= known_from) {
+    for (at, own) in truth
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| e.epoch >= known_from)
+    {
         let ends = truth.get(at + 1).map_or(end, |next| next.start_offset);
         let said = log.end_for_epoch(own.epoch);
-        assert_eq!((said.epoch, said.end_offset), (own.epoch, ends), "{context}");
+        assert_eq!(
+            (said.epoch, said.end_offset),
+            (own.epoch, ends),
+            "{context}"
+        );
     }
-    let said_by_none = lineage.iter().find(|e| !truth.iter().any(|t| t.epoch == e.epoch));
+    let said_by_none = lineage
+        .iter()
+        .find(|e| !truth.iter().any(|t| t.epoch == e.epoch));
     assert_eq!(said_by_none, None, "{context}");
 }
 
@@ -64,7 +74,10 @@ fn a_flipped_epoch_below_the_local_log_is_seen_and_never_told() {
             let (_disk, log) = crashed.open();
             answers_are_right(&log, &truth, &context);
             let lineage = log.lineage();
-            assert!(lineage == truth || lineage == local, "{context}: {lineage:?}");
+            assert!(
+                lineage == truth || lineage == local,
+                "{context}: {lineage:?}"
+            );
             seen += usize::from(lineage == local);
         }
     }
@@ -116,7 +129,10 @@ fn a_lineage_is_told_again_by_the_bucket() {
     let first = log.lineage()[0];
     assert_eq!(first.start_offset, log.offsets().local_log_start);
     // Of another history, or not up to the local log.
-    let other = |epoch, start_offset| EpochStart { epoch, start_offset };
+    let other = |epoch, start_offset| EpochStart {
+        epoch,
+        start_offset,
+    };
     assert!(!log.learn_lineage(&[]).unwrap());
     assert!(!log.learn_lineage(&[other(0, 0), other(9, 30)]).unwrap());
     assert!(!log.learn_lineage(&truth[..2]).unwrap());

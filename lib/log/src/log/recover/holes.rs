@@ -29,7 +29,10 @@ pub(super) fn is_torn(file: &File, bad: u64, sound: u64) -> io::Result<bool> {
         let to = (at + BLOCK).min(sound - sound % SECTOR);
         let bytes = calls::read_at(file, at, usize::try_from(to - at).unwrap_or(0))?;
         let sector = usize::try_from(SECTOR).unwrap_or(usize::MAX);
-        if bytes.chunks_exact(sector).any(|sector| sector.iter().all(|b| *b == 0)) {
+        if bytes
+            .chunks_exact(sector)
+            .any(|sector| sector.iter().all(|b| *b == 0))
+        {
             return Ok(true);
         }
         at = to;

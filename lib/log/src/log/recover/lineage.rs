@@ -141,7 +141,10 @@ fn begun_since(entries: &[EpochStart], noted: u32) -> Option<usize> {
         is(before)
             || (least..begun.epoch).any(|epoch| {
                 let start_offset = begun.start_offset;
-                let empty = [EpochStart { epoch, start_offset }];
+                let empty = [EpochStart {
+                    epoch,
+                    start_offset,
+                }];
                 is(&[before, &empty[..]].concat())
             })
     })
@@ -163,7 +166,11 @@ fn agree(epochs: &Epochs, found: &Found, shared: &Shared) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    if whole && epochs.latest().is_some_and(|latest| latest.start_offset > found.log_end) {
+    if whole
+        && epochs
+            .latest()
+            .is_some_and(|latest| latest.start_offset > found.log_end)
+    {
         return Ok(false);
     }
     for (at, entry) in epochs.entries().iter().enumerate() {
