@@ -203,11 +203,7 @@ impl Service {
         let brokers = connection(&options)?;
         let limited = limited(store, &options, &clock);
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
-        let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
-        let cache = Arc::new(cache.map_err(|source| StartError::Cache {
-            dir: options.cache_dir.display().to_string(),
-            source,
-        })?);
+        let cache = open_cache(&options)?;
         let broker = BrokerLink::new(&options.broker, clock.clone());
         let broker = broker.map_err(|source| StartError::Broker {
             address: options.broker.to_string(),
@@ -269,6 +265,15 @@ impl Service {
             status,
         })
     }
+}
+
+fn open_cache(options: &Options) -> Result<Arc<Cache>, StartError> {
+    let cache = Cache::open(&options.cache_dir, options.cache_bytes.0);
+    let cache = cache.map_err(|source| StartError::Cache {
+        dir: options.cache_dir.display().to_string(),
+        source,
+    })?;
+    Ok(Arc::new(cache))
 }
 
 async fn open_store(

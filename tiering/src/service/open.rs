@@ -184,32 +184,7 @@ impl Open {
             tracing::warn!(%error, "the orphans' entries cannot be read now");
             self.clock.sleep(pause.next()).await;
         }
-        let shelf = Shelf::new(
-            Arc::clone(&self.cache),
-            self.clock.clone(),
-            self.tasks.clone(),
-        );
-        let objects = Objects::new(
-            self.store("read"),
-            shelf.clone(),
-            self.status.ops.clone(),
-            self.clock.clone(),
-            self.tasks.clone(),
-        );
-        let blocks = Blocks::new(
-            self.store("read"),
-            shelf,
-            self.status.ops.clone(),
-            self.clock.clone(),
-            self.tasks.clone(),
-        );
-        let reader = Reader::new(
-            committer.clone(),
-            self.keys.clone(),
-            blocks,
-            objects.clone(),
-            Arc::clone(&self.status.damage),
-        );
+        let (reader, objects) = self.reader(&committer);
         let uploader = self.uploader(&transfer, &committer, &objects);
         let quarantine = self.quarantine().await;
         let compaction = self.compaction(&uploader, &quarantine);
@@ -243,6 +218,36 @@ impl Open {
             "the bucket is open"
         );
         Ok(())
+    }
+
+    fn reader(&self, committer: &Committer) -> (Reader, Objects) {
+        let shelf = Shelf::new(
+            Arc::clone(&self.cache),
+            self.clock.clone(),
+            self.tasks.clone(),
+        );
+        let objects = Objects::new(
+            self.store("read"),
+            shelf.clone(),
+            self.status.ops.clone(),
+            self.clock.clone(),
+            self.tasks.clone(),
+        );
+        let blocks = Blocks::new(
+            self.store("read"),
+            shelf,
+            self.status.ops.clone(),
+            self.clock.clone(),
+            self.tasks.clone(),
+        );
+        let reader = Reader::new(
+            committer.clone(),
+            self.keys.clone(),
+            blocks,
+            objects.clone(),
+            Arc::clone(&self.status.damage),
+        );
+        (reader, objects)
     }
 
     fn pending_watch(&self) -> PendingWatch {
