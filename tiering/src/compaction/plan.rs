@@ -81,21 +81,10 @@ mod tests {
 
     fn entry(base: i64, end: i64, data_bytes: u64, records: u64) -> Entry {
         Entry {
-            base,
-            end,
-            object_end: end,
-            leader_epoch: 1,
-            writer_epoch: 1,
-            random: 1,
-            object_bytes: data_bytes + 100,
             data_bytes,
             records,
-            first_timestamp_ms: 0,
-            max_timestamp_ms: 0,
-            crc64: 0,
             created_ms: 5_000,
-            aborted: false,
-            merged: None,
+            ..Entry::sample(base, end)
         }
     }
 

@@ -168,21 +168,8 @@ mod tests {
                 start_offset: start,
             }],
             entry: Entry {
-                base,
-                end,
-                object_end: end,
                 leader_epoch: epoch,
-                writer_epoch: 1,
-                random: 1,
-                object_bytes: 200,
-                data_bytes: 100,
-                records: 10,
-                first_timestamp_ms: 0,
-                max_timestamp_ms: 0,
-                crc64: 0,
-                created_ms: 0,
-                aborted: false,
-                merged: None,
+                ..Entry::sample(base, end)
             },
         }
     }

@@ -83,21 +83,10 @@ mod tests {
 
     fn entry(base: i64, end: i64, random: u64) -> Entry {
         Entry {
-            base,
-            end,
-            object_end: end,
-            leader_epoch: 1,
             writer_epoch: random,
             random,
-            object_bytes: 200,
-            data_bytes: 100,
             records: 5,
-            first_timestamp_ms: 0,
-            max_timestamp_ms: 0,
-            crc64: 0,
-            created_ms: 0,
-            aborted: false,
-            merged: None,
+            ..Entry::sample(base, end)
         }
     }
 

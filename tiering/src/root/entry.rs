@@ -38,6 +38,30 @@ pub struct Merged {
     pub object_data_bytes: u64,
 }
 
+#[cfg(test)]
+impl Entry {
+    /// An object of its own with a record at each offset; tests change what they look at.
+    pub(crate) fn sample(base: i64, end: i64) -> Self {
+        Self {
+            base,
+            end,
+            object_end: end,
+            leader_epoch: 1,
+            writer_epoch: 1,
+            random: 1,
+            object_bytes: 200,
+            data_bytes: 100,
+            records: (end - base).unsigned_abs(),
+            first_timestamp_ms: 0,
+            max_timestamp_ms: 0,
+            crc64: 0,
+            created_ms: 0,
+            aborted: false,
+            merged: None,
+        }
+    }
+}
+
 impl Entry {
     /// The key of the object that holds the slice.
     pub fn key(&self, keys: &Keys, shard: u16, at: TopicPartition) -> Key {

@@ -71,21 +71,11 @@ mod tests {
 
     fn entry(base: i64, end: i64, random: u64, records: u64) -> Entry {
         Entry {
-            base,
-            end,
-            object_end: end,
-            leader_epoch: 1,
-            writer_epoch: 1,
             random,
             object_bytes: 10 * records + 100,
             data_bytes: 10 * records,
             records,
-            first_timestamp_ms: 0,
-            max_timestamp_ms: 0,
-            crc64: 0,
-            created_ms: 0,
-            aborted: false,
-            merged: None,
+            ..Entry::sample(base, end)
         }
     }
 

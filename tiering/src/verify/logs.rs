@@ -104,21 +104,8 @@ mod tests {
 
     fn entry() -> crate::root::Entry {
         crate::root::Entry {
-            base: 0,
-            end: 100,
-            object_end: 100,
             leader_epoch: 3,
-            writer_epoch: 1,
-            random: 1,
-            object_bytes: 200,
-            data_bytes: 100,
-            records: 100,
-            first_timestamp_ms: 0,
-            max_timestamp_ms: 0,
-            crc64: 0,
-            created_ms: 0,
-            aborted: false,
-            merged: None,
+            ..crate::root::Entry::sample(0, 100)
         }
     }
 

@@ -14,7 +14,11 @@ use whimbrel_rpc::proto::node::{
 };
 use whimbrel_runtime::{OnError, Tasks};
 
-use crate::support::{Log, at};
+use crate::{
+    freed::{Told, lacks},
+    memory::Memory,
+    support::{Log, at},
+};
 
 #[derive(Clone, Debug, Default)]
 pub struct FakeBroker(Arc<Mutex<Inner>>);
@@ -36,6 +40,26 @@ struct Inner {
     next_token: u64,
     /// What compaction has left, by partition.
     cleaned: BTreeMap<TopicPartition, Vec<Cleaned>>,
+    /// What the daemon's words are held against.
+    bucket: Option<Memory>,
+    /// What it was told before the bucket held it.
+    too_early: Vec<String>,
+}
+
+impl Inner {
+    fn told(&self, at: TopicPartition, end: i64) -> Told {
+        let log = self
+            .logs
+            .iter()
+            .find(|log| crate::support::at(log.partition) == at);
+        let segments = log.into_iter().flat_map(|log| &log.segments);
+        Told {
+            at,
+            log_start: self.log_starts.get(&at).copied().unwrap_or(0),
+            end,
+            segments: segments.map(|s| (s.0, s.1, s.3.clone())).collect(),
+        }
+    }
 }
 
 /// A segment that was cleaned, with the epochs of the log up to its end.
@@ -54,6 +78,27 @@ impl FakeBroker {
             logs,
             ..Inner::default()
         })))
+    }
+
+    /// Holds what it is told against `bucket` from now on.
+    pub fn beside(self, bucket: &Memory) -> Self {
+        self.0.lock().bucket = Some(bucket.clone());
+        self
+    }
+
+    /// What the broker was told that it may free and the bucket did not hold then, or does not now.
+    pub async fn freed_too_early(&self) -> Vec<String> {
+        let (bucket, told, mut found) = {
+            let inner = self.0.lock();
+            let told = inner.verified.iter().map(|(at, end)| inner.told(*at, *end));
+            let told: Vec<_> = told.collect();
+            (inner.bucket.clone(), told, inner.too_early.clone())
+        };
+        let bucket = bucket.expect("a bucket to hold it against");
+        for told in told.iter().filter(|told| told.end > 0) {
+            found.extend(lacks(&bucket, told).await);
+        }
+        found
     }
 
     pub fn replace(&self, logs: Vec<Log>) {
@@ -87,6 +132,13 @@ impl FakeBroker {
             .get(&at(partition))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Whether all of its logs are in the bucket, as it was told.
+    pub fn is_all_verified(&self) -> bool {
+        let inner = self.0.lock();
+        let verified = |log: &Log| inner.verified.get(&at(log.partition)) == Some(&log.end());
+        inner.logs.iter().all(verified)
     }
 
     pub fn pinned(&self) -> usize {
@@ -222,10 +274,20 @@ impl Broker for FakeBroker {
         &self,
         request: Request<node::TieredReport>,
     ) -> Result<Response<node::Empty>, Status> {
-        self.0
-            .lock()
-            .verified
-            .extend(ends(&request.get_ref().verified));
+        let ends = ends(&request.get_ref().verified);
+        let (bucket, told) = {
+            let mut inner = self.0.lock();
+            let told = ends.iter().filter(|(_, end)| **end > 0);
+            let told: Vec<_> = told.map(|(at, end)| inner.told(*at, *end)).collect();
+            inner.verified.extend(ends);
+            (inner.bucket.clone(), told)
+        };
+        if let Some(bucket) = bucket {
+            for told in told {
+                let lacks = lacks(&bucket, &told).await;
+                self.0.lock().too_early.extend(lacks);
+            }
+        }
         Ok(Response::new(node::Empty {}))
     }
 

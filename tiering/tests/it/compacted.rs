@@ -20,9 +20,8 @@ use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks};
 use whimbrel_tiering::{
     MIN_CACHE,
     cache::{Cache, Shelf},
-    committer::Edit,
     compaction::{Compaction, Held, MOST_UNLINKED, plan::Limits},
-    format::{Keys, MergedName},
+    format::Keys,
     ops::Ops,
     reader::{Answer, Blocks, Damage, ReadError, Reader, Wish},
     root::{MAX_BYTES, Partition, Root},
@@ -34,9 +33,10 @@ use self::model::{Record, Replica};
 use crate::{
     broker::FakeBroker,
     crash::{Daemon, SHARDS, daemon, roots, try_daemon},
-    fault::{Fault, Plan},
+    fault::{Fault, at_each_write, death, pause},
     memory::Memory,
     support::{at, until},
+    zombie::refuses_edits,
 };
 
 const ALWAYS: Limits = Limits {
@@ -82,11 +82,12 @@ fn sample(dir: &Path) -> (Vec<Record>, Replica, FakeBroker) {
 }
 
 /// Uploads all, replaces what was cleaned, deletes what is not needed any more; or until the death.
-async fn live(store: Arc<dyn Store>, dir: &Path, dead: impl Fn() -> bool) {
+async fn live(fault: &Fault<Memory>, dir: &Path) {
     let (_, _, broker) = sample(dir);
+    let broker = broker.beside(&fault.store);
     let tasks = Tasks::new(Shutdown::new());
     let work = async {
-        let d = daemon(store, &broker, dir, &tasks).await;
+        let d = daemon(Arc::new(fault.clone()), &broker, dir, &tasks).await;
         let mut swept = d.retention.sweep().await.unwrap();
         let compaction = compaction(&d, ALWAYS);
         d.tasks.spawn("uploader", OnError::Log, d.uploader.run());
@@ -98,16 +99,10 @@ async fn live(store: Arc<dyn Store>, dir: &Path, dead: impl Fn() -> bool) {
         let roots = d.committer.roots();
         assert!(roots.iter().all(|root| root.pending.is_empty()));
     };
-    let death = async {
-        while !dead() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::select! {
-        () = work => {}
-        () = death => {}
-    }
+    fault.or_death(work).await;
     tasks.stop(Duration::ZERO).await;
+    let too_early = broker.freed_too_early().await;
+    assert!(too_early.is_empty(), "{:?}: {too_early:?}", fault.plan);
 }
 
 /// The bucket as its roots have it: each object is there, and none besides; entries follow one another.
@@ -146,23 +141,13 @@ async fn check_replaced(store: &Memory) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_at_any_write_leaves_the_old_or_the_new_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    for at in 0..200 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Death { at, after });
-            let dead = Arc::clone(&fault.dead);
-            live(Arc::new(fault), dir.path(), || dead.load(Ordering::SeqCst)).await;
-            reached |= dead.load(Ordering::SeqCst);
-            live(Arc::new(store.clone()), dir.path(), || false).await;
-            check_replaced(&store).await;
-        }
-        if !reached {
-            assert!(at > 12, "only {at} writes");
-            return;
-        }
-    }
-    panic!("a life has no end");
+    let writes = at_each_write(death, Memory::default, async |fault| {
+        live(&fault, dir.path()).await;
+        live(&fault.sound(), dir.path()).await;
+        check_replaced(&fault.store).await;
+    })
+    .await;
+    assert!(writes > 12, "only {writes} writes");
 }
 
 /// A daemon is stopped at every write, another one takes over and finishes, the first goes on.
@@ -173,51 +158,33 @@ async fn a_death_at_any_write_leaves_the_old_or_the_new_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_was_stopped_while_it_replaced_changes_nothing_later() {
     let dir = tempfile::tempdir().unwrap();
-    for at in 0..200 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Pause { at, after });
-            let (stopped, resumed) = (Arc::clone(&fault.dead), Arc::clone(&fault.resumed));
-            let done = Arc::new(AtomicBool::new(false));
-            let first = tokio::spawn(zombie(
-                Arc::new(fault),
-                dir.path().to_owned(),
-                Arc::clone(&done),
-                Arc::clone(&resumed),
-            ));
-            until("stopped, or done with everything", || {
-                stopped.load(Ordering::SeqCst) || done.load(Ordering::SeqCst)
-            })
-            .await;
-            reached |= stopped.load(Ordering::SeqCst);
-            live(Arc::new(store.clone()), dir.path(), || false).await;
-            let before = roots(&store).await;
-            resumed.store(true, Ordering::SeqCst);
-            assert!(first.await.unwrap(), "stopped at {at}, after: {after}");
-            assert_eq!(roots(&store).await, before, "stopped at {at}");
-            // What it uploaded too late is named by nobody, and goes.
-            live(Arc::new(store.clone()), dir.path(), || false).await;
-            check_replaced(&store).await;
-        }
-        if !reached {
-            assert!(at > 12, "only {at} writes");
-            return;
-        }
-    }
-    panic!("a life has no end");
+    let writes = at_each_write(pause, Memory::default, async |fault| {
+        let done = Arc::new(AtomicBool::new(false));
+        let life = zombie(fault.clone(), dir.path().to_owned(), Arc::clone(&done));
+        let first = tokio::spawn(life);
+        until("stopped, or done with everything", || {
+            fault.is_struck() || done.load(Ordering::SeqCst)
+        })
+        .await;
+        live(&fault.sound(), dir.path()).await;
+        let before = roots(&fault.store).await;
+        fault.resume();
+        assert!(first.await.unwrap(), "{:?}", fault.plan);
+        assert_eq!(roots(&fault.store).await, before, "{:?}", fault.plan);
+        // What it uploaded too late is named by nobody, and goes.
+        live(&fault.sound(), dir.path()).await;
+        check_replaced(&fault.store).await;
+    })
+    .await;
+    assert!(writes > 12, "only {writes} writes");
 }
 
 /// A whole life, and then one more edit of every shard: true when those were refused, or the life was.
-async fn zombie(
-    store: Arc<dyn Store>,
-    dir: std::path::PathBuf,
-    done: Arc<AtomicBool>,
-    replaced: Arc<AtomicBool>,
-) -> bool {
+async fn zombie(fault: Fault<Memory>, dir: std::path::PathBuf, done: Arc<AtomicBool>) -> bool {
     let (_, _, broker) = sample(&dir);
+    let broker = broker.beside(&fault.store);
     let tasks = Tasks::new(Shutdown::new());
-    let Ok(d) = try_daemon(store, &broker, &dir, &tasks).await else {
+    let Ok(d) = try_daemon(Arc::new(fault.clone()), &broker, &dir, &tasks).await else {
         return true;
     };
     let (compaction, shutdown) = (compaction(&d, ALWAYS), tasks.shutdown());
@@ -230,19 +197,10 @@ async fn zombie(
         let _ = d.retention.delete_pending(&mut seen).await;
     }
     done.store(true, Ordering::SeqCst);
-    until("replaced", || replaced.load(Ordering::SeqCst)).await;
-    let mut refused = true;
-    for shard in 0..SHARDS {
-        let name = MergedName {
-            shard,
-            writer_epoch: 1,
-            random: 1,
-        };
-        let edit = Edit::Unlink(vec![Keys::new("east").merged(&name)]);
-        refused &= d.committer.edit(shard, edit).await.is_err();
-    }
+    fault.resumed().await;
+    let refused = refuses_edits(&d.committer).await;
     tasks.stop(Duration::ZERO).await;
-    refused
+    refused && broker.freed_too_early().await.is_empty()
 }
 
 struct Draw(u64);

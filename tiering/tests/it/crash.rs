@@ -2,20 +2,21 @@
 //! bucket and its roots agree, nothing is missing, and nothing unnamed stays.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::sync::watch;
+use uuid::Uuid;
 use whimbrel_fleet::{Daemon as Registered, HostPort, NodeId, Role, View};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 use whimbrel_tiering::{
     MIN_CACHE,
     broker::BrokerLink,
     cache::{Cache, Shelf},
-    committer::{CommitError, Committer, Context, Names},
+    committer::{CommitError, Committer, Context, Mates, Names},
     format::Keys,
     ops::Ops,
     pending::Pending,
@@ -31,7 +32,7 @@ use whimbrel_tiering::{
 
 use crate::{
     broker::FakeBroker,
-    fault::{Fault, Plan},
+    fault::{Fault, Plan, at_each_write, death},
     memory::Memory,
     support::{Log, until},
 };
@@ -70,10 +71,37 @@ pub async fn try_daemon(
     dir: &Path,
     tasks: &Tasks,
 ) -> Result<Daemon, CommitError> {
-    let clock = Clock::system();
+    let alone = Who {
+        incarnation: random::uuid(),
+        clock: Clock::system(),
+        mates: None,
+    };
+    daemon_of(alone, store, broker, dir, tasks).await
+}
+
+/// As whom, and among whom, a daemon runs.
+pub struct Who {
+    pub incarnation: Uuid,
+    pub clock: Clock,
+    pub mates: Option<Mates>,
+}
+
+pub async fn daemon_of(
+    who: Who,
+    store: Arc<dyn Store>,
+    broker: &FakeBroker,
+    dir: &Path,
+    tasks: &Tasks,
+) -> Result<Daemon, CommitError> {
+    let Who {
+        incarnation,
+        clock,
+        mates,
+    } = who;
+    let view = mates.as_ref().map(|mates| mates.view.clone());
     let address = broker.serve(tasks).await;
     let link = BrokerLink::new(&HostPort::new("127.0.0.1", address.port()), clock.clone()).unwrap();
-    let (keys, incarnation, ops) = (Keys::new("east"), random::uuid(), Ops::new(clock.clone()));
+    let (keys, ops) = (Keys::new("east"), Ops::new(clock.clone()));
     let context = Context {
         store: Arc::clone(&store),
         keys: keys.clone(),
@@ -83,7 +111,7 @@ pub async fn try_daemon(
         clock: clock.clone(),
         tasks: tasks.clone(),
         ops: ops.clone(),
-        region_mates: None,
+        region_mates: mates,
         runs: Arc::default(),
         names: Names::default(),
     };
@@ -125,7 +153,7 @@ pub async fn try_daemon(
         store,
         keys,
         incarnation,
-        view: None,
+        view,
         clock,
         tasks: tasks.clone(),
         interval: Duration::from_millis(10),
@@ -146,66 +174,60 @@ pub fn logs(dir: &Path) -> Vec<Log> {
 }
 
 /// Runs until everything is uploaded and one log start was followed, or until the death.
-pub async fn live(store: Arc<dyn Store>, dir: &Path, dead: impl Fn() -> bool) {
-    live_beside(FakeBroker::new(logs(dir)), store, dir, dead).await;
+pub async fn live(fault: &Fault<Memory>, dir: &Path) {
+    live_beside(FakeBroker::new(logs(dir)), fault, dir).await;
 }
 
-async fn live_beside(
-    broker: FakeBroker,
-    store: Arc<dyn Store>,
-    dir: &Path,
-    dead: impl Fn() -> bool,
-) {
-    let ends: Vec<_> = logs(dir).iter().map(Log::end).collect();
+async fn live_beside(broker: FakeBroker, fault: &Fault<Memory>, dir: &Path) {
+    let broker = broker.beside(&fault.store);
     broker.set_log_start(1, 8);
     let tasks = Tasks::new(Shutdown::new());
-    let work = async {
-        let d = daemon(store, &broker, dir, &tasks).await;
-        let mut swept = d.retention.sweep().await.unwrap();
-        d.tasks
-            .spawn("uploader", whimbrel_runtime::OnError::Log, d.uploader.run());
-        until("all uploaded", || {
-            ends.iter()
-                .enumerate()
-                .all(|(p, end)| broker.verified(i32::try_from(p).unwrap()) == *end)
-        })
-        .await;
-        d.retention.follow_log_starts().await;
-        // What a death has cut short was spared until it was there again.
-        let again = d.retention.look_again(&mut swept.spared).await;
-        again.unwrap();
-        assert!(swept.spared.is_empty(), "{:?}", swept.spared);
-        let mut seen = std::collections::BTreeMap::new();
-        d.retention.delete_pending(&mut seen).await.unwrap();
-        assert!(
-            d.committer
-                .roots()
-                .iter()
-                .all(|root| root.pending.is_empty())
-        );
-    };
-    let death = async {
-        while !dead() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::select! {
-        () = work => {}
-        () = death => {}
-    }
+    let life = whole_life(&broker, Arc::new(fault.clone()), dir, &tasks);
+    fault.or_death(life).await;
     tasks.stop(Duration::ZERO).await;
+    let too_early = broker.freed_too_early().await;
+    assert!(too_early.is_empty(), "{:?}: {too_early:?}", fault.plan);
+}
+
+/// Uploads all that the broker has, follows its log starts, deletes what nobody needs.
+pub async fn whole_life(broker: &FakeBroker, store: Arc<dyn Store>, dir: &Path, tasks: &Tasks) {
+    let d = daemon(store, broker, dir, tasks).await;
+    let mut swept = d.retention.sweep().await.unwrap();
+    d.tasks
+        .spawn("uploader", whimbrel_runtime::OnError::Log, d.uploader.run());
+    until("all uploaded", || broker.is_all_verified()).await;
+    d.retention.follow_log_starts().await;
+    // What a death has cut short was spared until it was there again.
+    let again = d.retention.look_again(&mut swept.spared).await;
+    again.unwrap();
+    assert!(swept.spared.is_empty(), "{:?}", swept.spared);
+    let mut seen = BTreeMap::new();
+    d.retention.delete_pending(&mut seen).await.unwrap();
+    assert!(
+        d.committer
+            .roots()
+            .iter()
+            .all(|root| root.pending.is_empty())
+    );
 }
 
 /// The bucket is exactly what its roots say, and they say all that was written.
 pub async fn check(store: &Memory, dir: &Path) {
+    let log = logs(dir).remove(0);
+    let all = [(0, (0, log.end())), (1, (8, log.end()))];
+    assert_eq!(named(store).await, all.into());
+}
+
+/// The bucket is exactly what its roots say; what they have of each partition.
+pub async fn named(store: &Memory) -> BTreeMap<i32, (i64, i64)> {
     let keys = Keys::new("east");
     let mut named = BTreeSet::new();
-    let mut ends = std::collections::BTreeMap::new();
+    let mut bounds = BTreeMap::new();
     for shard in 0..SHARDS {
         let root =
             Root::decode(&store.get(&keys.root(shard), MAX_BYTES).await.unwrap().bytes).unwrap();
         for (at, partition) in &root.partitions {
-            ends.insert(at.partition, (partition.start(), partition.end));
+            bounds.insert(at.partition, (partition.start(), partition.end));
             for entry in &partition.entries {
                 let key = entry.key(&keys, shard, *at);
                 let found = store.get(&key, u64::MAX).await.unwrap();
@@ -226,11 +248,7 @@ pub async fn check(store: &Memory, dir: &Path) {
         .map(|l| l.key.to_string())
         .collect();
     assert_eq!(there, named, "objects in the bucket and in the roots");
-    let log = logs(dir).remove(0);
-    assert_eq!(
-        ends.into_iter().collect::<Vec<_>>(),
-        [(0, (0, log.end())), (1, (8, log.end()))]
-    );
+    bounds
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,23 +271,12 @@ async fn lives(dir: &Path, inline: bool) -> u64 {
         }
         broker
     };
-    for at in 0..200 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Death { at, after });
-            let dead = Arc::clone(&fault.dead);
-            let is_dead = || dead.load(Ordering::SeqCst);
-            live_beside(broker(), Arc::new(fault), dir, is_dead).await;
-            reached |= dead.load(Ordering::SeqCst);
-            live_beside(broker(), Arc::new(store.clone()), dir, || false).await;
-            check(&store, dir).await;
-        }
-        if !reached {
-            return at;
-        }
-    }
-    panic!("a life has no end");
+    at_each_write(death, Memory::default, async |fault| {
+        live_beside(broker(), &fault, dir).await;
+        live_beside(broker(), &fault.sound(), dir).await;
+        check(&fault.store, dir).await;
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,7 +286,7 @@ async fn a_store_that_fails_and_lies_delays_but_never_bends() {
         let store = Memory::default();
         let logs = logs(dir.path());
         let ends: Vec<_> = logs.iter().map(Log::end).collect();
-        let broker = FakeBroker::new(logs);
+        let broker = FakeBroker::new(logs).beside(&store);
         let tasks = Tasks::new(Shutdown::new());
         let d = daemon(
             Arc::new(Fault::seeded(store.clone(), seed)),
@@ -296,8 +303,10 @@ async fn a_store_that_fails_and_lies_delays_but_never_bends() {
         })
         .await;
         tasks.stop(Duration::ZERO).await;
+        let too_early = broker.freed_too_early().await;
+        assert!(too_early.is_empty(), "seed {seed}: {too_early:?}");
         // A sound store and a new owner: what is unnamed goes, the rest is whole.
-        live(Arc::new(store.clone()), dir.path(), || false).await;
+        live(&Fault::new(store.clone(), Plan::Nothing), dir.path()).await;
         check(&store, dir.path()).await;
     }
 }
@@ -328,7 +337,7 @@ async fn an_owner_that_was_replaced_stops() {
         "{:?}",
         old.failure()
     );
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     assert_eq!(first.retention.delete_pending(&mut seen).await.unwrap(), 0);
     assert!(
         second
@@ -341,6 +350,21 @@ async fn an_owner_that_was_replaced_stops() {
     new.stop(Duration::ZERO).await;
 }
 
+/// A fleet that knows this daemon, and no topic.
+pub fn fleet_of(incarnation: Uuid) -> View {
+    View {
+        daemons: vec![Registered {
+            role: Role::Tiering,
+            region: "east".into(),
+            node: NodeId(1),
+            incarnation,
+            rpc: None,
+            admin: HostPort::new("127.0.0.1", 1),
+        }],
+        ..View::default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_of_a_deleted_topic_go_and_those_of_an_unknown_one_stay() {
     let dir = tempfile::tempdir().unwrap();
@@ -350,18 +374,7 @@ async fn objects_of_a_deleted_topic_go_and_those_of_an_unknown_one_stay() {
     let broker = FakeBroker::new(logs);
     let tasks = Tasks::new(Shutdown::new());
     let mut d = daemon(Arc::new(store.clone()), &broker, dir.path(), &tasks).await;
-    // A fleet that knows the daemon, and not the topic.
-    let mut view = View {
-        daemons: vec![Registered {
-            role: Role::Tiering,
-            region: "east".into(),
-            node: NodeId(1),
-            incarnation: d.retention.incarnation,
-            rpc: None,
-            admin: HostPort::new("127.0.0.1", 1),
-        }],
-        ..View::default()
-    };
+    let mut view = fleet_of(d.retention.incarnation);
     let (tell, told) = watch::channel(Arc::new(view.clone()));
     d.retention.view = Some(told);
     let uploading = Tasks::new(Shutdown::new());
@@ -376,7 +389,7 @@ async fn objects_of_a_deleted_topic_go_and_those_of_an_unknown_one_stay() {
         let data = Keys::new("east").data_prefix();
         store.list(&data).await.unwrap().len()
     };
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     assert_eq!(d.retention.forget_deleted().await.unwrap(), 0);
     d.retention.delete_pending(&mut seen).await.unwrap();
     assert_eq!(objects().await, 6);

@@ -1,6 +1,9 @@
 //! An S3 endpoint in this process: it keeps what it is sent in memory, writes down every request, and can be
 //! told to lie.
 
+mod parts;
+mod strike;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -16,6 +19,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use whimbrel_tiering::store::{Location, S3, Secret, Store};
+
+use self::{
+    parts::Unfinished,
+    strike::{Fate, Strike},
+};
+use crate::memory::Memory;
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +85,9 @@ struct State {
     lock: bool,
     /// Access key that is known; any without it.
     known: Option<String>,
+    /// Uploads in parts, by their ids.
+    unfinished: BTreeMap<String, Unfinished>,
+    strike: Option<Strike>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,21 +145,38 @@ impl Endpoint {
         self.state.lock().objects.keys().cloned().collect()
     }
 
+    /// What is there now, below the prefix of [`Endpoint::bucket`].
+    pub fn snapshot(&self) -> Memory {
+        let state = self.state.lock();
+        let all = state.objects.iter();
+        let below = all.filter_map(|(key, object)| Some((key.strip_prefix("p/")?, &object.bytes)));
+        Memory::of(below.map(|(key, bytes)| (key.to_owned(), bytes.clone())))
+    }
+
     /// A bucket URL with further options.
     pub fn bucket(&self, options: &str) -> String {
         format!("s3://bkt/p?endpoint={}&region=r1{options}", self.url)
     }
 
     pub fn store(&self, options: &str) -> Arc<dyn Store> {
+        Arc::new(self.store_of("k", options))
+    }
+
+    /// The store of a client with this access key.
+    pub fn store_of(&self, key: &str, options: &str) -> S3 {
         let Location::S3(bucket) = Location::parse(&self.bucket(options)).unwrap() else {
             unreachable!()
         };
         let secret = Secret {
-            key: "k".into(),
+            key: key.into(),
             secret: "s".into(),
             token: None,
         };
-        Arc::new(S3::open(&bucket, &secret).unwrap())
+        S3::open(&bucket, &secret).unwrap()
+    }
+
+    fn next(&self) -> u64 {
+        self.tags.fetch_add(1, Ordering::SeqCst)
     }
 
     async fn connection(&self, stream: TcpStream) -> Option<()> {
@@ -155,6 +184,16 @@ impl Endpoint {
         loop {
             let (request, body) = read(&mut stream).await?;
             self.state.lock().requests.push(request.clone());
+            match self.fate(&request) {
+                Fate::Work => {}
+                Fate::Dead => return std::future::pending().await,
+                Fate::Dies { after } => {
+                    if after {
+                        self.answer(&request, body);
+                    }
+                    return std::future::pending().await;
+                }
+            }
             let (status, headers, bytes) = self.answer(&request, body);
             let mut head = format!("HTTP/1.1 {status} X\r\nx-amz-request-id: 1\r\n");
             for (name, value) in headers {
@@ -195,6 +234,9 @@ impl Endpoint {
                 false => error(404, "ObjectLockConfigurationNotFoundError"),
             };
         }
+        if let Some(answer) = self.answer_in_parts(request, &body) {
+            return answer;
+        }
         match request.method.as_str() {
             "PUT" if request.header("x-amz-copy-source").is_some() => self.copy(request, lie),
             "PUT" => self.put(request, body, lie),
@@ -231,7 +273,7 @@ impl Endpoint {
         {
             return error(400, "BadDigest");
         }
-        let tag = format!("\"{}\"", self.tags.fetch_add(1, Ordering::SeqCst));
+        let tag = format!("\"{}\"", self.next());
         let kept = request
             .headers
             .iter()

@@ -2,6 +2,8 @@
 //! refused conditions that were met, short and wrong reads, all by a seed; and the death or the pause of the
 //! process at a chosen write.
 
+mod each;
+
 use std::{
     ops::Range,
     sync::{
@@ -18,6 +20,8 @@ use whimbrel_tiering::{
     format::Key,
     store::{Found, Listed, Meta, Source, Store, StoreError, Version},
 };
+
+pub use each::{Struck, at_each_write, death, each_write, or_death, pause};
 
 /// What goes wrong.
 #[derive(Clone, Debug)]
@@ -105,6 +109,11 @@ impl<S: Store + Clone + 'static> Fault<S> {
         }
     }
 
+    /// Counts writes; true for number `at`.
+    fn is_number(&self, at: u64, write: bool) -> bool {
+        write && self.writes.fetch_add(1, Ordering::SeqCst) == at
+    }
+
     async fn fate(&self, write: bool) -> Fate {
         match &self.plan {
             Plan::Nothing => Fate::Work,
@@ -141,12 +150,7 @@ impl<S: Store + Clone + 'static> Fault<S> {
             }
             Plan::Pause { at, after } => {
                 self.stopped().await;
-                let number = if write {
-                    self.writes.fetch_add(1, Ordering::SeqCst)
-                } else {
-                    u64::MAX
-                };
-                if number == *at {
+                if self.is_number(*at, write) {
                     Fate::Stop { after: *after }
                 } else {
                     Fate::Work
@@ -156,12 +160,7 @@ impl<S: Store + Clone + 'static> Fault<S> {
                 if self.dead.load(Ordering::SeqCst) {
                     std::future::pending::<()>().await;
                 }
-                let number = if write {
-                    self.writes.fetch_add(1, Ordering::SeqCst)
-                } else {
-                    u64::MAX
-                };
-                if number == *at {
+                if self.is_number(*at, write) {
                     Fate::Die { after: *after }
                 } else {
                     Fate::Work

@@ -20,6 +20,13 @@ struct Inner {
 }
 
 impl Memory {
+    /// A store with these objects.
+    pub fn of(all: impl IntoIterator<Item = (String, Bytes)>) -> Self {
+        let objects = all.into_iter().map(|(key, bytes)| (key, (bytes, 0)));
+        let objects = objects.collect();
+        Self(Arc::new(Mutex::new(Inner { writes: 0, objects })))
+    }
+
     /// Another store with the same objects.
     pub fn branch(&self) -> Self {
         let inner = self.0.lock();

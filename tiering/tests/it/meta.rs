@@ -3,10 +3,7 @@
 
 mod kept;
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -29,7 +26,7 @@ use whimbrel_tiering::{
 };
 
 use crate::{
-    fault::{Fault, Plan},
+    fault::{Fault, at_each_write, death, pause},
     memory::Memory,
     support::until,
 };
@@ -256,26 +253,15 @@ async fn documents_follow_the_fleet_and_only_changes_are_written() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_death_at_any_write_loses_and_leaks_nothing() {
-    for at in 0..100 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Death { at, after });
-            let dead = Arc::clone(&fault.dead);
-            let first = context(Arc::new(fault));
-            tokio::select! {
-                ended = live(&first) => ended.unwrap(),
-                () = until("dead", || dead.load(Ordering::SeqCst)) => reached = true,
-            }
-            live(&memory(&store)).await.unwrap();
-            check(&store, &view(3)).await;
-        }
-        if !reached {
-            assert!(at > 6, "only {at} writes");
-            return;
-        }
-    }
-    panic!("a life has no end");
+    let writes = at_each_write(death, Memory::default, async |fault| {
+        let first = context(Arc::new(fault.clone()));
+        let life = async { live(&first).await.unwrap() };
+        fault.or_death(life).await;
+        live(&memory(&fault.store)).await.unwrap();
+        check(&fault.store, &view(3)).await;
+    })
+    .await;
+    assert!(writes > 6, "only {writes} writes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,47 +283,39 @@ async fn a_store_that_fails_and_lies_delays_but_never_bends() {
 )]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_was_stopped_and_replaced_changes_nothing() {
-    for at in 0..100 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Pause { at, after });
-            let (stopped, resumed) = (Arc::clone(&fault.dead), Arc::clone(&fault.resumed));
-            let first = context(Arc::new(fault));
-            let first = tokio::spawn(async move { live(&first).await });
-            until("stopped, or done", || {
-                stopped.load(Ordering::SeqCst) || first.is_finished()
-            })
-            .await;
-            if !stopped.load(Ordering::SeqCst) {
-                first.await.unwrap().unwrap();
-                continue;
-            }
-            reached = true;
-            live(&memory(&store)).await.unwrap();
-            let before = head(&store).await;
-            resumed.store(true, Ordering::SeqCst);
-            let ended = first.await.unwrap();
-            let now = head(&store).await;
-            if now.stamp.nonce == before.stamp.nonce {
-                assert!(
-                    matches!(&ended, Err(MetaError::Fenced { .. } | MetaError::WentBack)),
-                    "stopped at {at}, after: {after}: {ended:?}"
-                );
-            } else {
-                // It was stopped before its claim, which came after the other's.
-                assert!(now.stamp.epoch > before.stamp.epoch);
-            }
-            // What it wrote too late is named by nobody, and goes.
-            live(&memory(&store)).await.unwrap();
-            check(&store, &view(3)).await;
-        }
-        if !reached {
-            assert!(at > 6, "only {at} writes");
+    let writes = at_each_write(pause, Memory::default, async |fault| {
+        let context = context(Arc::new(fault.clone()));
+        let first = tokio::spawn(async move { live(&context).await });
+        until("stopped, or done", || {
+            fault.is_struck() || first.is_finished()
+        })
+        .await;
+        if !fault.is_struck() {
+            first.await.unwrap().unwrap();
             return;
         }
-    }
-    panic!("a life has no end");
+        let store = &fault.store;
+        live(&memory(store)).await.unwrap();
+        let before = head(store).await;
+        fault.resume();
+        let ended = first.await.unwrap();
+        let now = head(store).await;
+        if now.stamp.nonce == before.stamp.nonce {
+            assert!(
+                matches!(&ended, Err(MetaError::Fenced { .. } | MetaError::WentBack)),
+                "{:?}: {ended:?}",
+                fault.plan
+            );
+        } else {
+            // It was stopped before its claim, which came after the other's.
+            assert!(now.stamp.epoch > before.stamp.epoch);
+        }
+        // What it wrote too late is named by nobody, and goes.
+        live(&memory(store)).await.unwrap();
+        check(store, &view(3)).await;
+    })
+    .await;
+    assert!(writes > 6, "only {writes} writes");
 }
 
 async fn replace_head(store: &Memory, change: impl FnOnce(&mut Head)) {

@@ -11,15 +11,14 @@ use std::{
 
 use whimbrel_runtime::{OnError, Shutdown, Tasks};
 use whimbrel_tiering::{
-    committer::Edit,
+    committer::{Committer, Edit},
     format::{Keys, MergedName},
-    store::Store,
 };
 
 use crate::{
     broker::FakeBroker,
-    crash::{SHARDS, check, live, logs, roots, try_daemon},
-    fault::{Fault, Plan},
+    crash::{check, live, logs, roots, try_daemon},
+    fault::{Fault, at_each_write, pause},
     memory::Memory,
     support::until,
 };
@@ -33,62 +32,48 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_that_was_stopped_and_replaced_changes_nothing_and_ends() {
     let dir = tempfile::tempdir().unwrap();
-    for at in 0..200 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = Memory::default();
-            let fault = Fault::new(store.clone(), Plan::Pause { at, after });
-            let (stopped, resumed) = (Arc::clone(&fault.dead), Arc::clone(&fault.resumed));
-            let done = Arc::new(AtomicBool::new(false));
-            let broker = FakeBroker::new(logs(dir.path()));
-            broker.set_log_start(1, 8);
-            let tasks = Tasks::new(Shutdown::new());
-            let first = tokio::spawn(zombie(
-                Arc::new(fault),
-                broker,
-                dir.path().to_owned(),
-                tasks.clone(),
-                Arc::clone(&done),
-                Arc::clone(&resumed),
-            ));
-            until("stopped, or done with everything", || {
-                stopped.load(Ordering::SeqCst) || done.load(Ordering::SeqCst)
-            })
-            .await;
-            reached |= stopped.load(Ordering::SeqCst);
-            live(Arc::new(store.clone()), dir.path(), || false).await;
-            let before = roots(&store).await;
-            resumed.store(true, Ordering::SeqCst);
-            let ended = first.await.unwrap();
-            assert!(ended, "stopped at {at}, after: {after}");
-            assert_eq!(
-                roots(&store).await,
-                before,
-                "stopped at {at}, after: {after}"
-            );
-            tasks.stop(Duration::ZERO).await;
-            // What it uploaded too late is named by nobody, and goes.
-            live(Arc::new(store.clone()), dir.path(), || false).await;
-            check(&store, dir.path()).await;
-        }
-        if !reached {
-            assert!(at > 8, "only {at} writes");
-            return;
-        }
-    }
-    panic!("a life has no end");
+    let writes = at_each_write(pause, Memory::default, async |fault| {
+        let done = Arc::new(AtomicBool::new(false));
+        let broker = FakeBroker::new(logs(dir.path())).beside(&fault.store);
+        broker.set_log_start(1, 8);
+        let tasks = Tasks::new(Shutdown::new());
+        let first = tokio::spawn(zombie(
+            fault.clone(),
+            broker.clone(),
+            dir.path().to_owned(),
+            tasks.clone(),
+            Arc::clone(&done),
+        ));
+        until("stopped, or done with everything", || {
+            fault.is_struck() || done.load(Ordering::SeqCst)
+        })
+        .await;
+        live(&fault.sound(), dir.path()).await;
+        let before = roots(&fault.store).await;
+        fault.resume();
+        let ended = first.await.unwrap();
+        assert!(ended, "{:?}", fault.plan);
+        let too_early = broker.freed_too_early().await;
+        assert!(too_early.is_empty(), "{:?}: {too_early:?}", fault.plan);
+        assert_eq!(roots(&fault.store).await, before, "{:?}", fault.plan);
+        tasks.stop(Duration::ZERO).await;
+        // What it uploaded too late is named by nobody, and goes.
+        live(&fault.sound(), dir.path()).await;
+        check(&fault.store, dir.path()).await;
+    })
+    .await;
+    assert!(writes > 8, "only {writes} writes");
 }
 
 /// A whole life, and then one more edit of every shard: true when those were refused, or the life was.
 async fn zombie(
-    store: Arc<dyn Store>,
+    fault: Fault<Memory>,
     broker: FakeBroker,
     dir: PathBuf,
     tasks: Tasks,
     done: Arc<AtomicBool>,
-    replaced: Arc<AtomicBool>,
 ) -> bool {
-    let Ok(d) = try_daemon(store, &broker, &dir, &tasks).await else {
+    let Ok(d) = try_daemon(Arc::new(fault.clone()), &broker, &dir, &tasks).await else {
         return true;
     };
     let all = logs(&dir).remove(0).end();
@@ -103,16 +88,21 @@ async fn zombie(
         let _ = d.retention.delete_pending(&mut seen).await;
     }
     done.store(true, Ordering::SeqCst);
-    until("replaced", || replaced.load(Ordering::SeqCst)).await;
+    fault.resumed().await;
+    refuses_edits(&d.committer).await
+}
+
+/// True when no shard takes one more edit.
+pub async fn refuses_edits(committer: &Committer) -> bool {
     let mut refused = true;
-    for shard in 0..SHARDS {
+    for shard in 0..committer.shards() {
         let name = MergedName {
             shard,
             writer_epoch: 1,
             random: 1,
         };
         let edit = Edit::Unlink(vec![Keys::new("east").merged(&name)]);
-        refused &= d.committer.edit(shard, edit).await.is_err();
+        refused &= committer.edit(shard, edit).await.is_err();
     }
     refused
 }

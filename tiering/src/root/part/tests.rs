@@ -47,22 +47,16 @@ fn commit(of: u8, base: i64, end: i64, epoch: i32, step: u64) -> Commit {
             start_offset: base,
         }],
         entry: Entry {
-            base,
-            end,
-            object_end: end,
             leader_epoch: epoch,
-            writer_epoch: 1,
             // Two steps in a row of even number share one object.
             random: step / 4,
             object_bytes: 1_000,
             data_bytes: if merged.is_some() { 100 } else { 900 },
             records: 1,
-            first_timestamp_ms: 1,
             max_timestamp_ms: base,
             crc64: step,
-            created_ms: 4,
-            aborted: false,
             merged,
+            ..Entry::sample(base, end)
         },
     }
 }
