@@ -13,7 +13,7 @@ use whimbrel_fleet::{EpochStart, HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{self, broker_client::BrokerClient};
 use whimbrel_runtime::Clock;
 
-use crate::prepare::Slice;
+use crate::{prepare::Slice, root::Standing};
 
 /// Slices carry indexes and snapshots of large partitions.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -23,14 +23,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 const CLEANED: Duration = Duration::from_secs(120);
 /// Epochs that one slice or reader may name.
 pub const MAX_EPOCHS: usize = 100_000;
-
-/// A log start, as the home's leader said it in these epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
-    pub log_start: i64,
-    pub region_epoch: u32,
-    pub leader_epoch: i32,
-}
 
 /// Connects when it is first used, and again after a cut.
 #[derive(Clone, Debug)]

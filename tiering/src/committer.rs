@@ -42,7 +42,7 @@ use crate::{
     Meter,
     format::{Key, Keys, shard_of},
     ops::Ops,
-    root::{Applied, Commit, Entry, MAX_BYTES, Partition, Reject, Root, Truncation},
+    root::{Applied, Commit, Entry, MAX_BYTES, Partition, Reject, Root, Standing, Truncation},
     runs::Runs,
     store::{Store, StoreError},
 };
@@ -65,7 +65,7 @@ pub enum Edit {
     },
     RaiseLogStart {
         at: TopicPartition,
-        log_start: i64,
+        said: Standing,
     },
     /// A repaired object in the place of a damaged one.
     Replace {

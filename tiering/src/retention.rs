@@ -25,12 +25,12 @@ use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 use crate::{
-    broker::{BrokerLink, Standing},
+    broker::BrokerLink,
     committer::{CommitError, Committer, Edit},
     format::{Key, Keys},
     metrics as names,
     quarantine::Quarantine,
-    root::{Entry, MAX_BYTES, Partition, Root},
+    root::{Entry, MAX_BYTES, Partition, Root, Standing},
     runs::RunError,
     skew::Skew,
     store::{Store, StoreError},
@@ -106,15 +106,6 @@ pub fn proposal(
         start = Some(entry.end);
     }
     start.filter(|start| *start > partition.log_start)
-}
-
-/// Where the bucket's part may begin by what the home's leader said. Above what the bucket holds is a matter for the
-/// next upload, not a reason to delete; nor is the word of a leader that others have followed.
-fn taken(partition: &Partition, said: Standing) -> Option<i64> {
-    let newest = partition.lineage.last().map_or(-1, |e| e.epoch);
-    let current = said.region_epoch >= partition.region_epoch && said.leader_epoch >= newest;
-    let start = Some(said.log_start).filter(|_| current)?;
-    (start > partition.log_start && start <= partition.end).then_some(start)
 }
 
 impl Retention {
@@ -228,7 +219,11 @@ impl Retention {
                     // More than the pending list should take at once: piece by piece.
                     Some(entry) => Edit::RaiseLogStart {
                         at: *at,
-                        log_start: entry.base,
+                        said: Standing {
+                            log_start: entry.base,
+                            region_epoch: partition.region_epoch,
+                            leader_epoch: partition.lineage.last().map_or(-1, |e| e.epoch),
+                        },
                     },
                     None => Edit::Forget { at: *at },
                 };
@@ -271,16 +266,20 @@ impl Retention {
             .broker
             .propose_log_start(at, wanted.unwrap_or(partition.log_start), "retention")
             .await?;
-        let Some(stands) = stands.and_then(|said| taken(partition, said)) else {
+        let Some((said, stands)) = stands.and_then(|said| Some((said, partition.taken(said)?)))
+        else {
             return Ok(());
         };
         let shard = self.committer.shard_of(at);
         if self.waiting(shard) < MOST_WAITING {
             let most = oldest.get(AT_ONCE).map_or(stands, |entry| entry.base);
-            let log_start = stands.min(most);
-            self.committer
-                .edit(shard, Edit::RaiseLogStart { at, log_start })
-                .await?;
+            // Whoever owns the shard by then asks again whose word it was.
+            let said = Standing {
+                log_start: stands.min(most),
+                ..said
+            };
+            let edit = Edit::RaiseLogStart { at, said };
+            self.committer.edit(shard, edit).await?;
         }
         Ok(())
     }

@@ -100,6 +100,14 @@ pub struct Partition {
     pub entries: Vec<Entry>,
 }
 
+/// A log start, as the home's leader said it in these epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub log_start: i64,
+    pub region_epoch: u32,
+    pub leader_epoch: i32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlinked {
     pub key: Key,
@@ -132,6 +140,15 @@ impl Partition {
         self.entries
             .get(n.checked_sub(1)?)
             .filter(|e| offset < e.end)
+    }
+
+    /// Where the bucket's part may begin by what the home's leader said. Above what the bucket holds is a matter for
+    /// the next upload, not a reason to delete; nor is the word of a leader that others have followed.
+    pub fn taken(&self, said: Standing) -> Option<i64> {
+        let newest = self.lineage.last().map_or(-1, |e| e.epoch);
+        let current = said.region_epoch >= self.region_epoch && said.leader_epoch >= newest;
+        let start = Some(said.log_start).filter(|_| current)?;
+        (start > self.log_start && start <= self.end).then_some(start)
     }
 
     pub fn bytes(&self) -> u64 {

@@ -102,7 +102,7 @@ impl Status {
                 "log_start": p.log_start, "start_offset": p.start(), "end_offset": p.end, "objects": p.objects(), "bytes": p.bytes(),
             }));
         }
-        let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();
+        let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "owner": r.stamp.incarnation, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();
         let refused: Vec<_> = self
             .refusals
             .lock()

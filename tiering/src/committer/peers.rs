@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,6 +47,8 @@ pub struct Peers {
     stubs: Mutex<BTreeMap<Uuid, Stub>>,
     /// When each of the others answered last, or was seen first.
     heard_ns: watch::Sender<BTreeMap<Uuid, u64>>,
+    /// When all were asked last whose answers are in, or will not come.
+    asked_ns: AtomicU64,
 }
 
 impl Peers {
@@ -62,6 +67,7 @@ impl Peers {
             silence,
             stubs: Mutex::default(),
             heard_ns: watch::Sender::new(BTreeMap::new()),
+            asked_ns: AtomicU64::new(0),
         }
     }
 
@@ -89,6 +95,11 @@ impl Peers {
                 }
             }
             drop(answers);
+            // Where this process was paused meanwhile, answers may have come too late for it alone.
+            let took_ns = self.clock.boot_ns().saturating_sub(now);
+            if u128::from(took_ns) < LATELY.as_nanos() {
+                self.asked_ns.store(now, Ordering::Relaxed);
+            }
             if shutdown.unless(self.clock.sleep(PERIOD)).await.is_none() {
                 return;
             }
@@ -102,13 +113,14 @@ impl Peers {
         answer.ok().map(|_| peer.incarnation)
     }
 
-    /// Where `shard` belongs now, when `owner` wrote its root last.
+    /// Where `shard` belongs now, when `owner` wrote its root last. Nobody is silent who was not asked: after a pause
+    /// of this process the others are asked before their shards are taken for it.
     pub fn place(&self, shard: u16, owner: Option<Uuid>) -> Place {
-        let now = self.clock.boot_ns();
+        let asked = self.asked_ns.load(Ordering::Relaxed);
         let limit = u64::try_from(self.silence.as_nanos()).unwrap_or(u64::MAX);
         let silent: BTreeSet<Uuid> = {
             let heard = self.heard_ns.borrow();
-            let is_silent = |(_, at): &(&Uuid, &u64)| now.saturating_sub(**at) > limit;
+            let is_silent = |(_, at): &(&Uuid, &u64)| asked.saturating_sub(**at) > limit;
             heard.iter().filter(is_silent).map(|(id, _)| *id).collect()
         };
         let view = self.view.borrow();

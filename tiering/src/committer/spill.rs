@@ -54,10 +54,10 @@ fn wanted(root: &Root, edit: &Edit) -> Vec<Wanted> {
                 .into_iter()
                 .collect()
         }
-        Edit::RaiseLogStart { at, log_start } => {
-            of(at, Some(*log_start), &|run| run.base < *log_start)
-                .into_iter()
-                .collect()
+        Edit::RaiseLogStart { at, said } => {
+            let taken = root.partitions.get(at).and_then(|p| p.taken(*said));
+            let below = |start| of(at, Some(start), &|run| run.base < start);
+            taken.and_then(below).into_iter().collect()
         }
         // The last runs come back together, so those behind it too.
         Edit::Replace { at, old, .. } => of(at, None, &|run| run.end > old.base)

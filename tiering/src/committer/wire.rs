@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! edit: kind u8 | 0 commit: topic id 16 | partition i32 | partition as in a root, with one entry
-//!   | 1 truncate: topic id 16 | partition i32 | epoch i32 | offset i64
-//!   | 2 raise log start: topic id 16 | partition i32 | log start i64
+//!   | 1 truncate, 2 raise log start: without a tail, without a leader's epochs; refused
 //!   | 3 unlink, 4 strike: keys u32 x { key text }
 //!   | 5 replace: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entry
 //!   | 6 commit all: commits u32 x { as of 0 }
 //!   | 7 forget: topic id 16 | partition i32
 //!   | 8 rewrite: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entries
+//!   | 9 truncate: topic id 16 | partition i32 | epoch i32 | offset i64 | tail's epoch i32
+//!   | 10 raise log start: topic id 16 | partition i32 | log start i64 | region epoch u32 | leader epoch i32
 //! outcome: kind u8 | 0 changed | 1 already | 2 truncated: end i64
 //!     | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
 //!   | 3 refused: text | 4 full: bytes u64 | 5 the shard is not ours
@@ -24,7 +25,7 @@ use super::{CommitError, Edit, Outcome};
 use crate::{
     format::{Fields, Key, Put},
     root::{
-        Applied, Commit, Entry, Orphaned, Partition, Reject, Truncation,
+        Applied, Commit, Entry, Orphaned, Partition, Reject, Standing, Truncation,
         codec::{Fault, put_at, put_partition, read_at, read_key, read_partition},
     },
 };
@@ -32,7 +33,8 @@ use crate::{
 const COMMIT: u8 = 0;
 /// Named no tail; a daemon that sends it is refused.
 const TRUNCATE_BLINDLY: u8 = 1;
-const RAISE_LOG_START: u8 = 2;
+/// Did not say whose word it was; a daemon that sends it is refused.
+const RAISE_BLINDLY: u8 = 2;
 const UNLINK: u8 = 3;
 const STRIKE: u8 = 4;
 const REPLACE: u8 = 5;
@@ -40,6 +42,7 @@ const COMMIT_ALL: u8 = 6;
 const FORGET: u8 = 7;
 const REWRITE: u8 = 8;
 const TRUNCATE: u8 = 9;
+const RAISE_LOG_START: u8 = 10;
 
 const CHANGED: u8 = 0;
 const ALREADY: u8 = 1;
@@ -90,10 +93,12 @@ pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
             out.put_i64(*offset);
             out.put_i32(*tail);
         }
-        Edit::RaiseLogStart { at, log_start } => {
+        Edit::RaiseLogStart { at, said } => {
             out.put_u8(RAISE_LOG_START);
             put_at(&mut out, *at);
-            out.put_i64(*log_start);
+            out.put_i64(said.log_start);
+            out.put_u32(said.region_epoch);
+            out.put_i32(said.leader_epoch);
         }
         Edit::Replace { at, old, new } => {
             out.put_u8(REPLACE);
@@ -171,9 +176,18 @@ pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
                 "a truncation that does not name the tail's epoch".to_owned(),
             ));
         }
+        RAISE_BLINDLY => {
+            return Err(Fault::Value(
+                "a log start that does not say whose word it is".to_owned(),
+            ));
+        }
         RAISE_LOG_START => Edit::RaiseLogStart {
             at: read_at(&mut fields)?,
-            log_start: fields.i64()?,
+            said: Standing {
+                log_start: fields.i64()?,
+                region_epoch: fields.u32()?,
+                leader_epoch: fields.i32()?,
+            },
         },
         REPLACE => Edit::Replace {
             at: read_at(&mut fields)?,
@@ -381,9 +395,15 @@ mod tests {
                     tail,
                 }
             }),
-            any::<i64>().prop_map(|log_start| Edit::RaiseLogStart {
-                at: at(),
-                log_start
+            any::<(i64, u32, i32)>().prop_map(|(log_start, region_epoch, leader_epoch)| {
+                Edit::RaiseLogStart {
+                    at: at(),
+                    said: Standing {
+                        log_start,
+                        region_epoch,
+                        leader_epoch,
+                    },
+                }
             }),
             (0..1_000_i64).prop_map(|base| Edit::Replace {
                 at: at(),

@@ -1,24 +1,13 @@
 use super::*;
 
 fn partition(times: &[i64]) -> Partition {
-    let entry = |n: usize, t: &i64| Entry {
-        base: i64::try_from(n).unwrap() * 10,
-        end: i64::try_from(n).unwrap() * 10 + 10,
-        object_end: i64::try_from(n).unwrap() * 10 + 10,
-        leader_epoch: 0,
-        writer_epoch: 1,
-        random: 1,
-        object_bytes: 200,
-        data_bytes: 100,
-        records: 10,
+    let entry = |n: i64, t: &i64| Entry {
         first_timestamp_ms: *t,
         max_timestamp_ms: *t,
-        crc64: 0,
         created_ms: 5_000,
-        aborted: false,
-        merged: None,
+        ..Entry::sample(n * 10, n * 10 + 10)
     };
-    let entries: Vec<_> = times.iter().enumerate().map(|(n, t)| entry(n, t)).collect();
+    let entries: Vec<_> = (0..).zip(times).map(|(n, t)| entry(n, t)).collect();
     Partition {
         end: entries.last().map_or(0, |e| e.end),
         entries,
@@ -56,7 +45,7 @@ fn a_log_start_of_an_older_home_or_above_the_bucket_is_not_taken() {
         (said(30, 4, 7), Some(30)),
         (said(31, 4, 7), None),
     ] {
-        assert_eq!(taken(&partition, said), is, "{said:?}");
+        assert_eq!(partition.taken(said), is, "{said:?}");
     }
 }
 

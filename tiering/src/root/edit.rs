@@ -199,7 +199,7 @@ impl Root {
         Ok(Truncation { orphaned, end })
     }
 
-    /// Moves a partition's log start up and unlinks what lies wholly below it.
+    /// Moves a partition's log start up to what [`Partition::taken`] said and unlinks what lies wholly below it.
     pub fn raise_log_start(
         &mut self,
         keys: &Keys,

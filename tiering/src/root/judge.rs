@@ -28,7 +28,8 @@ pub enum Verdict {
     Moved,
     /// A later owner is there: stop, commit and delete nothing more.
     Fenced { epoch: u64 },
-    /// Our epoch with a write that is not ours: two daemons believe they are this one. Stop.
+    /// Our epoch with a write that is not ours, though nobody but us claimed it: two daemons believe they are this
+    /// one. Stop.
     TwoOfOneIdentity,
     /// An older root came back, or it is gone or damaged: somebody changed the bucket by hand. Stop.
     WentBack,
@@ -64,6 +65,10 @@ pub fn judge(mine: &Stamp, before: Option<&Stamp>, now: Reading) -> Verdict {
     let claiming = before.is_none_or(|before| before.epoch != mine.epoch);
     match now.epoch.cmp(&mine.epoch) {
         std::cmp::Ordering::Greater => Verdict::Fenced { epoch: now.epoch },
+        // Of two claims on top of the same root the other one came first.
+        std::cmp::Ordering::Equal if claiming && now.incarnation != mine.incarnation => {
+            Verdict::Fenced { epoch: now.epoch }
+        }
         std::cmp::Ordering::Equal => Verdict::TwoOfOneIdentity,
         std::cmp::Ordering::Less
             if claiming

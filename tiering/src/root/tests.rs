@@ -22,21 +22,8 @@ fn keys() -> Keys {
 
 fn entry(base: i64, end: i64, leader_epoch: i32) -> Entry {
     Entry {
-        base,
-        end,
-        object_end: end,
         leader_epoch,
-        writer_epoch: 1,
-        random: 0xfeed,
-        object_bytes: 1_000,
-        data_bytes: 900,
-        records: 10,
-        first_timestamp_ms: 1,
-        max_timestamp_ms: 2,
-        crc64: 3,
-        created_ms: 4,
-        aborted: false,
-        merged: None,
+        ..Entry::sample(base, end)
     }
 }
 
@@ -104,6 +91,16 @@ fn a_claim_goes_on_top_of_the_last_write_of_the_owner_before() {
         judged(Reading::Root(stamp(7, 9, 7))),
         Verdict::Fenced { epoch: 7 }
     );
+    let theirs = Stamp {
+        incarnation: Uuid::from_u128(5),
+        ..stamp(6, 9, 7)
+    };
+    let first = Verdict::Fenced { epoch: 6 };
+    assert_eq!(judged(Reading::Root(theirs)), first);
+    assert_eq!(judge(&mine, None, Reading::Root(theirs)), first);
+    // Once the claim stood, nobody else may write in its epoch.
+    let own = judge(&mine, Some(&stamp(6, 8, 3)), Reading::Root(theirs));
+    assert_eq!(own, Verdict::TwoOfOneIdentity);
     assert_eq!(judge(&mine, None, Reading::Missing), Verdict::Again);
     assert_eq!(
         judge(&mine, None, Reading::Root(stamp(1, 1, 7))),

@@ -24,6 +24,7 @@ mod freed;
 mod kept;
 mod listing;
 mod log_starts;
+mod mates;
 mod memory;
 mod merged;
 mod meta;

@@ -1,6 +1,6 @@
 //! A shard with far more objects than its root can hold.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use uuid::Uuid;
 use whimbrel_fleet::EpochStart;
@@ -9,12 +9,12 @@ use whimbrel_tiering::{
     committer::{Committer, Context, Edit, Outcome},
     format::Keys,
     ops::Ops,
-    root::{Commit, Entry, MAX_BYTES, Root},
+    root::{Commit, Entry, MAX_BYTES, Root, Standing},
     store::Store,
 };
 
 use crate::{
-    fault::{Fault, Plan},
+    fault::{Fault, at_each_write, death},
     memory::Memory,
     support::at,
 };
@@ -49,6 +49,15 @@ fn commit(n: i64) -> Commit {
             aborted: false,
             merged: None,
         },
+    }
+}
+
+/// As the leader says it whose records [`commit`] makes.
+fn said(log_start: i64) -> Standing {
+    Standing {
+        log_start,
+        region_epoch: 1,
+        leader_epoch: 1,
     }
 }
 
@@ -107,7 +116,7 @@ async fn a_root_stays_small_whatever_it_names() {
     }
     let raise = Edit::RaiseLogStart {
         at: at(0),
-        log_start: 10_005,
+        said: said(10_005),
     };
     committer.edit(0, raise).await.unwrap();
     let cut = Edit::Truncate {
@@ -138,9 +147,10 @@ async fn a_root_stays_small_whatever_it_names() {
 }
 
 /// Commits that make the root give entries away, by the owner in `epoch`; those that are in already stay.
-async fn grow(store: Arc<dyn Store>, tasks: &Tasks, dead: impl Fn() -> bool) {
+async fn grow(fault: &Fault<Memory>) {
+    let tasks = &Tasks::new(Shutdown::new());
     let work = async {
-        let committer = claim_on(store, tasks).await;
+        let committer = claim_on(Arc::new(fault.clone()), tasks).await;
         let epoch = committer.root(0).unwrap().stamp.epoch;
         let commits = (FULL..FULL + 500).map(|n| {
             let mut commit = commit(n);
@@ -151,20 +161,12 @@ async fn grow(store: Arc<dyn Store>, tasks: &Tasks, dead: impl Fn() -> bool) {
         let _ = committer.edit(0, all).await;
         let raise = Edit::RaiseLogStart {
             at: at(0),
-            log_start: 2_005,
+            said: said(2_005),
         };
         let _ = committer.edit(0, raise).await;
         tasks.stop(std::time::Duration::ZERO).await;
     };
-    let death = async {
-        while !dead() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        }
-    };
-    tokio::select! {
-        () = work => {}
-        () = death => {}
-    }
+    fault.or_death(work).await;
     tasks.stop(std::time::Duration::ZERO).await;
 }
 
@@ -181,29 +183,20 @@ async fn a_death_at_any_write_of_a_root_that_gives_entries_away_loses_none() {
     }
     tasks.stop(std::time::Duration::ZERO).await;
     assert!(root(&full).await.partitions[&at(0)].runs.is_empty());
-    for number in 0..50 {
-        let mut reached = false;
-        for after in [false, true] {
-            let store = full.branch();
-            let at_write = Plan::Death { at: number, after };
-            let fault = Fault::new(store.clone(), at_write);
-            let dead = Arc::clone(&fault.dead);
-            let is_dead = || dead.load(Ordering::SeqCst);
-            grow(Arc::new(fault), &Tasks::new(Shutdown::new()), is_dead).await;
-            reached |= is_dead();
-            let tasks = Tasks::new(Shutdown::new());
-            grow(Arc::new(store.clone()), &tasks, || false).await;
-            whole(&store).await;
-        }
-        if !reached {
-            assert!(
-                number >= 4,
-                "claim, part, commit, trim: only {number} writes"
-            );
-            return;
-        }
-    }
-    panic!("it has no end");
+    let writes = at_each_write(
+        death,
+        || full.branch(),
+        async |fault| {
+            grow(&fault).await;
+            grow(&fault.sound()).await;
+            whole(&fault.store).await;
+        },
+    )
+    .await;
+    assert!(
+        writes >= 4,
+        "claim, part, commit, trim: only {writes} writes"
+    );
 }
 
 /// Every object from the log's start on is named once, in the root or in a part that is there.
