@@ -135,7 +135,7 @@ impl Uploader {
     async fn upload_all(&self, slices: &[node::Slice]) -> Result<usize, RoundError> {
         let mut chains: BTreeMap<TopicPartition, Vec<Slice>> = BTreeMap::new();
         let mut small: BTreeMap<u16, Vec<Slice>> = BTreeMap::new();
-        let mut refused = None;
+        let (mut refused, mut refused_from) = (None, BTreeMap::new());
         for slice in slices {
             match slice_from(slice, &self.data_dir) {
                 Ok(slice) if slice.inline.is_empty() => {
@@ -145,8 +145,23 @@ impl Uploader {
                     let shard = self.committer.shard_of(slice.at);
                     small.entry(shard).or_default().push(slice);
                 }
-                Err(error) => refused = Some(error),
+                Err(error) => {
+                    if let Some(at) = partition_from(slice.at.as_ref()) {
+                        let from = refused_from.entry(at).or_insert(slice.base_offset);
+                        *from = slice.base_offset.min(*from);
+                    }
+                    refused = Some(error);
+                }
             }
+        }
+        // A first commit may begin anywhere: behind what was refused it would pass for all there is.
+        let waits = |slice: &Slice| {
+            refused_from
+                .get(&slice.at)
+                .is_some_and(|from| slice.base >= *from)
+        };
+        for slices in chains.values_mut().chain(small.values_mut()) {
+            slices.retain(|slice| !waits(slice));
         }
         let mut done = stream::iter(chains)
             .map(|(at, chain)| self.upload_chain(at, chain))

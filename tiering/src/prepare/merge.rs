@@ -20,12 +20,16 @@ pub struct Merged {
 }
 
 /// Puts small slices of one shard into one object, in their order. A slice that is not sound is left out and
-/// told with the others' success; `None` when none is sound.
+/// told with the others' success, and what follows it in its partition waits: a first commit may begin anywhere, so that
+/// it would pass for all there is. `None` when none is sound.
 pub fn merge(slices: &[Slice], writer: &Writer) -> (Option<Merged>, Vec<PrepareError>) {
     let (mut blocks, mut crc64, mut data) = (BlockCrcs::default(), Crc64::new(), BytesMut::new());
     let (mut metas, mut sections, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     let mut refused = Vec::new();
     for slice in slices {
+        if refused.iter().any(|e: &PrepareError| e.at() == slice.at) {
+            continue;
+        }
         let pass = match Pass::over_inline(slice) {
             Ok(pass) => pass,
             Err(error) => {

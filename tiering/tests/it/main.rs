@@ -21,6 +21,7 @@ mod endpoint;
 mod fault;
 mod formats;
 mod freed;
+mod hasty;
 mod kept;
 mod listing;
 mod log_starts;
