@@ -122,6 +122,15 @@ impl Runs {
             }
             self.clock.sleep(pause.next()).await;
         }
+        if let Some(RunError::Store(reason)) = &last
+            && matches!(**reason, StoreError::Short { .. })
+            && let Ok(meta) = self.store.head(&key).await
+            && meta.size < span.end
+        {
+            // Not the network: there is no more of it.
+            let reason = format!("{} bytes, its root names {}", meta.size, span.end);
+            return Err(RunError::Damaged { key, reason });
+        }
         Err(last.unwrap_or_else(|| RunError::Damaged {
             key,
             reason: "no attempt was made".to_owned(),

@@ -1,6 +1,8 @@
 //! Buckets that lie: roots, objects and clocks that cannot be believed. Each is detected, named and
 //! quarantined; what is not damaged is read on; nothing is deleted.
 
+mod shared;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -11,7 +13,7 @@ use whimbrel_rpc::proto::node::{ReadReply, ReadRequest, read_reply::Outcome};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random, unit::Span};
 use whimbrel_tiering::{
     committer::{Committer, Context, Names},
-    format::{Keys, TRAILER_BYTES, shard_of},
+    format::{Key, Keys, TRAILER_BYTES, shard_of},
     ops::Ops,
     root::Root,
     skew::{Doubt, Skew},

@@ -225,3 +225,25 @@ async fn a_lookup_by_time_costs_at_most_one_request() {
     }
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_somebody_deletes_while_they_are_read_come_again() {
+    let (remote, mut running) = Remote::uploaded(&shape()).await;
+    let (mut offset, mut all, mut reads) = (0, Vec::new(), 0);
+    while offset < remote.log.end() {
+        let (bytes, reply) = running.read(0, offset, 3 << 20, false).await;
+        assert_eq!(reply.outcome(), Outcome::Ranges, "{}", reply.detail);
+        assert!(reply.next_offset > offset);
+        all.extend_from_slice(&bytes);
+        (offset, reads) = (reply.next_offset, reads + 1);
+        // Every other one: some that will be read next, and some that were.
+        for path in remote.files().iter().skip(reads % 2).step_by(2) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    assert!(
+        all == remote.log.bytes_from(0) && reads > 4,
+        "{reads} reads"
+    );
+    running.stop().await;
+}

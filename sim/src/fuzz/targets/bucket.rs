@@ -1,9 +1,12 @@
-//! What comes out of a bucket: roots, objects with their tables, indexes and lists, and keys of a listing.
+//! What comes out of a bucket: roots and their parts, objects with their tables, indexes and lists, keys of a listing,
+//! and the entries that are JSON.
 
 use whimbrel_tiering::{
-    format::{Footer, Key, Keys, Opened, TRAILER_BYTES},
+    format::{Footer, Key, Keys, Opened, PartName, TRAILER_BYTES},
     meta::{Document, Head},
-    root::Root,
+    orphan::OrphanEntry,
+    quarantine::Case,
+    root::{Root, Run},
 };
 
 use super::{Said, Target, same, small};
@@ -20,10 +23,15 @@ const ROOTS: [&[u8]; 2] = [
 ];
 const DOCUMENT: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/meta-v1.bin");
 const HEAD: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/meta-head-v1.bin");
+const PART: &[u8] = include_bytes!("../../../../tiering/tests/it/golden/part-v1.bin");
+/// Where the first run of [`PART`] stands in its directory, behind the topic's id and the partition.
+const FIRST_RUN: usize = 20 + 4 + 16 + 4;
+const CASE: &[u8] = br#"{"object": "v1/east/data/3f/2/abc-0-0-9-1-1-2", "topic": "t", "partition": 0, "from_offset": 0, "to_offset": 10, "reason": "it is not in the bucket"}"#;
+const ORPHAN: &[u8] = br#"{"object": "v1/east/orphans/default/2/abc-0-5-9-1", "topic": "t", "topic_id": "00000000-0000-0000-0000-000000005eed", "partition": 0, "group": "default", "region_epoch": 2, "common_epoch": 1, "from_offset": 5, "end_offset": 9, "records": 4, "bytes": 300, "crc32c": 17, "created_ms": 1760000000000}"#;
 /// Magic, format, zero, length and CRC of the body.
 const ROOT_HEAD: usize = 20;
 
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "root",
         run: root,
@@ -64,6 +72,30 @@ pub const TARGETS: [Target; 5] = [
         budget: small,
         rarity: 1,
     },
+    Target {
+        name: "run of a root's part",
+        run: part_run,
+        seed: |_| seed_run().unwrap_or_default(),
+        mend: super::nothing,
+        budget: small,
+        rarity: 1,
+    },
+    Target {
+        name: "case of quarantine",
+        run: case,
+        seed: |_| CASE.to_vec(),
+        mend: super::nothing,
+        budget: small,
+        rarity: 1,
+    },
+    Target {
+        name: "entry of an orphan",
+        run: orphan,
+        seed: |_| ORPHAN.to_vec(),
+        mend: super::nothing,
+        budget: small,
+        rarity: 1,
+    },
 ];
 
 fn root(input: &[u8]) -> Said {
@@ -95,6 +127,90 @@ fn root(input: &[u8]) -> Said {
         }
     }
     same(&root, &Root::decode(&root.encode()))
+}
+
+/// What a root says of a run, before its bytes: base, end, entries, entries that are gone. The root has a checksum of
+/// its own, and so have the bytes, which fits here.
+fn run_of(input: &[u8]) -> Option<(Run, &[u8])> {
+    let (base, rest) = input.split_first_chunk::<8>()?;
+    let (end, rest) = rest.split_first_chunk::<8>()?;
+    let (entries, rest) = rest.split_first_chunk::<4>()?;
+    let (skip, bytes) = rest.split_first_chunk::<4>()?;
+    let part = PartName {
+        shard: 0,
+        writer_epoch: 1,
+        sequence: 1,
+        random: 1,
+    };
+    let run = Run {
+        part,
+        base: i64::from_be_bytes(*base),
+        end: i64::from_be_bytes(*end),
+        entries: u32::from_be_bytes(*entries),
+        skip: u32::from_be_bytes(*skip),
+        data_bytes: 0,
+        max_timestamp_ms: 0,
+        position: 0,
+        length: u32::try_from(bytes.len()).ok()?,
+        crc: crc32c::crc32c(bytes),
+    };
+    Some((run, bytes))
+}
+
+/// The first run of a part, as [`run_of`] reads it.
+fn seed_run() -> Option<Vec<u8>> {
+    let number = |at: usize| {
+        let bytes = PART.get(FIRST_RUN + at..)?.first_chunk::<4>()?;
+        usize::try_from(u32::from_be_bytes(*bytes)).ok()
+    };
+    let mut input = PART.get(FIRST_RUN..FIRST_RUN + 20)?.to_vec();
+    input.extend_from_slice(&[0; 4]);
+    let (position, length) = (number(20)?, number(24)?);
+    input.extend_from_slice(PART.get(position..position + length)?);
+    Some(input)
+}
+
+fn part_run(input: &[u8]) -> Said {
+    let Some((run, bytes)) = run_of(input) else {
+        return Ok("too short".to_owned());
+    };
+    let entries = match run.decode(bytes) {
+        Ok(entries) => entries,
+        Err(error) => return Ok(error.to_string()),
+    };
+    let bounds = entries
+        .first()
+        .map(|e| e.base)
+        .zip(entries.last().map(|e| e.end));
+    let follows = entries.windows(2).all(|w| w[0].end == w[1].base);
+    if bounds != Some((run.base, run.end))
+        || !follows
+        || entries.len() as u64 != u64::from(run.live())
+    {
+        return Err(format!("{run:?} reads as {bounds:?}"));
+    }
+    Ok("read".to_owned())
+}
+
+fn case(input: &[u8]) -> Said {
+    match serde_json::from_slice::<Case>(input) {
+        Ok(case) => {
+            let _ = Key::parse(&case.object).map(|key| Keys::new("east").quarantined(&key));
+            let text = serde_json::to_vec(&case).unwrap_or_default();
+            same(&case, &serde_json::from_slice(&text))
+        }
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+fn orphan(input: &[u8]) -> Said {
+    match serde_json::from_slice::<OrphanEntry>(input) {
+        Ok(entry) => {
+            let text = serde_json::to_vec(&entry).unwrap_or_default();
+            same(&entry, &serde_json::from_slice(&text))
+        }
+        Err(error) => Ok(error.to_string()),
+    }
 }
 
 fn document(input: &[u8]) -> Said {
