@@ -180,6 +180,7 @@ impl Verifier {
 
     /// All that the root names, older entries too.
     async fn objects_of(&self, root: &Root, report: &mut Report, work: &mut Vec<Work>) {
+        let before = work.len();
         for (at, partition) in &root.partitions {
             report.partitions += 1;
             let one = |entry: &Entry| Work {
@@ -208,6 +209,22 @@ impl Verifier {
                 }
             }
             work.extend(partition.entries.iter().map(one));
+        }
+        self.release_replaced(root, &work[before..]).await;
+    }
+
+    /// A repair takes what it has replaced out of quarantine; this does it for one that died on the way.
+    async fn release_replaced(&self, root: &Root, named: &[Work]) {
+        for orphaned in &root.orphaned {
+            let key = &orphaned.key;
+            if !self.quarantine.holds(key) || root.reads_from(&self.keys, key) {
+                continue;
+            }
+            let bounds = (orphaned.at, orphaned.from, orphaned.end);
+            let mut named = named.iter().map(|w| (w.at, w.entry.base, w.entry.end));
+            if named.any(|other| other == bounds) {
+                self.quarantine.release(key).await;
+            }
         }
     }
 

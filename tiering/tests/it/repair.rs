@@ -1,6 +1,6 @@
 //! Objects made whole again from logs that still hold their records.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks, random};
@@ -21,8 +21,10 @@ use whimbrel_tiering::{
 
 use crate::{
     broker::FakeBroker,
-    crash::daemon,
+    crash::{daemon, named, whole_life},
     daemon::find,
+    fault::{Fault, at_each_write, death},
+    memory::Memory,
     support::{Log, at, until},
 };
 
@@ -107,46 +109,9 @@ impl Bench {
     }
 
     async fn verify(&self, holders: Vec<(&'static str, Log)>, repair: Repair) -> Report {
-        let (clock, keys) = (Clock::system(), Keys::new("east"));
-        let quarantine = Quarantine::new(Arc::clone(&self.store), keys.clone(), Damage::default());
-        let transfer = Transfer {
-            store: Arc::clone(&self.store),
-            capabilities: Capabilities::default(),
-            clock: clock.clone(),
-        };
-        let repairer = Repairer {
-            copies: Arc::new(Logs(holders)),
-            store: Arc::clone(&self.store),
-            committer: self.committer.clone(),
-            transfer,
-            keys: keys.clone(),
-            region: "east".into(),
-            incarnation: random::uuid(),
-            quarantine: quarantine.clone(),
-            scratch_dir: self.dir.path().join("scratch"),
-            clock: clock.clone(),
-            tasks: self.tasks.clone(),
-            ops: Ops::new(clock.clone()),
-        };
-        let verifier = Verifier {
-            store: Arc::clone(&self.store),
-            keys,
-            region: "east".into(),
-            committer: self.committer.clone(),
-            broker: self.broker.clone(),
-            quarantine,
-            repairer,
-            prices: Prices::load(None).unwrap(),
-            clock,
-            proof: Proof::default(),
-            meta: None,
-        };
-        let request = Request {
-            bytes: u64::MAX,
-            repair,
-            ..Request::default()
-        };
-        verifier.run(&request).await
+        let scratch = self.dir.path().join("scratch");
+        let daemon = (&self.committer, &self.broker, &self.tasks);
+        verify(&self.store, daemon, &scratch, holders, repair).await
     }
 
     fn good(&self) -> Log {
@@ -156,6 +121,56 @@ impl Bench {
     fn object(&self) -> std::path::PathBuf {
         find(&self.dir.path().join("bucket/v1/east/data"))
     }
+}
+
+async fn verify(
+    store: &Arc<dyn Store>,
+    (committer, broker, tasks): (&Committer, &BrokerLink, &Tasks),
+    scratch: &Path,
+    holders: Vec<(&'static str, Log)>,
+    repair: Repair,
+) -> Report {
+    let (clock, keys) = (Clock::system(), Keys::new("east"));
+    let quarantine = Quarantine::new(Arc::clone(store), keys.clone(), Damage::default());
+    quarantine.load().await.unwrap();
+    let transfer = Transfer {
+        store: Arc::clone(store),
+        capabilities: Capabilities::default(),
+        clock: clock.clone(),
+    };
+    let repairer = Repairer {
+        copies: Arc::new(Logs(holders)),
+        store: Arc::clone(store),
+        committer: committer.clone(),
+        transfer,
+        keys: keys.clone(),
+        region: "east".into(),
+        incarnation: random::uuid(),
+        quarantine: quarantine.clone(),
+        scratch_dir: scratch.to_owned(),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        ops: Ops::new(clock.clone()),
+    };
+    let verifier = Verifier {
+        store: Arc::clone(store),
+        keys,
+        region: "east".into(),
+        committer: committer.clone(),
+        broker: broker.clone(),
+        quarantine,
+        repairer,
+        prices: Prices::load(None).unwrap(),
+        clock,
+        proof: Proof::default(),
+        meta: None,
+    };
+    let request = Request {
+        bytes: u64::MAX,
+        repair,
+        ..Request::default()
+    };
+    verifier.run(&request).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -303,4 +318,57 @@ async fn a_repair_for_an_earlier_owner_changes_nothing() {
     );
     assert_eq!(bench.committer.root(shard).unwrap(), before);
     bench.tasks.stop(std::time::Duration::from_secs(5)).await;
+}
+
+/// Mends what can be mended, and tidies up; or dies.
+async fn mend(fault: &Fault<Memory>, dir: &Path) {
+    let few = || few(dir);
+    let (fake, tasks) = (FakeBroker::new(vec![few()]), Tasks::new(Shutdown::new()));
+    let work = async {
+        let store: Arc<dyn Store> = Arc::new(fault.clone());
+        let d = daemon(Arc::clone(&store), &fake, dir, &tasks).await;
+        let mut swept = d.retention.sweep().await.unwrap();
+        let running = (&d.committer, &d.uploader.broker, &tasks);
+        for repair in [Repair::No, Repair::Apply] {
+            verify(&store, running, dir, vec![("good", few())], repair).await;
+        }
+        d.retention.look_again(&mut swept.spared).await.unwrap();
+        let mut seen = BTreeMap::new();
+        d.retention.delete_pending(&mut seen).await.unwrap();
+        assert!(verify(&store, running, dir, vec![], Repair::No).await.ok);
+    };
+    fault.or_death(work).await;
+    tasks.stop(std::time::Duration::ZERO).await;
+}
+
+fn few(dir: &Path) -> Log {
+    Log::write(dir, 0, &[vec![(4, 50)], vec![(2, 300)], vec![(3, 10)]])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_death_at_any_write_of_a_repair_leaves_what_the_next_one_mends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, tasks) = (Memory::default(), Tasks::new(Shutdown::new()));
+    let broker = FakeBroker::new(vec![few(dir.path())]);
+    whole_life(&broker, Arc::new(store.clone()), dir.path(), &tasks).await;
+    tasks.stop(std::time::Duration::ZERO).await;
+    let (keys, end) = (Keys::new("east"), few(dir.path()).end());
+    let objects = store.list(&keys.data_prefix()).await.unwrap();
+    store.delete(&objects[1].key).await.unwrap();
+    let writes = at_each_write(
+        death,
+        || store.branch(),
+        async |fault| {
+            mend(&fault, dir.path()).await;
+            mend(&fault.sound(), dir.path()).await;
+            assert_eq!(named(&fault.store).await, [(0, (0, end))].into());
+            let cases = fault.store.list(&keys.quarantine_prefix()).await.unwrap();
+            assert!(cases.is_empty(), "{:?}: {cases:?}", fault.plan);
+        },
+    )
+    .await;
+    assert!(
+        writes >= 6,
+        "claims, case, object, root, case: only {writes} writes"
+    );
 }
