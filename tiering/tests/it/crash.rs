@@ -116,14 +116,7 @@ pub async fn daemon_of(
         names: Names::default(),
     };
     let committer = Committer::start(&context).await?;
-    let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
-    let objects = Objects::new(
-        Arc::clone(&store),
-        Shelf::new(Arc::new(cache), clock.clone(), tasks.clone()),
-        ops.clone(),
-        clock.clone(),
-        tasks.clone(),
-    );
+    let objects = objects(&store, dir, &ops, &clock, tasks);
     let transfer = Transfer {
         store: Arc::clone(&store),
         capabilities: Capabilities::default(),
@@ -165,6 +158,17 @@ pub async fn daemon_of(
         retention,
         uploader,
     })
+}
+
+fn objects(store: &Arc<dyn Store>, dir: &Path, ops: &Ops, clock: &Clock, tasks: &Tasks) -> Objects {
+    let cache = Cache::open(&dir.join("cache"), MIN_CACHE.0).unwrap();
+    Objects::new(
+        Arc::clone(store),
+        Shelf::new(Arc::new(cache), clock.clone(), tasks.clone()),
+        ops.clone(),
+        clock.clone(),
+        tasks.clone(),
+    )
 }
 
 pub fn logs(dir: &Path) -> Vec<Log> {
