@@ -268,6 +268,17 @@ pub(crate) fn copy(from: &Path, to: &Path, length: u64) -> io::Result<()> {
     sync_all(&into, to)
 }
 
+/// Copies a file from `position` to its end into a new one, synced.
+pub(crate) fn copy_rest(from: &Path, to: &Path, position: u64) -> io::Result<()> {
+    let mut into = create(to)?;
+    before(Call::Write, to)?;
+    before_read(from)?;
+    let mut from = File::open(from)?;
+    io::Seek::seek(&mut from, io::SeekFrom::Start(position))?;
+    io::copy(&mut from, &mut into)?;
+    sync_all(&into, to)
+}
+
 /// The bytes of a file.
 pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     before_read(path)?;

@@ -30,7 +30,7 @@ use crate::log::{Identity, Log};
 use crate::naming::{CLEAN_BY_US, CLEAN_SHUTDOWN, DELETED_DIR, directory_name, is_topic_name};
 use crate::partition_metadata;
 use crate::replace::{Durability, replace, sync_dir};
-use crate::types::Health;
+use crate::types::{Health, MayBeLost};
 
 /// Which directory, and whose.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ pub struct Disk {
     points_written_ms: AtomicI64,
     unchecked_bytes: AtomicU64,
     checkpoints: Checkpoints,
+    may_be_lost: Vec<MayBeLost>,
     _lock: File,
 }
 
@@ -138,9 +139,27 @@ impl Disk {
         let io = |source| LogError::io(log.dir(), source);
         // First the point: a log of this name and id that is created later has promised nothing yet.
         self.shared.forget_point(log.key()).map_err(io)?;
+        let forgotten = self.shared.early_acks.forget(log.key());
+        self.shared.note(forgotten).map_err(io)?;
         calls::rename(log.dir(), &gone).map_err(io)?;
         self.shared.note(sync_dir(&self.shared.root)).map_err(io)?;
         calls::remove_dir_all(&gone).map_err(io)
+    }
+
+    /// From when this returns, fewer records of each log than its bound may be acknowledged before they are synced;
+    /// the bounds are not lowered before the next start. See [`crate::early_acks`].
+    pub fn allow_early_acks(&self, bounds: &[(Arc<Log>, u64)]) -> Result<(), LogError> {
+        self.shared.check()?;
+        let bounds = bounds.iter().map(|(log, bound)| (log.key(), *bound));
+        let noted = self.shared.early_acks.allow(bounds);
+        self.shared
+            .note(noted)
+            .map_err(|source| LogError::io(&self.shared.root, source))
+    }
+
+    /// What a power cut before this start may have taken, although it was acknowledged.
+    pub fn may_be_lost(&self) -> &[MayBeLost] {
+        &self.may_be_lost
     }
 
     /// The logs, in no order.
@@ -204,6 +223,13 @@ impl Disk {
         self.flush_durable_points()
             .map_err(|error| LogError::DiskFailed(error.0))?;
         self.checkpoint()?;
+        let logs = self.logs();
+        let early = &self.shared.early_acks;
+        let left = |log: &Arc<Log>| (log.key(), log.early_left(early.of(&log.key())));
+        let left: Vec<_> = logs.iter().map(left).collect();
+        self.shared
+            .note(early.settle(left.into_iter()))
+            .map_err(|source| LogError::io(&self.shared.root, source))?;
         self.shared.fail("closed");
         if !damaged {
             let path = self.shared.root.join(CLEAN_SHUTDOWN);

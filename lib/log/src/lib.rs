@@ -5,6 +5,7 @@
 //!
 //! Invariants:
 //! * An append is acknowledged only after a sync that began behind it: [`Offsets::durable_end`].
+//!   Earlier only within a bound that was noted before: [`Disk::allow_early_acks`].
 //! * After a failed write or sync of the disk nothing more is promised; the failure is sticky.
 //! * Batches are written as they came; only base offset and leader epoch change, and with
 //!   LogAppendTime the timestamp.
@@ -21,6 +22,7 @@ mod config;
 mod descriptors;
 mod disk;
 mod durable_points;
+mod early_acks;
 mod entry_file;
 mod epochs;
 mod error;
@@ -46,6 +48,6 @@ pub use log::Log;
 pub use naming::is_topic_name;
 pub use producers::{BatchMark, ProducerState};
 pub use types::{
-    AbortedTxn, AppendContext, Appended, Freed, Health, Offsets, Pinned, Segment, Slice, SyncRound,
-    TimestampOffset, Truncated,
+    AbortedTxn, AppendContext, Appended, Freed, Health, MayBeLost, Offsets, Pinned, Segment, Slice,
+    SyncRound, TimestampOffset, Truncated,
 };

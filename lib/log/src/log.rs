@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
 use crate::durable_points::{Counted, Key, Point};
+use crate::early_acks::Early;
 use crate::epochs::Epochs;
 use crate::error::{AppendError, LogError};
 use crate::naming::directory_name;
@@ -80,6 +81,10 @@ pub(crate) struct State {
     pub(crate) epochs_check: u32,
     /// Below, compaction has looked at everything.
     pub(crate) clean_end: i64,
+    /// Below, records may be missing that were acknowledged before they were synced. See [`crate::early_acks`].
+    pub(crate) hole: Option<i64>,
+    /// Recovery has cut sound batches off that stood behind a hole.
+    pub(crate) cut_at_a_hole: bool,
 }
 
 /// What is known of a log that could not be read.
@@ -268,6 +273,27 @@ impl Log {
     pub fn set_high_watermark(&self, offset: i64) {
         let mut state = self.state.write();
         state.high_watermark = offset.min(state.log_end).max(state.high_watermark);
+    }
+
+    /// Where producers may find acknowledged records of theirs missing below, after a crash of a log that acknowledges
+    /// before the sync.
+    pub fn hole(&self) -> Option<i64> {
+        self.state.read().hole
+    }
+
+    /// What is to be noted of a log that is synced, and of which `noted` was. One that could not be read is not.
+    pub(crate) fn early_left(&self, noted: Early) -> Early {
+        if self.is_unread() {
+            return noted;
+        }
+        Early {
+            hole: self.hole(),
+            ..Early::default()
+        }
+    }
+
+    pub(crate) fn was_cut_at_a_hole(&self) -> bool {
+        self.state.read().cut_at_a_hole
     }
 
     /// First offset a read_committed reader may not pass, `None` if it may read to the high watermark.

@@ -42,6 +42,10 @@ pub(crate) const CLEAN_BY_US: &str = "{\"version\":0,\"brokerEpoch\":-1}";
 pub(crate) const DURABLE_POINTS: &str = "durable-points";
 /// Ours: how far compaction has looked at each log.
 pub(crate) const CLEAN_POINTS: &str = "clean-points";
+/// Ours: what may have been acknowledged before it was synced.
+pub(crate) const EARLY_ACKS: &str = "early-acks";
+/// Ours: what stood behind a hole, at the offset where the log was cut.
+pub(crate) const TAIL: &str = "tail";
 /// Ours: what a repair set aside.
 pub(crate) const QUARANTINE: &str = "quarantine";
 

@@ -144,6 +144,20 @@ impl Health {
     }
 }
 
+/// A log that may have acknowledged records which a power cut took: those had not been synced, as its topic asks for
+/// by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MayBeLost {
+    pub topic: String,
+    pub partition: i32,
+    /// Where the log ends now; what was acknowledged above it is gone.
+    pub recovered_end: i64,
+    /// Never below the truth.
+    pub records_at_most: u64,
+    /// What stood behind a hole was kept under `quarantine/`.
+    pub set_aside: bool,
+}
+
 /// What a round of syncing covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SyncRound {

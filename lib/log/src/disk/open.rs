@@ -27,7 +27,8 @@ use crate::naming::{
     LOG_STARTS, RECOVERY_POINTS, parse_directory_name, parse_file_name,
 };
 use crate::replace::{Durability, sync_dir};
-use crate::{clean_points, meta_properties, partition_metadata};
+use crate::types::MayBeLost;
+use crate::{clean_points, early_acks, meta_properties, partition_metadata};
 
 /// What the root's files say.
 struct Known {
@@ -38,6 +39,7 @@ struct Known {
     high_watermarks: Offsets,
     clean_ends: Offsets,
     our_clean_ends: HashMap<Key, i64>,
+    early: early_acks::Noted,
     points: Option<HashMap<Key, Point>>,
 }
 
@@ -59,6 +61,7 @@ impl Known {
             high_watermarks: read_offsets(&root.join(HIGH_WATERMARKS))?,
             clean_ends: read_offsets(&root.join(CLEANER_POINTS))?,
             our_clean_ends: clean_points::read(root)?,
+            early: early_acks::Noted::read(root)?,
             points: durable_points::read(root)?,
         })
     }
@@ -114,7 +117,25 @@ impl Known {
             ours: self.points.is_some(),
             clean: self.clean,
             clean_by_us: self.clean_by_us,
+            early: self.early.of(&key),
+            power_cut: self.early.power_cut(),
         }
+    }
+
+    /// What a power cut may have taken of acknowledged records.
+    fn may_be_lost(&self, logs: &[Arc<Log>]) -> Vec<MayBeLost> {
+        let cut = !self.clean && self.early.power_cut();
+        let of = |log: &Arc<Log>| {
+            let bound = self.early.of(&log.key()).bound;
+            (bound > 1).then(|| MayBeLost {
+                topic: log.topic().to_owned(),
+                partition: log.partition(),
+                recovered_end: log.offsets().log_end,
+                records_at_most: bound - 1,
+                set_aside: log.was_cut_at_a_hole(),
+            })
+        };
+        logs.iter().filter(|_| cut).filter_map(of).collect()
     }
 }
 
@@ -142,6 +163,11 @@ impl Disk {
             .filter_map(|log| Some((log.key(), log.state.read().stored_point()?)))
             .collect::<Vec<_>>();
         shared.put_points(DurablePoints::create(&root, points).map_err(io)?);
+        let left = logs
+            .iter()
+            .map(|log| (log.key(), log.early_left(known.early.of(&log.key()))));
+        shared.early_acks.settle(left).map_err(io)?;
+        let may_be_lost = known.may_be_lost(&logs);
         let by_name = logs
             .iter()
             .map(|log| ((log.topic().to_owned(), log.partition()), Arc::clone(log)));
@@ -153,6 +179,7 @@ impl Disk {
             points_written_ms: AtomicI64::new(now_ms),
             unchecked_bytes: AtomicU64::new(0),
             checkpoints: Checkpoints::default(),
+            may_be_lost,
             _lock: lock,
         });
         Ok((disk, logs))

@@ -14,6 +14,7 @@ use crate::clean_points::CleanPoints;
 use crate::descriptors::Descriptors;
 use crate::disk::room::Room;
 use crate::durable_points::{DurablePoints, Key, Point};
+use crate::early_acks::EarlyAcks;
 use crate::error::DiskFailed;
 use crate::log::Log;
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     dirty: Mutex<Dirty>,
     points: Mutex<Option<DurablePoints>>,
     pub(crate) clean_points: CleanPoints,
+    pub(crate) early_acks: EarlyAcks,
     pub(crate) room: Room,
     /// Newest time an append carried; this crate has no clock.
     now_ms: AtomicI64,
@@ -49,6 +51,7 @@ impl Shared {
     pub(crate) fn new(root: PathBuf, root_dir: File, opened_ms: i64) -> Self {
         Shared {
             clean_points: CleanPoints::new(root.clone()),
+            early_acks: EarlyAcks::new(&root),
             root,
             root_dir,
             descriptors: Descriptors::for_this_process(),

@@ -68,7 +68,8 @@ impl Log {
         self.check_appendable()?;
         self.check_epoch(context.leader_epoch)?;
         let markers = parsed.iter().map(marker).collect::<Result<Vec<_>, _>>()?;
-        if let Some(mark) = judge(&mut writer, &parsed, &markers, context.lossy_promotion)? {
+        let lossy = context.lossy_promotion.max(self.hole_for(&parsed));
+        if let Some(mark) = judge(&mut writer, &parsed, &markers, lossy)? {
             return Ok(Appended {
                 base_offset: mark.base_offset,
                 last_offset: mark.last_offset,
@@ -170,6 +171,13 @@ impl Log {
             duplicate: false,
             append_time_ms: -1,
         })
+    }
+
+    /// Which hole these batches may have to jump over. Transactional ones were synced before they were acknowledged,
+    /// and no transaction commits over a hole.
+    fn hole_for(&self, batches: &[Batch]) -> Option<i64> {
+        let any = batches.iter().any(|batch| batch.header.is_transactional());
+        self.hole().filter(|_| !any)
     }
 
     fn check_epoch(&self, leader_epoch: i32) -> Result<(), AppendError> {

@@ -1,17 +1,18 @@
 //! Opening a log directory: after a clean shutdown, after a crash, after Kafka.
 //!
 //! A crash may leave a torn tail above what was durable: it was never promised and is cut off, with all
-//! that stands behind a hole of bytes that were never written ([`holes`]). Bytes that are wrong below the
+//! that stands behind a hole of bytes that were never written ([`unwritten`]). Bytes that are wrong below the
 //! durable point, or that are other than written with sound batches behind them, are damage: the log opens with what is before them, refuses to be appended to, and the files are kept for repair. Files
 //! that cannot be read are neither: nothing is concluded from them ([`unread`]).
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
 mod bytes;
-mod holes;
+mod hole;
 mod lineage;
 mod start;
 mod unread;
+mod unwritten;
 
 use std::fs::File;
 use std::io;
@@ -22,6 +23,7 @@ use crate::calls;
 use crate::config::LogConfig;
 use crate::disk::shared::Shared;
 use crate::durable_points::{Counted, Point, name_check};
+use crate::early_acks::Early;
 use crate::epochs::EpochStart;
 use crate::log::{Identity, Log, State, Writer, swap};
 use crate::naming::{LOG, file_path};
@@ -47,6 +49,10 @@ pub(crate) struct Stored {
     pub(crate) clean: bool,
     /// And by us: the sidecar is as new as the logs.
     pub(crate) clean_by_us: bool,
+    /// What was acknowledged before its sync, and what became of that before.
+    pub(crate) early: Early,
+    /// The kernel was started since the log was used.
+    pub(crate) power_cut: bool,
 }
 
 impl Stored {
@@ -89,6 +95,8 @@ struct Found {
     health: Health,
     /// Where the epoch changes in what was scanned.
     epochs: Vec<EpochStart>,
+    /// Sound batches behind a hole were set aside.
+    cut_at_a_hole: bool,
 }
 
 /// Opens the log; its durable end is set by the caller's sync.
@@ -136,6 +144,8 @@ pub(crate) fn recover(
             .clean_end
             .filter(|end| *end <= found.log_end)
             .unwrap_or(0),
+        hole: stored.hole(found.log_end),
+        cut_at_a_hole: found.cut_at_a_hole,
         generation: 0,
         cuts: 0,
         health: found.health,
@@ -207,6 +217,7 @@ fn look(
         log_end: 0,
         health: Health::Good,
         epochs: Vec::new(),
+        cut_at_a_hole: false,
     };
     for (at, &base) in bases.iter().enumerate() {
         let next = bases.get(at + 1).copied();
@@ -235,9 +246,15 @@ fn look(
         }
         found.segments.push(Arc::new(segment));
         let Some(bad) = damage else { break };
-        match bad.judge(dir, &bases[at + 1..], stored, &found)? {
-            Some(why) => found.health = Health::Damaged { reason: why.into() },
-            None => bad.cut_off(dir, &bases[at + 1..], shared, &found)?,
+        let later = &bases[at + 1..];
+        match bad.judge(dir, later, stored, &found)? {
+            Verdict::Damage(why) => found.health = Health::Damaged { reason: why.into() },
+            Verdict::Torn => bad.cut_off(dir, later, shared, &found)?,
+            Verdict::Hole => {
+                hole::set_aside(dir, bad.position, later, shared, &found)?;
+                bad.cut_off(dir, later, shared, &found)?;
+                found.cut_at_a_hole = true;
+            }
         }
         break;
     }
@@ -261,6 +278,15 @@ struct Bad {
     why: String,
     /// Never taken for a torn tail: a sound batch is in the wrong place, or the file is not what it was.
     sure: bool,
+}
+
+/// What is made of it.
+enum Verdict {
+    /// Nothing sound follows, and nothing was promised: cut off.
+    Torn,
+    /// As torn, but for sound batches that follow: they never were durable before those in the hole.
+    Hole,
+    Damage(String),
 }
 
 impl Look<'_> {
@@ -379,16 +405,15 @@ impl Bad {
         }
     }
 
-    /// Why this is damage, `None` if it is a torn tail.
     fn judge(
         &self,
         dir: &Path,
         later: &[i64],
         stored: &Stored,
         found: &Found,
-    ) -> io::Result<Option<String>> {
+    ) -> io::Result<Verdict> {
         let Some(segment) = found.segments.last() else {
-            return Ok(None);
+            return Ok(Verdict::Torn);
         };
         let place = format!(
             "segment {} byte {}: {}",
@@ -396,10 +421,11 @@ impl Bad {
         );
         let promised = stored.promised();
         if self.sure {
-            return Ok(Some(place));
+            return Ok(Verdict::Damage(place));
         }
         if found.log_end < promised {
-            return Ok(Some(format!("{place}; durable up to offset {promised}")));
+            let why = format!("{place}; durable up to offset {promised}");
+            return Ok(Verdict::Damage(why));
         }
         let file = File::open(segment.path())?;
         let length = file.metadata()?.len();
@@ -416,10 +442,15 @@ impl Bad {
             follows = Some((at, why));
         }
         let Some((sound, why)) = follows else {
-            return Ok(None);
+            return Ok(Verdict::Torn);
         };
-        let torn = holes::is_torn(&file, self.position, sound)?;
-        Ok((!torn).then_some(why))
+        if stored.may_have_a_hole() {
+            return Ok(Verdict::Hole);
+        }
+        Ok(match unwritten::is_torn(&file, self.position, sound)? {
+            true => Verdict::Torn,
+            false => Verdict::Damage(why),
+        })
     }
 
     /// Cuts the torn tail off, and the empty segments behind it.

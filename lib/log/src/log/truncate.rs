@@ -129,7 +129,9 @@ impl Log {
             (state.base_bytes, state.end_bytes, state.durable_bytes) = (0, 0, 0);
             state.epochs = epochs.clone();
             state.health = Health::Good;
+            state.hole = state.hole.map(|hole| hole.min(offset));
         }
+        self.in_truncation(self.shared.early_acks.cut(self.key(), offset))?;
         *writer = Writer::default();
         self.in_truncation(self.store_epochs(&epochs, Durability::Now))?;
         self.shared.note_names();
@@ -243,6 +245,7 @@ impl Log {
             state.log_end = to;
             state.durable_end = state.durable_end.min(to);
             state.high_watermark = state.high_watermark.min(to);
+            state.hole = state.hole.map(|hole| hole.min(to));
             state.end_bytes = bytes;
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
             state.epochs.truncate_from_end(to);
@@ -252,6 +255,7 @@ impl Log {
         self.lower_clean_end(to)?;
         // Again: a sync that ended meanwhile noted the end as it was.
         self.in_truncation(self.shared.store_point(self.key(), point))?;
+        self.in_truncation(self.shared.early_acks.cut(self.key(), to))?;
         self.in_truncation(self.remove_files_above(to))?;
         for segment in removed.iter().rev() {
             self.in_truncation(segment.remove())?;

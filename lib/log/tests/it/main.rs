@@ -11,6 +11,7 @@ mod clean_ends;
 mod compaction;
 mod concurrency;
 mod disk;
+mod early_acks;
 mod faults;
 mod flips;
 mod freeing;

@@ -37,6 +37,8 @@ pub(crate) fn refuse(
         epochs: Epochs::default(),
         epochs_check: 0,
         clean_end: stored.clean_end.unwrap_or(0),
+        hole: stored.early.hole,
+        cut_at_a_hole: false,
         generation: 0,
         cuts: 0,
         health: Health::Damaged {
