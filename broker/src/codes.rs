@@ -124,6 +124,12 @@ pub const CODES: &[Code] = &[
         fix: "The message names the file. Write the set beside it and rename it into place; it is read at the next login. A restart with an unreadable file is refused (WB-120).",
     },
     Code {
+        code: "WB-126",
+        title: "a power cut may have taken acknowledged records of a topic with flush.messages",
+        cause: "The topic asks for acknowledgements before the sync, and the machine was started anew without a clean stop of the broker. What was acknowledged and not yet on the disk is gone: per partition at most the number named. Only its producers had seen it; no consumer, mirror or bucket had.",
+        fix: "Nothing is to be repaired. Producers that keep what they send can send again what they hold to be above the end that is named; `set_aside` says that parts from behind a gap are kept in the data directory under `quarantine/`. A topic that must not lose them has `flush.messages` 1, which is the default.",
+    },
+    Code {
         code: "WB-121",
         title: "the broker's options are not sound",
         cause: "A timing in `[broker]` is out of range.",

@@ -55,6 +55,13 @@ impl Flusher {
         }
     }
 
+    /// The partition waits for the ceiling: it is looked at when the lease changes.
+    pub fn wait_for_ceiling(&self, partition: Arc<Partition>) {
+        if !partition.at_ceiling.swap(true, Ordering::AcqRel) {
+            self.at_ceiling.lock().push(partition);
+        }
+    }
+
     /// Has the next round begin, with nothing to do: it fails if the disk has.
     pub fn nudge(&self) {
         self.work.notify_one();
@@ -68,7 +75,7 @@ impl Flusher {
     /// Looks at a partition again: its acks may have become possible.
     pub fn advance(&self, partition: &Arc<Partition>) {
         if partition.advance(&self.lease) == Advanced::AtCeiling {
-            self.at_ceiling.lock().push(Arc::clone(partition));
+            self.wait_for_ceiling(Arc::clone(partition));
         }
         self.tick();
     }
@@ -105,13 +112,11 @@ impl Flusher {
         }
         let disk = Arc::clone(&self.disk);
         tasks.blocking(move || disk.sync()).await?;
-        let mut waiting = Vec::new();
         for partition in listed {
             if partition.advance(&self.lease) == Advanced::AtCeiling {
-                waiting.push(partition);
+                self.wait_for_ceiling(partition);
             }
         }
-        self.at_ceiling.lock().append(&mut waiting);
         self.tick();
         Ok(())
     }
@@ -125,9 +130,10 @@ impl Flusher {
                 continue;
             }
             for partition in waiting {
+                partition.at_ceiling.store(false, Ordering::Release);
                 if partition.advance(&self.lease) == Advanced::AtCeiling {
                     partition.fail_unleased(&self.lease);
-                    self.at_ceiling.lock().push(partition);
+                    self.wait_for_ceiling(partition);
                 }
             }
             self.tick();

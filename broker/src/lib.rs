@@ -4,6 +4,7 @@
 //! * [`connection`], [`listener`], [`api`] - clients: frames in, answers out.
 //! * [`auth`] - who clients are, and what they may do.
 //! * [`partition`], [`home`], [`flusher`] - from an append to the ack: fsync, ceiling, lease.
+//!   [`early_acks`] - who may be told before the fsync.
 //! * [`roles`], [`fence`], [`coordination`], [`reports`] - what the controller's view makes of us;
 //!   [`stranded`] - and what we are to clients when neither it nor a lease is to be had.
 //! * [`group`], [`txn`], [`state_log`] - the coordinators, and the logs that they keep their state in.
@@ -25,6 +26,7 @@ mod cold;
 mod connection;
 mod coordination;
 mod cuts;
+mod early_acks;
 mod fence;
 mod fetch_sessions;
 mod flusher;

@@ -1,6 +1,7 @@
 //! One partition on this broker: its log, its role, and what may be seen and acknowledged of it.
 //!
 //! Invariants:
+//! - Nothing that is not fsynced is seen by anybody; who wrote it may have been told (see [`early`]).
 //! - `high watermark <= stream end <= durable end`; the first two never fall while the role lasts.
 //! - The stream end passes an append only when that is fsynced *and* its position was covered by the
 //!   lease's ceiling, so nothing leaves this broker that was not reserved first. (While a planned move
@@ -9,6 +10,7 @@
 //!   no client's batch can come in any more.
 
 mod append;
+mod early;
 mod elsewhere;
 mod insync;
 mod progress;
@@ -31,10 +33,12 @@ use whimbrel_rpc::controller::LeaseHolder;
 use whimbrel_wire::ErrorCode;
 
 pub use append::{Acks, InFlight};
+pub use early::SYNCED;
 pub use elsewhere::{Now, Stand};
 pub use insync::AckSet;
 pub use role::{Feed, Role, Terms};
 
+use early::{Early, Standing};
 use progress::{Progress, keeps_up};
 
 use crate::{following::Following, home::Home, txn::Admissions, waiters::Waiters};
@@ -51,6 +55,8 @@ pub struct Partition {
     pub role_changed: Notify,
     /// On the flusher's list already.
     pub(crate) listed: AtomicBool,
+    /// On its list of those that wait for the ceiling.
+    pub(crate) at_ceiling: AtomicBool,
     state: Mutex<State>,
     high_watermark: AtomicI64,
     stream_end: AtomicI64,
@@ -67,6 +73,7 @@ struct State {
     uncovered: VecDeque<(i64, Position)>,
     /// Acks that wait for the high watermark to reach their end.
     acks: VecDeque<Waiting>,
+    early: Early,
     insync: insync::Insync,
     /// What other regions hold, as their followers say.
     remote: BTreeMap<RegionName, Remote>,
@@ -94,7 +101,7 @@ impl Remote {
     }
 }
 
-/// An ack that waits for the high watermark.
+/// An ack that waits for the high watermark, or for less.
 #[derive(Debug)]
 struct Waiting {
     end: i64,
@@ -134,10 +141,12 @@ impl Partition {
             following: Following::new(boot_ns),
             role_changed: Notify::new(),
             listed: AtomicBool::new(false),
+            at_ceiling: AtomicBool::new(false),
             state: Mutex::new(State {
                 role: Role::None,
                 uncovered: VecDeque::new(),
                 acks: VecDeque::new(),
+                early: Early::default(),
                 insync: insync::Insync::default(),
                 remote: BTreeMap::new(),
                 elsewhere: elsewhere::Elsewhere::default(),
@@ -237,11 +246,17 @@ impl Partition {
         let log_end = self.log.offsets().log_end;
         let before = state.insync.held();
         state.insync.note(node, end, log_end, boot_ns);
-        let needed = self.high_watermark().max(terms.epoch_start);
+        let needed = self.needed(&state, terms);
         (
             state.insync.held() != before,
             state.insync.may_join(node, needed),
         )
+    }
+
+    /// What a follower must have to join the ack set: all that was acknowledged without it.
+    fn needed(&self, state: &State, terms: Terms) -> i64 {
+        let acked_end = state.early.acked_end();
+        self.high_watermark().max(terms.epoch_start).max(acked_end)
     }
 
     /// The ack set that this leader proposes, if the present one is not right any more.
@@ -255,7 +270,7 @@ impl Partition {
         }
         // What is not fsynced here no follower can have.
         let end = self.stream_end();
-        let needed = self.high_watermark().max(terms.epoch_start);
+        let needed = self.needed(&state, terms);
         let (version, followers) = state.insync.propose(needed, end, boot_ns, lag_ns)?;
         Some(IsrProposal {
             leader_epoch: terms.leader_epoch,
@@ -327,26 +342,13 @@ impl Partition {
             self.high_watermark.store(high_watermark, Ordering::Release);
             self.log.set_high_watermark(high_watermark);
         }
-        let enough = state.insync.is_enough();
-        while state
-            .acks
-            .front()
-            .is_some_and(|waiting| waiting.end <= high_watermark)
-        {
-            if let Some(waiting) = state.acks.pop_front() {
-                let short = waiting.acks == Acks::Insync && !enough;
-                // The request may have timed out meanwhile.
-                let _ = waiting.sender.send(if short {
-                    ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
-                } else {
-                    ErrorCode::NONE
-                });
-            }
-        }
-        let waits = state
-            .uncovered
-            .front()
-            .is_some_and(|(end, _)| *end <= offsets.durable_end);
+        let standing = Standing {
+            high_watermark,
+            durable_end: offsets.durable_end,
+            alone: state.is_alone(),
+            enough: state.insync.is_enough(),
+        };
+        let waits = state.answer(lease, &self.home.group, standing);
         drop(state);
         if (high_watermark, stream_end) != before {
             self.waiters.wake();
@@ -400,10 +402,58 @@ impl State {
             .map_or(reached, |(end, _)| end.max(reached))
     }
 
+    /// Answers the acks that can be; true when something waits for the ceiling.
+    fn answer(
+        &mut self,
+        lease: &LeaseHolder,
+        group: &whimbrel_fleet::GroupName,
+        now: Standing,
+    ) -> bool {
+        while self
+            .acks
+            .front()
+            .is_some_and(|waiting| waiting.end <= now.high_watermark)
+        {
+            if let Some(waiting) = self.acks.pop_front() {
+                waiting.answer(now.enough);
+            }
+        }
+        let uncovered = &self.uncovered;
+        // What is taken off is covered; positions rise.
+        let covered = |upto: i64| {
+            let at = uncovered.partition_point(|(end, _)| *end < upto);
+            let position = uncovered.get(at).map(|(_, position)| *position);
+            position.is_none_or(|position| lease.covers(group, position))
+        };
+        let early_waits = self.early.answer(now, covered);
+        let durable_waits = uncovered
+            .front()
+            .is_some_and(|(end, _)| *end <= now.durable_end);
+        early_waits || durable_waits
+    }
+
     fn fail_acks(&mut self, error: ErrorCode) {
-        for waiting in self.acks.drain(..) {
+        for waiting in self.acks.drain(..).chain(self.early.drain()) {
             let _ = waiting.sender.send(error);
         }
+    }
+}
+
+impl Waiting {
+    /// Takes its place in a queue by ends: a duplicate may end below what already waits.
+    fn queue(self, queue: &mut VecDeque<Waiting>) {
+        let at = queue.partition_point(|waiting| waiting.end <= self.end);
+        queue.insert(at, self);
+    }
+
+    fn answer(self, enough: bool) {
+        let short = self.acks == Acks::Insync && !enough;
+        // The request may have timed out meanwhile.
+        let _ = self.sender.send(if short {
+            ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND
+        } else {
+            ErrorCode::NONE
+        });
     }
 }
 

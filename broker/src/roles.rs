@@ -18,7 +18,7 @@ use whimbrel_log::{Disk, Health, Log};
 use crate::{
     broker::Broker,
     catalog::Catalog,
-    fence,
+    early_acks, fence,
     partition::{AckSet, Feed, Now, Partition, Role, Terms},
     topic_config,
     txn::stray,
@@ -56,6 +56,7 @@ async fn apply(
     for topic in view.topics.values() {
         place(broker, &before, (&view, topic), found, &mut local).await;
     }
+    early_acks::bound(broker, &topics, &local).await;
     for (at, partition) in before.locals() {
         if !topics.contains_key(&at.topic_id) {
             delete(broker, partition, "the topic was deleted").await;

@@ -25,7 +25,7 @@ use whimbrel_runtime::{
 use crate::{
     auth::{Security, SecurityError},
     broker::{Broker, Parts},
-    cleaner, cuts,
+    cleaner, cuts, early_acks,
     group::{Block, Coordinator, Options as GroupOptions},
     housekeeping, isr, listener, log_starts,
     offsets_log::Seam,
@@ -185,6 +185,7 @@ impl Service {
         };
         let now_ms = clock.wall_ms();
         let (disk, logs) = tasks.blocking(move || Disk::open(disk, now_ms)).await?;
+        early_acks::report(&disk);
         if let Some(reserve) = options.disk_reserve {
             disk.set_reserve(reserve.0);
         }

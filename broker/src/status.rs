@@ -10,6 +10,7 @@ use whimbrel_rpc::controller::Registration;
 use crate::{
     broker::Broker,
     cold::Waiting,
+    early_acks,
     partition::{Partition, Role},
     reports,
 };
@@ -88,6 +89,7 @@ fn describe(broker: &Broker) -> Value {
         "disk_free_bytes": broker.disk.free_bytes().ok(),
         "disk_short": broker.disk.is_short(),
         "offenders": broker.offenders.named(),
+        "early_acks_lost": early_acks::lost(&broker.disk),
         "leases": leases.collect::<Vec<_>>(),
         "behind_ms": reports::behind_ms(broker).collect::<std::collections::BTreeMap<_, _>>(),
         "cuts": broker.cuts.all(),
@@ -133,6 +135,8 @@ fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>
         "log_end": offsets.log_end,
         "source_end": partition.following.source_end(),
         "insync": partition.insync_size(),
+        // Fewer records than this are acknowledged and not synced.
+        "unsynced_bound": partition.unsynced_bound(),
         "damaged": damaged,
         // A consumer gets nothing because the bucket does not give it.
         "cold_wait": cold_wait,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use whimbrel_fleet::{Topic, topic_config::FLUSH_MESSAGES};
 use whimbrel_log::{CleanupPolicy, LogConfig, TimestampType};
+
+use crate::partition::SYNCED;
 
 /// The log's part of a topic's configs. Values were checked when they were set; one that cannot be read
 /// all the same counts as not set.
@@ -48,6 +51,19 @@ pub fn log_config(configs: &BTreeMap<String, String>) -> LogConfig {
                 (ratio * 1e6) as u32
             }),
         delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),
+    }
+}
+
+/// A higher bound counts as this one: what a power cut may take stays a number that means something.
+const MOST_UNSYNCED: i64 = 1_000_000;
+
+/// `flush.messages`: fewer records than this may be acknowledged and not synced. Only the topic's own value counts.
+pub fn unsynced_bound(topic: &Topic) -> i64 {
+    let own = topic.configs.get(FLUSH_MESSAGES);
+    let bound = own.and_then(|value| value.parse::<i64>().ok());
+    match (topic.internal, bound) {
+        (false, Some(bound)) => bound.clamp(SYNCED, MOST_UNSYNCED),
+        _ => SYNCED,
     }
 }
 

@@ -266,6 +266,9 @@ fn listed(
     in_flight: InFlight,
 ) -> (Arc<Partition>, InFlight) {
     broker.flusher.list(&partition);
+    if in_flight.at_ceiling {
+        broker.flusher.wait_for_ceiling(Arc::clone(&partition));
+    }
     (partition, in_flight)
 }
 

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use whimbrel_log::{AppendContext, AppendError, Appended};
 use whimbrel_rpc::controller::LeaseHolder;
-use whimbrel_wire::ErrorCode;
+use whimbrel_wire::{BatchHeader, ErrorCode};
 
-use super::{Partition, Role, State, Terms, Waiting};
+use super::{Partition, Role, Standing, State, Terms, Waiting};
 
 /// What a client wants to know before it goes on. All wait for the whole ack set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,10 @@ pub enum Acks {
 #[derive(Debug)]
 pub struct InFlight {
     pub appended: Appended,
+    /// The ack waits for the ceiling alone: the flusher is to look at it when that is raised.
+    pub(crate) at_ceiling: bool,
     terms: Terms,
-    /// Says NONE once fsynced, covered and held by the sync set.
+    /// Says NONE once fsynced, covered and held by the sync set, or early where that is allowed.
     ack: oneshot::Receiver<ErrorCode>,
 }
 
@@ -71,6 +73,9 @@ impl Partition {
             return Err(ErrorCode::NOT_ENOUGH_REPLICAS);
         }
         check(&mut state)?;
+        // A transaction's only word for its records are their acks: it must not commit over a hole.
+        let may_be_early = state.early.takes_any()
+            && BatchHeader::parse(&batch).is_ok_and(|h| !h.is_transactional() && !h.is_control());
         let context = AppendContext {
             leader_epoch: terms.leader_epoch,
             now_ms,
@@ -89,18 +94,29 @@ impl Partition {
             state.uncovered.push_back((end, position));
             position
         };
+        // Before the ceiling is looked at.
+        lease.set_position(&self.home.group, position);
         let (sender, ack) = oneshot::channel();
+        let waiting = Waiting { end, acks, sender };
+        let mut at_ceiling = false;
         if end <= self.high_watermark() {
-            let _ = sender.send(ErrorCode::NONE);
+            let _ = waiting.sender.send(ErrorCode::NONE);
+        } else if may_be_early {
+            state.early.push(waiting);
+            let standing = Standing {
+                high_watermark: self.high_watermark(),
+                durable_end: self.log.offsets().durable_end,
+                alone: state.is_alone(),
+                enough: state.insync.is_enough(),
+            };
+            at_ceiling = state.answer(lease, &self.home.group, standing);
         } else {
-            // A duplicate may end below what already waits.
-            let at = state.acks.partition_point(|waiting| waiting.end <= end);
-            state.acks.insert(at, Waiting { end, acks, sender });
+            waiting.queue(&mut state.acks);
         }
         drop(state);
-        lease.set_position(&self.home.group, position);
         Ok(InFlight {
             appended,
+            at_ceiling,
             terms,
             ack,
         })

@@ -73,6 +73,7 @@ impl Partition {
         state.insync.set(ack_set);
         state.fail_acks(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         state.uncovered.clear();
+        state.early.begin();
         let end = self.log.offsets().log_end;
         // What an earlier leader wrote counts as written by this one: it must be covered before it goes out.
         let shown = self.high_watermark();

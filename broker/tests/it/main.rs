@@ -26,6 +26,7 @@ mod damage;
 mod default_configs;
 mod dense;
 mod disk;
+mod early_acks;
 mod epochs;
 mod few_files;
 mod fleet;

@@ -33,7 +33,7 @@ impl Patient {
     }
 
     /// `None` when the connection ended instead.
-    async fn ask<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
+    pub async fn ask<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
         let mut client = match self.client.take() {
             Some(client) => client,
             None => Client::connect(self.to).await,

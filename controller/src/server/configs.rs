@@ -6,7 +6,7 @@ use whimbrel_fleet::{
     Topic,
     quota::QuotaChange,
     resource_config::Resource,
-    topic_config::{self, Change},
+    topic_config::{self, Change, Refusal},
 };
 use whimbrel_rpc::proto::controller as proto;
 
@@ -21,6 +21,10 @@ const TRIES: usize = 8;
 /// Configs that a topic is to begin with.
 pub(super) fn check(topic: &NewTopic) -> Result<(), Outcome> {
     topic_config::check_all(&topic.configs)
+        .and_then(|()| match topic.internal {
+            true => topic_config::check_internal(&topic.configs),
+            false => Ok(()),
+        })
         .map_err(|refusal| Outcome::kafka(kafka::INVALID_CONFIG, refusal.0))
 }
 
@@ -142,8 +146,11 @@ fn alter_resource(
 
 fn alter(topic: &Topic, changes: &[Change], replace: bool) -> Result<Command, Outcome> {
     check_count(changes)?;
-    let after = topic_config::changed(&topic.configs, changes, replace)
-        .map_err(|refusal| Outcome::kafka(kafka::INVALID_CONFIG, refusal.0))?;
+    let refused = |refusal: Refusal| Outcome::kafka(kafka::INVALID_CONFIG, refusal.0);
+    let after = topic_config::changed(&topic.configs, changes, replace).map_err(refused)?;
+    if topic.internal {
+        topic_config::check_internal(&after).map_err(refused)?;
+    }
     Ok(Command::AlterTopicConfigs {
         topic_id: topic.id,
         before: topic.configs.clone(),

@@ -10,7 +10,7 @@ mod entries;
 
 use std::collections::BTreeMap;
 
-pub use change::{Change, Op, Refusal, changed, check_all};
+pub use change::{Change, Op, Refusal, changed, check_all, check_internal};
 pub use entries::ENTRIES;
 
 /// Kafka's `ConfigDef.Type`, as DescribeConfigs numbers it.
@@ -67,6 +67,9 @@ pub struct Entry {
 
 /// Bounds what a bucket may lack of a partition, in milliseconds.
 pub const UPLOAD_WITHIN: &str = "whimbrel.upload.within.ms";
+
+/// How many records may be acknowledged before they are synced, and one more.
+pub const FLUSH_MESSAGES: &str = "flush.messages";
 
 /// The config of that name.
 pub fn entry(name: &str) -> Option<&'static Entry> {

@@ -96,6 +96,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         CLEANER,
     ),
     kept(
+        "log.flush.interval.messages",
+        Kind::Long,
+        "1",
+        Rule::Whole(1, LONG),
+        "Kept without effect: only a topic that names flush.messages itself is acknowledged before the sync.",
+    ),
+    kept(
         "max.connection.creation.rate",
         Kind::Int,
         "2147483647",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, TABLE, Table, parts, refuse, value};
+use super::{FLUSH_MESSAGES, Kind, TABLE, Table, parts, refuse, value};
 
 /// What is done to a config (`AlterConfigOp`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,16 @@ pub fn check_all(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
         }
     }
     check_pairs(configs)
+}
+
+/// What the fleet's own topics may not have: their readers count on what was acknowledged.
+pub fn check_internal(configs: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    match configs.get(FLUSH_MESSAGES).map(String::as_str) {
+        None | Some("1") => Ok(()),
+        Some(_) => Err(Refusal(format!(
+            "{FLUSH_MESSAGES} of an internal topic is 1: nothing of it is acknowledged before it is synced"
+        ))),
+    }
 }
 
 /// What holds between two configs, by their names: the first must not be above the second.

@@ -1,7 +1,7 @@
 //! The table, by name. `segment.bytes` is taken from 1 KiB on (Kafka: 1 MiB), so that tests and tours get closed
 //! segments from little data. Durations are milliseconds.
 
-use super::{Entry, Kind, Rule, UPLOAD_WITHIN};
+use super::{Entry, FLUSH_MESSAGES, Kind, Rule, UPLOAD_WITHIN};
 
 const INT: i64 = i32::MAX as i64;
 const LONG: i64 = i64::MAX;
@@ -66,13 +66,13 @@ pub const ENTRIES: &[Entry] = &[
         Rule::Whole(0, LONG),
         "Kept without effect: a segment's file goes when its last reader closes it.",
     ),
-    kept(
-        "flush.messages",
-        Some("log.flush.interval.messages"),
+    works(
+        FLUSH_MESSAGES,
+        None,
         Kind::Long,
         "1",
         Rule::Whole(1, LONG),
-        "Kept without effect: every acknowledgement is synced, with one sync for all that wait for it.",
+        "Fewer records than this of a partition may be acknowledged and not synced; a power cut of the broker's machine takes them, the end of its process does not. 1, the default, syncs before every acknowledgement, and more than 1000000 counts as that. In force where the broker's is the only copy in its region; consumers and copies are given what is synced, as ever.",
     ),
     kept(
         "flush.ms",
@@ -80,7 +80,7 @@ pub const ENTRIES: &[Entry] = &[
         Kind::Long,
         "9223372036854775807",
         Rule::Whole(0, LONG),
-        "Kept without effect: every acknowledgement is synced, so that no record waits for a timer.",
+        "Kept without effect: a sync begins at once, so that no record waits for a timer.",
     ),
     kept(
         "follower.replication.throttled.replicas",
