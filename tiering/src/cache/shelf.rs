@@ -75,7 +75,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// A reader is at it.
+    /// A reader is about to look for it.
     pub fn used(&self, id: &BlockId) {
         self.ways.is_used(id);
     }
@@ -90,7 +90,7 @@ impl Shelf {
     /// Somebody waits for memory: the block that was let go first, of those whose push has not begun, is given up.
     /// False where there is none.
     pub fn make_way(&self) -> bool {
-        self.ways.give_up()
+        self.ways.give_up(|id| self.cache.forget(id))
     }
 
     /// A reader waits for memory.
@@ -119,8 +119,6 @@ impl Shelf {
         // It may have been given up in this moment.
         let turn = turn.filter(|_| self.ways.push(&id));
         if turn.is_none() {
-            let cache = Arc::clone(&self.cache);
-            self.tasks.blocking(move || cache.forget(&id)).await;
             return;
         }
         let ways = Arc::clone(&self.ways);

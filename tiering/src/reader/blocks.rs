@@ -106,8 +106,8 @@ impl Blocks {
         let block = id(key, number);
         let mut counted = false;
         loop {
+            self.shelf.used(&block);
             if let Some(cached) = self.cache().get(&block) {
-                self.shelf.used(&block);
                 if !counted {
                     self.cache().count(true);
                 }

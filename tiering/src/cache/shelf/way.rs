@@ -66,15 +66,20 @@ impl Ways {
         }
     }
 
-    /// Gives the block up that was let go first.
-    pub fn give_up(&self) -> bool {
+    /// Gives the block up that was let go first. `forget` takes it out of the cache before anybody can be said to use
+    /// it, or put it there anew.
+    pub fn give_up(&self, forget: impl FnOnce(&BlockId)) -> bool {
         let mut inner = self.inner.lock();
         let waiting = inner.ways.iter().filter(|(_, way)| way.waits.is_some());
         let first = waiting
             .filter_map(|(id, way)| Some((way.behind?, id)))
             .min_by_key(|(since, _)| *since)
             .map(|(_, id)| id.clone());
-        first.is_some_and(|id| inner.ways.remove(&id).is_some())
+        let Some(id) = first else {
+            return false;
+        };
+        forget(&id);
+        inner.ways.remove(&id).is_some()
     }
 
     /// Its push begins; false where it was given up.
