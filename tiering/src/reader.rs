@@ -290,7 +290,7 @@ impl Reader {
     /// once for an object.
     async fn root_without(&self, used: &Root, key: &Key) -> Result<Option<Arc<Root>>, ReadError> {
         let own = self.committer.root(used.shard);
-        let own = own.filter(|own| own.stamp != used.stamp);
+        let own = own.filter(|own| own.stamp.number() > used.stamp.number());
         let known = self.damage.lock().contains_key(key);
         let newer = match own {
             Some(own) => Some(own),
