@@ -1,5 +1,6 @@
 """Clients that say who they are, over SASL and TLS, and Kafka's own tools for users and access control lists."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -240,18 +241,21 @@ def test_our_own_verbs_are_let_in_over_tls(tls_fleet):
     lines = "".join(f"line {number}\n" for number in range(500))
 
     def verb(file: Path, *arguments: str, **more) -> subprocess.CompletedProcess:
-        command = [str(cache.whimbrel()), "topic", *arguments, "--command-config", str(file), "--fleet", str(tls_fleet.data)]
+        command = [str(cache.whimbrel()), *arguments, "--command-config", str(file), "--fleet", str(tls_fleet.data)]
         return subprocess.run(command, text=True, timeout=90, capture_output=True, **more)
 
     for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"):
         file = _properties(tls_fleet, mechanism, tls=True)
-        written = verb(file, "produce", "verbs", input=lines)
+        written = verb(file, "topic", "produce", "verbs", input=lines)
         assert written.returncode == 0, written.stderr
-    read = verb(file, "consume", "verbs", "--from-beginning", "--timeout", "60s")
+    read = verb(file, "topic", "consume", "verbs", "--from-beginning", "--timeout", "60s")
     assert (read.returncode, read.stdout) == (0, 3 * lines), read.stderr
+    export = ("tier", "export", "verbs", "--partition", "0", "--file", str(tls_fleet.folder / "verbs.parquet"), "-o", "json")
+    written = verb(file, *export)
+    assert written.returncode == 0 and json.loads(written.stdout)["records"] > 0, written.stderr
     file.write_text(file.read_text().replace(ROOT[1], "wrong"))
-    refused = verb(file, "consume", "verbs", "--from-beginning", "--timeout", "60s")
+    refused = verb(file, "topic", "consume", "verbs", "--from-beginning", "--timeout", "60s")
     assert refused.returncode != 0 and "not let in" in refused.stderr, refused.stderr
     file.write_text("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=GSSAPI\nsasl.username=a\nsasl.password=b\n")
-    wrong = verb(file, "consume", "verbs")
+    wrong = verb(file, "topic", "consume", "verbs")
     assert wrong.returncode == 78 and "sasl.mechanism" in wrong.stderr, wrong.stderr

@@ -16,6 +16,7 @@ mod codes;
 pub mod committer;
 pub mod compaction;
 mod cost;
+pub mod export;
 pub mod format;
 mod kept;
 pub mod meta;

@@ -1,7 +1,9 @@
 //! `whimbrel tier ..`
 
-use clap::{Args as ClapArgs, Subcommand};
-use whimbrel_runtime::unit::Size;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+use whimbrel_runtime::unit::{Size, Span};
 
 #[derive(Debug, Subcommand)]
 pub enum Tier {
@@ -16,6 +18,9 @@ pub enum Tier {
     Map(OfTopic),
     /// What the store was asked for since each daemon's start, by cause and topic, and what it costs.
     Cost(OfTopic),
+    /// Write a topic or a range of a partition of it, hot or cold, to a file that DuckDB, pyarrow and others read:
+    /// partition, offset, timestamp, key, value and headers of each record.
+    Export(Export),
     /// Make new roots where one cannot be believed, from kept roots and the objects themselves. Prints a plan;
     /// deletes nothing.
     Rebuild(Mend),
@@ -66,6 +71,53 @@ pub struct Verify {
     /// With --repair: make those objects again.
     #[arg(long, requires = "repair")]
     pub apply: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// The topic.
+    pub topic: String,
+    /// This partition; all of them, one after another, without it.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// First offset of the partition; the log's start without it.
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    pub from: Option<i64>,
+    /// Offset behind the last one of the partition; the end of now without it.
+    #[arg(long, value_name = "OFFSET", requires = "partition")]
+    pub to: Option<i64>,
+    /// What to write.
+    #[arg(long, value_enum, default_value = "parquet")]
+    pub format: FileFormat,
+    /// Where to. It has this name when it is complete, and FILE.part until then.
+    #[arg(long)]
+    pub file: PathBuf,
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Whether records of aborted transactions are left out.
+    #[arg(long, value_enum, default_value = "read-committed")]
+    pub isolation: Isolation,
+    /// End with exit code 13 when no record came for so long.
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub timeout: Span,
+    /// Who the client is, and whom it believes: Kafka's client properties, as for `topic produce`.
+    #[arg(long, value_name = "FILE")]
+    pub command_config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// Columns, compressed with zstd.
+    Parquet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Isolation {
+    /// Up to the last stable offset, without what was aborted.
+    ReadCommitted,
+    /// Up to the high watermark, all of it.
+    ReadUncommitted,
 }
 
 #[derive(Debug, ClapArgs)]

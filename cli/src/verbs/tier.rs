@@ -1,6 +1,7 @@
 //! `tier ..`: asks each region's tiering daemon.
 
 mod cost;
+mod export;
 mod map;
 mod probe;
 mod rebuild;
@@ -20,6 +21,8 @@ type Daemons = [(String, HostPort)];
 pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
     let region = match &verb {
         Tier::Probe(what) => return probe::run(at.format, what).await,
+        // Brokers are asked, not daemons.
+        Tier::Export(wish) => return export::run(at, wish).await,
         Tier::Verify(verify) => verify.region.as_deref(),
         Tier::Rebuild(mend) => mend.region.as_deref(),
         Tier::Map(of) | Tier::Cost(of) => of.region.as_deref(),
@@ -38,6 +41,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Cost(of) => cost::run(at, &all, of.topic.as_deref()).await,
         Tier::Rebuild(mend) => rebuild::run(at, &all, &mend).await,
         Tier::Probe(what) => probe::run(at.format, &what).await,
+        Tier::Export(wish) => export::run(at, &wish).await,
     }
 }
 

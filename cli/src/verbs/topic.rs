@@ -8,6 +8,8 @@ use serde_json::json;
 use whimbrel_fleet::Topic as FleetTopic;
 use whimbrel_rpc::controller::{ControlError, NewTopic};
 
+pub(super) use records::{client, partitions};
+
 use super::fleet::At;
 use crate::{
     args::Topic,

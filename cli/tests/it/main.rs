@@ -10,6 +10,7 @@
 mod arguments;
 mod bad_config;
 mod config_files;
+mod export;
 mod orphaned;
 mod probe;
 mod runbooks;

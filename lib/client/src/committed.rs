@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use whimbrel_wire::{
-    Record, RecordError,
+    Batch, Record, RecordError,
     codec::Limits,
     control::{self, ControlType},
     record,
@@ -11,33 +11,66 @@ use whimbrel_wire::{
 
 use crate::fetch::{Aborted, Fetched};
 
+/// Takes the batches of one answer, in their order, and tells which records of each are to be seen: for whoever does
+/// not want the records of a whole answer in memory.
+#[derive(Debug, Default)]
+pub struct Sieve {
+    /// Those that begin last come first.
+    aborted: Vec<Aborted>,
+    /// Producers whose records are void up to their next marker.
+    void: BTreeSet<i64>,
+}
+
+impl Sieve {
+    /// Without `aborted`, as at read_uncommitted, only markers are left out.
+    pub fn new(mut aborted: Vec<Aborted>) -> Self {
+        aborted.sort_by_key(|a| std::cmp::Reverse(a.first_offset));
+        Self {
+            aborted,
+            void: BTreeSet::new(),
+        }
+    }
+
+    /// The batch's records where they are to be seen, decoded one by one; their memory is the batch's, decompressed.
+    pub fn records(
+        &mut self,
+        batch: &Batch,
+    ) -> Result<impl Iterator<Item = Result<Record, RecordError>> + use<>, RecordError> {
+        let header = batch.header;
+        while let Some(begun) = self
+            .aborted
+            .pop_if(|a| a.first_offset <= header.last_offset())
+        {
+            self.void.insert(begun.producer_id);
+        }
+        let seen = if header.is_control() {
+            let marker = control::parse_batch(batch)?;
+            if marker.is_some_and(|m| m.control_type == ControlType::Abort) {
+                self.void.remove(&header.producer_id);
+            }
+            None
+        } else if header.is_transactional() && self.void.contains(&header.producer_id) {
+            None
+        } else {
+            Some(record::records(batch, Limits::default())?)
+        };
+        Ok(seen.into_iter().flatten())
+    }
+}
+
 /// Committed records at or above `from`, in order, and the offset up to which the answer was looked
 /// through.
 pub fn committed(fetched: Fetched, from: i64) -> Result<(Vec<Record>, i64), RecordError> {
-    let mut aborted: Vec<Aborted> = fetched.aborted;
-    aborted.sort_by_key(|a| std::cmp::Reverse(a.first_offset));
-    let mut void = BTreeSet::new();
-    let mut records = Vec::new();
-    let mut scanned = from;
+    let mut sieve = Sieve::new(fetched.aborted);
+    let (mut records, mut scanned) = (Vec::new(), from);
     for batch in fetched.batches {
-        let header = batch.header;
-        while let Some(begun) = aborted.pop_if(|a| a.first_offset <= header.last_offset()) {
-            void.insert(begun.producer_id);
-        }
-        if header.is_control() {
-            let marker = control::parse_batch(&batch)?;
-            if marker.is_some_and(|m| m.control_type == ControlType::Abort) {
-                void.remove(&header.producer_id);
-            }
-        } else if !(header.is_transactional() && void.contains(&header.producer_id)) {
-            for record in record::records(&batch, Limits::default())? {
-                let record = record?;
-                if record.offset >= from {
-                    records.push(record);
-                }
+        for record in sieve.records(&batch)? {
+            let record = record?;
+            if record.offset >= from {
+                records.push(record);
             }
         }
-        scanned = scanned.max(header.next_offset());
+        scanned = scanned.max(batch.header.next_offset());
     }
     Ok((records, scanned))
 }
@@ -46,7 +79,7 @@ pub fn committed(fetched: Fetched, from: i64) -> Result<(Vec<Record>, i64), Reco
 mod tests {
     use bytes::Bytes;
     use whimbrel_wire::{
-        Batch, BatchBuilder,
+        BatchBuilder,
         control::{Marker, MarkerBatch},
     };
 

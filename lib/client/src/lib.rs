@@ -25,7 +25,7 @@ mod topics;
 
 pub use admin::{NewTopic, TopicConfig};
 pub use client::{Client, Options};
-pub use committed::committed;
+pub use committed::{Sieve, committed};
 pub use connection::{Connection, ConnectionOptions};
 pub use endpoint::{Endpoint, NotAnEndpoint};
 pub use error::ClientError;

@@ -28,7 +28,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Between two looks at partitions that have nothing new.
 const IDLE: Duration = Duration::from_millis(50);
 
-async fn client(at: &At, command_config: Option<&Path>) -> anyhow::Result<Client> {
+pub async fn client(at: &At, command_config: Option<&Path>) -> anyhow::Result<Client> {
     let mut options = Options::new(Endpoint::list(&at.bootstrap().await?)?);
     if let Some(file) = command_config {
         let secured = ConnectionOptions::from_properties(file);
@@ -39,7 +39,7 @@ async fn client(at: &At, command_config: Option<&Path>) -> anyhow::Result<Client
 }
 
 /// The wanted partitions of the topic. A broker may not have heard of a new topic yet; the controller has.
-async fn partitions(
+pub async fn partitions(
     at: &At,
     client: &Client,
     name: &str,
