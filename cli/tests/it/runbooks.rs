@@ -13,6 +13,8 @@ fn every_command_block_does_what_its_page_says() {
     fleet.bucket_back();
     fleet.follow_from("bucket-unreachable.md", "## Afterwards");
     fleet.follow("disk-filling.md");
+    fleet.bend_object();
+    fleet.follow("damaged-objects.md");
     fleet.follow("planned-switchover.md");
     // The way back is another page's; here it only prepares the next situation.
     fleet.home("east");

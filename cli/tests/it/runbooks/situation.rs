@@ -1,7 +1,7 @@
 //! A fleet that is brought into the situations the pages are about.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -195,6 +195,43 @@ impl Situation {
         std::fs::remove_file(&bucket).unwrap();
         std::fs::rename(self.data_dir().join("bucket.away"), bucket).unwrap();
         self.wait("whimbrel tier verify --bytes");
+    }
+
+    /// One bit of one object of the home region is another now.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "waits for real processes: only real time counts"
+    )]
+    pub fn bend_object(&self) {
+        let begun = Instant::now();
+        while !self.objects().iter().any(|object| self.bends(object)) {
+            assert!(begun.elapsed() < PATIENCE, "no object of the topic");
+        }
+    }
+
+    /// Those that are large enough to be a segment's.
+    fn objects(&self) -> Vec<PathBuf> {
+        let list = Command::new("find")
+            .arg(self.data_dir().join("bucket/v1/east/data"))
+            .args(["-type", "f", "-size", "+40k"])
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(list.stdout).unwrap();
+        listed.lines().map(PathBuf::from).collect()
+    }
+
+    /// Whether the object is one that a root names by now: only then it is missed. Else it is left as it was.
+    fn bends(&self, object: &Path) -> bool {
+        let sound = std::fs::read(object).unwrap();
+        let mut bent = sound.clone();
+        bent[1_000] ^= 1;
+        std::fs::write(object, bent).unwrap();
+        let verified = self.shell("whimbrel tier verify --bytes");
+        let is_missed = verified.status.code() == Some(10);
+        if !is_missed {
+            std::fs::write(object, sound).unwrap();
+        }
+        is_missed
     }
 
     fn processes(&self, region: &str) -> Vec<Value> {
