@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 use whimbrel_broker::{Limits, Options, api::OFFERED};
-use whimbrel_runtime::unit::{Size, Span};
+use whimbrel_runtime::unit::Span;
 use whimbrel_wire::{
     ApiKey, ErrorCode,
     messages::{describe_groups, join_group},
@@ -223,42 +223,5 @@ async fn requests_that_wait_cost_their_bytes() {
     }
     // Their bytes, twice at most while they are read; what one is decoded to, and its answer.
     held.assert_at_most(2 * waiting.len() + 16 * MIB, "requests that wait");
-    broker.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_short_requests_are_decoded_to_comes_from_what_all_share() {
-    if !is_apart("bad_memory::what_short_requests_are_decoded_to_comes_from_what_all_share") {
-        return;
-    }
-    const CROWD: usize = 64;
-    let limits = Limits {
-        request_bytes: Size::mib(1),
-        request_memory: Size::mib(2),
-        ..Limits::default()
-    };
-    let (_fleet, broker) = started(limits).await;
-    let mut client = Client::connect(broker.handle.kafka).await;
-    let end = client.fetch("t", 0, 0, 0).await.high_watermark;
-    // Nothing comes for any of them: each waits with all it was decoded to.
-    let mut request = fetch_request("t", 0, end, 300);
-    let partitions = &mut request.topics[0].partitions;
-    *partitions = vec![partitions[0].clone(); 2_000];
-    let request = encoded(11, None, &request);
-    assert!(request.len() < 64 << 10);
-    let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        crowd.push(Client::connect(broker.handle.kafka).await);
-    }
-    let held = watch();
-    for client in &mut crowd {
-        client.stream.write_all(&request).await.unwrap();
-    }
-    for client in &mut crowd {
-        assert!(client.frame().await.is_some());
-    }
-    // The bytes of all, twice while they are read; what the few are decoded to whose turn it is, and their answers.
-    held.assert_at_most(CROWD * (128 << 10) + 16 * MIB, "short requests of a crowd");
-    serves(&broker).await;
     broker.stop().await;
 }
