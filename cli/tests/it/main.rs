@@ -13,6 +13,7 @@ mod config_files;
 mod export;
 mod orphaned;
 mod probe;
+mod restore;
 mod runbooks;
 mod tour;
 mod whimbrel;
