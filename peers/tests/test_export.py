@@ -75,7 +75,8 @@ def cool(fleet, topic):
 @pytest.fixture(scope="module")
 def committed(fleet):
     """What was committed, with its offsets: every third transaction is aborted. Most of it is in the bucket only."""
-    config = {"segment.bytes": "1048576", "local.retention.bytes": "1", "file.delete.delay.ms": "100"} | fleet.tiered_topic
+    # Its times are of years ago.
+    config = {"segment.bytes": "1048576", "local.retention.bytes": "1", "file.delete.delay.ms": "100", "retention.ms": "-1"} | fleet.tiered_topic
     create_topic(fleet, TOPIC, config=config)
     sender = producer(fleet, **{"transactional.id": "to-export", "batch.size": 20_000, "compression.type": "zstd"})
     sender.init_transactions(30)
