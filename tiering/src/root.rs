@@ -152,8 +152,9 @@ impl Partition {
     }
 
     pub fn bytes(&self) -> u64 {
-        let runs: u64 = self.runs.iter().map(|r| r.data_bytes).sum();
-        runs + self.entries.iter().map(|e| e.data_bytes).sum::<u64>()
+        let runs = self.runs.iter().map(|r| r.data_bytes);
+        let runs = runs.fold(0, u64::saturating_add);
+        runs.saturating_add(Entry::data_bytes_of(&self.entries))
     }
 
     /// The epoch that wrote `offset`, as far as the lineage tells.

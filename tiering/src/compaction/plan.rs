@@ -51,7 +51,7 @@ pub fn plan(
     if behind.iter().any(Entry::is_sparse) {
         return None;
     }
-    let there: u64 = old.iter().map(|e| e.data_bytes).sum();
+    let there = Entry::data_bytes_of(old);
     let below = segments.partition_point(|s| s.end_offset <= end);
     let left: u64 = segments[..below].iter().map(|s| s.bytes).sum();
     let gone = there.checked_sub(left)?;

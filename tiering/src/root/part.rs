@@ -165,7 +165,7 @@ impl Root {
                     let run = &mut partition.runs[n];
                     run.base = first.base;
                     run.skip += u32::try_from(below).unwrap_or(0);
-                    run.data_bytes = entries[below..].iter().map(|e| e.data_bytes).sum();
+                    run.data_bytes = Entry::data_bytes_of(&entries[below..]);
                 }
             }
         }
@@ -291,7 +291,7 @@ fn run_of(part: PartName, entries: &[Entry], from: usize, bytes: &[u8]) -> Optio
         end: last.end,
         entries: u32::try_from(entries.len()).ok()?,
         skip: 0,
-        data_bytes: entries.iter().map(|e| e.data_bytes).sum(),
+        data_bytes: Entry::data_bytes_of(entries),
         max_timestamp_ms: entries.iter().map(|e| e.max_timestamp_ms).max()?,
         position: u32::try_from(from).ok()?,
         length: u32::try_from(bytes.len()).ok()?,

@@ -35,7 +35,7 @@ impl Root {
         if bounds(old) != bounds(new) {
             return Err(refuse("what is new does not cover the same offsets"));
         }
-        let bytes = |of: &[Entry]| of.iter().map(|e| e.data_bytes).sum::<u64>();
+        let bytes = Entry::data_bytes_of;
         let whole = new.iter().all(|e| {
             e.end == e.object_end
                 && e.merged.is_none()

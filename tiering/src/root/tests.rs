@@ -308,6 +308,24 @@ fn a_forged_root_is_refused() {
     assert!(Root::decode(&bad).is_err());
 }
 
+/// Nothing can be held against what a run says that it has.
+#[test]
+fn runs_of_more_bytes_than_there_can_be_are_counted_all_the_same() {
+    let golden = include_bytes!("../../tests/it/golden/root-v2.bin");
+    let mut root = Root::decode(golden).unwrap();
+    let mut runs = 0;
+    for partition in root.partitions.values_mut() {
+        for run in &mut partition.runs {
+            run.data_bytes = u64::MAX;
+            runs += 1;
+        }
+    }
+    assert!(runs > 0);
+    let root = Root::decode(&root.encode()).unwrap();
+    let most = root.partitions.values().map(Partition::bytes).max();
+    assert_eq!(most, Some(u64::MAX));
+}
+
 proptest! {
     #[test]
     fn random_bytes_are_never_a_root(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
