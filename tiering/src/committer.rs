@@ -342,13 +342,9 @@ impl Committer {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(Arc::new(error)),
         };
-        let same = |root: &Root| {
-            let whose = |root: &Root| (root.region.clone(), root.shard, root.shards);
-            whose(root) == whose(than)
-        };
-        let age = |root: &Root| (root.stamp.epoch, root.stamp.sequence);
+        let same = |root: &Root| root.is_of(&than.region, than.shard, than.shards);
         let root = Root::decode(&found.bytes).ok();
-        let newer = root.filter(|root| same(root) && age(root) > age(than));
+        let newer = root.filter(|root| same(root) && root.stamp.number() > than.stamp.number());
         Ok(newer.map(Arc::new))
     }
 

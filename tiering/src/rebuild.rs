@@ -253,11 +253,7 @@ impl Rebuilder {
             }
         };
         match Root::decode(&found.bytes) {
-            Ok(root)
-                if root.shard == shard
-                    && root.region == self.region
-                    && root.shards == self.committer.shards() =>
-            {
+            Ok(root) if root.is_of(&self.region, shard, self.committer.shards()) => {
                 return Ok(Some(root));
             }
             Ok(_) => tracing::error!(%key, "a root is of another place"),

@@ -125,6 +125,29 @@ pub struct Orphaned {
     pub end: i64,
 }
 
+#[cfg(test)]
+impl Root {
+    /// The root of a bucket with one shard, which names this partition alone.
+    pub(crate) fn sample(at: TopicPartition, partition: Partition) -> Self {
+        let stamp = Stamp {
+            incarnation: Uuid::nil(),
+            epoch: 1,
+            sequence: 1,
+            nonce: Uuid::nil(),
+        };
+        let mut root = Self::empty(stamp, "east", 0, 1, 0);
+        root.partitions.insert(at, partition);
+        root
+    }
+}
+
+impl Root {
+    /// Whether it is the root of that shard, of so many, in that region.
+    pub(crate) fn is_of(&self, region: &str, shard: u16, shards: u16) -> bool {
+        self.region == region && self.shard == shard && self.shards == shards
+    }
+}
+
 impl Partition {
     /// First offset that the bucket holds and consumers may see; equal to `end` when nothing is there.
     pub fn start(&self) -> i64 {

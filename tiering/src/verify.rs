@@ -168,7 +168,7 @@ impl Verifier {
             return Err("the shard is quarantined".to_owned());
         };
         // Another daemon of the region may have written, or claimed, since we read it; backwards it never goes.
-        if (stamp.epoch, stamp.sequence) >= (ours.epoch, ours.sequence) {
+        if stamp.number() >= ours.number() {
             Ok(root)
         } else {
             Err(format!(

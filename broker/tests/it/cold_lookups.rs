@@ -35,14 +35,31 @@ async fn end_of(client: &mut Client, leader_epoch: i32) -> (ErrorCode, i32, i64)
     (end.error_code, end.leader_epoch, end.end_offset)
 }
 
-async fn produce(client: &mut Client) {
+/// What is uploaded is freed, and nothing is deleted.
+pub const FREED_EARLY: [(&str, &str); 3] = [
+    ("segment.bytes", "1024"),
+    ("local.retention.bytes", "1"),
+    ("retention.ms", "-1"),
+];
+
+/// Where an epoch ended, by a broker that may still be on its way to lead.
+async fn end_at_a_leader(client: &mut Client, leader_epoch: i32) -> (ErrorCode, i32, i64) {
+    eventually("a leader", async || {
+        let found = end_of(client, leader_epoch).await;
+        (found.0 != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(found)
+    })
+    .await
+}
+
+/// Twenty records, some segments of them.
+pub async fn produce(client: &mut Client) {
     let text = "x".repeat(200);
     for _ in 0..20 {
         client.produce_ok("t", 0, batch(&[&text])).await;
     }
 }
 
-async fn local_start(broker: &Broker, above: i64) -> i64 {
+pub async fn local_start(broker: &Broker, above: i64) -> i64 {
     eventually("freed segments", async || {
         let partition = broker.partition("t", 0).await?;
         partition["local_log_start"]
@@ -64,12 +81,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     let data_dir = options.data_dir.clone();
     let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    let settings = [
-        ("segment.bytes", "1024"),
-        ("local.retention.bytes", "1"),
-        ("retention.ms", "-1"),
-    ];
-    client.create_topic("t", 1, &settings).await;
+    client.create_topic("t", 1, &FREED_EARLY).await;
     // Every start is an epoch of its own.
     produce(&mut client).await;
     let (_, first, _) = end_of(&mut client, i32::MAX).await;
@@ -93,11 +105,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     std::fs::remove_file(folder.join("leader-epoch-checkpoint")).unwrap();
     let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    let found = eventually("a leader", async || {
-        let found = end_of(&mut client, first).await;
-        (found.0 != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(found)
-    })
-    .await;
+    let found = end_at_a_leader(&mut client, first).await;
     assert_eq!(found, known, "as the bucket knows it");
     // The daemon has not told what it holds; what is not here any more is there.
     assert_eq!(client.offset_at("t", 0, -4).await.offset, start);
@@ -133,11 +141,7 @@ async fn a_flipped_bit_is_not_told(
     daemon.away.store(true, Ordering::SeqCst);
     let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    let found = eventually("a leader", async || {
-        let found = end_of(&mut client, first).await;
-        (found.0 != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(found)
-    })
-    .await;
+    let found = end_at_a_leader(&mut client, first).await;
     assert_eq!(found.0, ErrorCode::OFFSET_NOT_AVAILABLE, "{found:?}");
     daemon.away.store(false, Ordering::SeqCst);
     learnt(&broker).await;

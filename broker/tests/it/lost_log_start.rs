@@ -12,6 +12,7 @@ use whimbrel_rpc::proto::node::{
 
 use crate::{
     client::{Client, batch},
+    cold_lookups::{FREED_EARLY, local_start, produce},
     daemon::Daemon,
     fleet::{Broker, EAST, Fleet, WEST, eventually},
     moves::{apply, mirror, until_end},
@@ -46,27 +47,13 @@ async fn a_lost_log_start_is_told_to_nobody_and_learnt_from_the_bucket() {
     let data_dir = options.data_dir.clone();
     let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
-    let settings = [
-        ("segment.bytes", "1024"),
-        ("local.retention.bytes", "1"),
-        ("retention.ms", "-1"),
-    ];
-    client.create_topic("t", 1, &settings).await;
-    let text = "x".repeat(200);
-    for _ in 0..20 {
-        client.produce_ok("t", 0, batch(&[&text])).await;
-    }
+    client.create_topic("t", 1, &FREED_EARLY).await;
+    produce(&mut client).await;
     let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
         .await
         .unwrap();
     daemon.upload(&mut rpc, &data_dir).await;
-    let local_start = eventually("freed segments", async || {
-        let partition = broker.partition("t", 0).await?;
-        partition["local_log_start"]
-            .as_i64()
-            .filter(|start| *start > 0)
-    })
-    .await;
+    let local_start = local_start(&broker, 0).await;
     let at: PartitionId = TopicPartition::new(fleet.view().topics["t"].id, 0).into();
     let (reply, log) = said(&broker, &at).await;
     assert!(reply.stands && reply.log_start == 0, "{reply:?}");
@@ -112,12 +99,7 @@ async fn a_home_that_returns_is_cut_below_its_local_log_and_begins_where_it_did(
     let east = fleet.try_broker(options.clone()).await.unwrap();
     let west = fleet.broker(2, WEST).await;
     let mut client = Client::connect(east.handle.kafka).await;
-    let settings = [
-        ("segment.bytes", "1024"),
-        ("local.retention.bytes", "1"),
-        ("retention.ms", "-1"),
-    ];
-    client.create_topic("t", 1, &settings).await;
+    client.create_topic("t", 1, &FREED_EARLY).await;
     let carried = mirror(&fleet, &east, &west).await;
     let text = "x".repeat(200);
     for _ in 0..10 {
@@ -125,18 +107,13 @@ async fn a_home_that_returns_is_cut_below_its_local_log_and_begins_where_it_did(
     }
     until_end(&west, "t", 10).await;
     drop(carried);
-    for _ in 10..30 {
-        client.produce_ok("t", 0, batch(&[&text])).await;
-    }
+    produce(&mut client).await;
     let mut rpc = BrokerClient::connect(format!("http://{}", east.handle.rpc))
         .await
         .unwrap();
     daemon.upload(&mut rpc, &data_dir).await;
-    eventually("freed beyond the other region's end", async || {
-        let partition = east.partition("t", 0).await?;
-        (partition["local_log_start"].as_i64() > Some(10)).then_some(())
-    })
-    .await;
+    // Beyond the other region's end.
+    local_start(&east, 10).await;
     east.kill().await;
     apply(&fleet, WEST, MoveMode::Failover, AcceptLoss::Unknown).await;
     let mut moved = Client::connect(west.handle.kafka).await;

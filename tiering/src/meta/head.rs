@@ -118,8 +118,7 @@ impl Head {
             .windows(2)
             .all(|two| written(&two[0]) < written(&two[1]));
         let newest = head.newest().map(written);
-        let now = (head.stamp.epoch, head.stamp.sequence);
-        if !rise || newest.is_some_and(|newest| newest > now) {
+        if !rise || newest.is_some_and(|newest| newest > head.stamp.number()) {
             let reason = "documents do not rise up to the head's own number";
             return Err(FormatError::malformed(WHAT, reason));
         }

@@ -158,6 +158,13 @@ impl Blocks {
         extent.end.saturating_sub(extent.start)
     }
 
+    /// Others want the memory of a block that its readers have behind them.
+    fn make_way(&self) {
+        if self.fetches.available_permits() == 0 {
+            self.shelf.make_way();
+        }
+    }
+
     /// A turn to have a block on its way; read-ahead does not hold up what somebody waits for.
     async fn place(&self, wanted: &Wanted) -> Option<OwnedSemaphorePermit> {
         let hurried = async {
@@ -165,9 +172,7 @@ impl Blocks {
             self.shelf.urge();
             Arc::clone(&self.hurried).acquire_owned().await
         };
-        if self.fetches.available_permits() == 0 {
-            self.shelf.make_way();
-        }
+        self.make_way();
         // Never closed.
         tokio::select! {
             biased;
@@ -305,9 +310,7 @@ impl Blocks {
             let shelf = this.shelf.clone();
             let let_go = move || numbers.for_each(|number| shelf.let_go(&id(&key, number)));
             this.tasks.blocking(let_go).await;
-            if this.fetches.available_permits() == 0 {
-                this.shelf.make_way();
-            }
+            this.make_way();
         });
     }
 

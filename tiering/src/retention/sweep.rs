@@ -260,7 +260,7 @@ mod tests {
     use super::*;
     use crate::{
         format::Keys,
-        root::{Entry, Partition, Stamp},
+        root::{Entry, Partition},
     };
 
     fn at() -> TopicPartition {
@@ -276,13 +276,6 @@ mod tests {
 
     /// Names 10..30; the log begins at 15.
     fn root() -> Root {
-        let stamp = Stamp {
-            incarnation: Uuid::nil(),
-            epoch: 1,
-            sequence: 1,
-            nonce: Uuid::nil(),
-        };
-        let mut root = Root::empty(stamp, "east", 0, 1, 0);
         let partition = Partition {
             log_start: 15,
             end: 30,
@@ -293,8 +286,7 @@ mod tests {
             entries: vec![entry(10, 20), entry(20, 30)],
             ..Partition::default()
         };
-        root.partitions.insert(at(), partition);
-        root
+        Root::sample(at(), partition)
     }
 
     fn named(base: i64, end: i64, leader_epoch: i32) -> Option<usize> {

@@ -38,14 +38,6 @@ pub struct Merged {
     pub object_data_bytes: u64,
 }
 
-impl Entry {
-    /// Of all of them. What a bucket says may be more than there can be: then it is the most that there can be.
-    pub(crate) fn data_bytes_of(entries: &[Self]) -> u64 {
-        let each = entries.iter().map(|e| e.data_bytes);
-        each.fold(0, u64::saturating_add)
-    }
-}
-
 #[cfg(test)]
 impl Entry {
     /// An object of its own with a record at each offset; tests change what they look at.
@@ -71,6 +63,12 @@ impl Entry {
 }
 
 impl Entry {
+    /// Of all of them. What a bucket says may be more than there can be: then it is the most that there can be.
+    pub(crate) fn data_bytes_of(entries: &[Self]) -> u64 {
+        let each = entries.iter().map(|e| e.data_bytes);
+        each.fold(0, u64::saturating_add)
+    }
+
     /// The key of the object that holds the slice.
     pub fn key(&self, keys: &Keys, shard: u16, at: TopicPartition) -> Key {
         match self.merged {

@@ -63,7 +63,7 @@ mod tests {
     use whimbrel_fleet::EpochStart;
 
     use super::*;
-    use crate::root::{Partition, Stamp};
+    use crate::root::Partition;
 
     fn at() -> TopicPartition {
         TopicPartition::new(Uuid::from_u128(7), 0)
@@ -88,13 +88,6 @@ mod tests {
     }
 
     fn root() -> Root {
-        let stamp = Stamp {
-            incarnation: Uuid::nil(),
-            epoch: 1,
-            sequence: 1,
-            nonce: Uuid::nil(),
-        };
-        let mut root = Root::empty(stamp, "east", 0, 1, 0);
         let partition = Partition {
             end: 30,
             lineage: vec![EpochStart {
@@ -104,8 +97,7 @@ mod tests {
             entries: old().to_vec(),
             ..Partition::default()
         };
-        root.partitions.insert(at(), partition);
-        root
+        Root::sample(at(), partition)
     }
 
     #[test]

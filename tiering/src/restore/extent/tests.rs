@@ -3,29 +3,19 @@ use whimbrel_fleet::cut::End;
 
 use super::*;
 
-pub fn entry(base: i64, end: i64, random: u64) -> Entry {
+fn entry(base: i64, end: i64, random: u64) -> Entry {
     let bytes = u64::try_from(end - base).unwrap() * 10;
     Entry {
-        base,
-        end,
-        object_end: end,
-        leader_epoch: 1,
-        writer_epoch: 1,
         random,
         object_bytes: bytes + 100,
         data_bytes: bytes,
         records: 1,
-        first_timestamp_ms: 0,
-        max_timestamp_ms: 0,
-        crc64: 0,
-        created_ms: 0,
-        aborted: false,
-        merged: None,
+        ..Entry::sample(base, end)
     }
 }
 
 /// Pieces of these lengths, one after another from `base` on; those marked are lost.
-pub fn extent(log_start: i64, base: i64, lengths: &[(i64, bool)]) -> Extent {
+fn extent(log_start: i64, base: i64, lengths: &[(i64, bool)]) -> Extent {
     let mut pieces = Vec::new();
     let mut next = base;
     for (n, (length, lost)) in (0_u64..).zip(lengths) {

@@ -52,21 +52,12 @@ fn document(view_version: u64, topics: Vec<meta::Topic>) -> Document {
 
 fn extent(end: i64, epoch: i32) -> Extent {
     let entry = Entry {
-        base: 0,
-        end,
-        object_end: end,
         leader_epoch: epoch,
-        writer_epoch: 1,
         random: u64::try_from(end).unwrap(),
         object_bytes: 1_100,
         data_bytes: 1_000,
         records: 1,
-        first_timestamp_ms: 0,
-        max_timestamp_ms: 0,
-        crc64: 0,
-        created_ms: 0,
-        aborted: false,
-        merged: None,
+        ..Entry::sample(0, end)
     };
     Extent {
         shard: 0,
