@@ -17,6 +17,7 @@ pub mod moves;
 pub mod naming;
 pub mod quota;
 pub mod resource_config;
+pub mod restore;
 pub mod topic_config;
 pub mod view;
 
@@ -30,6 +31,7 @@ pub use moves::{
     AcceptLoss, Clamp, Fence, Move, MoveMode, MovePlan, MoveReport, OrphanReport, PartitionMove,
     Promotion,
 };
+pub use restore::Restore;
 pub use view::{
     Daemon, FailoverGroup, IsrChange, LossMode, Node, OffsetsBlock, Partition, Region, Role,
     Standing, Topic, View,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fence, GroupName, HostPort, Incarnation, LeaderEpoch, Move, NodeId, RegionEpoch, RegionName,
-    TopicId, TopicPartition, acl::Acls, broker_config, credential::Credentials, naming,
+    Restore, TopicId, TopicPartition, acl::Acls, broker_config, credential::Credentials, naming,
     quota::Quota, resource_config::Configs,
 };
 
@@ -289,6 +289,9 @@ pub struct View {
     /// begin again without the controllers begins here. Zero until the first is given.
     #[serde(default)]
     pub producer_ids: i64,
+    /// While the fleet is being filled from a bucket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
 }
 
 /// Half a megabyte of views at most; a tiering daemon that was away for more deletions than this leaves

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Daemon, FailoverGroup, Node, Partition, Region, Topic, View};
 use crate::{
-    GroupName, NodeId, RegionName, TopicId, acl::Acls, credential::Credentials, quota::Quota,
-    resource_config::Configs,
+    GroupName, NodeId, RegionName, Restore, TopicId, acl::Acls, credential::Credentials,
+    quota::Quota, resource_config::Configs,
 };
 
 /// Why a delta was not applied: the whole view has to be asked for.
@@ -104,6 +104,9 @@ pub struct Delta {
     deleted: Option<(usize, Vec<TopicId>)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     producer_ids: Option<i64>,
+    /// `null` for one that is over.
+    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    restore: Option<Option<Restore>>,
 }
 
 impl Delta {
@@ -125,6 +128,7 @@ impl Delta {
             credentials,
             deleted,
             producer_ids,
+            restore,
         } = new;
         let mut changed = Entries::between(&old.topics, topics);
         let mut partitions = BTreeMap::new();
@@ -152,6 +156,7 @@ impl Delta {
             credentials: different(&old.credentials, credentials),
             deleted: shifted(&old.deleted, deleted),
             producer_ids: different(&old.producer_ids, producer_ids),
+            restore: different(&old.restore, restore),
         }
     }
 
@@ -185,6 +190,7 @@ impl Delta {
         replace(&mut view.acls, self.acls);
         replace(&mut view.credentials, self.credentials);
         replace(&mut view.producer_ids, self.producer_ids);
+        replace(&mut view.restore, self.restore);
         if let Some((forgotten, added)) = self.deleted {
             if forgotten > view.deleted.len() {
                 return Err(DeltaError::Deleted);
@@ -204,6 +210,13 @@ fn replace<T>(old: &mut T, new: Option<T>) {
     if let Some(new) = new {
         *old = new;
     }
+}
+
+/// A field that is there, and may be `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// The partitions that are different, if the topics are the same otherwise.
@@ -292,6 +305,25 @@ mod tests {
             ..Delta::between(&old, &old)
         };
         assert_eq!(lies.apply(&old), Err(DeltaError::Partition));
+    }
+
+    #[test]
+    fn a_restore_comes_moves_and_is_over() {
+        let restore = |address: &str| Restore {
+            job: "j".into(),
+            region: "gone".into(),
+            hash: "h".into(),
+            at_ms: 1,
+            address: address.into(),
+        };
+        let steps = [None, Some(restore("a:1")), Some(restore("b:2")), None, None];
+        for pair in steps.windows(2) {
+            let (mut before, mut after) = (view(1, []), view(2, []));
+            (before.restore, after.restore) = (pair[0].clone(), pair[1].clone());
+            let text = serde_json::to_string(&Delta::between(&before, &after)).unwrap();
+            let read: Delta = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.apply(&before), Ok(after), "{text}");
+        }
     }
 
     #[test]
