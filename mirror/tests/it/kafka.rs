@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use whimbrel_client::{Client, Connection, Endpoint, Fetch, Isolation, Options, When};
+use whimbrel_client::{Client, Connection, Endpoint, Fetch, Isolation, Options, When, committed};
 use whimbrel_runtime::{Clock, Tasks};
-use whimbrel_wire::{Batch, BatchBuilder, Header, codec::Limits, messages::produce, record};
+use whimbrel_wire::{BatchBuilder, Header, messages::produce};
 
 /// The jars, where this machine has them.
 pub fn libs() -> Option<PathBuf> {
@@ -148,33 +148,26 @@ impl Kafka {
 /// Key, value, headers and timestamp of a record, without its offset.
 pub type Content = (Option<Bytes>, Option<Bytes>, Vec<Header>, i64);
 
-/// Everything that a read_committed consumer could see, by offset. Uses only what the test knows about the
-/// topic: aborted records carry a value that begins with `aborted`.
+/// Everything that a read_committed consumer could see, by offset. A flow that is stopped between its records and their
+/// commit leaves them to be aborted, so that whoever looked at all records would see them twice.
 pub async fn contents(client: &Client, topic: &str) -> Vec<(i64, Content)> {
+    let isolation = Isolation::ReadCommitted;
     let end = client
-        .list_offset(topic, 0, When::Latest, Isolation::ReadCommitted)
+        .list_offset(topic, 0, When::Latest, isolation)
         .await
         .unwrap()
         .offset;
     let (mut at, mut all) = (0, Vec::new());
     while at < end {
-        let fetched = client.fetch(&Fetch::new(topic, 0, at)).await.unwrap();
-        for batch in fetched.batches {
-            at = at.max(batch.header.next_offset());
-            all.extend(records(&batch));
-        }
+        let mut fetch = Fetch::new(topic, 0, at);
+        fetch.isolation = isolation;
+        let fetched = client.fetch(&fetch).await.unwrap();
+        let (records, scanned) = committed(fetched, at).unwrap();
+        let named = records
+            .into_iter()
+            .map(|r| (r.offset, (r.key, r.value, r.headers, r.timestamp_ms)));
+        all.extend(named);
+        at = scanned;
     }
     all
-}
-
-fn records(batch: &Batch) -> Vec<(i64, Content)> {
-    if batch.header.is_control() {
-        return Vec::new();
-    }
-    let records = record::records(batch, Limits::default())
-        .unwrap()
-        .map(Result::unwrap);
-    let kept = records.filter(|r| !r.value.as_ref().is_some_and(|v| v.starts_with(b"aborted")));
-    kept.map(|r| (r.offset, (r.key, r.value, r.headers, r.timestamp_ms)))
-        .collect()
 }

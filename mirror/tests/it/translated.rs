@@ -276,6 +276,7 @@ async fn a_group_moves_over_and_back_and_misses_and_repeats_nothing() {
 
     let mut expected = compare(&source, &target).await;
     assert!(expected.iter().any(|v| v.starts_with("committed-later")));
+    assert!(!expected.iter().any(|v| v.starts_with("aborted")));
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected, "the group missed or repeated something");
