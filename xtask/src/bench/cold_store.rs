@@ -5,14 +5,9 @@
 //! read. Requests are counted by the store.
 
 mod large;
+mod requests;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, net::TcpListener, path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use rdkafka::{
@@ -22,6 +17,7 @@ use rdkafka::{
 };
 use rustix::process::Signal;
 
+use self::requests::{About, Requests};
 use super::{
     System, SystemKind,
     load::Load,
@@ -33,6 +29,7 @@ use super::{
 };
 
 const TOPIC: &str = "cold";
+const GETS: [&str; 1] = ["GetObject"];
 const SIZE: u64 = 1024;
 const SEGMENT: &str = "segment.bytes=67108864";
 const KEEP_NOTHING: &str = "local.retention.bytes=1";
@@ -40,8 +37,9 @@ const BUCKET: &str = "bench";
 const DEADLINE: Duration = Duration::from_secs(600);
 const RANDOM_OFFSETS: u64 = 100;
 const KIND: SystemKind = SystemKind::Whimbrel;
-/// What the store says of itself is some seconds old.
-const COUNTS_AFTER: Duration = Duration::from_secs(12);
+/// So long a daemon is looked at that nobody asks for anything.
+const IDLE: Duration = Duration::from_secs(40);
+const TIB: f64 = (1_u64 << 40) as f64;
 const BESIDE: Shape = Shape {
     partitions: 8,
     messages_per_s: 15_000,
@@ -58,7 +56,7 @@ struct Bench<'a> {
     load: &'a Load,
     fleet: Whimbrel,
     folder: PathBuf,
-    store: u16,
+    requests: Requests,
     /// Of the daemon that serves now.
     tiering: u32,
     _minio: Running,
@@ -70,19 +68,17 @@ pub fn run(turns: usize, load: &Load, table: &mut Table) -> anyhow::Result<()> {
     let mut rates = Vec::new();
     for turn in 0..turns {
         bench.empty_cache()?;
-        let before = (turn == 0)
-            .then(|| bench.requests(&["getobject"]))
-            .transpose()?;
+        let before = bench.requests.of(About::Records, &GETS);
         let serving = bench.serving()?;
         let used = Usage::of(&serving)?;
         let rate = load.consume(bench.fleet.bootstrap(), TOPIC, records)?;
         let cpu_s = Usage::of(&serving)?.cpu_since(&used);
         rates.push(rate.mb_per_s);
-        if let Some(before) = before {
+        if turn == 0 {
             let bytes = (records * SIZE) as f64;
             let cost = "cold read from MinIO, broker and tiering CPU-s/GB";
             table.set_cost(cost, KIND, cpu_s / (bytes / 1e9));
-            let gets = (bench.requests(&["getobject"])? - before) / bytes * (1_u64 << 40) as f64;
+            let gets = (bench.requests.of(About::Records, &GETS) - before) as f64 / bytes * TIB;
             table.set_cost("cold read from MinIO, GETs per TiB", KIND, gets);
         }
     }
@@ -90,6 +86,7 @@ pub fn run(turns: usize, load: &Load, table: &mut Table) -> anyhow::Result<()> {
     if let Some(rate) = rates.get(rates.len() / 2) {
         table.set("cold read from MinIO, MB/s", KIND, *rate);
     }
+    bench.idle(table);
     bench.empty_cache()?;
     let firsts = bench.first_records(records)?;
     for (share, name) in [(50, "p50"), (99, "p99")] {
@@ -114,12 +111,13 @@ impl<'a> Bench<'a> {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder)?;
         let store = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let requests = Requests::start()?;
         let mut command = load.peers();
+        requests.told_by(&mut command);
         command
             .args(["minio", "--bucket", BUCKET, "--port", &store.to_string()])
             .arg("--dir")
-            .arg(folder.join("minio"))
-            .env("MINIO_PROMETHEUS_AUTH_TYPE", "public");
+            .arg(folder.join("minio"));
         let log = folder.join("minio.log");
         let mut minio = Running::start(&mut command, &log)?;
         wait_for("MinIO to be ready", Duration::from_secs(60), || {
@@ -137,17 +135,23 @@ impl<'a> Bench<'a> {
         })?;
         load.create_topic(fleet.bootstrap(), TOPIC, 1, &[SEGMENT, KEEP_NOTHING])?;
         load.produce(fleet.bootstrap(), TOPIC, SIZE, load.count(SIZE))?;
-        wait_for("closed segments to leave the disk", DEADLINE, || {
-            Ok(whimbrel::segments(&data.join("east"), &format!("{TOPIC}-0"))?.1 <= 1)
-        })?;
         let tiering = fleet.pid("tiering", "east")?;
-        Ok(Self {
+        let bench = Self {
             load,
             fleet,
             folder,
-            store,
+            requests,
             tiering,
             _minio: minio,
+        };
+        bench.wait_until_cold()?;
+        Ok(bench)
+    }
+
+    fn wait_until_cold(&self) -> anyhow::Result<()> {
+        let east = self.folder.join("fleet/east");
+        wait_for("closed segments to leave the disk", DEADLINE, || {
+            Ok(whimbrel::segments(&east, &format!("{TOPIC}-0"))?.1 <= 1)
         })
     }
 
@@ -215,9 +219,13 @@ impl<'a> Bench<'a> {
                 .create_topic(&bootstrap, topic, BESIDE.partitions, &[])?;
         }
         let alone = open_loop::run(&bootstrap, "alone", BESIDE)?;
-        self.empty_cache()?;
+        // As much as none of them comes to an end of before the producer does.
         let seconds = (BESIDE.warm_up + BESIDE.measured).as_secs_f64();
-        let records = self.load.count(SIZE);
+        let share = (READER_BYTES_PER_S * seconds) as u64 / SIZE;
+        let more = (READERS * share).saturating_sub(self.load.count(SIZE));
+        self.load.produce(&bootstrap, TOPIC, SIZE, more)?;
+        self.wait_until_cold()?;
+        self.empty_cache()?;
         let consumers = (0..READERS)
             .map(|_| self.consumer())
             .collect::<anyhow::Result<Vec<_>>>()?;
@@ -226,7 +234,7 @@ impl<'a> Bench<'a> {
                 .iter()
                 .zip(0..)
                 .map(|(consumer, n)| {
-                    let from = records / (READERS + 1) * n;
+                    let from = share * n;
                     scope.spawn(move || read_paced(consumer, from, seconds))
                 })
                 .collect();
@@ -248,31 +256,15 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// Requests to these APIs that the store has counted.
-    fn requests(&self, apis: &[&str]) -> anyhow::Result<f64> {
-        std::thread::sleep(COUNTS_AFTER);
-        let mut stream = TcpStream::connect(("127.0.0.1", self.store))?;
-        let head = "host: 127.0.0.1\r\nconnection: close\r\n\r\n";
-        write!(stream, "GET /minio/v2/metrics/node HTTP/1.1\r\n{head}")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        count(&text, apis).with_context(|| format!("no count of requests in: {text:.300}"))
+    /// What is asked by time and not by bytes.
+    fn idle(&self, table: &mut Table) {
+        let gets = || self.requests.of(About::State, &GETS);
+        let (before, start) = (gets(), now());
+        std::thread::sleep(IDLE);
+        let an_hour = 3600.0 / start.elapsed().as_secs_f64();
+        let what = "GETs of roots, a daemon of 16 shards, an hour";
+        table.set_cost(what, KIND, (gets() - before) as f64 * an_hour);
     }
-}
-
-/// `None` where the store has counted no request at all: an API that nobody has asked has no line.
-fn count(metrics: &str, apis: &[&str]) -> Option<f64> {
-    let mut lines = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("minio_s3_requests_total{"))
-        .peekable();
-    lines.peek()?;
-    let of = lines.filter(|line| {
-        apis.iter()
-            .any(|api| line.contains(&format!("api=\"{api}\"")))
-    });
-    of.map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
 }
 
 fn assign(consumer: &BaseConsumer, offset: u64) -> anyhow::Result<()> {
@@ -298,26 +290,4 @@ fn read_paced(consumer: &BaseConsumer, from: u64, seconds: f64) -> anyhow::Resul
         }
     }
     Ok(bytes as f64 / start.elapsed().as_secs_f64() / 1e6)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::count;
-
-    #[test]
-    fn requests_are_counted_by_their_names() {
-        let line = |api: &str, n: u8| {
-            format!("minio_s3_requests_total{{api=\"{api}\",server=\"a\"}} {n}\n")
-        };
-        let text = [
-            line("getobject", 7),
-            line("putobject", 2),
-            line("putobjectpart", 3),
-        ]
-        .concat();
-        assert_eq!(count(&text, &["getobject"]), Some(7.0));
-        assert_eq!(count(&text, &["putobject", "putobjectpart"]), Some(5.0));
-        assert_eq!(count(&text, &["deleteobject"]), Some(0.0));
-        assert_eq!(count("", &["getobject"]), None);
-    }
 }
