@@ -191,6 +191,12 @@ pub const CODES: &[Code] = &[
         "A root is missing, damaged, of another place, or has epochs so high that none is left above them.",
         "Copy it again, or copy the bucket, start a tiering daemon of the region on the copy, and make a root there with `whimbrel tier rebuild`.",
     ),
+    code(
+        "WB-335",
+        "a log that is to be filled from a bucket holds something else",
+        "The broker's copy holds records, or epochs, that the bucket does not have below the cut: it was written to before, or was begun from another cut. Nothing of it is changed, and nothing is added.",
+        "Restore into a fleet whose brokers have empty data directories. A restore that was begun is gone on with by the same plan.",
+    ),
 ];
 
 #[cfg(test)]

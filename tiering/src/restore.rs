@@ -3,7 +3,8 @@
 //! [`Survey`] reads the bucket and nothing else: marker, documents of [`crate::meta`], roots, one listing, the cuts, and
 //! the internal topics below the cut that was chosen. What follows from that is pure: [`Extent`] says what of a partition
 //! can be had, [`Picker`] which cut, [`Described`] which topics there were, [`Positions`] and [`Transactions`] what
-//! coordinators would find, and [`Plan`] puts it together.
+//! coordinators would find, and [`Plan`] puts it together. [`Source`] serves the logs of a plan to the brokers that are
+//! to hold them.
 //!
 //! A bucket may have been copied while it was written, object after object in any order: a root may name what the copy
 //! lacks, and a description may be older or newer than the cut. So an object counts as there only when the listing has
@@ -12,7 +13,7 @@
 //! Invariants: nothing is written anywhere; what is missing is named and never passed over; every epoch that the
 //! restored fleet begins with lies above all that were found.
 //!
-//! Deliberately not here: doing it.
+//! Deliberately not here: what the controllers and brokers of the restored fleet do.
 
 mod cuts;
 mod described;
@@ -20,7 +21,9 @@ mod extent;
 mod plan;
 mod refused;
 mod slice;
+pub mod source;
 mod state;
+mod stored;
 mod survey;
 
 pub use cuts::{Ends, Picked, Picker};
@@ -31,6 +34,8 @@ pub use plan::{
     Totals,
 };
 pub use refused::Refused;
-pub use slice::Batcher;
+pub use slice::{Batcher, Slices};
+pub use source::{Source, Trouble};
 pub use state::{Open, Positions, StateError, Transactions};
+pub use stored::{Found, Stored};
 pub use survey::{Request, Survey};

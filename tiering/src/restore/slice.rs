@@ -53,6 +53,20 @@ pub struct Slices {
     pub clock: Clock,
 }
 
+/// Reads a slice piece by piece; what it holds of it is one piece, and the batch that goes on in the next.
+#[derive(Debug)]
+pub struct Cursor {
+    key: Key,
+    opened: Opened,
+    batches: Batcher,
+    /// Where the slice's bytes lie in the object, and where the blocks end that hold them.
+    bytes: Range<u64>,
+    body: u64,
+    next: u64,
+    /// Batches that begin at it or above are not wanted.
+    end: i64,
+}
+
 impl Slices {
     /// Hands over the batches that begin below `end`, in order.
     pub async fn read(
@@ -63,38 +77,66 @@ impl Slices {
         end: i64,
         mut each: impl FnMut(&Batch) -> Result<(), String>,
     ) -> Result<(), Fault> {
+        let mut cursor = self.begin(shard, at, entry, end).await?;
+        while let Some(batches) = self.next(&mut cursor).await? {
+            for batch in &batches {
+                each(batch).map_err(|e| cursor.damaged(&e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At the first batch of `entry`.
+    pub async fn begin(
+        &self,
+        shard: u16,
+        at: TopicPartition,
+        entry: &Entry,
+        end: i64,
+    ) -> Result<Cursor, Fault> {
         let key = entry.key(&self.keys, shard, at);
-        let damaged = |reason: &dyn std::fmt::Display| Fault::Damaged {
-            key: key.clone(),
-            reason: reason.to_string(),
-        };
         let opened = self.open(&key, at, entry).await?;
-        let (from, to) = (entry.position(), entry.data_end());
-        let mut batches = Batcher::new(entry.base, entry.object_end, entry.data_bytes);
-        let mut next = from / BLOCK_BYTES * BLOCK_BYTES;
-        let body = to
+        let bytes = entry.position()..entry.data_end();
+        let body = bytes
+            .end
             .div_ceil(BLOCK_BYTES)
             .saturating_mul(BLOCK_BYTES)
             .min(opened.blocks.covers());
-        let end = end.min(entry.end);
-        while next < body {
-            let until = body.min(next + BLOCK);
-            let bytes = self.range(&key, &opened, next..until).await?;
-            // What lies around the slice is of others, or its indexes.
-            let inside = from.max(next)..to.min(until);
-            let place = |n: u64| usize::try_from(n - next).unwrap_or(usize::MAX);
-            let found = batches
-                .take(&bytes.slice(place(inside.start)..place(inside.end)))
-                .map_err(|e| damaged(&e))?;
-            for batch in found {
-                if batch.header.base_offset >= end {
-                    return Ok(());
-                }
-                each(&batch).map_err(|e| damaged(&e))?;
-            }
-            next = until;
+        Ok(Cursor {
+            key,
+            opened,
+            batches: Batcher::new(entry.base, entry.object_end, entry.data_bytes),
+            next: bytes.start / BLOCK_BYTES * BLOCK_BYTES,
+            body,
+            bytes,
+            end: end.min(entry.end),
+        })
+    }
+
+    /// The batches that are whole with the next piece; nothing when all that are wanted were handed over. After an
+    /// error the slice is to be begun anew.
+    pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Vec<Batch>>, Fault> {
+        if cursor.next >= cursor.body {
+            cursor.batches.finish().map_err(|e| cursor.damaged(&e))?;
+            return Ok(None);
         }
-        batches.finish().map_err(|e| damaged(&e))
+        let (from, until) = (cursor.next, cursor.body.min(cursor.next + BLOCK));
+        let bytes = self.range(&cursor.key, &cursor.opened, from..until).await?;
+        // What lies around the slice is of others, or its indexes.
+        let inside = cursor.bytes.start.max(from)..cursor.bytes.end.min(until);
+        let place = |n: u64| usize::try_from(n - from).unwrap_or(usize::MAX);
+        let piece = bytes.slice(place(inside.start)..place(inside.end));
+        let mut found = cursor
+            .batches
+            .take(&piece)
+            .map_err(|e| cursor.damaged(&e))?;
+        cursor.next = until;
+        let wanted = found.partition_point(|b| b.header.base_offset < cursor.end);
+        if wanted < found.len() {
+            found.truncate(wanted);
+            cursor.skip();
+        }
+        Ok(Some(found))
     }
 
     /// The tail, which says where the slice lies and what the blocks are.
@@ -162,6 +204,26 @@ impl Slices {
         }
         let key = key.clone();
         Err(Fault::Damaged { key, reason })
+    }
+}
+
+impl Cursor {
+    /// What is wrong with the object.
+    pub fn damaged(&self, reason: &dyn std::fmt::Display) -> Fault {
+        Fault::Damaged {
+            key: self.key.clone(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Nothing at or above it is wanted.
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+
+    fn skip(&mut self) {
+        self.next = self.body;
+        self.batches = Batcher::new(0, 0, 0);
     }
 }
 

@@ -14,7 +14,7 @@ use whimbrel_fleet::{GroupName, TopicPartition};
 use whimbrel_runtime::Clock;
 
 use super::{
-    Chosen, Described, Extent, Findings, Missing, Plan, Refused,
+    Chosen, Described, Extent, Findings, Found, Missing, Plan, Refused, Stored,
     slice::{Slices, patiently},
 };
 use crate::{
@@ -80,6 +80,16 @@ impl Survey {
 
     /// What a restore would bring back.
     pub async fn plan(&self, request: &Request) -> Result<Plan, Refused> {
+        Ok(self.find(request).await?.plan)
+    }
+
+    /// To read the logs with.
+    pub fn slices(&self) -> Slices {
+        self.slices.clone()
+    }
+
+    /// The same, with where it is.
+    pub async fn find(&self, request: &Request) -> Result<Found, Refused> {
         let marker = self.marker().await?;
         let mut remarks = Vec::new();
         let documents = self.documents(&marker, request.to_ms, &mut remarks).await?;
@@ -99,7 +109,7 @@ impl Survey {
         } else {
             Some(self.state(&mut read).await?)
         };
-        Plan::new(&Findings {
+        let plan = Plan::new(&Findings {
             marker: &read.marker,
             asked_ms: request.to_ms,
             described: &read.described,
@@ -110,6 +120,12 @@ impl Survey {
                 .map(|(txns, positions)| (txns, &positions[..])),
             unread: &read.unread,
             remarks: &read.remarks,
+        })?;
+        let logs = Stored::all(&plan, &read.extents);
+        Ok(Found {
+            plan,
+            described: read.described,
+            logs,
         })
     }
 
