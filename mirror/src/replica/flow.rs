@@ -30,7 +30,7 @@ use super::{
     anomaly::AnomalyKind,
     credit::Credit,
     partition::{Partition, State},
-    places::{Places, Scope},
+    places::{BUCKET, Places, Scope},
 };
 
 /// How long a source may be silent: it sends each subscribed partition's state once a second.
@@ -147,6 +147,10 @@ impl Flow {
             self.partitions
                 .entry(at)
                 .or_insert_with(|| Partition::new(now_ms));
+        }
+        // Another process serves the bucket now.
+        if old.bucket != self.places.bucket && self.sources.contains_key(&BUCKET) {
+            self.reopen_source(BUCKET);
         }
         let mut resync = false;
         let known: Vec<_> = self.partitions.keys().copied().collect();

@@ -15,6 +15,8 @@ use whimbrel_rpc::replica::{
 };
 use whimbrel_runtime::{Backoff, Clock, Shutdown};
 
+use super::places::address;
+
 /// Frames that may wait to be written. Records among them are bounded by credit.
 pub const OUTBOX_FRAMES: usize = 64 << 10;
 const CONNECT: Duration = Duration::from_secs(5);
@@ -80,7 +82,7 @@ impl Kind for ToSinkKind {
     }
 }
 
-/// A stream to the replica listener of `node`, wherever the view says that is.
+/// A stream to the replica listener of `node`, or over the bucket, wherever the view says that is.
 pub struct Link {
     pub node: NodeId,
     pub hello: Hello,
@@ -125,8 +127,7 @@ impl Link {
         Fut: Future<Output = ()> + Send,
     {
         let view = std::sync::Arc::clone(&self.view.borrow());
-        let address = view.nodes.get(&self.node).map(|node| node.replica.clone());
-        let address = address.ok_or(StreamError::Closed)?;
+        let address = address(&view, self.node).ok_or(StreamError::Closed)?;
         let hello = Hello {
             fleet_id: view.fleet_id.clone(),
             purpose: K::PURPOSE,

@@ -2,7 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use whimbrel_fleet::{GroupName, NodeId, RegionEpoch, RegionName, TopicPartition, View};
+use whimbrel_fleet::{GroupName, HostPort, NodeId, RegionEpoch, RegionName, TopicPartition, View};
+
+/// Stands where a leader's id would, while the fleet is filled from a bucket. No broker has it.
+pub const BUCKET: NodeId = NodeId(i32::MIN);
+
+/// Where the replica listener of `node` is, or the stream over the bucket.
+pub fn address(view: &View, node: NodeId) -> Option<HostPort> {
+    if node == BUCKET {
+        let restore = view.restore.as_ref()?;
+        return restore.address.parse().ok();
+    }
+    view.nodes.get(&node).map(|node| node.replica.clone())
+}
 
 /// Which copies a flow fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +35,7 @@ pub struct Place {
     /// A move is under way.
     pub fenced: bool,
     /// The broker that it is taken from, if there is one and it is registered: the home's leader, or the
-    /// region's head.
+    /// region's head; [`BUCKET`] where the home is what a bucket has of it.
     pub leader: Option<NodeId>,
     /// The broker of our region that takes it.
     pub head: Option<NodeId>,
@@ -33,11 +45,15 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     by_partition: BTreeMap<TopicPartition, Place>,
+    /// Where the bucket's stream is, while the fleet is filled from one.
+    pub bucket: Option<String>,
 }
 
 impl Places {
     pub fn of(view: &View, region: &RegionName, scope: Scope) -> Self {
         let mut by_partition = BTreeMap::new();
+        let restore = view.restore.as_ref();
+        let restore = restore.filter(|_| scope == Scope::Between);
         for topic in view.topics.values() {
             let Some(group) = view.group_of(topic) else {
                 continue;
@@ -46,6 +62,8 @@ impl Places {
             if at_home && scope == Scope::Between {
                 continue;
             }
+            let is_stored = restore.is_some_and(|restore| restore.region == group.home);
+            let bucket = is_stored.then_some(BUCKET);
             for (index, partition) in topic.partitions.iter().enumerate() {
                 let Ok(index) = i32::try_from(index) else {
                     break;
@@ -79,13 +97,16 @@ impl Places {
                     home: group.home.clone(),
                     epoch: group.epoch,
                     fenced: group.fence.is_some(),
-                    leader: source.filter(stands),
+                    leader: bucket.or(source.filter(stands)),
                     head: sink,
                 };
                 by_partition.insert(TopicPartition::new(topic.id, index), place);
             }
         }
-        Self { by_partition }
+        Self {
+            by_partition,
+            bucket: restore.map(|restore| restore.address.clone()),
+        }
     }
 
     pub fn get(&self, at: TopicPartition) -> Option<&Place> {

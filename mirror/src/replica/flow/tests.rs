@@ -53,6 +53,94 @@ fn nothing_flows_in_where_this_region_is_home() {
     assert_eq!(world.sink[0], world.home[0]);
 }
 
+/// The home is lost, and what a bucket has of it is served at `address`, if anywhere.
+fn stored(version: u64, address: Option<&str>) -> View {
+    let mut view = view(version, &[SOURCES[0], SOURCES[1]], "east", 1);
+    for node in SOURCES {
+        view.nodes.remove(&node);
+    }
+    let restore = |address: &str| whimbrel_fleet::Restore {
+        job: "j".into(),
+        region: "east".into(),
+        hash: "h".into(),
+        at_ms: 1,
+        address: address.into(),
+    };
+    view.restore = address.map(restore);
+    view
+}
+
+#[test]
+fn a_lost_home_is_followed_in_its_bucket_wherever_that_is_served_and_as_long_as_the_restore_stands()
+{
+    let mut world = World::new(vec![full(6), full(6)], vec![Log::default(), Log::default()]);
+    world.leaders = vec![BUCKET; 2];
+    world.event(Event::View(&stored(2, None)));
+    world.settle();
+    let states = |world: &World| {
+        let all = world.flow.status(world.now_ms).into_iter();
+        all.map(|p| p.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&world), ["leaderless"; 2]);
+    world.event(Event::View(&stored(3, Some("127.0.0.1:1"))));
+    assert_eq!(world.streams.keys().collect::<Vec<_>>(), [&BUCKET]);
+    let some = |world: &mut World, rounds: usize| {
+        for _ in 0..rounds {
+            world.connect();
+            world.serve(BUCKET);
+            world.deliver(BUCKET);
+            world.sink_works();
+            world.sink_answers();
+        }
+    };
+    some(&mut world, 12);
+    let before = world.sink.clone();
+    assert!(before != world.home && before.iter().any(|log| !log.batches.is_empty()));
+    // Another process has taken over; the same view again changes nothing.
+    world.event(Event::View(&stored(4, Some("127.0.0.1:2"))));
+    assert!(world.streams[&BUCKET].is_none(), "the old stream goes on");
+    some(&mut world, 4);
+    world.event(Event::View(&stored(5, Some("127.0.0.1:2"))));
+    assert!(world.streams[&BUCKET].is_some());
+    some(&mut world, 60);
+    assert_eq!(world.sink, world.home);
+    assert_eq!(states(&world), ["streaming"; 2]);
+    world.event(Event::View(&stored(6, None)));
+    assert!(world.streams.is_empty());
+    assert_eq!(states(&world), ["leaderless"; 2]);
+}
+
+#[test]
+fn a_restore_of_another_region_or_inside_one_changes_no_source() {
+    let mut other = stored(2, Some("127.0.0.1:1"));
+    other.restore.as_mut().unwrap().region = "north".into();
+    let restored = stored(2, Some("127.0.0.1:1"));
+    let leader = |view: &View, scope| {
+        let places = Places::of(view, &"west".into(), scope);
+        places.get(at(0)).and_then(|place| place.leader)
+    };
+    assert_eq!(leader(&other, Scope::Between), None);
+    assert_eq!(leader(&restored, Scope::Between), Some(BUCKET));
+    // The region's other copies come from its head.
+    let mut wide = restored.clone();
+    for topic in wide.topics.values_mut() {
+        for partition in &mut topic.partitions {
+            partition
+                .replicas
+                .insert("west".into(), vec![SINK, NodeId(11)]);
+        }
+    }
+    assert_eq!(leader(&wide, Scope::Within(NodeId(11))), Some(SINK));
+    let address = |view: &View, node| {
+        let found = crate::replica::places::address(view, node);
+        found.map(|address| address.to_string())
+    };
+    assert_eq!(address(&restored, BUCKET).as_deref(), Some("127.0.0.1:1"));
+    assert_eq!(address(&stored(2, None), BUCKET), None);
+    assert_eq!(address(&stored(2, Some("nowhere")), BUCKET), None);
+    assert!(address(&restored, SINK).is_some());
+}
+
 /// Two partitions; the source stops the first, of which the copy has three records, and goes on with the second.
 fn stopped(reason: StopReason) -> World {
     let mut copy = Log::default();
