@@ -11,6 +11,7 @@ mod collect;
 mod decide;
 mod drive;
 mod plan;
+pub(crate) mod restored;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -7,6 +7,7 @@ mod configs;
 mod moves;
 mod replicas;
 mod requests;
+mod restore;
 mod security;
 mod watch;
 
@@ -324,6 +325,36 @@ impl controller_server::Controller for Server {
         Ok(Response::new(proto::MoveStatusReply {
             report: report.unwrap_or_default(),
         }))
+    }
+
+    async fn begin_restore(
+        &self,
+        request: Request<proto::BeginRestoreRequest>,
+    ) -> Result<Response<proto::RestoreReply>, Status> {
+        self.begin(request.get_ref()).await.map(Response::new)
+    }
+
+    async fn end_restore(
+        &self,
+        request: Request<proto::RestoreRequest>,
+    ) -> Result<Response<proto::RestoreReply>, Status> {
+        self.end(request.into_inner().job).await.map(Response::new)
+    }
+
+    async fn abandon_restore(
+        &self,
+        request: Request<proto::RestoreRequest>,
+    ) -> Result<Response<proto::RestoreReply>, Status> {
+        let job = request.into_inner().job;
+        self.abandon(job).await.map(Response::new)
+    }
+
+    async fn restore_progress(
+        &self,
+        _: Request<proto::Empty>,
+    ) -> Result<Response<proto::RestoreProgressReply>, Status> {
+        let progress = answer::json(&self.progress().await?)?;
+        Ok(Response::new(proto::RestoreProgressReply { progress }))
     }
 
     async fn status(

@@ -16,6 +16,7 @@ mod outcome;
 mod quotas;
 mod reassign;
 mod replicas;
+mod restore;
 mod security;
 mod topics;
 
@@ -28,6 +29,7 @@ use whimbrel_fleet::{
 
 pub use command::{Command, MorePartitions, NewTopic, Promoted, SetFence};
 pub use outcome::{Applied, Outcome, kafka};
+pub use restore::{BeginRestore, RestoreStep, Restoring};
 
 /// Producer ids per block: a broker asks again after so many.
 pub const PRODUCER_ID_BLOCK: i32 = 1_000;
@@ -55,6 +57,12 @@ pub struct State {
     /// reserved under an older view does not cover what that one may have acknowledged.
     #[serde(default)]
     pub led_from: BTreeMap<NodeId, u64>,
+    /// While the fleet is being filled from a bucket.
+    #[serde(default)]
+    pub restoring: Option<Restoring>,
+    /// Job and plan of the restore that this fleet began with.
+    #[serde(default)]
+    pub restored: Option<(String, String)>,
 }
 
 /// What a move under way needs besides its fence.
@@ -124,40 +132,12 @@ impl State {
             Command::AlterCredentials { changes } => self.alter_credentials(changes),
             Command::AlterAcls { delete, create } => self.alter_acls(&delete, create),
             Command::AllocateProducerIds => self.allocate_producer_ids(),
-            Command::SetFence(fence) => self.set_fence(*fence),
-            Command::Move {
-                group,
-                epoch,
-                lossy,
-                bound,
-                partitions,
-                fence_ms,
-                at_ms,
-            } => self.commit_move(
-                index,
-                &group,
-                moves::Committed {
-                    epoch,
-                    lossy,
-                    bound,
-                    partitions,
-                    fence_ms,
-                    at_ms,
-                },
-            ),
-            Command::AbortMove {
-                group,
-                epoch,
-                reason,
-                fence_ms,
-                at_ms,
-            } => self.abort_move(&group, epoch, reason, fence_ms, at_ms),
-            Command::AddClamps {
-                group,
-                epoch,
-                clamps,
-            } => self.add_clamps(&group, epoch, clamps),
-            Command::FinishMove { group, epoch } => self.finish_move(&group, epoch),
+            Command::SetFence(_)
+            | Command::Move { .. }
+            | Command::AbortMove { .. }
+            | Command::AddClamps { .. }
+            | Command::FinishMove { .. } => self.apply_to_moves(index, command),
+            Command::Restore(step) => self.apply_to_restore(step),
         };
         self.applied(index, change)
     }

@@ -31,6 +31,11 @@ pub(super) fn bound(
     answers: &Answers,
     voters: usize,
 ) -> LossBound {
+    // What the fleet that a bucket is of wrote above the cut is known to nobody.
+    let restore = state.view.restore.as_ref();
+    if restore.is_some_and(|restore| restore.region == group.home) {
+        return LossBound::Unknown;
+    }
     let mut total = Position::default();
     for (node, partitions) in led_by(&state.view, group) {
         let led_from = state.led_from.get(&node).copied().unwrap_or(0);

@@ -70,6 +70,13 @@ impl Mover {
                 .abort(&group.name, fence, too_much(bound), fence_ms)
                 .await;
         }
+        let state = self.now();
+        if let Some(Outcome::Refused { code, message }) =
+            state.refuse_homecoming(group, &decision.promoted)
+        {
+            let reason = format!("{code}: {message}");
+            return self.abort(&group.name, fence, reason, fence_ms).await;
+        }
         let lossless = matches!(bound, LossBound::AtMost(p) if p.records == 0);
         let lossy = fence.mode == MoveMode::Failover && !lossless;
         let command = Command::Move {

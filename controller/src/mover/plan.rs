@@ -7,7 +7,7 @@ use whimbrel_fleet::{
 };
 use whimbrel_rpc::controller::MoveRequest;
 
-use super::{bound, collect::Answers, decide};
+use super::{bound, collect::Answers, decide, restored};
 use crate::{codes, positions::Reports, state::State};
 
 /// A broker whose newest report or renewal is older than this does not answer: two reports and a half.
@@ -122,6 +122,7 @@ fn refusals(
             plan.partitions
         ));
     }
+    refused.extend(not_restored(state, group, numbers));
     refused.extend(too_few_copies(view, group, request, &alive));
     if request.mode != MoveMode::Failover {
         if !plan.home_alive {
@@ -141,6 +142,21 @@ fn refusals(
         }
     }
     refused
+}
+
+/// A group comes home from a bucket when all of it is there.
+fn not_restored(state: &State, group: &FailoverGroup, numbers: &Numbers) -> Option<String> {
+    let restore = state.view.restore.as_ref();
+    restore.filter(|restore| restore.region == group.home)?;
+    let progress = restored::progress(state, &numbers.reports);
+    let lacking = progress.partitions.saturating_sub(progress.there);
+    (lacking > 0).then(|| {
+        format!(
+            "{}: {lacking} of {} partitions are not filled from the bucket yet",
+            codes::NOT_RESTORED,
+            progress.partitions
+        )
+    })
 }
 
 /// Topics that could not take acks=all in the target. Who wants to go there nevertheless lowers the config

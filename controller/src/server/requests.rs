@@ -14,7 +14,7 @@ use whimbrel_fleet::{
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
 
 use super::answer;
-use crate::{codes, state::NewTopic};
+use crate::{codes, raft::COMMAND_BYTES, state::NewTopic};
 
 /// Longest description of a process.
 const ENTITY_BYTES: usize = 16 << 10;
@@ -42,6 +42,21 @@ pub(super) fn node(json: &[u8]) -> Result<Node, Status> {
 
 pub(super) fn daemon(json: &[u8]) -> Result<Daemon, Status> {
     entity("daemon", json)
+}
+
+pub(super) fn restore(json: &[u8]) -> Result<whimbrel_fleet::Restore, Status> {
+    entity("restore", json)
+}
+
+/// What no command of the log can hold is not read either.
+pub(super) fn description(json: &[u8]) -> Result<whimbrel_fleet::restore::Description, Status> {
+    if json.len() > COMMAND_BYTES {
+        return Err(Status::invalid_argument(format!(
+            "a description of {} bytes, and the most is {COMMAND_BYTES}",
+            json.len()
+        )));
+    }
+    parse("description", json)
 }
 
 pub(super) fn clamps(json: &[u8]) -> Result<Vec<Clamp>, Status> {

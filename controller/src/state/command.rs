@@ -10,6 +10,8 @@ use whimbrel_fleet::{
     credential::CredentialChange, quota::QuotaChange, resource_config::Resource,
 };
 
+use super::RestoreStep;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -115,6 +117,7 @@ pub enum Command {
         group: GroupName,
         epoch: RegionEpoch,
     },
+    Restore(RestoreStep),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +186,12 @@ impl Command {
             Self::SetFence(set) => Some((&set.group, set.fence.epoch)),
             Self::Move { group, epoch, .. } => Some((group, *epoch)),
             Self::AbortMove { group, epoch, .. } => Some((group, epoch.next())),
+            // An empty fleet has one group. In the epoch that it is given nobody is at home.
+            Self::Restore(RestoreStep::Begin(begin)) => {
+                let mut groups = begin.description.groups.iter();
+                let group = groups.find(|group| group.name == GroupName::default_group())?;
+                Some((&group.name, RegionEpoch(group.epoch.0.saturating_sub(1))))
+            }
             _ => None,
         }
     }
@@ -232,6 +241,11 @@ impl std::fmt::Display for Command {
             Self::AbortMove { group, epoch, .. } => write!(f, "abort move {group} at {epoch}"),
             Self::AddClamps { group, .. } => write!(f, "add clamps {group}"),
             Self::FinishMove { group, epoch } => write!(f, "finish move {group} at {epoch}"),
+            Self::Restore(RestoreStep::Begin(begin)) => {
+                write!(f, "begin restore {}", begin.restore.job)
+            }
+            Self::Restore(RestoreStep::End { job }) => write!(f, "end restore {job}"),
+            Self::Restore(RestoreStep::Abandon { job, .. }) => write!(f, "abandon restore {job}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use whimbrel_fleet::{
     RegionEpoch, RegionName, TopicPartition, moves::MoveOutcome,
 };
 
-use super::{Change, Outcome, Promoted, SetFence, State, UnderWay};
+use super::{Change, Command, Outcome, Promoted, SetFence, State, UnderWay};
 use crate::codes;
 
 /// Moves kept per group. The newest lossy one is kept whatever its age: it decides what producers are
@@ -29,7 +29,51 @@ pub(super) struct Committed {
 }
 
 impl State {
-    pub(super) fn set_fence(&mut self, set: SetFence) -> Change {
+    /// The commands that concern moves.
+    pub(super) fn apply_to_moves(&mut self, index: u64, command: Command) -> Change {
+        match command {
+            Command::SetFence(fence) => self.set_fence(*fence),
+            Command::Move {
+                group,
+                epoch,
+                lossy,
+                bound,
+                partitions,
+                fence_ms,
+                at_ms,
+            } => self.commit_move(
+                index,
+                &group,
+                Committed {
+                    epoch,
+                    lossy,
+                    bound,
+                    partitions,
+                    fence_ms,
+                    at_ms,
+                },
+            ),
+            Command::AbortMove {
+                group,
+                epoch,
+                reason,
+                fence_ms,
+                at_ms,
+            } => self.abort_move(&group, epoch, reason, fence_ms, at_ms),
+            Command::AddClamps {
+                group,
+                epoch,
+                clamps,
+            } => self.add_clamps(&group, epoch, clamps),
+            Command::FinishMove { group, epoch } => self.finish_move(&group, epoch),
+            other => Change::hidden(Outcome::refused(
+                codes::BAD_REQUEST,
+                format!("{other} does not concern moves"),
+            )),
+        }
+    }
+
+    fn set_fence(&mut self, set: SetFence) -> Change {
         let SetFence {
             group: name,
             fence,
@@ -66,6 +110,11 @@ impl State {
                 format!("{name} is at home in {} already", fence.to),
             ));
         }
+        let restoring = self.restoring.as_ref();
+        if let Some(restoring) = restoring.filter(|r| r.to != fence.to) {
+            let message = format!("{name} comes home to {} first", restoring.to);
+            return Change::hidden(Outcome::refused(codes::RESTORE_STANDS, message));
+        }
         if fence.epoch != group.epoch.next() {
             let message = format!(
                 "{name} is in epoch {}; the plan was for epoch {}",
@@ -97,8 +146,8 @@ impl State {
         Change::shown(Outcome::Done)
     }
 
-    pub(super) fn commit_move(&mut self, index: u64, name: &GroupName, done: Committed) -> Change {
-        let Some(group) = self.view.groups.get_mut(name) else {
+    fn commit_move(&mut self, index: u64, name: &GroupName, done: Committed) -> Change {
+        let Some(group) = self.view.groups.get(name) else {
             return Change::hidden(Outcome::refused(
                 codes::UNKNOWN_GROUP,
                 format!("there is no failover group {name}"),
@@ -107,7 +156,14 @@ impl State {
         if group.epoch == done.epoch && group.moves.last().is_some_and(|m| m.epoch == done.epoch) {
             return Change::hidden(Outcome::Done);
         }
-        let Some(fence) = group.fence.take_if(|f| f.epoch == done.epoch) else {
+        if let Some(refusal) = self.refuse_homecoming(group, &done.partitions) {
+            return Change::hidden(refusal);
+        }
+        let fence = self.view.groups.get_mut(name).and_then(|group| {
+            let fence = group.fence.take_if(|f| f.epoch == done.epoch)?;
+            Some((group, fence))
+        });
+        let Some((group, fence)) = fence else {
             return Change::hidden(Outcome::refused(
                 codes::NO_FENCE,
                 format!("{name} has no fence of epoch {}", done.epoch),
@@ -189,7 +245,7 @@ impl State {
 
     /// The home goes on in an epoch above the fence, so that its leases resume and nobody confuses what
     /// it writes now with what the move would have opened.
-    pub(super) fn abort_move(
+    fn abort_move(
         &mut self,
         name: &GroupName,
         epoch: RegionEpoch,
@@ -224,12 +280,7 @@ impl State {
         Change::shown(Outcome::Done)
     }
 
-    pub(super) fn add_clamps(
-        &mut self,
-        name: &GroupName,
-        epoch: RegionEpoch,
-        clamps: Vec<Clamp>,
-    ) -> Change {
+    fn add_clamps(&mut self, name: &GroupName, epoch: RegionEpoch, clamps: Vec<Clamp>) -> Change {
         let Some(report) = self.reports.get_mut(name).filter(|r| r.plan.epoch == epoch) else {
             return Change::hidden(Outcome::refused(
                 codes::NO_FENCE,
@@ -244,7 +295,7 @@ impl State {
         Change::hidden(Outcome::Done)
     }
 
-    pub(super) fn finish_move(&mut self, name: &GroupName, epoch: RegionEpoch) -> Change {
+    fn finish_move(&mut self, name: &GroupName, epoch: RegionEpoch) -> Change {
         let is_moved = self
             .view
             .groups

@@ -99,6 +99,10 @@ fn command() -> impl Strategy<Value = Command> {
         6 => (node(), isr_change()).prop_map(|((node, incarnation), change)| Command::AlterIsr { node, incarnation, changes: vec![change] }),
         2 => (partition(), prop::option::of(prop::collection::vec((1_i32..5).prop_map(NodeId), 0..4)))
             .prop_map(|(at, wanted)| Command::Reassign { changes: vec![(at, wanted)] }),
+        3 => Just(tests::restore(3)),
+        3 => (39_i64..41).prop_map(|end| tests::come_home(3, end)),
+        1 => Just(tests::end_restore()),
+        1 => Just(tests::abandon_restore(72)),
         1 => (1_u32..8).prop_map(move |epoch| Command::FinishMove { group: group(), epoch: RegionEpoch(epoch) }),
     ]
 }

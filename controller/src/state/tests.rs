@@ -10,6 +10,10 @@ use whimbrel_fleet::{
 use super::*;
 use crate::codes;
 
+pub(crate) use super::restore::sample::{
+    abandon_restore, begin_restore, come_home, end_restore, restore,
+};
+
 pub(crate) fn node(id: i32, region: &str, incarnation: u128) -> Node {
     let at = HostPort::new("127.0.0.1", 9_092);
     Node {

@@ -285,7 +285,7 @@ fn check_copies(
     Ok(())
 }
 
-fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Outcome> {
+pub(super) fn check_configs(configs: &BTreeMap<String, String>) -> Result<(), Outcome> {
     if configs.len() > MAX_CONFIGS {
         return Err(Outcome::kafka(
             kafka::INVALID_CONFIG,

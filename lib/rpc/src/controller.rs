@@ -13,6 +13,7 @@ mod lease;
 mod messages;
 mod registration;
 mod replicas;
+mod restore;
 mod security;
 mod watch;
 

@@ -80,7 +80,10 @@ pub(super) fn json(call: &'static str, value: &impl Serialize) -> Result<Bytes, 
     Ok(text.into())
 }
 
-fn parse<T: DeserializeOwned>(call: &'static str, text: &[u8]) -> Result<T, ControlError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    call: &'static str,
+    text: &[u8],
+) -> Result<T, ControlError> {
     serde_json::from_slice(text).map_err(|error| ControlError::BadAnswer {
         call,
         reason: error.to_string(),
