@@ -85,6 +85,8 @@ pub(crate) struct State {
     pub(crate) hole: Option<i64>,
     /// Recovery has cut sound batches off that stood behind a hole.
     pub(crate) cut_at_a_hole: bool,
+    /// All of it is on its way out: what is still there is promised no more.
+    pub(crate) emptied: bool,
 }
 
 /// What is known of a log that could not be read.
@@ -397,7 +399,7 @@ impl Log {
     /// Called by the sync when it has ended. `None` if a truncation came between: the next round decides.
     pub(crate) fn made_durable(&self, progress: Progress) -> Option<Point> {
         let mut state = self.state.write();
-        if state.generation != progress.generation {
+        if state.generation != progress.generation || state.emptied {
             drop(state);
             self.mark_dirty(None);
             return None;
@@ -405,6 +407,12 @@ impl Log {
         state.durable_end = state.durable_end.max(progress.end);
         state.durable_bytes = state.durable_bytes.max(progress.bytes);
         Some(state.point())
+    }
+
+    /// Stores the point as the log has it; durable on return.
+    pub(crate) fn store_present_point(&self) -> std::io::Result<()> {
+        self.shared
+            .store_point_of(self.key(), || self.state.read().point())
     }
 }
 

@@ -136,8 +136,7 @@ impl Log {
         let io = |source| self.unreadable(source);
         // Recovery expects a batch that ends where the stored point says: that place must not lie in what
         // is cleaned.
-        let point = self.state.read().point();
-        self.shared.store_point(self.key(), point).map_err(io)?;
+        self.store_present_point().map_err(io)?;
         self.rename_all(into.base, CLEANED, SWAP).map_err(io)?;
         self.shared.note(sync_dir(self.dir())).map_err(io)?;
         // From here on the next start would finish it; half of it is not a state to go on from.

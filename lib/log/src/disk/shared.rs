@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     failed: OnceLock<DiskFailed>,
     dirty: Mutex<Dirty>,
     points: Mutex<Option<DurablePoints>>,
+    #[cfg(test)]
+    pub(crate) before_points: BeforePoints,
     pub(crate) clean_points: CleanPoints,
     pub(crate) early_acks: EarlyAcks,
     pub(crate) room: Room,
@@ -58,6 +60,8 @@ impl Shared {
             failed: OnceLock::new(),
             dirty: Mutex::new(Dirty::default()),
             points: Mutex::new(None),
+            #[cfg(test)]
+            before_points: BeforePoints::default(),
             room: Room::default(),
             now_ms: AtomicI64::new(opened_ms),
             opened_ms,
@@ -145,7 +149,10 @@ impl Shared {
         *self.points.lock() = Some(points);
     }
 
+    /// Locks come in this order: the points, then a log's state.
     pub(crate) fn with_points<T>(&self, act: impl FnOnce(&mut DurablePoints) -> T) -> Option<T> {
+        #[cfg(test)]
+        self.before_points.run();
         self.points.lock().as_mut().map(act)
     }
 
@@ -159,13 +166,45 @@ impl Shared {
         self.note(stored.unwrap_or(Ok(())))
     }
 
-    /// Stores a point that may be lower than the one before; durable on return.
+    /// Stores a point as it is going to be, which may be lower than the one before; durable on return.
     pub(crate) fn store_point(&self, key: Key, point: Point) -> io::Result<()> {
+        self.store_point_of(key, || point)
+    }
+
+    /// Stores what `point` says when it is this one's turn among the points, so that no older word comes after a newer
+    /// one; durable on return.
+    pub(crate) fn store_point_of(&self, key: Key, point: impl FnOnce() -> Point) -> io::Result<()> {
         let stored = self.with_points(|points| {
-            points.set(key, point);
+            points.set(key, point());
             points.write()?;
             points.sync()
         });
         self.note(stored.unwrap_or(Ok(())))
+    }
+}
+
+/// What another thread does just before this one has the points: for tests, once.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct BeforePoints(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+#[cfg(test)]
+impl BeforePoints {
+    pub(crate) fn set(&self, act: impl FnOnce() + Send + 'static) {
+        *self.0.lock() = Some(Box::new(act));
+    }
+
+    fn run(&self) {
+        let act = self.0.lock().take();
+        if let Some(act) = act {
+            act();
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for BeforePoints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BeforePoints")
     }
 }

@@ -47,13 +47,15 @@ impl Disk {
         let mut bytes = 0;
         for (progress, log) in &covered {
             let before = log.durable_bytes();
-            if let Some(point) = log.made_durable(*progress)
-                && !log.is_deleted()
-            {
-                bytes += log.durable_bytes().saturating_sub(before);
-                self.shared
-                    .with_points(|points| points.set(log.key(), point));
-            }
+            // Among the points all the while: who stores one of this log comes before or after.
+            self.shared.with_points(|points| {
+                if let Some(point) = log.made_durable(*progress)
+                    && !log.is_deleted()
+                {
+                    points.set(log.key(), point);
+                }
+            });
+            bytes += log.durable_bytes().saturating_sub(before);
         }
         // Only a number that is not as new as it could be if it fails.
         let _ = self.free_bytes();

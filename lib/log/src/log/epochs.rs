@@ -96,10 +96,8 @@ impl Log {
             .map_err(|source| LogError::io(&self.dir().join(EPOCHS), source))?;
         let mut state = self.state.write();
         state.epochs = epochs;
-        let point = state.point();
         drop(state);
-        self.shared
-            .store_point(self.key(), point)
+        self.store_present_point()
             .map_err(|source| LogError::io(self.dir(), source))?;
         Ok(true)
     }

@@ -146,6 +146,7 @@ pub(crate) fn recover(
             .unwrap_or(0),
         hole: stored.hole(found.log_end),
         cut_at_a_hole: found.cut_at_a_hole,
+        emptied: false,
         generation: 0,
         cuts: 0,
         health: found.health,

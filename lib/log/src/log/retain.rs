@@ -77,7 +77,7 @@ impl Log {
         offset: i64,
         log_start: Option<(i64, Option<&Epochs>)>,
     ) -> Result<Freed, LogError> {
-        let (dropped, point, before) = {
+        let (dropped, before) = {
             let mut state = self.state.write();
             let before = (
                 state.log_start,
@@ -100,10 +100,10 @@ impl Log {
                 state.high_watermark = state.high_watermark.max(offset);
                 state.epochs.truncate_from_start(offset);
             }
-            (dropped, state.point(), before)
+            (dropped, before)
         };
         let io = |source| LogError::io(self.dir(), source);
-        if let Err(error) = self.shared.store_point(self.key(), point) {
+        if let Err(error) = self.store_present_point() {
             let mut state = self.state.write();
             (
                 state.log_start,
@@ -113,6 +113,10 @@ impl Log {
                 state.epochs_check,
             ) = before;
             state.segments.splice(0..0, dropped);
+            drop(state);
+            // What was not stored is not to be stored with the next sync either.
+            self.shared
+                .with_points(|points| points.set(self.key(), self.state.read().point()));
             return Err(io(error));
         }
         let bytes = dropped.iter().map(|s| s.size()).sum();

@@ -1,10 +1,15 @@
 use std::fs;
+use std::io;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 use whimbrel_wire::BatchBuilder;
 
+use crate::calls::{Call, Watch, Watcher, watch};
+use crate::durable_points::{self, Point};
 use crate::error::AppendError;
 use crate::{AppendContext, Disk, DiskOptions, Log, LogConfig};
 
@@ -14,7 +19,7 @@ fn batch() -> bytes::Bytes {
     builder.finish().unwrap()
 }
 
-fn disk(root: &std::path::Path) -> (Arc<Disk>, Arc<Log>) {
+fn disk(root: &Path) -> (Arc<Disk>, Arc<Log>) {
     let options = DiskOptions {
         root: root.to_owned(),
         cluster_id: "fleet".to_owned(),
@@ -79,4 +84,117 @@ fn after_a_failed_write_nothing_is_promised_any_more() {
         disk.create("u", Uuid::nil(), 0, LogConfig::default())
             .is_err()
     );
+}
+
+/// Looks on when a file is removed.
+struct Removals<F>(F);
+
+impl<F> std::fmt::Debug for Removals<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Removals")
+    }
+}
+
+impl<F: Fn() + Send + Sync> Watcher for Removals<F> {
+    fn before(&self, call: Call, path: &Path) -> io::Result<()> {
+        if call == Call::Remove && path.extension().is_some_and(|suffix| suffix == "log") {
+            (self.0)();
+        }
+        Ok(())
+    }
+}
+
+fn on_removal(root: &Path, act: impl Fn() + Send + Sync + 'static) -> Watch {
+    watch(root, Arc::new(Removals(act)))
+}
+
+/// A log of three segments, nine records, of which the last three are not synced yet.
+fn three_segments(root: &Path) -> (Arc<Disk>, Arc<Log>) {
+    let (disk, log) = disk(root);
+    let context = AppendContext::new(0, 1);
+    for segment in 0..3 {
+        for _ in 0..3 {
+            log.append(batch(), context).unwrap();
+        }
+        if segment < 2 {
+            log.roll().unwrap();
+            disk.sync().unwrap();
+        }
+    }
+    disk.flush_durable_points().unwrap();
+    (disk, log)
+}
+
+/// What the sidecar says once it is written.
+fn stored(disk: &Disk, log: &Log) -> Point {
+    disk.flush_durable_points().unwrap();
+    durable_points::read(&log.shared.root).unwrap().unwrap()[&log.key()]
+}
+
+fn meanwhile(log: &Log, act: impl FnOnce() + Send + 'static) {
+    log.shared.before_points.set(act);
+}
+
+#[test]
+fn a_log_start_that_moves_while_a_sync_ends_stays_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, log) = three_segments(dir.path());
+    // The sync's first look at the points is to write them, the second to note what it made durable.
+    let (within, other) = (Arc::clone(&log), Arc::clone(&log));
+    meanwhile(&log, move || {
+        meanwhile(&within, move || {
+            other.set_log_start(4).unwrap();
+        });
+    });
+    log.shared.note_time(1_000);
+    disk.sync().unwrap();
+    assert_eq!(log.offsets().log_start, 4);
+    let stored = stored(&disk, &log);
+    assert_eq!((stored.log_start, stored.durable_end), (Some(4), 9));
+}
+
+#[test]
+fn a_sync_that_ends_while_the_log_start_moves_stays_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, log) = three_segments(dir.path());
+    let syncing = Arc::clone(&disk);
+    meanwhile(&log, move || {
+        syncing.sync().unwrap();
+    });
+    log.set_log_start(4).unwrap();
+    assert_eq!(log.offsets().durable_end, 9);
+    let stored = stored(&disk, &log);
+    assert_eq!((stored.log_start, stored.durable_end), (Some(4), 9));
+}
+
+#[test]
+fn a_sync_while_a_log_is_emptied_promises_nothing_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, log) = three_segments(dir.path());
+    let promised = Arc::new(Mutex::new(Vec::new()));
+    let (seen, syncing, emptied) = (Arc::clone(&promised), Arc::clone(&disk), Arc::clone(&log));
+    let watching = on_removal(dir.path(), move || {
+        syncing.sync().unwrap();
+        seen.lock().push(stored(&syncing, &emptied).durable_end);
+    });
+    log.reset(20).unwrap();
+    drop(watching);
+    assert_eq!(*promised.lock(), [0, 0, 0]);
+    disk.sync().unwrap();
+    assert_eq!(stored(&disk, &log).durable_end, 20);
+}
+
+#[test]
+fn a_sync_that_ends_while_its_log_is_deleted_promises_nothing_to_the_next_of_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, log) = three_segments(dir.path());
+    let (within, deleting, gone) = (Arc::clone(&log), Arc::clone(&disk), Arc::clone(&log));
+    meanwhile(&log, move || {
+        meanwhile(&within, move || deleting.delete(&gone).unwrap());
+    });
+    log.shared.note_time(1_000);
+    disk.sync().unwrap();
+    disk.flush_durable_points().unwrap();
+    let points = durable_points::read(dir.path()).unwrap().unwrap();
+    assert!(!points.contains_key(&log.key()));
 }

@@ -95,6 +95,7 @@ impl Log {
             state.generation += 1;
             state.cuts += 1;
             (state.promised_end, state.unread) = (0, None);
+            state.emptied = true;
             let mut point = state.point();
             point.durable_end = 0;
             point.log_start = Some(start.0).filter(|_| start.1);
@@ -122,6 +123,7 @@ impl Log {
         {
             let mut state = self.state.write();
             state.segments = vec![Arc::new(segment)];
+            state.emptied = false;
             state.generation += 1;
             state.cuts += 1;
             (state.log_end, state.durable_end, state.high_watermark) = (offset, offset, offset);
@@ -234,7 +236,7 @@ impl Log {
         self.lower_clean_end(to)?;
         let bytes = self.bytes_to(index, position);
         self.store_cut(to, bytes)?;
-        let (removed, cut, point) = {
+        let (removed, cut) = {
             let mut state = self.state.write();
             let removed = state.segments.split_off(index + 1);
             let cut = Arc::clone(&state.segments[index]);
@@ -249,12 +251,12 @@ impl Log {
             state.end_bytes = bytes;
             state.durable_bytes = state.durable_bytes.min(state.end_bytes);
             state.epochs.truncate_from_end(to);
-            (removed, cut, state.point())
+            (removed, cut)
         };
         // Again: a cleaning that ended meanwhile noted what it had looked at.
         self.lower_clean_end(to)?;
         // Again: a sync that ended meanwhile noted the end as it was.
-        self.in_truncation(self.shared.store_point(self.key(), point))?;
+        self.in_truncation(self.store_present_point())?;
         self.in_truncation(self.shared.early_acks.cut(self.key(), to))?;
         self.in_truncation(self.remove_files_above(to))?;
         for segment in removed.iter().rev() {

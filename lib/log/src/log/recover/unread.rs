@@ -39,6 +39,7 @@ pub(crate) fn refuse(
         clean_end: stored.clean_end.unwrap_or(0),
         hole: stored.early.hole,
         cut_at_a_hole: false,
+        emptied: false,
         generation: 0,
         cuts: 0,
         health: Health::Damaged {
