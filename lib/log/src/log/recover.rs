@@ -239,6 +239,7 @@ fn look(
             last: next.is_none(),
         };
         let damage = look.scan(&mut found.epochs)?;
+        let damage = damage.or_else(|| unwritten::gap(&segment, next, stored));
         found.log_end = segment.end();
         if next.is_some() && damage.is_none() {
             segment.finish(&shared.descriptors)?;
@@ -448,7 +449,9 @@ impl Bad {
         if stored.may_have_a_hole() {
             return Ok(Verdict::Hole);
         }
-        Ok(match unwritten::is_torn(&file, self.position, sound)? {
+        let torn = unwritten::is_torn(&file, self.position, sound)?
+            || (sound == length && unwritten::ends_early(&file, self.position, length)?);
+        Ok(match torn {
             true => Verdict::Torn,
             false => Verdict::Damage(why),
         })

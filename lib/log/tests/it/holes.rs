@@ -133,6 +133,95 @@ fn a_segment_that_begins_behind_such_a_page_goes_too() {
     cut_at_the_first_hole(&f, &written, &pages);
 }
 
+/// What is left of closed segments when the power comes back: `length` bytes, nothing where the file is not there.
+fn shortened(f: &Fixture, segment: i64, length: Option<u64>) -> Crashed {
+    let crashed = f.crash();
+    let path = crashed.file(segment, "log");
+    match length {
+        Some(length) => OpenOptions::new()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(length)
+            .unwrap(),
+        None => fs::remove_file(path).unwrap(),
+    }
+    crashed
+}
+
+#[test]
+fn a_closed_segment_that_ends_early_above_the_durable_point_ends_the_log() {
+    let (f, written, _) = unsynced(5 << 10, 90);
+    let segments = f.log.segments();
+    assert!(segments.len() > 3);
+    let whole = read_all(&f.log, 0);
+    let closed = &segments[..segments.len() - 1];
+    let is_closed = |batch: &&Written| closed.iter().any(|s| s.base_offset == batch.segment);
+    let mut cuts = Vec::new();
+    for batch in written.iter().filter(is_closed) {
+        // The length of a file is written as it was after some append, or after some page.
+        cuts.push((batch.segment, Some(batch.from), batch.base));
+        let page = batch.from.next_multiple_of(PAGE);
+        if page < batch.to {
+            cuts.push((batch.segment, Some(page), batch.base));
+        }
+    }
+    for segment in &closed[1..] {
+        cuts.push((segment.base_offset, None, segment.base_offset));
+    }
+    for (segment, length, end) in cuts {
+        let crashed = shortened(&f, segment, length);
+        let (disk, log) = crashed.open();
+        let found = (log.health(), log.offsets().log_end);
+        assert_eq!(found, (Health::Good, end), "{segment} {length:?}");
+        let read = read_all(&log, 0);
+        assert_eq!(read, whole[..read.len()], "{segment} {length:?}");
+        drop((disk, log));
+        let (_disk, log) = crashed.open();
+        log.append(batch(9, 1), AppendContext::new(0, 1)).unwrap();
+        assert_eq!(
+            bases(&log, 0).last(),
+            Some(&end),
+            "{segment} {length:?} again"
+        );
+    }
+}
+
+#[test]
+fn a_closed_segment_that_ends_before_the_durable_point_is_damage() {
+    let (f, written, _) = unsynced(5 << 10, 90);
+    let durable = written[0].base;
+    let bytes = fs::read(crate::support::file_of(&f.root, 0, "log")).unwrap();
+    let mut at = 0;
+    for one in Batches::new(bytes.into()) {
+        let one = one.unwrap();
+        if one.header.base_offset >= durable {
+            break;
+        }
+        for length in [at, at + 70] {
+            let (_disk, log) = shortened(&f, 0, Some(length)).open();
+            let found = (log.health(), log.offsets().log_end);
+            assert!(matches!(found.0, Health::Damaged { .. }), "{length}");
+            assert_eq!(found.1, one.header.base_offset, "{length}");
+        }
+        at += one.bytes.len() as u64;
+    }
+}
+
+#[test]
+fn a_last_batch_with_another_length_is_no_file_that_ends_early() {
+    let (f, written, _) = unsynced(5 << 10, 90);
+    let segments = f.log.segments();
+    let second = segments[1].base_offset;
+    let last = written.iter().rfind(|b| b.segment == second).unwrap();
+    let crashed = f.crash();
+    // Its length becomes larger than the file.
+    flip(&crashed.file(second, "log"), last.from as usize + 9);
+    let (_disk, log) = crashed.open();
+    assert!(matches!(log.health(), Health::Damaged { .. }));
+    assert_eq!(log.offsets().log_end, last.base);
+}
+
 #[test]
 fn a_hole_below_the_durable_point_is_damage_and_so_are_other_bytes_above_it() {
     let (f, written, pages) = unsynced(1 << 20, 60);
