@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -78,6 +79,21 @@ class Fleet:
     def processes(self, region: str) -> list[dict]:
         return [process for process in self.description()["processes"] if process["region"] == region]
 
+    def asked(self, region: str, path: str) -> bytes:
+        """What the region's broker tells operators."""
+        (admin,) = [process["admin"] for process in self.processes(region) if process["role"] == "broker"]
+        return urllib.request.urlopen(f"http://{admin}{path}", timeout=10).read()
+
+    def sent(self, region: str) -> int:
+        """Bytes of records that the region's broker has sent to consumers, as its metrics say."""
+        found = re.search(r"^whimbrel_fetched_bytes_total\S* (\S+)$", self.asked(region, "/metrics").decode(), re.MULTILINE)
+        return int(float(found[1])) if found else 0
+
+    def high_watermarks(self, region: str, topic: str) -> dict[int, int]:
+        """Of the topic's partitions, as the region's broker has them."""
+        copies = json.loads(self.asked(region, "/status"))["partitions"]
+        return {copy["partition"]: copy["high_watermark"] for copy in copies if copy["topic"] == topic}
+
     def set_password(self, user: str, password: str) -> None:
         """As an operator does: the password is on stdin."""
         command = [str(cache.whimbrel()), "user", "set", user, "--fleet", str(self.data)]
@@ -94,9 +110,9 @@ class Fleet:
             raise AssertionError(f"{shlex.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout
 
-    def move(self, verb: str, group: str, to: str) -> list[str]:
+    def move(self, verb: str, group: str, to: str, *options: str) -> list[str]:
         """Plans a move and applies it with the very command the plan ends with. Returns that command."""
-        plan = self.verb(verb, "plan", group, "--to", to)
+        plan = self.verb(verb, "plan", group, "--to", to, *options)
         last = plan.strip().splitlines()[-1]
         if not last.startswith(APPLY):
             raise AssertionError(f"the plan does not end with '{APPLY}':\n{plan}")

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::consumer::Consumer;
-
 use super::{GROUP, Tour, TourError, clients, wait, writer};
 
 /// Records that the writer must get through at the new home.
@@ -74,8 +72,6 @@ async fn producer(tour: &mut Tour<'_>) -> Result<(), TourError> {
 async fn consumer(tour: &mut Tour<'_>) -> Result<(), TourError> {
     let ends = tour.clients.ends().await?;
     let committed = tour.facts.group_committed.clone();
-    let assigned = tour.clients.group.assignment()?;
-    tour.clients.group.resume(&assigned)?;
     let (mut lowest, mut position, mut ahead) = (committed.clone(), committed.clone(), 0_u64);
     while position.iter().zip(&ends).any(|(at, end)| at < end) {
         let record = clients::next(&tour.clients.group).await?;

@@ -37,9 +37,6 @@ pub(crate) async fn run(tour: &mut Tour<'_>) -> Result<(), TourError> {
     }
     tour.clients.group.commit(&commit, CommitMode::Sync)?;
     mirrored::caught_up(tour, &layout::regions()[1]).await?;
-    // It is not to fetch what is going to be lost: see `docs/clients.md`, "Groups".
-    let assigned = tour.clients.group.assignment()?;
-    tour.clients.group.pause(&assigned)?;
     tour.progress
         .fact(&format!("{half} records read, committed at {next:?}"));
     tour.facts.group_committed = next;

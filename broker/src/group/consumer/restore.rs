@@ -36,6 +36,24 @@ impl Stored {
         }
     }
 
+    /// Takes out the members that are `old`, and tells what says so. The group stays, with its epoch.
+    pub fn let_go(&mut self, old: impl Fn(&str) -> bool) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for id in self.members.keys().filter(|id| old(id)) {
+            if self.currents.contains_key(id) {
+                changes.push(Change::Current(id.clone(), None));
+            }
+            if self.targets.contains_key(id) {
+                changes.push(Change::Target(id.clone(), None));
+            }
+            changes.push(Change::Member(id.clone(), None));
+        }
+        for change in &changes {
+            self.apply(change.clone());
+        }
+        changes
+    }
+
     /// Whether there is nothing left of the group.
     #[must_use]
     pub fn is_gone(&self) -> bool {

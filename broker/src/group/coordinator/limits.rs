@@ -2,6 +2,10 @@
 //!
 //! A group that had read and committed further than what reached the new home would skip the records that take the
 //! lost ones' offsets. So positions above a promotion offset are set back to it by records of the new epoch.
+//!
+//! Members of before the move are let go, so that all join again and begin at their commits: a librdkafka consumer that
+//! is told that a log was cut below where it *fetches* drops what it had fetched and not handed out, and goes on at the
+//! cut. That is written too: whoever coordinates the group after that, in whatever epoch, does not take them back.
 
 use std::collections::HashMap;
 
@@ -45,14 +49,17 @@ impl Limits {
         }
     }
 
+    /// What stands in the partition of `__consumer_offsets` there or above is of the new epoch. None: the move did not
+    /// cut it.
+    #[must_use]
+    pub fn moved_at(&self, offsets_partition: i32) -> Option<i64> {
+        self.offsets_partitions.get(&offsets_partition).copied()
+    }
+
     /// What must be set back among the positions of one partition of `__consumer_offsets`.
     #[must_use]
     pub fn above(&self, offsets_partition: i32, offsets: &Offsets) -> Vec<Clamped> {
-        let moved_at = self
-            .offsets_partitions
-            .get(&offsets_partition)
-            .copied()
-            .unwrap_or(i64::MAX);
+        let moved_at = self.moved_at(offsets_partition).unwrap_or(i64::MAX);
         let over = offsets.iter().filter_map(|(group, at, committed)| {
             let (to, leader_epoch) = *self.positions.get(at)?;
             (committed.offset > to && committed.log_offset < moved_at).then(|| Clamped {

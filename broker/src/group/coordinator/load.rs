@@ -1,12 +1,12 @@
 //! Reads a partition of `__consumer_offsets` to its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use whimbrel_wire::{Batch, Record, RecordError, codec, control, record};
 
 use super::super::{
-    consumer::Stored,
-    machine::GroupRecord,
+    consumer::{Change, Stored},
+    machine::{GroupRecord, Now},
     offsets::Offsets,
     records::{self, Entry, EntryError},
     store::OffsetsLog,
@@ -34,13 +34,25 @@ pub(super) struct Loaded {
     pub(super) groups: HashMap<String, GroupRecord>,
     pub(super) consumers: HashMap<String, Stored>,
     pub(super) offsets: Offsets,
+    /// Where the lossy move cut the log that the leadership begins with.
+    moved_at: Option<i64>,
+    /// Classic groups that were written of since, and members (group, id) of the consumer protocol that joined since.
+    written_since: HashSet<String>,
+    joined_since: HashSet<(String, String)>,
     /// Positions of transactions without a marker so far.
     pub(super) undecided: Undecided,
 }
 
-/// Everything the log held when the reading began, and what came meanwhile.
-pub(super) async fn load(log: &dyn OffsetsLog, partition: i32) -> Result<Loaded, LoadError> {
-    let mut loaded = Loaded::default();
+/// Everything the log held when the reading began, and what came meanwhile. `moved_at`: where a lossy move cut it.
+pub(super) async fn load(
+    log: &dyn OffsetsLog,
+    partition: i32,
+    moved_at: Option<i64>,
+) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded {
+        moved_at,
+        ..Loaded::default()
+    };
     state_log::replay(log, partition, |batch| loaded.take_batch(batch)).await?;
     loaded.consumers.retain(|_, stored| !stored.is_gone());
     Ok(loaded)
@@ -87,7 +99,48 @@ impl Loaded {
         Ok(())
     }
 
+    /// Takes out the members of before the lossy move, if there was one, and tells what says so.
+    pub(super) fn let_members_go(&mut self, now: Now) -> Vec<Entry> {
+        let Self {
+            groups,
+            consumers,
+            written_since,
+            joined_since,
+            ..
+        } = self;
+        let mut entries = Vec::new();
+        if self.moved_at.is_none() {
+            return entries;
+        }
+        for (id, record) in groups {
+            if record.members.is_empty() || written_since.contains(id) {
+                continue;
+            }
+            // Empty from now on: that is what the age of its positions is reckoned by.
+            *record = GroupRecord {
+                protocol_type: std::mem::take(&mut record.protocol_type),
+                generation: record.generation,
+                state_since_ms: now.wall_ms,
+                ..GroupRecord::default()
+            };
+            entries.push(Entry::Group {
+                group: id.clone(),
+                record: Some(record.clone()),
+            });
+        }
+        for (id, stored) in consumers {
+            let old = |member: &str| !joined_since.contains(&(id.clone(), member.to_owned()));
+            let changes = stored.let_go(old).into_iter();
+            entries.extend(changes.map(|change| Entry::Consumer {
+                group: id.clone(),
+                change,
+            }));
+        }
+        entries
+    }
+
     fn apply(&mut self, record: &Record) -> Result<(), LoadError> {
+        let is_new = self.moved_at.is_some_and(|at| record.offset >= at);
         match records::decode(record)? {
             None => {}
             Some(Entry::Position {
@@ -103,12 +156,22 @@ impl Loaded {
             Some(Entry::Group {
                 group,
                 record: Some(record),
-            }) => drop(self.groups.insert(group, record)),
+            }) => {
+                if is_new {
+                    self.written_since.insert(group.clone());
+                }
+                self.groups.insert(group, record);
+            }
             Some(Entry::Group {
                 group,
                 record: None,
             }) => drop(self.groups.remove(&group)),
             Some(Entry::Consumer { group, change }) => {
+                if let Change::Member(id, Some(_)) = &change
+                    && is_new
+                {
+                    self.joined_since.insert((group.clone(), id.clone()));
+                }
                 self.consumers.entry(group).or_default().apply(change);
             }
         }

@@ -1,4 +1,5 @@
 mod consumers;
+mod let_go;
 mod mixed;
 mod timers;
 

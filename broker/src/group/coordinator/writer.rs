@@ -62,11 +62,13 @@ enum BeginError {
     NotLed,
     #[error(transparent)]
     Load(#[from] load::LoadError),
+    #[error("members could not be let go: {}", .0.name())]
+    LetGo(ErrorCode),
     #[error("positions could not be set back: {}", .0.name())]
     Clamp(ErrorCode),
 }
 
-/// Reads the log and sets back what a lossy move left too high.
+/// Reads the log, lets go of the members of before a lossy move, and sets back what it left too high.
 async fn begin(
     shard: &Shard,
     log: &dyn OffsetsLog,
@@ -78,9 +80,17 @@ async fn begin(
     if !led() {
         return Err(BeginError::NotLed);
     }
-    let mut loaded = load::load(log, shard.partition()).await?;
+    let moved_at = limits.and_then(|limits| limits.moved_at(shard.partition()));
+    let mut loaded = load::load(log, shard.partition(), moved_at).await?;
     if !led() {
         return Err(BeginError::NotLed);
+    }
+    // If it comes to nothing half-way, the next reading finds who is left.
+    let gone = loaded.let_members_go(now(clock));
+    for chunk in split(gone, shard.options.max_batch_bytes) {
+        append(shard, log, &chunk, Frame::Plain, now(clock))
+            .await
+            .map_err(BeginError::LetGo)?;
     }
     let clamped = limits
         .map(|limits| limits.above(shard.partition(), &loaded.offsets))

@@ -6,7 +6,7 @@ use crate::group::{
     store::Pace,
 };
 
-fn joining(id: &str) -> Heartbeat {
+pub(super) fn joining(id: &str) -> Heartbeat {
     Heartbeat {
         member_id: id.to_owned(),
         rebalance_timeout_ms: Some(10_000),
@@ -16,7 +16,7 @@ fn joining(id: &str) -> Heartbeat {
     }
 }
 
-fn beat(id: &str, epoch: i32) -> Heartbeat {
+pub(super) fn beat(id: &str, epoch: i32) -> Heartbeat {
     Heartbeat {
         member_id: id.to_owned(),
         epoch,
@@ -24,11 +24,11 @@ fn beat(id: &str, epoch: i32) -> Heartbeat {
     }
 }
 
-async fn send(fixture: &Fixture, request: Heartbeat) -> Result<Reply, Refusal> {
+pub(super) async fn send(fixture: &Fixture, request: Heartbeat) -> Result<Reply, Refusal> {
     fixture.coordinator.consumer_heartbeat("g", request).await
 }
 
-async fn code(fixture: &Fixture, request: Heartbeat) -> ErrorCode {
+pub(super) async fn code(fixture: &Fixture, request: Heartbeat) -> ErrorCode {
     send(fixture, request).await.unwrap_err().code
 }
 
