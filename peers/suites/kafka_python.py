@@ -17,6 +17,10 @@ DEADLINE_S = 90
 VERSION = "4.2.0"
 # They start brokers of their own with TLS and SASL, and pass themselves over where the broker is given.
 FILES = ["test_admin_integration.py", "test_consumer_integration.py", "test_producer_integration.py"]
+# All that the client has to say goes to a file beside the test's output: a failure that does not come again cannot be asked.
+LOGGING = ["--log-file-level=DEBUG", "--log-file-format=%(asctime)s.%(msecs)03d %(threadName)s %(name)s %(message)s"]
+# Lines of it that are printed when a test fails.
+MOST_PRINTED = 600
 
 
 def folder() -> Path:
@@ -53,11 +57,16 @@ def run(test: str, bootstrap: str, output: Path, deadline_s: int, _quick: bool) 
     file = re.sub(r"[^\w.-]+", "-", test)
     junit = output / f"{file}.xml"
     junit.unlink(missing_ok=True)
-    command = _pytest(f"--junit-xml={junit.resolve()}", f"test/integration/{test}")
+    said = output / f"{file}.debug"
+    command = _pytest(f"--junit-xml={junit.resolve()}", f"--log-file={said.resolve()}", *LOGGING, f"test/integration/{test}")
     ended = program.run(command, output / f"{file}.log", deadline_s, cwd=folder(), env=_env(bootstrap))
     if ended.code is None or not junit.exists():
-        return Outcome(test, FAIL, ended.seconds, "hangs" if ended.code is None else f"pytest ended with {ended.code}")
-    return judge(test, ended.seconds, junit.read_text())
+        outcome = Outcome(test, FAIL, ended.seconds, "hangs" if ended.code is None else f"pytest ended with {ended.code}")
+    else:
+        outcome = judge(test, ended.seconds, junit.read_text())
+    if outcome.verdict == FAIL:
+        print(program.ends(said, MOST_PRINTED), flush=True)
+    return outcome
 
 
 def judge(test: str, seconds: float, junit: str) -> Outcome:

@@ -11,6 +11,8 @@ from pathlib import Path
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Two log files of a runaway client are read whole; nothing of interest is in the middle of a larger one.
 MOST_READ = 8 << 20
+# Of a line that is printed.
+LONGEST_LINE = 300
 
 
 @dataclass
@@ -39,6 +41,18 @@ def run(command: list, log: Path, deadline_s: float, *, cwd: Path | None = None,
                 pass
             child.wait()
     return Ended(code, time.monotonic() - start, _text(log))
+
+
+def ends(log: Path, most_lines: int) -> str:
+    """The file with its lines cut short; of more than `most_lines` the first and the last half."""
+    if not log.exists():
+        return f"{log} is missing"
+    lines = [line[:LONGEST_LINE] for line in _text(log).splitlines()]
+    left_out = len(lines) - most_lines
+    if left_out > 0:
+        half = most_lines // 2
+        lines[half:-half] = [f"[.. {left_out} lines, see {log} ..]"]
+    return "\n".join(lines)
 
 
 def _text(log: Path) -> str:
