@@ -353,7 +353,7 @@ fn promote(broker: &Arc<Broker>, view: &View, group: &FailoverGroup, led: &[Rise
     };
     let position = home.rebase(|| sum(&leading), tell);
     let staying = leading.iter().filter(|p| !rising.contains(&p.at));
-    staying.for_each(|p| restamp(broker, &catalog, group, p, position));
+    staying.for_each(|p| restamp(broker, &catalog, group, p));
     let lossy = group
         .moves
         .last()
@@ -418,15 +418,9 @@ fn lead_transactions<'a>(
 }
 
 /// For a partition that goes on being led here: the sums are other ones, and perhaps the ack set.
-fn restamp(
-    broker: &Broker,
-    catalog: &Catalog,
-    group: &FailoverGroup,
-    partition: &Arc<Partition>,
-    position: Position,
-) {
+fn restamp(broker: &Broker, catalog: &Catalog, group: &FailoverGroup, partition: &Arc<Partition>) {
     let acks = ack_set(broker, catalog, partition);
-    if partition.restamp(position, acks, &group.sync_set) {
+    if partition.restamp(acks, &group.sync_set) {
         broker.flusher.advance(partition);
     }
 }

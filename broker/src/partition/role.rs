@@ -94,13 +94,10 @@ impl Partition {
 
     /// Other partitions joined or left the sum that positions are measured by, or other copies are waited
     /// for. True when acks may have become possible by that.
-    pub fn restamp(
-        &self,
-        position: Position,
-        ack_set: AckSet,
-        sync_set: &BTreeSet<RegionName>,
-    ) -> bool {
+    pub fn restamp(&self, ack_set: AckSet, sync_set: &BTreeSet<RegionName>) -> bool {
         let mut state = self.state.lock();
+        // The sum as it is now, not as it began anew: what came in since stands higher.
+        let position = self.home.position();
         for (_, at) in &mut state.uncovered {
             *at = position;
         }
@@ -190,5 +187,57 @@ impl Partition {
         self.high_watermark.fetch_min(end, Ordering::AcqRel);
         self.stream_end.fetch_min(end, Ordering::AcqRel);
         self.log.set_high_watermark(self.high_watermark());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+    use whimbrel_fleet::GroupName;
+    use whimbrel_log::{Disk, DiskOptions, LogConfig};
+
+    use super::*;
+    use crate::home::Home;
+
+    fn at(records: u64) -> Position {
+        Position {
+            records,
+            bytes: 100 * records,
+        }
+    }
+
+    #[test]
+    fn what_is_appended_while_the_sums_begin_anew_is_not_stamped_lower_than_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = DiskOptions {
+            root: dir.path().to_owned(),
+            cluster_id: "fleet".to_owned(),
+            node_id: 1,
+        };
+        let (disk, _) = Disk::open(options, 0).unwrap();
+        let log = disk
+            .create("t", Uuid::from_u128(1), 0, LogConfig::default())
+            .unwrap();
+        let home = Home::new(GroupName::default_group());
+        let partition = Partition::new(log, Arc::clone(&home), 0);
+        let appended = |end| {
+            let position = home.add(1, 100);
+            let mut state = partition.state.lock();
+            state.uncovered.push_back((end, position));
+        };
+        let stamps = || {
+            let state = partition.state.lock();
+            state.uncovered.iter().copied().collect::<Vec<_>>()
+        };
+        home.rebase(|| at(70), |_| ());
+        appended(1);
+        assert_eq!(stamps(), [(1, at(71))]);
+        // Another partition, with most of the records, is deleted, and before this one hears of it, more comes in.
+        home.rebase(|| at(1), |_| ());
+        appended(2);
+        partition.restamp(AckSet::default(), &BTreeSet::new());
+        assert_eq!(stamps(), [(1, at(2)), (2, at(2))]);
     }
 }
