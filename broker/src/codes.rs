@@ -137,9 +137,9 @@ pub const CODES: &[Code] = &[
     },
     Code {
         code: "WB-124",
-        title: "an address sends what no Kafka client sends",
-        cause: "More connections than `limits.bad-connections-per-second` from one address brought bytes that are no request, requests that cannot be read or are not offered, or no TLS where it is asked for: a scanner, a probe that speaks HTTP, or a client with other security settings. New connections from there wait up to two seconds before they are read; those that stand go on.",
-        fix: "The message names the address and the last reason, `whimbrel_connections_closed_total` counts all of them, the status lists the addresses under `offenders`. Set the client right, point the probe at the admin listener's `/readyz`, or keep the address out. Where a gateway stands in front of many clients, raise the limit.",
+        title: "an address sends what no Kafka client sends, or fails to log in",
+        cause: "More connections than `limits.bad-connections-per-second` from one address brought bytes that are no request, requests that cannot be read or are not offered, or no TLS where it is asked for, or failed to log in: a scanner, somebody who guesses passwords, a probe that speaks HTTP, or a client with other security settings or an old password. New connections from there wait up to two seconds before they are read; those that stand go on.",
+        fix: "The message names the address and the last reason, `whimbrel_connections_closed_total` counts all of them, `unauthenticated` among the reasons stands for logins that failed, the status lists the addresses under `offenders`. Set the client right, point the probe at the admin listener's `/readyz`, or keep the address out. Where a gateway stands in front of many clients, raise the limit.",
     },
     Code {
         code: "WB-125",

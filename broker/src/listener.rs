@@ -119,9 +119,8 @@ async fn serve(broker: &Arc<Broker>, stream: tokio::net::TcpStream, peer: Socket
     broker.meters.connections.increment(1.0);
     if let Err(closed) = connection::serve(broker, stream, peer).await {
         broker.meters.closed(closed.reason());
-        if closed.is_offence() && broker.offenders.charge(peer.ip()) {
-            let (address, reason) = (peer.ip(), closed.reason());
-            tracing::warn!(code = "WB-124", %address, reason, "much comes from an address that no Kafka client sends: its next connections wait");
+        if closed.is_offence() {
+            broker.offenders.note(peer.ip(), closed.reason());
         }
         tracing::debug!(%peer, reason = %closed, "connection closed");
     }

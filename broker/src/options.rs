@@ -128,8 +128,8 @@ pub struct Limits {
     pub client_mutations: u32,
     /// Connections a second from one address, where the fleet has no quota for it. Later ones wait.
     pub connections_per_second: u32,
-    /// Connections a second from one address that may bring what no Kafka client sends. Those that come from there
-    /// after more of them wait up to two seconds before they are read. Room for probes and for a few misled clients; clients
+    /// Connections a second from one address that may bring what no Kafka client sends, or a login that fails. Those that
+    /// come from there after more of them wait up to two seconds before they are read. Room for probes and for a few misled clients; clients
     /// behind the same address keep their connections, and wait for new ones.
     pub bad_connections_per_second: u32,
     /// Credit granted to a mirror: what may be on its way, not yet fsynced.

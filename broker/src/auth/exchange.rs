@@ -253,6 +253,7 @@ async fn failed(broker: &Broker, peer: &Peer, mechanism: Mechanism, why: &str) {
     broker.meters.authentications_failed.increment(1);
     let mechanism = mechanism.name();
     tracing::info!(peer = %peer.address, mechanism, why, "authentication failed");
+    broker.offenders.note(peer.address.ip(), "unauthenticated");
     broker.clock.sleep(FAILED_DELAY).await;
 }
 

@@ -1,6 +1,8 @@
-//! Addresses from which comes what no Kafka client sends: who connects from there next waits a while first.
+//! Addresses from which comes what no Kafka client sends, or one wrong password after the other: who connects from there
+//! next waits a while first.
 //!
-//! A connection that had to be closed for what came over it is charged to its address. One that owes more than its
+//! A connection that had to be closed for what came over it is charged to its address, and so is every login that
+//! fails: guessing costs time, and each guess costs work here. One that owes more than its
 //! rate allows is slowed: its next connections are read only after a pause, and while very many wait already, more are
 //! closed at once. Charged is only what cannot be a client's bad luck: slow, idle and cut off peers cost their address
 //! nothing. Others behind the same address pay as little as can be: connections that stand are not touched, and the pause
@@ -70,8 +72,15 @@ impl Offenders {
         })
     }
 
+    /// Charges an address, and tells of it when it is time to.
+    pub fn note(&self, ip: IpAddr, reason: &str) {
+        if self.charge(ip) {
+            tracing::warn!(code = "WB-124", address = %ip, reason, "much comes from an address that no Kafka client sends, or wrong passwords: its next connections wait");
+        }
+    }
+
     /// A connection from there was closed for what came over it; true when it is time to tell of that address.
-    pub fn charge(&self, ip: IpAddr) -> bool {
+    fn charge(&self, ip: IpAddr) -> bool {
         let (network, now_ns) = (network(ip), self.clock.boot_ns());
         let mut by = self.by.lock();
         if by.len() >= MOST && !by.contains_key(&network) {

@@ -217,7 +217,7 @@ async fn what_a_short_request_is_decoded_to_waits_for_room_and_little_ones_do_no
 }
 
 /// Connections that had to wait because of their address.
-async fn slowed(broker: &Broker) -> u64 {
+pub async fn slowed(broker: &Broker) -> u64 {
     let metrics = broker.get("/metrics").await;
     let counter = metrics
         .lines()

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use ring::{digest, hmac, pbkdf2};
 use whimbrel_broker::{
-    Options,
+    Limits, Options,
     auth::{self, Mechanism, scram},
 };
 use whimbrel_fleet::credential::{CredentialChange, Mechanism as Scram};
@@ -58,8 +58,16 @@ pub fn usual() -> auth::Options {
 
 /// A broker that asks, and its fleet, in which `ann` and the super user have passwords.
 pub async fn asking(auth: auth::Options) -> (Fleet, Broker) {
+    asking_within(Limits::default(), auth).await
+}
+
+pub async fn asking_within(limits: Limits, auth: auth::Options) -> (Fleet, Broker) {
     let fleet = Fleet::start().await;
-    let broker = fleet.try_broker(options(&fleet, auth)).await.unwrap();
+    let options = Options {
+        limits,
+        ..options(&fleet, auth)
+    };
+    let broker = fleet.try_broker(options).await.unwrap();
     let users = [user("ann", PASSWORD), user(ROOT, PASSWORD)].concat();
     fleet.client.alter_credentials(&users).await.unwrap();
     // The broker works from a view in which they are.

@@ -1,8 +1,9 @@
 //! Who a client is: SASL over a raw socket, from the first byte to the hour's end.
 
 use bytes::Bytes;
+use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use whimbrel_broker::auth;
+use whimbrel_broker::{Limits, auth};
 use whimbrel_fleet::credential::Mechanism as Scram;
 use whimbrel_runtime::unit::Span;
 use whimbrel_wire::{
@@ -11,11 +12,12 @@ use whimbrel_wire::{
 };
 
 use crate::{
+    bad_peers::slowed,
     client::Client,
     fleet::{EAST, Fleet, eventually},
     sasl::{
-        PASSWORD, ROOT, asking, asks_metadata, handshake, is_closed, known, options, proof, prove,
-        token, user, usual,
+        PASSWORD, ROOT, asking, asking_within, asks_metadata, handshake, is_closed, known, options,
+        proof, prove, token, user, usual,
     },
 };
 
@@ -97,6 +99,44 @@ async fn a_wrong_password_an_unknown_user_and_another_nonce_are_told_alike_and_c
         );
         assert!(is_closed(&mut client).await);
     }
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_guesses_waits_and_who_knows_the_password_there_comes_in() {
+    let limits = Limits {
+        bad_connections_per_second: 1,
+        ..Limits::default()
+    };
+    let (_fleet, broker) = asking_within(limits, usual()).await;
+    let mut standing = known(&broker, "ann").await;
+    // They are in before the first guess is told.
+    let mut storm = Vec::new();
+    for mechanism in ["PLAIN", "SCRAM-SHA-256"].repeat(6) {
+        let mut client = Client::connect(broker.handle.kafka).await;
+        handshake(&mut client, mechanism).await;
+        storm.push((mechanism, client));
+    }
+    let before = slowed(&broker).await;
+    for (n, (mechanism, client)) in storm.iter_mut().enumerate() {
+        let guess = format!("pencil{n}");
+        let last = if *mechanism == "PLAIN" {
+            format!("\0ann\0{guess}")
+        } else {
+            let first = token(client, "n,,n=ann,r=fyko").await;
+            let challenge = String::from_utf8(first.auth_bytes.to_vec()).unwrap();
+            proof(Scram::ScramSha256, "ann", &guess, &challenge).0
+        };
+        let answer = token(client, last).await;
+        assert_eq!(answer.error_code, ErrorCode::SASL_AUTHENTICATION_FAILED);
+        assert!(is_closed(client).await);
+    }
+    assert_eq!(broker.status().await["offenders"], json!(["127.0.0.1"]));
+    assert!(asks_metadata(&mut standing).await.is_some());
+    // Whoever is new from there comes in with the right one, only later.
+    let mut new = known(&broker, "ann").await;
+    assert!(asks_metadata(&mut new).await.is_some());
+    assert!(slowed(&broker).await > before);
     broker.stop().await;
 }
 
