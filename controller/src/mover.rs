@@ -25,7 +25,7 @@ use crate::{metrics::Labels, positions::Positions, raft::Proposer, state::State}
 pub(crate) use bound::leaders;
 pub(crate) use clamps::ClampReports;
 pub(crate) use collect::{Answers, Collector};
-pub(crate) use plan::{ALIVE_MS, Numbers, plan};
+pub(crate) use plan::{ALIVE_MS, Numbers, is_reported, plan};
 
 /// What a move needs.
 #[derive(Clone)]

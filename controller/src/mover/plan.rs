@@ -69,6 +69,21 @@ pub(crate) fn plan(
     Ok(plan)
 }
 
+/// Whether all brokers of the target have reported, and a copy of each partition.
+pub(crate) fn is_reported(state: &State, request: &MoveRequest, reports: &Reports) -> bool {
+    let view = &state.view;
+    let mut of_target = view.nodes.values().filter(|n| n.region == request.to);
+    let Some(group) = state
+        .group(&request.group)
+        .filter(|_| view.regions.contains_key(&request.to))
+    else {
+        return true;
+    };
+    of_target.all(|n| reports.contains_key(&n.id))
+        && decide::durable_in(view, group, &request.to, reports).len()
+            == decide::partitions(view, group).count()
+}
+
 fn refusals(
     state: &State,
     group: &FailoverGroup,

@@ -9,7 +9,7 @@ use whimbrel_rpc::{controller::MoveRequest, proto::controller as proto};
 use super::{Server, answer, requests};
 use crate::{
     codes,
-    mover::{ALIVE_MS, Numbers, plan},
+    mover::{ALIVE_MS, Numbers, is_reported, plan},
     state::{Command, SetFence, State},
 };
 
@@ -40,22 +40,14 @@ impl Server {
         plan(state, request, &numbers).map_err(|(code, message)| answer::refused(code, &message))
     }
 
-    /// A leader that is new has no reports yet; brokers send one a second.
+    /// A leader that is new has no reports yet, and of a topic that is new nobody has reported: brokers report once a
+    /// second, and when something was made.
     async fn await_reports(&self, state: &State, request: &MoveRequest) {
         let mut changed = self.mover.positions.changed();
-        let expected: Vec<NodeId> = state
-            .view
-            .nodes
-            .values()
-            .filter(|n| n.region == request.to)
-            .map(|n| n.id)
-            .collect();
         let all = async {
             loop {
                 let reports = self.mover.positions.reports(&state.view);
-                if expected.iter().all(|id| reports.contains_key(id))
-                    || changed.changed().await.is_err()
-                {
+                if is_reported(state, request, &reports) || changed.changed().await.is_err() {
                     return;
                 }
             }

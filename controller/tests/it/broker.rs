@@ -21,10 +21,13 @@ pub struct Broker {
     pub leases: LeaseHolder,
     pub node: Node,
     ends: Ends,
+    unmade: Unmade,
     tasks: Tasks,
 }
 
 type Ends = Arc<Mutex<BTreeMap<TopicPartition, i64>>>;
+/// The topic whose logs it has not made yet.
+type Unmade = Arc<Mutex<Option<String>>>;
 
 pub fn group() -> GroupName {
     GroupName::default_group()
@@ -65,6 +68,7 @@ impl Broker {
             leases,
             node,
             ends: Ends::default(),
+            unmade: Unmade::default(),
             tasks,
         };
         broker.spawn(fleet);
@@ -77,6 +81,11 @@ impl Broker {
 
     pub fn set_end(&self, at: TopicPartition, end: i64) {
         self.ends.lock().unwrap().insert(at, end);
+    }
+
+    /// It takes its time to make the logs of this topic.
+    pub fn lacks(&self, topic: Option<&str>) {
+        *self.unmade.lock().unwrap() = topic.map(str::to_owned);
     }
 
     pub fn holds(&self) -> bool {
@@ -92,19 +101,16 @@ impl Broker {
     }
 
     fn spawn(&self, fleet: &Fleet) {
-        let (client, leases, node, ends) = (
-            self.client.clone(),
-            self.leases.clone(),
-            self.node.clone(),
-            Arc::clone(&self.ends),
-        );
+        let (client, leases, node) = (self.client.clone(), self.leases.clone(), self.node.clone());
+        let (ends, unmade) = (Arc::clone(&self.ends), Arc::clone(&self.unmade));
         let (clock, shutdown) = (fleet.clock.clone(), self.tasks.shutdown());
         self.tasks.spawn_ok("broker", async move {
             let mut view = client.view();
             while !shutdown.requested() {
                 let now = view.borrow_and_update().clone();
                 obey(&leases, &node.region, &now);
-                let report = report(&node, &now, &ends.lock().unwrap());
+                let lacks = unmade.lock().unwrap().clone();
+                let report = report(&node, &now, &ends.lock().unwrap(), lacks.as_deref());
                 let said = client.report_positions(report);
                 tokio::select! {
                     () = shutdown.wait() => return,
@@ -131,9 +137,15 @@ fn obey(leases: &LeaseHolder, region: &RegionName, view: &View) {
     }
 }
 
-fn report(node: &Node, view: &View, ends: &BTreeMap<TopicPartition, i64>) -> PositionReport {
+fn report(
+    node: &Node,
+    view: &View,
+    ends: &BTreeMap<TopicPartition, i64>,
+    lacks: Option<&str>,
+) -> PositionReport {
     let mut report = PositionReport::new(node.id, node.incarnation);
-    for topic in view.topics.values() {
+    let made = |topic: &&whimbrel_fleet::Topic| lacks != Some(topic.name.as_str());
+    for topic in view.topics.values().filter(made) {
         for index in 0..i32::try_from(topic.partitions.len()).unwrap() {
             let at = TopicPartition::new(topic.id, index);
             let end_offset = ends.get(&at).copied().unwrap_or(0);

@@ -95,6 +95,33 @@ async fn two_regions(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_a_moment_ago_does_not_refuse_a_move() {
+    let fleet = Fleet::start().await;
+    fleet.leader().await;
+    let (client, _east, west, _) = two_regions(&fleet, 100).await;
+    let mut request = MoveRequest::new(group(), "west".into(), MoveMode::Switchover);
+    let plan = client.plan_move(&request).await.unwrap();
+    assert_eq!(plan.refused, Vec::<String>::new());
+    request.plan = Some(plan.hash);
+    west.lacks(Some("u"));
+    let created = client.create_topic(NewTopic::new("u", 1)).await.unwrap();
+    let view = west.client.view();
+    eventually("the topic in the view", || {
+        view.borrow().version >= created.version
+    })
+    .await;
+    // The log is made while the move is looked at, or long after.
+    let made = async {
+        for _ in 0..20 {
+            client.move_status(&group()).await.unwrap();
+        }
+        west.lacks(None);
+    };
+    let (applied, ()) = tokio::join!(client.apply_move(&request), made);
+    assert_eq!(applied.unwrap().refused, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_states_its_bound_and_promotes_what_is_there() {
     let fleet = Fleet::start().await;
     fleet.leader().await;
