@@ -131,11 +131,12 @@ class Fleet:
         wait_for(lambda: not any(_runs(pid) for pid in pids), f"the processes of {region} to be gone", 10)
         return pids
 
-    def restart_broker(self, region: str) -> None:
-        """SIGKILL to the region's broker, and a new start; the other processes stay."""
+    def restart_broker(self, region: str, meanwhile=lambda: None) -> None:
+        """SIGKILL to the region's broker, and a new start; the other processes stay. `meanwhile` is called between the two."""
         (broker,) = [process for process in self.processes(region) if process["role"] == "broker"]
         os.kill(broker["pid"], signal.SIGKILL)
         wait_for(lambda: not _runs(broker["pid"]), "the broker to be gone", 10)
+        meanwhile()
         self._start_again([broker])
 
     def kill(self) -> None:

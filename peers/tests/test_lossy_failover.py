@@ -31,7 +31,7 @@ def fleet(own_target):
 def member_of(target, group: str, kind: str):
     settings = KINDS[kind]
     if settings["group.protocol"] == "classic":
-        settings = settings | {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+        settings = settings | {"session.timeout.ms": 30_000, "heartbeat.interval.ms": 500}
     common = {"bootstrap.servers": target.bootstrap, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False, "check.crcs": True}
     return Consumer(common | settings)
 
