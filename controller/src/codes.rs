@@ -91,13 +91,13 @@ codes! {
         "Bootstrap a new fleet and restore into that.";
     RESTORE_STANDS = "WB-451", "a restore is under way",
         "The fleet is being filled from a bucket by another plan, or its groups are not to move now.",
-        "Go on with the plan that was begun, or give it up with `whimbrel restore --abandon` before it has come home.";
+        "Go on with the plan that was begun, or give it up before it has come home.";
     NO_RESTORE = "WB-452", "no such restore",
         "The fleet is not being filled from a bucket, or was never.",
         "`whimbrel status` shows what the fleet is.";
     NOT_RESTORED = "WB-453", "not everything has come from the bucket",
         "A group comes home when every log ends where the plan says, and the restore ends when every group is home.",
-        "Start `whimbrel restore --apply` with the same plan again: it goes on where it was.";
+        "Serve the bucket again by the same plan: it goes on where it was.";
     BAD_RESTORE = "WB-454", "a fleet cannot be begun from what the bucket says",
         "The description names a topic, a group or an epoch that cannot be, or the region that would stand for the bucket is one of this fleet.",
         "Use the command line of the same release as the controllers; plan from an earlier time with `--to-time`.";
