@@ -136,15 +136,26 @@ impl Member {
                 publish.send_replace(self.read().await?);
                 read_ms = clock.boot_ms();
             }
-            let owner = publish.borrow().stamp.incarnation;
-            let still = match self.peers.place(self.shard, Some(owner)) {
-                Place::Mine => false,
-                Place::Theirs(now) => Some(&now) == peer.as_ref(),
-                Place::Vacant => peer.is_none(),
-            };
-            if !still {
+            if !self.is_in_place(peer.as_ref(), publish) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Whether the shard still belongs to `peer`.
+    fn is_in_place(&self, peer: Option<&Peer>, publish: &watch::Sender<Arc<Root>>) -> bool {
+        let owner = publish.borrow().stamp.incarnation;
+        match self.peers.place(self.shard, Some(owner)) {
+            Place::Mine => false,
+            Place::Theirs(now) => Some(&now) == peer,
+            Place::Vacant => peer.is_none(),
+        }
+    }
+
+    /// Returns when the shard belongs to somebody else: an owner that was stopped would keep an edit to its deadline.
+    async fn displaced(&self, peer: Option<&Peer>, publish: &watch::Sender<Arc<Root>>) {
+        while self.is_in_place(peer, publish) {
+            self.context.clock.sleep(LOOK).await;
         }
     }
 
@@ -170,7 +181,13 @@ impl Member {
                 _ => Err(CommitError::Elsewhere { shard }),
             }
         });
-        let outcomes = join_all(sent).await;
+        let outcomes = tokio::select! {
+            outcomes = join_all(sent) => outcomes,
+            // Whoever is its owner by then is asked again, and this daemon may be it.
+            () = self.displaced(peer, publish) => {
+                asked.iter().map(|_| Err(CommitError::Elsewhere { shard })).collect()
+            }
+        };
         publish.send_replace(self.read().await?);
         for (asked, outcome) in asked.into_iter().zip(outcomes) {
             // Whoever asked may be gone; the edit stands.

@@ -2,6 +2,7 @@
 //! that its shards are another's, goes on beside it, and what it was asked for before changes nothing later.
 
 mod door;
+mod silent;
 
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,9 @@
 //! Where a daemon's mates ask it for edits, and whether it is there.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -14,7 +17,10 @@ use whimbrel_runtime::{OnError, Tasks, random};
 use whimbrel_tiering::committer::Committer;
 
 #[derive(Clone, Debug, Default)]
-pub struct Door(Arc<OnceLock<Committer>>);
+pub struct Door {
+    behind: Arc<OnceLock<Committer>>,
+    stopped: Arc<AtomicBool>,
+}
 
 impl Door {
     /// Listens; the daemon as its fleet registers it.
@@ -41,7 +47,18 @@ impl Door {
     }
 
     pub fn lead_to(&self, committer: &Committer) {
-        self.0.set(committer.clone()).unwrap();
+        self.behind.set(committer.clone()).unwrap();
+    }
+
+    /// Nobody answers here from now on.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    async fn stopped(&self) {
+        if self.stopped.load(Ordering::SeqCst) {
+            std::future::pending().await
+        }
     }
 }
 
@@ -93,7 +110,8 @@ impl Tiering for Door {
         let away = || Status::unavailable("not open yet");
         let node::EditRequest { shard, edit } = request.into_inner();
         let shard = u16::try_from(shard).unwrap();
-        let committer = self.0.get().ok_or_else(away)?;
+        self.stopped().await;
+        let committer = self.behind.get().ok_or_else(away)?;
         let done = committer.edit_as_owner(shard, &edit).await;
         Ok(Response::new(node::EditReply {
             outcome: done.map_err(|e| Status::unavailable(e.to_string()))?.into(),
@@ -101,6 +119,7 @@ impl Tiering for Door {
     }
 
     async fn alive(&self, _: Request<node::Empty>) -> Result<Response<node::Empty>, Status> {
+        self.stopped().await;
         Ok(Response::new(node::Empty {}))
     }
 }
