@@ -10,6 +10,7 @@ mod java_pair;
 pub mod member_lost;
 pub mod region_cut;
 pub mod store_away;
+pub mod tiering_paused;
 mod wait;
 
 use std::path::PathBuf;

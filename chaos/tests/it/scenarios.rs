@@ -8,7 +8,7 @@ use whimbrel_chaos::{
     relay::Relays,
     scenario::{
         Report, ScenarioError, Setup, home_killed, home_paused, member_lost, region_cut,
-        region_cut::Clients, store_away,
+        region_cut::Clients, store_away, tiering_paused,
     },
     toxiproxy::ToxiproxyServer,
 };
@@ -78,6 +78,13 @@ async fn a_home_that_was_paused_past_its_lease_acknowledges_nothing() {
 async fn a_region_of_three_loses_one_broker_after_the_other_and_nothing_else() {
     let stage = Stage::new().await;
     let found = member_lost::run(&stage.setup).await;
+    stage.judge(found).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tiering_daemon_that_was_stopped_goes_on_beside_the_one_that_took_its_shards() {
+    let stage = Stage::new().await;
+    let found = tiering_paused::run(&stage.setup).await;
     stage.judge(found).await;
 }
 
