@@ -153,4 +153,10 @@ pub const CODES: &[Code] = &[
         cause: "The `leader-epoch-checkpoint` of a log is not what was written, and its older records are in the bucket only: nothing local proves what it says of them.",
         fix: "Nothing, where the bucket is reached: the lineage is learnt from it again, and until then clients that ask for it are told to ask later. Where it says that the bucket's does not go on as the log does, run `whimbrel tier verify`. Check the disk.",
     },
+    Code {
+        code: "WB-128",
+        title: "the bucket holds another lineage of a partition",
+        cause: "The bucket's last record of the partition is of another leader epoch than the log has at that offset: a leader with a shorter log was elected, or its disk was lost, and what the bucket holds above was written by others.",
+        fix: "Nothing is freed and nothing more goes up of the partition, and its age rises. The status says `bucket_differs`. A copy that holds the bucket's records may lead again; where none is left, the records of the bucket stay readable up to where both logs are the same.",
+    },
 ];

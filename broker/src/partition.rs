@@ -62,6 +62,8 @@ pub struct Partition {
     stream_end: AtomicI64,
     /// Offsets below are verified in this region's bucket.
     tiered_end: AtomicI64,
+    /// The bucket's last record is of another log.
+    bucket_differs: AtomicBool,
     /// Counts the times after which a stream that was being read from here has to begin anew.
     breaks: AtomicU64,
 }
@@ -159,6 +161,7 @@ impl Partition {
             high_watermark: AtomicI64::new(high_watermark),
             stream_end: AtomicI64::new(high_watermark),
             tiered_end: AtomicI64::new(0),
+            bucket_differs: AtomicBool::new(false),
             breaks: AtomicU64::new(0),
             log,
         })
@@ -183,6 +186,15 @@ impl Partition {
 
     pub fn tiered_end(&self) -> i64 {
         self.tiered_end.load(Ordering::Acquire)
+    }
+
+    pub fn bucket_differs(&self) -> bool {
+        self.bucket_differs.load(Ordering::Acquire)
+    }
+
+    /// True where that was not known.
+    pub fn set_bucket_differs(&self, differs: bool) -> bool {
+        self.bucket_differs.swap(differs, Ordering::AcqRel) != differs
     }
 
     /// The bucket's verified extent; a lower one (after a truncation there) counts too.

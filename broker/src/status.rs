@@ -129,6 +129,7 @@ fn partition(broker: &Broker, partition: &Partition, cold_wait: Option<&Waiting>
         "lineage_known_from": partition.log.lineage_known_from().map(|first| first.start_offset),
         "local_log_start": offsets.local_log_start,
         "tiered_end": partition.tiered_end(),
+        "bucket_differs": partition.bucket_differs(),
         "high_watermark": partition.high_watermark(),
         "stream_end": partition.stream_end(),
         "durable_end": offsets.durable_end,

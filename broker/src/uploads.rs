@@ -5,6 +5,7 @@
 //! only what the source of the current region epoch has confirmed to be in its lineage.
 
 mod cleaned;
+mod extent;
 mod service;
 mod slice;
 mod timebox;

@@ -58,6 +58,7 @@ pub fn extents(committer: &Committer) -> Vec<node::Extent> {
         at: Some((*at).into()),
         start_offset: p.start(),
         end_offset: p.end,
+        end_epoch: p.end.checked_sub(1).and_then(|last| p.epoch_of(last)),
     };
     roots
         .iter()

@@ -10,14 +10,22 @@ use tonic::{
 use whimbrel_fleet::TopicPartition;
 use whimbrel_log::Segment;
 use whimbrel_rpc::proto::node::{
-    CleanedReply, CleanedRequest, Empty, EpochStart, LogStartProposal, LogStartReply, LogState,
-    LogsReply, LogsRequest, PartitionId, ReleaseRequest, TieredReport, UploadableReply,
+    CleanedReply, CleanedRequest, Empty, EpochStart, Extent, LogStartProposal, LogStartReply,
+    LogState, LogsReply, LogsRequest, PartitionId, ReleaseRequest, TieredReport, UploadableReply,
     UploadableRequest,
     broker_server::{Broker as Service, BrokerServer},
 };
 
-use super::{cleaned, slice, timebox};
-use crate::{broker::Broker, housekeeping, log_starts, partition::Partition};
+use super::{
+    cleaned,
+    extent::{self, Held},
+    slice, timebox,
+};
+use crate::{
+    broker::Broker,
+    housekeeping, log_starts,
+    partition::{Partition, Role},
+};
 
 /// How often a waiting daemon's question is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -82,6 +90,28 @@ impl Node {
 
 type Ends = HashMap<TopicPartition, i64>;
 
+/// In the place of an end: what the bucket has is of another log, so that all of this one is pending and none of it
+/// can go up.
+const DIFFERS: i64 = -1;
+
+/// Says what the bucket's extent means here, once; nothing local is taken to be in another log's bucket.
+fn note(partition: &Partition, extent: &Extent, held: Held) {
+    let at = partition.at;
+    let differs = matches!(held, Held::Differs);
+    if differs {
+        let here = partition.log.offsets().local_log_start;
+        partition.set_tiered_end(partition.tiered_end().min(here));
+    }
+    let is_new = partition.set_bucket_differs(differs);
+    if differs && is_new {
+        tracing::error!(code = "WB-128", %at, end = extent.end_offset, epoch = extent.end_epoch, "the bucket's records are of another lineage; nothing is freed and nothing goes up");
+    }
+    // A follower may not have heard yet that its log begins higher.
+    if held == Held::Gap && matches!(partition.role(), Role::Leader(_)) {
+        tracing::warn!(%at, bucket = extent.start_offset, "nothing is freed: the bucket begins above the local log");
+    }
+}
+
 /// Where the bucket's part of a partition ends, or its log begins.
 fn end_of(tiered: &Ends, partition: &Partition) -> i64 {
     let log_start = partition.log.offsets().log_start;
@@ -94,7 +124,8 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
     let mut hand = Hand::new(broker, most);
     let (catalog, uploads) = (broker.catalog(), &broker.uploads);
     if most > 0 {
-        for partition in catalog.partitions() {
+        let sound = |p: &&Arc<Partition>| tiered.get(&p.at) != Some(&DIFFERS);
+        for partition in catalog.partitions().filter(sound) {
             let end = end_of(tiered, partition);
             let mut from = slice::begin(partition, end);
             for segment in slice::due(partition, end) {
@@ -111,7 +142,8 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
         let now_ms = broker.clock.wall_ms();
         let ends = |partition: &Partition| end_of(tiered, partition);
         for (partition, end) in timebox::due(&catalog, &uploads.ages, ends, now_ms) {
-            if let Some((segment, limit)) = slice::open_part(&partition, end) {
+            let differs = tiered.get(&partition.at) == Some(&DIFFERS);
+            if !differs && let Some((segment, limit)) = slice::open_part(&partition, end) {
                 let from = slice::begin(&partition, end);
                 hand.add(&partition, &segment, from..limit, true);
             }
@@ -187,7 +219,11 @@ impl Service for Node {
                 .ok_or_else(|| Status::invalid_argument("an extent without a partition"))?;
             let at = TopicPartition::try_from(at)
                 .map_err(|e| Status::invalid_argument(e.to_string()))?;
-            tiered.insert(at, extent.end_offset);
+            let differs =
+                self.broker.catalog().local(at).is_some_and(|partition| {
+                    matches!(extent::held(partition, extent), Held::Differs)
+                });
+            tiered.insert(at, if differs { DIFFERS } else { extent.end_offset });
         }
         if request.pending_only && tiered.is_empty() {
             // A daemon that has just started and could not read its roots yet: what was told by the one before.
@@ -225,6 +261,11 @@ impl Service for Node {
             let Ok(partition) = self.partition(extent.at.as_ref()) else {
                 continue;
             };
+            let held = extent::held(&partition, &extent);
+            note(&partition, &extent, held);
+            if held != Held::Ours {
+                continue;
+            }
             partition.set_tiered_end(extent.end_offset);
             housekeeping::free_local(&self.broker, &partition).await;
         }

@@ -230,6 +230,7 @@ impl Daemon {
             at: Some((*at).into()),
             start_offset: *slices.keys().next().unwrap(),
             end_offset: slices.values().map(|copy| copy.end).max().unwrap(),
+            end_epoch: None,
         };
         kept.iter().map(extent).collect()
     }

@@ -1,13 +1,68 @@
 use std::sync::atomic::Ordering;
 
-use whimbrel_rpc::proto::node::broker_client::BrokerClient;
+use tonic::transport::Channel;
+use whimbrel_rpc::proto::node::{
+    Extent, ReleaseRequest, TieredReport, UploadableRequest, broker_client::BrokerClient,
+};
 use whimbrel_wire::ErrorCode;
 
 use crate::{
     client::{Client, batch},
     daemon::Daemon,
-    fleet::{Fleet, eventually},
+    fleet::{Broker, Fleet, eventually},
 };
+
+/// Tells the broker what a bucket is said to have of its one log with something in it, and asks for more.
+async fn told(rpc: &mut BrokerClient<Channel>, extent: Extent) -> usize {
+    let request = UploadableRequest {
+        pending_only: true,
+        ..UploadableRequest::default()
+    };
+    let pending = rpc.uploadable(request).await.unwrap().into_inner().pending;
+    assert!(!pending.is_empty());
+    let verified = pending.into_iter().map(|pending| Extent {
+        at: pending.at,
+        ..extent.clone()
+    });
+    let verified: Vec<_> = verified.collect();
+    let tiered = verified.clone();
+    rpc.tiered(TieredReport { verified }).await.unwrap();
+    let request = UploadableRequest {
+        tiered,
+        max_slices: 100,
+        ..UploadableRequest::default()
+    };
+    let reply = rpc.uploadable(request).await.unwrap().into_inner();
+    assert!(!reply.pending.is_empty());
+    let tokens = reply.slices.iter().map(|slice| slice.token).collect();
+    rpc.release(ReleaseRequest { tokens }).await.unwrap();
+    reply.slices.len()
+}
+
+/// A bucket that begins above the log, one of another lineage, and one that has the first record alone.
+async fn what_another_log_left_frees_nothing(rpc: &mut BrokerClient<Channel>, broker: &Broker) {
+    let partition = broker.partition("t", 0).await.unwrap();
+    let epoch = partition["leader_epoch"].as_i64().unwrap();
+    let epoch = i32::try_from(epoch).unwrap();
+    for (start_offset, end_offset, end_epoch, differs, held) in [
+        (10, 30, None, false, 0),
+        (0, 30, Some(epoch + 1), true, 0),
+        (0, 1, Some(epoch), false, 1),
+    ] {
+        let extent = Extent {
+            start_offset,
+            end_offset,
+            end_epoch,
+            ..Extent::default()
+        };
+        let slices = told(rpc, extent).await;
+        assert_eq!(slices > 0, !differs, "{slices}");
+        let told = broker.partition("t", 0).await.unwrap();
+        assert_eq!(told["bucket_differs"], differs, "{told}");
+        let ends = (&told["local_log_start"], &told["tiered_end"]);
+        assert_eq!(ends, (&0.into(), &held.into()), "{told}");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
@@ -45,6 +100,7 @@ async fn local_segments_go_only_once_verified_and_are_then_read_from_the_daemon(
         0,
         "nothing is verified yet"
     );
+    what_another_log_left_frees_nothing(&mut rpc, &broker).await;
     let uploaded = daemon.upload(&mut rpc, &data_dir).await;
     assert!(
         (30..40).contains(&uploaded),

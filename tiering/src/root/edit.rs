@@ -268,6 +268,7 @@ impl Partition {
         lineage: &[EpochStart],
         entry: Entry,
     ) -> Result<(), Reject> {
+        self.goes_on(at, lineage, entry)?;
         for start in lineage {
             // What an epoch wrote below this object is told by the objects below it.
             let begins = if self.entries.is_empty() {
@@ -307,6 +308,27 @@ impl Partition {
                 offset: entry.base,
                 last,
             })
+        }
+    }
+
+    /// An epoch that began below the object wrote what is right below it, here too: else the log has had another leader
+    /// there, with fewer records than the bucket holds.
+    fn goes_on(
+        &self,
+        at: TopicPartition,
+        lineage: &[EpochStart],
+        entry: Entry,
+    ) -> Result<(), Reject> {
+        let first = lineage.first().filter(|e| e.start_offset < entry.base);
+        let holds = self.end == entry.base && self.start() < self.end;
+        match (first, self.epoch_of(entry.base.saturating_sub(1))) {
+            (Some(first), Some(last)) if holds && last != first.epoch => Err(Reject::Lineage {
+                at,
+                epoch: first.epoch,
+                offset: first.start_offset,
+                last,
+            }),
+            _ => Ok(()),
         }
     }
 }

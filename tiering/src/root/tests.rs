@@ -143,6 +143,11 @@ fn gaps_overlaps_and_foreign_lineages_are_refused() {
         refused(commit(30, 40, &[(2, 15)])),
         Reject::Lineage { .. }
     ));
+    // Its leader had fewer records than the bucket has.
+    assert!(matches!(
+        refused(commit(30, 40, &[(5, 10)])),
+        Reject::Lineage { last: 3, .. }
+    ));
     assert!(matches!(
         refused(commit(30, 30, &[(3, 15)])),
         Reject::Unsound { .. }

@@ -66,6 +66,7 @@ fn report(end: i64) -> Request<node::TieredReport> {
             at: Some(at(0).into()),
             start_offset: 0,
             end_offset: end,
+            ..node::Extent::default()
         }],
     })
 }

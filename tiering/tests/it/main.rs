@@ -43,6 +43,7 @@ mod spill;
 mod support;
 mod timed;
 mod transactions;
+mod unclean;
 mod verify;
 mod world;
 mod zombie;

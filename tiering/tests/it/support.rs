@@ -39,16 +39,27 @@ impl Log {
     /// `shape`: for each segment, for each batch, its records and bytes per record. The epoch rises by one
     /// with every segment.
     pub fn write(dir: &Path, partition: i32, shape: &[Vec<(usize, usize)>]) -> Self {
+        Self::of_epochs(dir, partition, (1..).zip(shape))
+    }
+
+    /// The same with the epoch of each segment.
+    pub fn of_epochs<'a>(
+        dir: &Path,
+        partition: i32,
+        segments: impl IntoIterator<Item = (i32, &'a Vec<(usize, usize)>)>,
+    ) -> Self {
         let mut log = Self {
             partition,
             ..Self::default()
         };
         let mut next = 0;
-        for (n, segment) in shape.iter().enumerate() {
-            let (base, epoch) = (next, i32::try_from(n).unwrap() + 1);
+        for (epoch, segment) in segments {
+            let base = next;
+            let before = log.lineage.last().filter(|before| before.epoch == epoch);
+            let start_offset = before.map_or(base, |before| before.start_offset);
             log.lineage.push(EpochStart {
                 epoch,
-                start_offset: base,
+                start_offset,
             });
             let mut bytes = Vec::new();
             for (records, size) in segment {
