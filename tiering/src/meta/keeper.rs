@@ -129,7 +129,15 @@ impl Keeper {
     pub async fn claim(context: Context) -> Result<Self, MetaError> {
         let found = context.find().await?;
         let (mut next, before, strange) = match found {
-            Some((head, version)) => (head.clone(), Some((head.stamp, version)), BTreeSet::new()),
+            Some((head, version)) => {
+                let before = Some((head.stamp, version));
+                if went_back(&context, &head).await? {
+                    let (made, left_out) = again(&context).await?;
+                    (made, before, left_out)
+                } else {
+                    (head, before, BTreeSet::new())
+                }
+            }
             None => {
                 let (head, left_out) = again(&context).await?;
                 (head, None, left_out)
@@ -375,6 +383,25 @@ async fn read_ours(
             crc32c: crc32c::crc32c(&object.bytes),
         }));
     }
+}
+
+/// Whether documents are there that were written after a later head than this one: somebody has put an older one in its
+/// place, and what it does not name is no garbage. The next one's document, which comes before its head, says nothing.
+async fn went_back(context: &Context, head: &Head) -> Result<bool, MetaError> {
+    let (store, keys) = (&context.store, &context.keys);
+    let listed = store.list(&keys.meta_prefix()).await;
+    let next = (head.stamp.epoch, head.stamp.sequence.saturating_add(1));
+    for listed in listed.map_err(MetaError::Store)? {
+        let name = keys.parse_meta(&listed.key);
+        let later = name.filter(|name| (name.writer_epoch, name.sequence) > next);
+        if let Some(name) = later
+            && read_ours(context, &name, &listed.key).await?.is_some()
+        {
+            tracing::error!(code = "WB-322", key = %listed.key, "the head is older than this document; it is made again from all of them");
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A head for a bucket that has none: of nothing, or of the documents that are there; and those that it leaves out.

@@ -1,6 +1,8 @@
 //! Several daemons in one region: each shard has one owner, whoever leads a partition uploads it, all serve
 //! all of it, and what a daemon that died owned goes on.
 
+mod described;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -27,6 +29,8 @@ const SHARDS: usize = 16;
 
 struct Region {
     world: World,
+    /// Of what is unlinked.
+    grace: Span,
     view: watch::Sender<Arc<View>>,
 }
 
@@ -42,6 +46,7 @@ impl Region {
     fn new() -> Self {
         Self {
             world: World::new(),
+            grace: Options::default().delete_grace,
             view: watch::Sender::new(Arc::default()),
         }
     }
@@ -63,6 +68,7 @@ impl Region {
             broker: HostPort::new("127.0.0.1", broker.serve(&tasks).await.port()),
             peer_silence: Span::secs(2),
             meta_interval: Span::millis(100),
+            delete_grace: self.grace,
             ..Options::default()
         };
         let store: Arc<dyn Store> = Arc::new(Folder::open(&self.world.path("bucket")).unwrap());
