@@ -1,5 +1,7 @@
 //! Roots made anew: from kept ones, from the listing, and from both.
 
+mod deaths;
+
 use std::fs;
 
 use serde_json::Value;
