@@ -23,6 +23,7 @@ use crate::fleet::eventually;
 
 pub struct Client {
     pub stream: TcpStream,
+    to: Option<SocketAddr>,
     correlation_id: i32,
 }
 
@@ -33,12 +34,26 @@ impl Client {
 
     pub fn over(stream: TcpStream) -> Self {
         Self {
+            to: stream.peer_addr().ok(),
             stream,
             correlation_id: 0,
         }
     }
 
+    /// After the broker closed: a home without a lease does that to those whose writes it refused.
+    pub async fn reconnect(&mut self) {
+        self.stream = TcpStream::connect(self.to.unwrap()).await.unwrap();
+    }
+
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        self.try_send(version, request).await.unwrap()
+    }
+
+    pub async fn try_send<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> std::io::Result<i32> {
         self.correlation_id += 1;
         let header = RequestHeader {
             api_key: R::KEY,
@@ -47,9 +62,9 @@ impl Client {
             client_id: Some("test".into()),
         };
         for chunk in encode_request_frame(&header, request) {
-            self.stream.write_all(&chunk).await.unwrap();
+            self.stream.write_all(&chunk).await?;
         }
-        self.correlation_id
+        Ok(self.correlation_id)
     }
 
     pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
@@ -57,7 +72,7 @@ impl Client {
     }
 
     /// `None` when the broker closed.
-    async fn try_receive<R: Request>(&mut self, version: i16) -> Option<(i32, R::Response)> {
+    pub async fn try_receive<R: Request>(&mut self, version: i16) -> Option<(i32, R::Response)> {
         let frame = self.frame().await?;
         let budget = Budget::new(1 << 30);
         let mut input = Decoder::new(frame, budget);
@@ -126,10 +141,20 @@ impl Client {
         response.responses.remove(0).partition_responses.remove(0)
     }
 
-    /// Produces until the broker leads.
+    /// Produces until the broker leads. On a busy machine it may lose its lease for a while, and refuses and closes then.
     pub async fn produce_ok(&mut self, topic: &str, partition: i32, records: Bytes) -> i64 {
         eventually("an ack", async || {
-            let answer = self.produce(topic, partition, records.clone()).await;
+            let request = produce_request(topic, partition, records.clone(), -1);
+            let sent = self.try_send(10, &request).await.is_ok();
+            let answer = match sent {
+                true => self.try_receive::<produce::Request>(10).await,
+                false => None,
+            };
+            let Some((_, mut response)) = answer else {
+                self.reconnect().await;
+                return None;
+            };
+            let answer = response.responses.remove(0).partition_responses.remove(0);
             assert!(
                 answer.error_code.is_none() || answer.error_code.is_retryable(),
                 "{}",
@@ -184,7 +209,11 @@ impl Client {
     pub async fn consume(&mut self, topic: &str, partition: i32, mut offset: i64) -> Vec<String> {
         let mut values = Vec::new();
         loop {
-            let data = self.fetch(topic, partition, offset, 0).await;
+            let data = eventually("a leader", async || {
+                let data = self.fetch(topic, partition, offset, 0).await;
+                (data.error_code != ErrorCode::NOT_LEADER_OR_FOLLOWER).then_some(data)
+            })
+            .await;
             assert_eq!(data.error_code, ErrorCode::NONE);
             if offset >= data.high_watermark {
                 return values;

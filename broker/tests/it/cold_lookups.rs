@@ -84,12 +84,12 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     client.create_topic("t", 1, &FREED_EARLY).await;
     // Every start is an epoch of its own.
     produce(&mut client).await;
-    let (_, first, _) = end_of(&mut client, i32::MAX).await;
+    let (_, first, _) = end_at_a_leader(&mut client, i32::MAX).await;
     broker.stop().await;
     let broker = fleet.try_broker(options.clone()).await.unwrap();
     let mut client = Client::connect(broker.handle.kafka).await;
     produce(&mut client).await;
-    let (_, second, _) = end_of(&mut client, i32::MAX).await;
+    let (_, second, _) = end_at_a_leader(&mut client, i32::MAX).await;
     assert!(second > first);
     let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
         .await
@@ -97,7 +97,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     daemon.upload(&mut rpc, &data_dir).await;
     let start = local_start(&broker, 25).await;
     let known = (ErrorCode::NONE, first, 20);
-    assert_eq!(end_of(&mut client, first).await, known);
+    assert_eq!(end_at_a_leader(&mut client, first).await, known);
     assert_eq!(client.offset_at("t", 0, -4).await.offset, start);
     let tiered = client.offset_at("t", 0, -5).await.offset;
     broker.stop().await;
@@ -111,7 +111,7 @@ async fn epochs_below_the_local_log_are_known_even_if_its_checkpoint_is_lost() {
     assert_eq!(client.offset_at("t", 0, -4).await.offset, start);
     let told = client.offset_at("t", 0, -5).await.offset;
     assert!((start - 1..=tiered).contains(&told), "{told} of {tiered}");
-    assert_eq!(end_of(&mut client, second).await.1, second);
+    assert_eq!(end_at_a_leader(&mut client, second).await.1, second);
     a_flipped_bit_is_not_told(&fleet, &daemon, broker, &options, (first, second)).await;
 }
 
@@ -147,7 +147,7 @@ async fn a_flipped_bit_is_not_told(
     learnt(&broker).await;
     daemon.away.store(true, Ordering::SeqCst);
     assert_eq!(
-        end_of(&mut client, first).await,
+        end_at_a_leader(&mut client, first).await,
         (ErrorCode::NONE, first, 20)
     );
     broker.stop().await;
