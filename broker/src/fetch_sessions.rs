@@ -20,6 +20,8 @@ use whimbrel_wire::{
     messages::fetch::{FetchTopic, ForgottenTopic},
 };
 
+use crate::waiters::Waiter;
+
 pub use cache::{Bounds, Cache};
 pub use session::{Changes, Session, Told, Wanted};
 
@@ -71,6 +73,23 @@ pub struct Going {
     /// Of the session's next request, if nobody else comes first.
     epoch: i32,
     session: Arc<Mutex<Session>>,
+}
+
+impl Context {
+    /// `waiter` is woken when the session's next request comes.
+    pub fn wait(&self, waiter: &Waiter) {
+        if let Self::Goes(going) = self {
+            going.session.lock().wait(waiter);
+        }
+    }
+
+    /// The session's next request has come: what this one holds it would hold for nobody.
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Goes(going) => going.session.lock().epoch() != going.epoch,
+            _ => false,
+        }
+    }
 }
 
 impl Sessions {

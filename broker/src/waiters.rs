@@ -31,6 +31,11 @@ impl Parked {
         std::mem::take(&mut self.woken.lock())
     }
 
+    /// Wakes it for another reason than something new.
+    pub fn nudge(&self) {
+        self.notify.notify_one();
+    }
+
     fn wake(&self, number: usize) {
         self.woken.lock().push(number);
         self.notify.notify_one();

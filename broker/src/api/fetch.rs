@@ -93,16 +93,23 @@ pub async fn handle(
     };
     let plan = Plan::new(&request, caller, wanted, asks);
     let waiter = Waiter::default();
+    context.wait(&waiter);
     let mut parts = plan.read(&broker.catalog(), &waiter);
     loop {
+        if context.is_over() {
+            return refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+        }
         let hot: usize = parts.iter().map(Part::len).sum();
         let cold_wait = deadline.left(&broker.clock).min(COLD_WAIT);
         let woken = fetch_cold(broker, &mut parts, hot, cold_wait, &waiter).await;
         let bytes: usize = parts.iter().map(Part::len).sum();
-        let due = bytes >= min_bytes && bytes > 0 || parts.iter().any(Part::is_news);
+        let due = bytes >= min_bytes && bytes > 0
+            || parts.iter().any(|p| p.is_news() || p.is_from_bucket());
         if due || min_bytes == 0 || deadline.left(&broker.clock).is_zero() {
+            plan.read_anew(&broker.catalog(), &waiter, &mut parts);
             return close(broker, &context, &plan, parts);
         }
+        parts.iter_mut().for_each(Part::let_go);
         if !woken {
             // Nothing wakes when the bucket's answer has come: ask again soon.
             let longest = if parts.iter().any(|p| p.cold().is_some()) {

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use uuid::Uuid;
 use whimbrel_wire::messages::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
 
 use super::{INITIAL_EPOCH, next_epoch};
+use crate::waiters::{Parked, Waiter};
 
 /// One partition of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Session {
     turns: HashMap<Key, u64>,
     next_turn: u64,
     bytes: usize,
+    /// The request that waits for something new.
+    waiting: Weak<Parked>,
 }
 
 /// A request's partitions, in its order; the last mention of one counts.
@@ -139,6 +142,7 @@ impl Session {
             turns: HashMap::new(),
             next_turn: 0,
             bytes: 0,
+            waiting: Weak::new(),
         };
         for wanted in wanted {
             session.want(wanted.clone());
@@ -156,8 +160,16 @@ impl Session {
         self.by_id
     }
 
+    /// The next request is here: who still waits with an earlier one does so for nobody.
     pub fn advance(&mut self) {
         self.epoch = next_epoch(self.epoch);
+        if let Some(waiting) = std::mem::take(&mut self.waiting).upgrade() {
+            waiting.nudge();
+        }
+    }
+
+    pub fn wait(&mut self, waiter: &Waiter) {
+        self.waiting = Arc::downgrade(waiter);
     }
 
     pub fn size(&self) -> Size {

@@ -5,7 +5,7 @@ use whimbrel_broker::{Limits, Options, api::OFFERED};
 use whimbrel_runtime::unit::Span;
 use whimbrel_wire::{
     ApiKey, ErrorCode,
-    messages::{describe_groups, join_group},
+    messages::{describe_groups, fetch, join_group},
 };
 
 use crate::{
@@ -223,5 +223,40 @@ async fn requests_that_wait_cost_their_bytes() {
     }
     // Their bytes, twice at most while they are read; what one is decoded to, and its answer.
     held.assert_at_most(2 * waiting.len() + 16 * MIB, "requests that wait");
+    broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetches_that_wait_for_more_hold_no_records_meanwhile() {
+    if !is_apart("bad_memory::fetches_that_wait_for_more_hold_no_records_meanwhile") {
+        return;
+    }
+    const THERE: usize = 8 * MIB;
+    let (_fleet, broker) = started(Limits::default()).await;
+    let text = "x".repeat(MIB / 2);
+    let mut patient = Patient::new(broker.handle.kafka);
+    for _ in 0..THERE / text.len() {
+        patient.produce("t", batch(&[&text])).await;
+    }
+    // As many as the machine reads for at a time may hold what they have just read.
+    let at_once = std::thread::available_parallelism().unwrap().get() + 1;
+    let mut request = fetch::Request {
+        min_bytes: i32::MAX,
+        max_bytes: i32::MAX,
+        ..fetch_request("t", 0, 0, 300_000)
+    };
+    request.topics[0].partitions[0].partition_max_bytes = i32::MAX;
+    let held = watch();
+    let mut waiting = Vec::new();
+    for _ in 0..5 * at_once {
+        let mut client = Client::connect(broker.handle.kafka).await;
+        client.send(11, &request).await;
+        waiting.push(client);
+    }
+    // Each of these wakes them.
+    for _ in 0..10 {
+        serves(&broker).await;
+    }
+    held.assert_at_most(at_once * THERE + 4 * IDLE, "fetches that wait");
     broker.stop().await;
 }

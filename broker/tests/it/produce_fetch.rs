@@ -301,3 +301,37 @@ async fn a_start_that_cannot_be_right_is_refused_with_a_code() {
     };
     assert_eq!(code(other_node).await, Some("WB-103"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_waits_for_more_answers_with_what_was_there_and_what_came() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(client.create_topic("t", 2, &[]).await, ErrorCode::NONE);
+    let (one, other) = (batch(&["one"]), batch(&["other"]));
+    client.produce_ok("t", 0, one.clone()).await;
+    let values = |response: &fetch::Response| {
+        let parts = response.responses[0].partitions.iter();
+        let lengths = parts.map(|part| part.records.as_ref().unwrap().len());
+        lengths.collect::<Vec<_>>()
+    };
+    let asks = |least: usize, max_wait_ms| {
+        let mut request = fetch_request("t", 0, 0, max_wait_ms);
+        let second = fetch_request("t", 1, 0, max_wait_ms);
+        request.min_bytes = i32::try_from(least).unwrap();
+        let second = second.topics.into_iter().flat_map(|t| t.partitions);
+        request.topics[0].partitions.extend(second);
+        request
+    };
+    // Its time is over before there is enough.
+    let some = client.call(11, asks(one.len() + 1, 50)).await;
+    assert_eq!(values(&some), [one.len(), 0]);
+    let mut reader = Client::connect(broker.handle.kafka).await;
+    let both = asks(one.len() + other.len(), 300_000);
+    let (all, _) = tokio::join!(
+        reader.call(11, both),
+        client.produce_ok("t", 1, other.clone())
+    );
+    assert_eq!(values(&all), [one.len(), other.len()]);
+    broker.stop().await;
+}

@@ -157,3 +157,28 @@ async fn sessions_by_topic_id_hear_that_the_topic_went() {
     let partition = &told.responses[0].partitions[0];
     assert_eq!(partition.error_code, ErrorCode::UNKNOWN_TOPIC_ID);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_session_one_request_waits_at_a_time() {
+    let fleet = Fleet::start().await;
+    let broker = fleet.broker(1, EAST).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    assert_eq!(client.create_topic("t", 1, &[]).await, ErrorCode::NONE);
+    client.produce_ok("t", 0, batch(&["a"])).await;
+    let begun = client.call(12, request(0, 0, &[(0, 1)], 0)).await;
+    let id = begun.session_id;
+    let mut other = Client::connect(broker.handle.kafka).await;
+    for epoch in [1, 3] {
+        client.send(12, &request(id, epoch, &[], 300_000)).await;
+        eventually("the next request's turn", async || {
+            let next = other.call(12, request(id, epoch + 1, &[], 0)).await;
+            next.error_code.is_none().then_some(())
+        })
+        .await;
+        // Long before its own time.
+        let patience = std::time::Duration::from_secs(60);
+        let over = tokio::time::timeout(patience, client.receive::<fetch::Request>(12));
+        let (_, over) = over.await.expect("an answer in time");
+        assert_eq!(over.error_code, ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+    }
+}

@@ -128,6 +128,13 @@ impl Plan {
         }
     }
 
+    /// Reads again what was let go.
+    pub fn read_anew(&self, catalog: &Catalog, waiter: &Waiter, parts: &mut [Part]) {
+        let numbered = parts.iter().enumerate();
+        let gone = numbered.filter_map(|(number, part)| part.is_let_go().then_some(number));
+        self.read_again(catalog, waiter, gone.collect(), parts);
+    }
+
     /// `taken` is in the answer already.
     fn part(
         &self,

@@ -26,6 +26,10 @@ pub struct Part {
     cold: Option<Cold>,
     aborted_from: Option<(Arc<Partition>, i64)>,
     version: i16,
+    /// The bucket was asked for it.
+    is_from_bucket: bool,
+    /// How much was read, while nobody keeps it.
+    let_go: usize,
 }
 
 /// What is to be read from the bucket.
@@ -52,6 +56,8 @@ impl Part {
             cold: None,
             aborted_from: None,
             version: 0,
+            is_from_bucket: false,
+            let_go: 0,
         }
     }
 
@@ -79,6 +85,8 @@ impl Part {
             cold: None,
             aborted_from: None,
             version: plan.version,
+            is_from_bucket: false,
+            let_go: 0,
         };
         let leads = partition.leads().is_some();
         let is_out = wanted.offset < offsets.log_start || wanted.offset > offsets.log_end;
@@ -142,7 +150,27 @@ impl Part {
     }
 
     pub fn len(&self) -> usize {
-        self.data.records.as_ref().map_or(0, Bytes::len)
+        self.data
+            .records
+            .as_ref()
+            .map_or(0, Bytes::len)
+            .max(self.let_go)
+    }
+
+    /// Forgets records that are read again when it is time to answer: who waits for more costs no more than who waits
+    /// for anything.
+    pub fn let_go(&mut self) {
+        self.let_go = self.len();
+        self.data.records = Some(Bytes::new());
+    }
+
+    pub fn is_let_go(&self) -> bool {
+        self.let_go > 0
+    }
+
+    /// Records of the bucket: they are not kept for the sake of more, nor asked for twice.
+    pub fn is_from_bucket(&self) -> bool {
+        self.is_from_bucket && self.len() > 0
     }
 
     /// True when the client should hear of it at once.
@@ -200,6 +228,7 @@ impl Part {
         let Some(cold) = self.cold.take() else {
             return;
         };
+        self.is_from_bucket = true;
         let upto = cold.upto;
         if read.bytes.is_empty() && read.next_offset > cold.offset {
             return self.go_on(&cold, read.next_offset);
