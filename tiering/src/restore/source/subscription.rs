@@ -202,3 +202,6 @@ impl Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
