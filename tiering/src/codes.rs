@@ -197,6 +197,24 @@ pub const CODES: &[Code] = &[
         "The broker's copy holds records, or epochs, that the bucket does not have below the cut: it was written to before, or was begun from another cut. Nothing of it is changed, and nothing is added.",
         "Restore into a fleet whose brokers have empty data directories. A restore that was begun is gone on with by the same plan.",
     ),
+    code(
+        "WB-340",
+        "the bucket has moved, and the configuration names its old place",
+        "`whimbrel tier move` has brought everything to another place. Daemons that begin at the old one find tombstones there and follow them, so nothing stands still.",
+        "Set `bucket` of `[tiering]` to the new place in the configuration of every daemon of the region, at leisure; `whimbrel tier status` and the log name it. Only then may the old place go.",
+    ),
+    code(
+        "WB-341",
+        "a move into this bucket is not done",
+        "The configuration names a place that a move is still filling. What has not arrived is only in the old place, and a daemon that began here would not know of it.",
+        "Name the old place again; the message says which it is. Change the configuration when `whimbrel tier move` says that all has moved.",
+    ),
+    code(
+        "WB-342",
+        "the bucket cannot move to that place",
+        "The new place is another region's or fleet's, a daemon began there by itself, or it lacks what a bucket needs. What has not moved stays where it is and is served from there.",
+        "`whimbrel tier probe URL` says what the place lacks. Where it is somebody's, give the move a place of its own.",
+    ),
 ];
 
 #[cfg(test)]

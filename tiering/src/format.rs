@@ -12,6 +12,7 @@ mod index;
 mod key;
 mod object;
 mod trailer;
+mod unit;
 
 pub use aborted::Aborted;
 pub use blocks::{BLOCK_BYTES, BlockCrcs, BlockTable};
@@ -24,6 +25,7 @@ pub use key::{
 };
 pub use object::{Opened, OpenedSlice, Sections, Tail, TailParts};
 pub use trailer::{TRAILER_BYTES, Trailer};
+pub use unit::Unit;
 
 /// Why bytes from a bucket were not believed.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]

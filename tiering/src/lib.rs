@@ -21,6 +21,7 @@ pub mod format;
 mod kept;
 pub mod meta;
 mod metrics;
+pub mod moving;
 pub mod ops;
 mod options;
 pub mod orphan;

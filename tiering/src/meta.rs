@@ -34,7 +34,7 @@ const ENVELOPE: usize = 20;
 const FORMAT: u16 = 1;
 
 /// Puts a body into its envelope.
-fn enclose(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
+pub(crate) fn enclose(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
     use crate::format::Put;
     let mut out = Vec::with_capacity(ENVELOPE + body.len());
     out.put(magic);
@@ -48,7 +48,7 @@ fn enclose(magic: &[u8; 8], body: &[u8]) -> Vec<u8> {
 }
 
 /// The body, if its envelope is whole.
-fn disclose<'a>(
+pub(crate) fn disclose<'a>(
     what: &'static str,
     magic: &[u8; 8],
     bytes: &'a [u8],

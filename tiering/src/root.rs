@@ -12,6 +12,7 @@ pub(crate) mod codec;
 mod edit;
 mod entry;
 mod judge;
+mod moved;
 mod part;
 mod replace;
 mod rewrite;
@@ -24,6 +25,7 @@ use whimbrel_fleet::{EpochStart, TopicPartition};
 pub use edit::{Applied, Commit, Reject, Truncation};
 pub use entry::{Entry, Merged};
 pub use judge::{Claim, Reading, Verdict, claim, judge};
+pub use moved::Moved;
 pub use part::{Run, SPILL_BYTES, Shared, Spilled};
 
 use crate::format::{FieldError, Fields, Key, Keys, ObjectName, Put};

@@ -13,6 +13,7 @@ use crate::{
     broker::{lineage_from, partition_from},
     committer::{CommitError, Committer, Edit, Outcome as Edited},
     format::{Aborted, BLOCK_BYTES},
+    moving::Mover,
     orphan::{OrphanError, Orphans},
     reader::{Answer, Range, ReadError, Reader, Wish},
     rebuild::Rebuilder,
@@ -27,6 +28,7 @@ pub struct Served {
     pub orphans: Orphans,
     pub verifier: Verifier,
     pub rebuilder: Rebuilder,
+    pub mover: Mover,
 }
 
 /// A reader may ask for less, never for more.

@@ -25,6 +25,7 @@ use crate::{
     cost::{self, Cost},
     format::Keys,
     meta,
+    moving::{self, MoveError},
     ops::{Cause, Ops},
     prices::Prices,
     reader::Damage,
@@ -74,6 +75,8 @@ pub enum StartError {
     Marker { bucket: String, source: MarkerError },
     #[error("bucket {bucket}: {source}")]
     Probe { bucket: String, source: ProbeError },
+    #[error("bucket {bucket}: {source}")]
+    Moving { bucket: String, source: MoveError },
 }
 
 impl StartError {
@@ -90,7 +93,12 @@ impl StartError {
             | Self::Probe {
                 source: ProbeError::Store(_),
                 ..
+            }
+            | Self::Moving {
+                source: MoveError::Store(_),
+                ..
             } => "WB-301",
+            Self::Moving { .. } => "WB-341",
             Self::Probe {
                 source: ProbeError::NoSwap(_),
                 ..
@@ -117,6 +125,9 @@ impl StartError {
             } | Self::Probe {
                 source: ProbeError::Store(StoreError::Refused { .. }),
                 ..
+            } | Self::Moving {
+                source: MoveError::Store(StoreError::Refused { .. }),
+                ..
             }
         )
     }
@@ -136,6 +147,10 @@ impl StartError {
             }
             | Self::Probe {
                 source: ProbeError::Store(source),
+                ..
+            }
+            | Self::Moving {
+                source: MoveError::Store(source),
                 ..
             } => Some(source),
             _ => None,
@@ -201,7 +216,9 @@ impl Service {
         let incarnation = random::uuid();
         let prices = Prices::load(options.prices.as_deref())?;
         let brokers = connection(&options)?;
-        let limited = limited(store, &options, &clock);
+        let keys = Keys::new(&options.region);
+        let placed = store::Placed::new(store, keys.clone(), opener());
+        let limited = limited(Arc::new(placed.clone()), &options, &clock);
         let store: Arc<dyn store::Store> = Arc::new(limited.clone());
         let cache = open_cache(&options)?;
         let broker = BrokerLink::new(&options.broker, clock.clone());
@@ -217,7 +234,6 @@ impl Service {
         let rpc = listener.local_addr().map_err(bind)?;
         let (serve, served) = watch::channel(None);
         let status = status(&options, limited, &cache, served.clone(), &clock);
-        let keys = Keys::new(&options.region);
         let ledger = cost::ledger(&status, &keys);
         let cost = Cost {
             status: status.clone(),
@@ -239,6 +255,7 @@ impl Service {
         let open = Open {
             options,
             store,
+            placed,
             keys,
             cache,
             broker,
@@ -291,6 +308,18 @@ async fn open_store(
     opened.map_err(|source| StartError::Bucket {
         bucket: options.bucket.clone(),
         source,
+    })
+}
+
+/// How the place is opened that everything moves to.
+fn opener() -> store::Opener {
+    Arc::new(|url: &str| {
+        let location = Location::parse(url).map_err(|error| StoreError::Refused {
+            op: "open",
+            key: url.to_owned(),
+            reason: error.to_string(),
+        })?;
+        store::open(&location)
     })
 }
 
@@ -368,6 +397,7 @@ async fn serve_admin(
         .route(verify::route(status.served.clone()))
         .route(cost.route())
         .route(rebuild::route(status.served.clone()))
+        .route(moving::route(status.served.clone()))
         .serve(&options.admin_listen, tasks)
         .await?)
 }

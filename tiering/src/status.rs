@@ -69,6 +69,12 @@ impl Status {
             .collect()
     }
 
+    /// How far the bucket is on its way to another place.
+    fn moving(&self) -> Value {
+        let served = self.served.borrow();
+        served.as_ref().map_or(Value::Null, |s| s.mover.json())
+    }
+
     fn age_seconds(&self) -> Option<f64> {
         let age_ms = self.pending.lock().age_ms(self.clock.wall_ms())?;
         // Ages are far below 2^53 ms.
@@ -142,7 +148,7 @@ impl Status {
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
-            "meta": self.meta.json(&self.clock),
+            "meta": self.meta.json(&self.clock), "move": self.moving(),
             "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "compaction_held": self.held.json(), "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),

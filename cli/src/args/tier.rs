@@ -24,6 +24,9 @@ pub enum Tier {
     /// Make new roots where one cannot be believed, from kept roots and the objects themselves. Prints a plan;
     /// deletes nothing.
     Rebuild(Mend),
+    /// Move a region's bucket to another bucket, prefix or provider while it serves. Prints a plan; deletes nothing
+    /// in the old place.
+    Move(Relocate),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -131,4 +134,27 @@ pub struct Mend {
     /// Refuse unless the plan is still this one.
     #[arg(long, requires = "apply")]
     pub plan: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Relocate {
+    /// The new place: file:///dir or s3://bucket/prefix?endpoint=http://..&region=.., as in the configuration. It must
+    /// have nothing of the region.
+    #[arg(value_name = "URL")]
+    pub to: String,
+    /// The region whose bucket moves, where there are several.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Do it, and wait until it is done. Without this the plan is printed.
+    #[arg(long)]
+    pub apply: bool,
+    /// Refuse unless the plan is still this one.
+    #[arg(long, requires = "apply")]
+    pub plan: Option<String>,
+    /// Each daemon copies at most so much a second; 0B is no limit. Stands once it was ordered.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    pub rate: Size,
+    /// Wait at most so long, then exit with 13; the daemons go on.
+    #[arg(long, value_name = "TIME", requires = "apply")]
+    pub timeout: Option<Span>,
 }

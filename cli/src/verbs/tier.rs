@@ -3,6 +3,7 @@
 mod cost;
 mod export;
 mod map;
+mod moving;
 mod probe;
 mod rebuild;
 mod status;
@@ -25,6 +26,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Export(wish) => return export::run(at, wish).await,
         Tier::Verify(verify) => verify.region.as_deref(),
         Tier::Rebuild(mend) => mend.region.as_deref(),
+        Tier::Move(what) => what.region.as_deref(),
         Tier::Map(of) | Tier::Cost(of) => of.region.as_deref(),
         Tier::Status => None,
     };
@@ -40,6 +42,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Map(of) => map::run(at, &all, of.topic.as_deref()).await,
         Tier::Cost(of) => cost::run(at, &all, of.topic.as_deref()).await,
         Tier::Rebuild(mend) => rebuild::run(at, &all, &mend).await,
+        Tier::Move(what) => moving::run(at, &all, &what).await,
         Tier::Probe(what) => probe::run(at.format, &what).await,
         Tier::Export(wish) => export::run(at, &wish).await,
     }

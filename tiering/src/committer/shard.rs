@@ -114,7 +114,10 @@ impl Owned {
                 first = queue.recv() => first,
                 // What is asked for meanwhile does not wait for it.
                 stands = self.stands(), if is_due => {
-                    stands.or_else(|error| self.fail(Vec::new(), &error))?;
+                    if let Err(error) = stands {
+                        let error = self.fail(Vec::new(), error);
+                        self.adopt(error, publish).await?;
+                    }
                     looked_ms = clock.boot_ms();
                     continue;
                 }
@@ -125,7 +128,13 @@ impl Owned {
             while let Ok(next) = queue.try_recv() {
                 edits.push(next);
             }
-            let Some(done) = shutdown.unless(self.apply(edits, publish)).await else {
+            let applied = async {
+                match self.apply(edits, publish).await {
+                    Err(error) => self.adopt(error, publish).await,
+                    Ok(()) => Ok(()),
+                }
+            };
+            let Some(done) = shutdown.unless(applied).await else {
                 return Ok(());
             };
             done?;
@@ -179,16 +188,17 @@ impl Owned {
                 Ok(Written::Done(version)) => self.version = version,
                 // Only a claim can be overtaken by an older epoch.
                 Ok(Written::Moved) => {
-                    return self.fail(answers, &CommitError::WentBack { shard: self.shard });
+                    let shard = self.shard;
+                    return Err(self.fail(answers, CommitError::WentBack { shard }));
                 }
-                Err(error) => return self.fail(answers, &error),
+                Err(error) => return Err(self.fail(answers, error)),
             }
             self.root = Arc::new(next);
             self.keep().await;
             publish.send_replace(Arc::clone(&self.root));
         } else if let Err(error) = self.stands().await {
             // That there is nothing to do was read from a root that is another's now.
-            return self.fail(answers, &error);
+            return Err(self.fail(answers, error));
         }
         for (reply, outcome) in answers {
             // Whoever asked may be gone; the edit stands.
@@ -215,26 +225,46 @@ impl Owned {
         }
     }
 
+    /// Tells whoever waits, and hands the error on.
     fn fail(
         &self,
         answers: Vec<(Reply, Result<Outcome, CommitError>)>,
-        error: &CommitError,
-    ) -> Result<(), CommitError> {
+        error: CommitError,
+    ) -> CommitError {
         let shard = self.shard;
-        let told = match error {
-            // Another daemon of the region goes on with it.
-            CommitError::Fenced { .. } if self.context.region_mates.is_some() => {
-                CommitError::Elsewhere { shard }
-            }
-            other => {
-                tracing::error!(shard, code = error.code(), %error, "this shard is ours no more");
-                other.clone()
-            }
+        // Another daemon of the region goes on with it, or this one does elsewhere.
+        let told = match &error {
+            CommitError::Fenced { .. } => CommitError::Elsewhere { shard },
+            other => other.clone(),
         };
         for (reply, _) in answers {
             let _ = reply.send(Err(told.clone()));
         }
-        Err(error.clone())
+        error
+    }
+
+    /// A root with a higher epoch that this process wrote is that of the shard at its new place: it goes on there.
+    async fn adopt(
+        &mut self,
+        error: CommitError,
+        publish: &watch::Sender<Arc<Root>>,
+    ) -> Result<(), CommitError> {
+        if matches!(error, CommitError::Fenced { .. }) {
+            let here = read(&self.context, self.shard).await?;
+            let mine = self.context.incarnation;
+            if let Some(here) = here.filter(|here| here.root.stamp.incarnation == mine) {
+                self.root = Arc::new(here.root);
+                self.version = here.version;
+                publish.send_replace(Arc::clone(&self.root));
+                return Ok(());
+            }
+        }
+        let is_mates =
+            matches!(error, CommitError::Fenced { .. }) && self.context.region_mates.is_some();
+        if !is_mates {
+            tracing::error!(shard = self.shard, code = error.code(), %error, "this shard is ours no more");
+        }
+        Err(error)
     }
 
     fn change(&self, root: &mut Root, edit: &Edit) -> Result<Outcome, CommitError> {

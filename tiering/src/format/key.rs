@@ -65,7 +65,11 @@ impl Keys {
         }
     }
 
-    fn key(&self, rest: fmt::Arguments<'_>) -> Key {
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(super) fn key(&self, rest: fmt::Arguments<'_>) -> Key {
         Key(format!("{}{rest}", self.base))
     }
 

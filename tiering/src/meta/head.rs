@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{disclose, enclose};
 use crate::{
     format::{FieldError, Fields, FormatError, MetaName, Put},
-    root::Stamp,
+    root::{Moved, Stamp},
 };
 
 const MAGIC: &[u8; 8] = b"WBMHEAD1";
@@ -109,6 +109,10 @@ impl Head {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        if let Ok(moved) = Moved::decode(bytes) {
+            let reason = format_args!("it has moved to {}", moved.to);
+            return Err(FormatError::malformed(WHAT, reason));
+        }
         let mut fields = Fields::new(disclose(WHAT, MAGIC, bytes)?);
         let head = read(&mut fields).map_err(|e| FormatError::malformed(WHAT, e))?;
         fields.end().map_err(|e| FormatError::malformed(WHAT, e))?;

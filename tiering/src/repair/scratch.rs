@@ -33,7 +33,7 @@ struct Written {
 
 impl Scratch {
     /// At most `limit` bytes will be written. A name that begins like this is removed at the next start.
-    pub(super) fn new(dir: &Path, limit: u64, tasks: Tasks) -> Result<Self, String> {
+    pub(crate) fn new(dir: &Path, limit: u64, tasks: Tasks) -> Result<Self, String> {
         let path = dir.join(format!(".tmp-{}", random::uuid()));
         let open = File::options()
             .read(true)

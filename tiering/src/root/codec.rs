@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 use whimbrel_fleet::{EpochStart, TopicPartition};
 
-use super::{Entry, Merged, Orphaned, Partition, Root, Run, Stamp, Unlinked};
+use super::{Entry, Merged, Moved, Orphaned, Partition, Root, Run, Stamp, Unlinked};
 use crate::format::{FieldError, Fields, FormatError, Key, PartName, Put};
 
 const MAGIC: &[u8; 8] = b"WBROOT01";
@@ -111,6 +111,10 @@ impl Root {
     /// Reads a root and checks all of its invariants.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let malformed = |e: FieldError| FormatError::malformed(WHAT, e);
+        if let Ok(moved) = Moved::decode(bytes) {
+            let reason = format_args!("it has moved to {}", moved.to);
+            return Err(FormatError::malformed(WHAT, reason));
+        }
         let mut head = Fields::new(bytes);
         if head.array::<8>().map_err(malformed)? != *MAGIC {
             return Err(FormatError::Magic { what: WHAT });

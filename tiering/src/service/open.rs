@@ -1,5 +1,7 @@
 //! Opens the bucket: marker, probe, roots; then lets readers in and starts the uploader and retention.
 
+mod mover;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
@@ -15,7 +17,7 @@ use crate::{
     committer::{CommitError, Committer, Context, Mates, Names},
     compaction::{Compaction, MOST_UNLINKED, plan::Limits},
     format::Keys,
-    meta,
+    meta, moving,
     orphan::Orphans,
     pending::PendingWatch,
     prices::Prices,
@@ -27,7 +29,7 @@ use crate::{
     serve::Served,
     skew::Skew,
     status::Status,
-    store::{self, Capabilities, Ledger, Marker, Store},
+    store::{self, Capabilities, Ledger, Marker, Placed, Store},
     transfer::Transfer,
     uploader::Uploader,
     verify::{Request, Schedule, Verifier},
@@ -39,6 +41,8 @@ const SHARDS: u16 = 16;
 pub(super) struct Open {
     pub options: Options,
     pub store: Arc<dyn Store>,
+    /// What `store` stands on.
+    pub placed: Placed,
     pub keys: Keys,
     pub cache: Arc<Cache>,
     pub broker: BrokerLink,
@@ -108,6 +112,12 @@ impl Open {
         let marker = store::check_marker(&*self.store, &self.keys, &mine)
             .await
             .map_err(|source| StartError::Marker {
+                bucket: bucket(),
+                source,
+            })?;
+        moving::arrive(&self.store, &self.placed, &self.keys)
+            .await
+            .map_err(|source| StartError::Moving {
                 bucket: bucket(),
                 source,
             })?;
@@ -194,12 +204,14 @@ impl Open {
         let schedule = self.schedule(&verifier);
         let rebuilder = self.rebuilder(&committer);
         let meta = self.meta_writer(&committer, skew);
+        let mover = self.mover(&committer);
         serve.send_replace(Some(Arc::new(Served {
             reader,
             committer,
             orphans,
             verifier,
             rebuilder,
+            mover: mover.clone(),
         })));
         self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
@@ -208,6 +220,8 @@ impl Open {
             self.tasks.spawn_ok("compaction", compaction.run());
         }
         self.tasks.spawn_ok("verify", schedule.run());
+        self.tasks
+            .spawn_ok("move", mover.run(self.tasks.shutdown()));
         if let Some(writer) = meta {
             self.tasks
                 .spawn_ok("meta", writer.run(self.tasks.shutdown()));

@@ -1,7 +1,7 @@
 //! Bucket URLs: `file:///dir` and `s3://bucket/prefix?endpoint=http://host:port&region=name`, the latter with
 //! what [`keeping`](super::keeping) knows.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use url::Url;
 
@@ -21,7 +21,26 @@ pub struct Bucket {
     pub prefix: String,
     pub endpoint: Option<String>,
     pub region: String,
+    /// Of the file of credentials; what the environment says without it.
+    pub profile: Option<String>,
     pub keeping: Keeping,
+}
+
+impl fmt::Display for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "s3://{}/{}?region={}",
+            self.name, self.prefix, self.region
+        )?;
+        if let Some(endpoint) = &self.endpoint {
+            write!(f, "&endpoint={endpoint}")?;
+        }
+        if let Some(profile) = &self.profile {
+            write!(f, "&profile={profile}")?;
+        }
+        write!(f, "{}", self.keeping)
+    }
 }
 
 /// Why a bucket URL was refused.
@@ -81,6 +100,7 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
         prefix,
         endpoint: None,
         region: String::new(),
+        profile: None,
         keeping: Keeping::default(),
     };
     let mut typed = Typed::default();
@@ -97,10 +117,11 @@ fn bucket(url: &Url) -> Result<Bucket, String> {
                 found.endpoint = Some(value.trim_end_matches('/').to_owned());
             }
             "region" => found.region = value.into_owned(),
+            "profile" => found.profile = Some(value.into_owned()),
             other if typed.take(other, &value) => {}
             other => {
                 return Err(format!(
-                    "`{other}` is not known; `endpoint`, `region`, {} are",
+                    "`{other}` is not known; `endpoint`, `region`, `profile`, {} are",
                     Typed::NAMES
                 ));
             }
@@ -137,14 +158,16 @@ mod tests {
                 root: "/a/b".into()
             }
         );
-        let s3 =
-            Location::parse("s3://logs/whimbrel/a?endpoint=http://127.0.0.1:9000/&region=eu-1")
-                .unwrap();
+        let s3 = Location::parse(
+            "s3://logs/whimbrel/a?endpoint=http://127.0.0.1:9000/&region=eu-1&profile=b",
+        )
+        .unwrap();
         let expected = Bucket {
             name: "logs".into(),
             prefix: "whimbrel/a".into(),
             endpoint: Some("http://127.0.0.1:9000".into()),
             region: "eu-1".into(),
+            profile: Some("b".into()),
             keeping: Keeping::default(),
         };
         assert_eq!(s3, Location::S3(expected));

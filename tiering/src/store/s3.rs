@@ -297,18 +297,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[async_trait]
 impl Store for S3 {
     fn describe(&self) -> String {
-        let Bucket {
-            name,
-            prefix,
-            endpoint,
-            region,
-            keeping,
-        } = &self.bucket;
-        let at = endpoint
-            .as_ref()
-            .map(|e| format!("&endpoint={e}"))
-            .unwrap_or_default();
-        format!("s3://{name}/{prefix}?region={region}{at}{keeping}")
+        self.bucket.to_string()
     }
 
     async fn get(&self, key: &Key, max_bytes: u64) -> Result<Found, StoreError> {

@@ -109,7 +109,7 @@ impl<S: Store + Clone + 'static> Fault<S> {
         }
     }
 
-    /// Counts writes; true for number `at`.
+    /// Counts writes, but for those of a probe; true for number `at`.
     fn is_number(&self, at: u64, write: bool) -> bool {
         write && self.writes.fetch_add(1, Ordering::SeqCst) == at
     }
@@ -196,7 +196,7 @@ impl<S: Store + Clone + 'static> Fault<S> {
             }),
             _ => failed(),
         };
-        match self.fate(write).await {
+        match self.fate(write && !key.contains("/probe/")).await {
             Fate::Work => work.await,
             Fate::Before => failed(),
             Fate::Busy => Err(StoreError::SlowDown {

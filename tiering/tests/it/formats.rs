@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 use whimbrel_tiering::{
     broker::slice_from,
-    format::{Keys, Opened, TRAILER_BYTES},
+    format::{Keys, Opened, TRAILER_BYTES, Unit},
     meta::Document,
     prepare::{PrepareError, Prepared, Writer, merge, prepare},
-    root::{Claim, Root, claim},
+    root::{Claim, Moved, Root, Stamp, claim},
     store::Source,
 };
 
@@ -125,6 +125,25 @@ fn what_describes_the_fleet_is_written_as_it_always_was() {
         Document::decode(&document.encode().unwrap()).unwrap(),
         document
     );
+}
+
+#[test]
+fn a_tombstone_is_written_as_it_always_was() {
+    let moved = Moved {
+        stamp: Stamp {
+            incarnation: Uuid::from_u128(0x1c),
+            epoch: 7,
+            sequence: 1_001,
+            nonce: Uuid::from_u128(0x2d),
+        },
+        region: "east".into(),
+        unit: Unit::Shard(3),
+        id: Uuid::from_u128(0x0303),
+        written_ms: 1_700_000_000_000,
+        to: "s3://bucket/whimbrel?region=eu-1".into(),
+    };
+    golden("moved-v1.bin", &moved.encode());
+    assert_eq!(Moved::decode(&moved.encode()).unwrap(), moved);
 }
 
 #[test]

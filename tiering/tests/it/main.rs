@@ -30,6 +30,7 @@ mod memory;
 mod merged;
 mod meta;
 mod minio;
+mod moving;
 mod older_root;
 mod parts;
 mod probe;

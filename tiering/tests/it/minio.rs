@@ -1,6 +1,7 @@
 //! The suite against a real MinIO, straight and through a Toxiproxy that slows, cuts and resets. `WHIMBREL_MINIO`
 //! and `WHIMBREL_TOXIPROXY` name the binaries; without them this says so and passes.
 
+mod moves;
 mod parts;
 
 use std::{

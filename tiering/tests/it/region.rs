@@ -27,23 +27,23 @@ use crate::{
 
 const SHARDS: usize = 16;
 
-struct Region {
-    world: World,
+pub struct Region {
+    pub world: World,
     /// Of what is unlinked.
     grace: Span,
     view: watch::Sender<Arc<View>>,
 }
 
-struct Node {
+pub struct Node {
     id: i32,
     tasks: Tasks,
-    handle: Handle,
-    broker: FakeBroker,
+    pub handle: Handle,
+    pub broker: FakeBroker,
     client: TieringClient<Channel>,
 }
 
 impl Region {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             world: World::new(),
             grace: Options::default().delete_grace,
@@ -52,7 +52,7 @@ impl Region {
     }
 
     /// Starts a node and registers its daemon.
-    async fn start(&self, id: i32) -> Node {
+    pub async fn start(&self, id: i32) -> Node {
         let tasks = Tasks::new(Shutdown::new());
         let broker = FakeBroker::default();
         let data = self.data(id);
@@ -118,7 +118,7 @@ impl Region {
     }
 
     /// A partition's log that `node` leads, copied as another replica would have it.
-    fn log(&self, node: &Node, partition: i32, segments: usize) -> Log {
+    pub fn log(&self, node: &Node, partition: i32, segments: usize) -> Log {
         Log::write(
             &self.data(node.id),
             partition,
@@ -144,11 +144,11 @@ impl Node {
         crate::verify::verify_at(self.handle.admin, "").await
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
     }
 
-    async fn read_all(&mut self, log: &Log) -> Vec<u8> {
+    pub async fn read_all(&mut self, log: &Log) -> Vec<u8> {
         let (mut offset, mut all) = (0, Vec::new());
         while offset < log.end() {
             let request = node::ReadRequest {

@@ -27,6 +27,11 @@ pub async fn status_of(admin: SocketAddr) -> Value {
     json(&request(admin, "GET /status").await)
 }
 
+/// Any request of the admin endpoint that is answered with JSON.
+pub async fn ask(admin: SocketAddr, line: &str) -> Value {
+    json(&request(admin, line).await)
+}
+
 pub async fn cost(running: &Running) -> Value {
     json(&request(running.handle.admin, "GET /cost").await)
 }

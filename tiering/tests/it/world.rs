@@ -7,7 +7,7 @@ use whimbrel_fleet::HostPort;
 use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_client::TieringClient};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 use whimbrel_tiering::{
-    Handle, MIN_CACHE, Options, Service,
+    Handle, MIN_CACHE, Options, Service, StartError,
     store::{Folder, Store},
 };
 
@@ -71,6 +71,15 @@ impl World {
     ) -> Running {
         let store = Folder::open(&self.path("bucket")).unwrap();
         self.start_changed(Arc::new(store), broker, change).await
+    }
+
+    /// A daemon that may refuse to start.
+    pub async fn try_start(&self, broker: &FakeBroker) -> Result<Handle, StartError> {
+        let tasks = Tasks::new(Shutdown::new());
+        let port = broker.serve(&tasks).await.port();
+        let started = Service::start(self.options(port), tasks.clone(), Clock::system()).await;
+        tasks.stop(Duration::from_secs(1)).await;
+        started
     }
 
     pub async fn start_on(&self, store: Arc<dyn Store>, broker: &FakeBroker) -> Running {

@@ -96,6 +96,7 @@ fn troubles(status: &Value) -> Vec<String> {
     if let Some(trouble) = status["meta"]["trouble"].as_str() {
         lines.push(format!("the fleet is not described as it is: {trouble}"));
     }
+    lines.extend(moving(&status["move"]));
     for locked in list("locked_deletions") {
         let object = plain(&locked["object"]);
         let until = match locked["until"].as_str() {
@@ -135,6 +136,25 @@ fn troubles(status: &Value) -> Vec<String> {
     lines
 }
 
+/// Where the bucket is on its way to.
+fn moving(told: &Value) -> Vec<String> {
+    if !told.is_object() {
+        return Vec::new();
+    }
+    let to = plain(&told["to"]);
+    if told["done"] == true {
+        return vec![format!(
+            "WB-340: the bucket has moved to {to}; the configuration names its old place"
+        )];
+    }
+    let (moved, total) = (&told["bytes_moved"], &told["bytes_total"]);
+    let mut lines = vec![format!("moving to {to}: {moved} of {total} bytes")];
+    if let Some(trouble) = told["trouble"].as_str() {
+        lines.push(format!("the move waits: {trouble}"));
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,11 +177,14 @@ mod tests {
             "compaction_held": [{"partition": "t-0", "reason": "too many objects"}],
             "meta": {"trouble": "WB-322: its head went back or is gone"},
             "damaged": [{"object": "data/cd", "reason": "it is not in the bucket"}],
+            "move": {"to": "file:///b", "done": false, "bytes_moved": 5, "bytes_total": 9, "trouble": "503"},
         });
         let expected = [
             "quarantined: WB-312: shard 3: the root is gone",
             "WB-320: the store refuses us, 61 s: get root/1: refused: HTTP 403 ExpiredToken",
             "the fleet is not described as it is: WB-322: its head went back or is gone",
+            "moving to file:///b: 5 of 9 bytes",
+            "the move waits: 503",
             "WB-321: blocked: delete data/ef until 2027-01-15T08:00:00Z",
             "WB-321: blocked: delete data/gh while a legal hold stands",
             "WB-327: not compacted: t-0: too many objects",

@@ -51,7 +51,7 @@ impl Wallet {
     }
 
     /// From AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN; without the first from the profile
-    /// AWS_PROFILE of the file AWS_SHARED_CREDENTIALS_FILE.
+    /// AWS_PROFILE of the file AWS_SHARED_CREDENTIALS_FILE. A bucket that names a profile has its credentials there.
     pub fn from_env(bucket: &Bucket) -> Result<Self, StoreError> {
         let refused = |reason: String| StoreError::Refused {
             op: "open",
@@ -60,8 +60,15 @@ impl Wallet {
         };
         let var = |name: &str| std::env::var(name).ok();
         let file = var("AWS_SHARED_CREDENTIALS_FILE");
-        if let (None, Some(file)) = (var("AWS_ACCESS_KEY_ID"), file) {
-            let profile = var("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
+        if bucket.profile.is_some() && file.is_none() {
+            return Err(refused(
+                "it names a profile, and AWS_SHARED_CREDENTIALS_FILE is not set".to_owned(),
+            ));
+        }
+        let fixed = var("AWS_ACCESS_KEY_ID").filter(|_| bucket.profile.is_none());
+        if let (None, Some(file)) = (fixed, file) {
+            let profile = bucket.profile.clone().or_else(|| var("AWS_PROFILE"));
+            let profile = profile.unwrap_or_else(|| "default".to_owned());
             return Self::open(Path::new(&file), &profile)
                 .map_err(|e| refused(format!("{file}: {e}")));
         }

@@ -1,0 +1,214 @@
+//! `tier move`: a plan, and with `--apply` the order to move, whose carrying out is watched.
+
+use std::{collections::BTreeSet, io::IsTerminal, time::Duration};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use whimbrel_dev::admin::{self, AdminError};
+use whimbrel_fleet::HostPort;
+use whimbrel_runtime::Clock;
+
+use super::{At, Daemons, plain};
+use crate::{
+    args::Relocate,
+    exit::{Exit, Refusal},
+    output,
+};
+
+/// A plan asks both places a handful of times.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the daemons are asked how far they are.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(at: &At, all: &Daemons, what: &Relocate) -> anyhow::Result<Exit> {
+    let regions: BTreeSet<_> = all.iter().map(|(region, _)| region.as_str()).collect();
+    if regions.len() > 1 {
+        let names: Vec<_> = regions.into_iter().collect();
+        return Err(Refusal::error(
+            Exit::Usage,
+            format!(
+                "each region has its own bucket: name one with --region ({})",
+                names.join(", ")
+            ),
+        ));
+    }
+    let daemons: Vec<_> = all.iter().map(|(_, daemon)| daemon.clone()).collect();
+    let asked = format!("/move?to={}", encoded(&what.to));
+    let plan = any(&daemons, &asked).await?;
+    let refused = list(&plan["refused"]);
+    let Some(hash) = plan["hash"].as_str().filter(|_| what.apply) else {
+        output::print(at.format, &plan, |plan| text(plan, what))?;
+        return Ok(if refused.is_empty() {
+            Exit::Ok
+        } else {
+            Exit::Refused
+        });
+    };
+    if !refused.is_empty() {
+        let why = format!("nothing was changed: {}", refused.join("; "));
+        return Err(Refusal::coded(Exit::Refused, "WB-342", why));
+    }
+    if what.plan.as_ref().is_some_and(|given| given != hash) {
+        return Err(Refusal::error(
+            Exit::Refused,
+            format!("nothing was changed: the plan is {hash} now"),
+        ));
+    }
+    let ordered = any(
+        &daemons,
+        &format!("{asked}&apply={hash}&rate={}", what.rate),
+    )
+    .await?;
+    let (told, exit) = watch(&daemons, &ordered, what).await;
+    let value =
+        json!({"plan": ordered, "daemons": told, "changed": true, "done": exit == Exit::Ok});
+    output::print(at.format, &value, |value| end(value, &what.to))?;
+    Ok(exit)
+}
+
+/// The first daemon that answers; all of a region know the same.
+async fn any(daemons: &[HostPort], path: &str) -> anyhow::Result<Value> {
+    let mut last = None;
+    for daemon in daemons {
+        match admin::post(daemon, path, PATIENCE).await {
+            Ok(value) => return Ok(value),
+            Err(AdminError::Answer { reason, .. }) if reason.starts_with("409") => {
+                let why = format!("nothing was changed: {reason}");
+                return Err(Refusal::coded(Exit::Refused, "WB-342", why));
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or_else(
+        || Refusal::error(Exit::Unreachable, "no tiering daemon is registered"),
+        Into::into,
+    ))
+}
+
+/// Asks all daemons until those that answer say that it is done; what they said last.
+async fn watch(daemons: &[HostPort], plan: &Value, what: &Relocate) -> (Vec<Value>, Exit) {
+    let clock = Clock::system();
+    let begun_ms = clock.boot_ms();
+    let total = plan["bytes"].as_u64().unwrap_or(0);
+    let (bar, mut said) = (bar(total), BTreeSet::new());
+    loop {
+        let mut told = Vec::new();
+        for daemon in daemons {
+            // Without a place to go to it only makes the daemon look for the order now.
+            match admin::post(daemon, "/move", PATIENCE).await {
+                Ok(value) => told.push(value["move"].clone()),
+                Err(error) => tell(&bar, &mut said, error.to_string()),
+            }
+        }
+        let copied = told.iter().filter_map(|t| t["copied"]["bytes"].as_u64());
+        bar.set_position(copied.fold(0, u64::saturating_add).min(total));
+        for trouble in told.iter().filter_map(|t| t["trouble"].as_str()) {
+            tell(&bar, &mut said, trouble.to_owned());
+        }
+        let is_done = !told.is_empty() && told.iter().all(|t| t["done"] == true);
+        let waited = Duration::from_millis(clock.boot_ms().saturating_sub(begun_ms));
+        let exit = match what.timeout {
+            _ if is_done => Some(Exit::Ok),
+            Some(timeout) if waited >= timeout.0 => Some(Exit::TimedOut),
+            _ => None,
+        };
+        if let Some(exit) = exit {
+            bar.finish_and_clear();
+            return (told, exit);
+        }
+        clock.sleep(LOOK).await;
+    }
+}
+
+/// Once each.
+fn tell(bar: &ProgressBar, said: &mut BTreeSet<String>, text: String) {
+    if said.insert(text.clone()) {
+        bar.suspend(|| output::note(&text));
+    }
+}
+
+fn bar(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template(
+        "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+    ) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn list(value: &Value) -> Vec<String> {
+    let all = value.as_array().into_iter().flatten();
+    all.map(plain).collect()
+}
+
+/// As a part of a query.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(b).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+fn text(plan: &Value, what: &Relocate) -> String {
+    let mut lines = vec![
+        format!(
+            "{}: {} objects, {} bytes of records in {} shards",
+            plain(&plan["region"]),
+            plan["objects"],
+            plan["bytes"],
+            plan["shards"]
+        ),
+        format!("  from {}", plain(&plan["from"])),
+        format!("  to   {}", plain(&plan["to"])),
+    ];
+    if plan["ordered"].is_string() {
+        lines.push("  it was ordered and goes on".to_owned());
+    }
+    let refused = list(&plan["refused"]);
+    if refused.is_empty() {
+        lines.push(
+            "Everything is served while it moves; nothing is deleted in the old place.".to_owned(),
+        );
+        let region = what.region.as_ref();
+        let region = region.map_or_else(String::new, |region| format!(" --region {region}"));
+        lines.push(format!(
+            "NOTHING CHANGED. Apply with: whimbrel tier move '{}'{region} --apply --plan {}",
+            what.to,
+            plain(&plan["hash"])
+        ));
+    } else {
+        lines.extend(refused.iter().map(|why| format!("REFUSED: {why}")));
+    }
+    lines.join("\n")
+}
+
+fn end(value: &Value, to: &str) -> String {
+    if value["done"] == true {
+        return format!(
+            "All has moved to {to}. Set `bucket` of [tiering] to it in the configuration of every daemon of the region (WB-340)."
+        );
+    }
+    "It is not done; the daemons go on. Look again with: whimbrel tier status".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_stays_one_value_of_a_query() {
+        let url = "s3://b/p?endpoint=http://127.0.0.1:9000&region=eu-1";
+        assert_eq!(
+            encoded(url),
+            "s3%3A//b/p%3Fendpoint%3Dhttp%3A//127.0.0.1%3A9000%26region%3Deu-1"
+        );
+    }
+}

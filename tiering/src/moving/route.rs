@@ -1,0 +1,99 @@
+//! `GET /move` says how far this daemon is; `POST /move?to=URL` plans, with `&apply=HASH` it orders what was planned,
+//! and without `to` it looks for an order now.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::RawQuery,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::json;
+use tokio::sync::watch;
+use whimbrel_runtime::unit::Size;
+
+use super::{MoveError, Mover};
+use crate::serve::Served;
+
+type Seen = watch::Receiver<Option<Arc<Served>>>;
+
+pub(crate) fn route(served: Seen) -> Router {
+    let shown = served.clone();
+    let show = move || {
+        let mover = mover(&shown);
+        async move { mover.map(|mover| Json(json!({"move": mover.json()}))) }
+    };
+    let order = move |RawQuery(query): RawQuery| {
+        let mover = mover(&served);
+        async move {
+            match mover {
+                Ok(mover) => answer(&mover, &query.unwrap_or_default()).await,
+                Err(refused) => refused.into_response(),
+            }
+        }
+    };
+    Router::new().route("/move", get(show).post(order))
+}
+
+fn mover(served: &Seen) -> Result<Mover, (StatusCode, String)> {
+    let served = served.borrow().clone();
+    served.map(|served| served.mover.clone()).ok_or((
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the bucket is not open yet\n".to_owned(),
+    ))
+}
+
+/// What is asked for.
+#[derive(Debug, Default)]
+struct Wish {
+    to: Option<String>,
+    apply: Option<String>,
+    rate: Size,
+}
+
+impl Wish {
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut wish = Self::default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "to" => wish.to = Some(value.into_owned()),
+                "apply" => wish.apply = Some(value.into_owned()),
+                "rate" => {
+                    let rate = value.parse::<Size>();
+                    wish.rate = rate.map_err(|e| format!("rate `{value}`: {e}"))?;
+                }
+                other => return Err(format!("`{other}` is not known; `to`, `apply`, `rate` are")),
+            }
+        }
+        Ok(wish)
+    }
+}
+
+async fn answer(mover: &Mover, query: &str) -> Response {
+    let wish = match Wish::parse(query) {
+        Ok(wish) => wish,
+        Err(reason) => return (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
+    };
+    let Some(to) = wish.to else {
+        mover.wake.notify_one();
+        return Json(json!({"move": mover.json()})).into_response();
+    };
+    let plan = match wish.apply {
+        Some(hash) => mover.order(&to, &hash, wish.rate.0).await,
+        None => mover.plan(&to).await,
+    };
+    match plan {
+        Ok(plan) => Json(plan).into_response(),
+        Err(error) => refused(&error).into_response(),
+    }
+}
+
+fn refused(error: &MoveError) -> (StatusCode, String) {
+    let status = match error {
+        MoveError::Refused(_) | MoveError::Location(_) => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_GATEWAY,
+    };
+    (status, format!("{error}\n"))
+}
