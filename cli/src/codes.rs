@@ -58,6 +58,24 @@ const CLI: &[Code] = &[
         cause: "`whimbrel dev` uses ports at fixed distances from its base; something else listens on one of them.",
         fix: "Choose another base with `--port`, or stop what listens there (`ss -ltnp`). Nothing was started.",
     },
+    Code {
+        code: "WB-010",
+        title: "The plan of a restore is not the present one",
+        cause: "The bucket was written to or copied on since it was planned, or the plan was asked for at another time or with other options. Nothing was changed.",
+        fix: "Plan again with the same options, read what is different, and apply that plan. A restore that has begun goes on with its own plan alone.",
+    },
+    Code {
+        code: "WB-011",
+        title: "The bucket does not have all of the plan",
+        cause: "Ranges below the cut are missing, and a log with a hole cannot be filled. Nothing was changed.",
+        fix: "Copy the bucket again, or plan an earlier cut with --to-time; without --newest-cut the newest cut is taken that has nothing missing at its end.",
+    },
+    Code {
+        code: "WB-012",
+        title: "Another process serves the restore",
+        cause: "The same plan was applied again while this process was at it, and the fleet's brokers go there.",
+        fix: "Nothing, if that was meant: the other process goes on. Start it once, from where its brokers can reach it.",
+    },
 ];
 
 /// Every code of this program.

@@ -16,6 +16,7 @@
 //! Deliberately not here: what the controllers and brokers of the restored fleet do.
 
 mod cuts;
+mod describe;
 mod described;
 mod extent;
 mod plan;

@@ -45,6 +45,7 @@ mod racks;
 mod raw;
 mod relay;
 mod replication;
+mod restored;
 mod retention;
 mod rights;
 mod sasl;

@@ -7,11 +7,11 @@ use clap::Args as ClapArgs;
 #[derive(Debug, ClapArgs)]
 pub struct Restore {
     /// Bucket to read: file:///dir or s3://bucket/prefix?endpoint=http://..&region=.., as in the configuration.
-    #[arg(long, value_name = "URL")]
-    pub from: String,
+    #[arg(long, value_name = "URL", required_unless_present = "abandon")]
+    pub from: Option<String>,
     /// Region whose part of the bucket is read.
-    #[arg(long)]
-    pub region: String,
+    #[arg(long, required_unless_present = "abandon")]
+    pub region: Option<String>,
     /// As of then, in UTC, for example 2026-03-01T14:05:00Z; the newest that there is without it.
     #[arg(long, value_name = "TIME")]
     pub to_time: Option<Instant>,
@@ -21,6 +21,22 @@ pub struct Restore {
     /// Leave out what stands in the internal topics, which have to be read for it: groups, transactions.
     #[arg(long)]
     pub quick: bool,
+    /// Fill the empty fleet of --fleet: what it was, its users and logs up to the cut; then that is where it is at home.
+    /// It may be ended at any moment; the same command goes on.
+    #[arg(long, requires = "plan", conflicts_with = "quick")]
+    pub apply: bool,
+    /// The plan that was seen: with another nothing is changed.
+    #[arg(long, value_name = "HASH")]
+    pub plan: Option<String>,
+    /// Where this process serves the bucket to the fleet's brokers; HOST must be one that they can reach.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    pub listen: String,
+    /// Serve beyond loopback, without TLS and authentication, on a network that only you can reach.
+    #[arg(long)]
+    pub insecure_bind: bool,
+    /// Give up the restore that the fleet of --fleet has begun, before any of it has come home.
+    #[arg(long, conflicts_with_all = ["apply", "from"])]
+    pub abandon: bool,
 }
 
 /// Milliseconds since 1970.

@@ -82,7 +82,7 @@ async fn run(
     }
 }
 
-fn refusal(error: ControlError) -> anyhow::Error {
+pub(super) fn refusal(error: ControlError) -> anyhow::Error {
     match &error {
         ControlError::Refused { code, message } => {
             let known = crate::codes::all().into_iter().find(|c| c.code == code);
@@ -109,7 +109,7 @@ fn accepted(text: Option<&str>) -> anyhow::Result<AcceptLoss> {
     }
 }
 
-async fn wait(
+pub(super) async fn wait(
     controller: &ControllerClient,
     request: &MoveRequest,
     applied: &MovePlan,

@@ -1,4 +1,7 @@
-//! `restore`: what would come back from a bucket, and what would not. It reads the bucket and writes nothing.
+//! `restore`: what would come back from a bucket, and what would not; and bringing it back. The bucket is only read.
+
+mod apply;
+mod bar;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,12 +24,17 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const SHOWN: usize = 20;
 
 pub async fn run(what: &Restore, at: &At) -> anyhow::Result<Exit> {
-    if !whimbrel_fleet::naming::is_valid_label(&what.region) {
-        let message = format!("`{}` is not the name of a region", what.region);
+    if what.abandon {
+        return apply::abandon(at).await;
+    }
+    let from = what.from.as_deref().unwrap_or_default();
+    let region = what.region.as_deref().unwrap_or_default();
+    if !whimbrel_fleet::naming::is_valid_label(region) {
+        let message = format!("`{region}` is not the name of a region");
         return Err(Refusal::error(Exit::Usage, message));
     }
-    let location = Location::parse(&what.from)
-        .map_err(|e| Refusal::coded(Exit::Usage, "WB-300", e.to_string()))?;
+    let location =
+        Location::parse(from).map_err(|e| Refusal::coded(Exit::Usage, "WB-300", e.to_string()))?;
     let opened = tokio::task::spawn_blocking(move || store::open(&location)).await?;
     let opened = opened.map_err(|e| refusal(&Refused::Store(e)))?;
     let store: Arc<dyn Store> = Arc::new(Limited::new(opened, Clock::system(), DEADLINE));
@@ -35,9 +43,19 @@ pub async fn run(what: &Restore, at: &At) -> anyhow::Result<Exit> {
         newest_cut: what.newest_cut,
         quick: what.quick,
     };
-    let survey = Survey::new(store, &what.region, Clock::system(), output::note);
+    let survey = Survey::new(store, region, Clock::system(), output::note);
+    if what.apply {
+        let found = survey.find(&request).await.map_err(|e| refusal(&e))?;
+        return apply::run(found, survey.slices(), what, at).await;
+    }
     let plan = survey.plan(&request).await.map_err(|e| refusal(&e))?;
-    output::print(at.format, &plan, text)?;
+    output::print(at.format, &plan, |plan| {
+        let mut text = text(plan);
+        if plan.whole && !what.quick {
+            text.push_str(&format!(" Fill an empty fleet with: {}", again(what, plan)));
+        }
+        text
+    })?;
     Ok(if plan.whole {
         Exit::Ok
     } else {
@@ -52,6 +70,23 @@ fn refusal(refused: &Refused) -> anyhow::Error {
         _ => Exit::Refused,
     };
     Refusal::coded(exit, refused.code(), refused.to_string())
+}
+
+/// The same command line, to be pasted.
+fn again(what: &Restore, plan: &Plan) -> String {
+    let mut line = format!(
+        "whimbrel restore --from '{}' --region {}",
+        what.from.as_deref().unwrap_or_default(),
+        plan.region
+    );
+    if let Some(time) = what.to_time {
+        line.push_str(&format!(" --to-time {}", utc(time.0)));
+    }
+    if what.newest_cut {
+        line.push_str(" --newest-cut");
+    }
+    line.push_str(&format!(" --plan {} --apply --fleet FLEET", plan.hash));
+    line
 }
 
 fn text(plan: &Plan) -> String {
