@@ -9,6 +9,7 @@ use crate::{
     broker::FakeBroker,
     daemon::post,
     support::{Log, until},
+    usage,
     verify::{status, verify},
     world::World,
 };
@@ -66,6 +67,8 @@ async fn with_every_timer_at_its_shortest_the_bucket_is_what_the_logs_are() {
     let told = status(&running).await;
     assert_eq!(told["damaged"].as_array().unwrap().len(), 0, "{told}");
     running.stop().await;
+    let strays = usage::strays(&world.path("bucket"));
+    assert!(strays.is_empty(), "{strays:?}");
 }
 
 /// As bytes, and as files: the broker may free what lies below the end that it is told.

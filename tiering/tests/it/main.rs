@@ -45,6 +45,7 @@ mod support;
 mod timed;
 mod transactions;
 mod unclean;
+mod usage;
 mod verify;
 mod world;
 mod zombie;

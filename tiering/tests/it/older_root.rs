@@ -37,9 +37,9 @@ fn root_file(world: &World) -> PathBuf {
     world.path(&format!("bucket/v1/east/root/{}", shard()))
 }
 
-fn objects(dir: &Path) -> BTreeSet<PathBuf> {
+pub fn objects(dir: &Path) -> BTreeSet<PathBuf> {
     let mut all = BTreeSet::new();
-    for entry in fs::read_dir(dir).unwrap() {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             all.extend(objects(&path));

@@ -8,6 +8,7 @@ use whimbrel_rpc::proto::node::{self, read_reply::Outcome};
 use crate::{
     broker::FakeBroker,
     support::{Log, at, until},
+    usage,
     verify::{status, verify},
     world::{Running, World},
 };
@@ -91,4 +92,6 @@ async fn a_leader_with_fewer_records_than_the_bucket_adds_nothing_before_the_oth
     let report = verify(&running, "bytes=true").await;
     assert_eq!(report["ok"], true, "{report}");
     running.stop().await;
+    let strays = usage::strays(&world.path("bucket"));
+    assert!(strays.is_empty(), "{strays:?}");
 }

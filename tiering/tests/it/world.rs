@@ -15,6 +15,8 @@ use crate::{
     broker::FakeBroker,
     fault::{Fault, Plan},
     support::{Log, at, until},
+    usage,
+    verify::status_of,
 };
 
 pub struct World {
@@ -22,6 +24,7 @@ pub struct World {
 }
 
 pub struct Running {
+    bucket: std::path::PathBuf,
     pub tasks: Tasks,
     pub handle: Handle,
     pub client: TieringClient<Channel>,
@@ -105,6 +108,7 @@ impl World {
             .unwrap()
             .max_decoding_message_size(64 << 20);
         Running {
+            bucket: self.path("bucket"),
             tasks,
             handle,
             client,
@@ -113,8 +117,23 @@ impl World {
 }
 
 impl Running {
+    /// Whatever has happened, it says of the bucket what the bucket's roots say.
     pub async fn stop(self) {
+        self.tells_what_is_there().await;
         assert!(self.tasks.stop(Duration::from_secs(10)).await.is_empty());
+    }
+
+    async fn tells_what_is_there(&self) {
+        let mut differs = None;
+        for _ in 0..1_000 {
+            let told = status_of(self.handle.admin).await;
+            differs = usage::differs(&told, &self.bucket);
+            if differs.is_none() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{differs:?}");
     }
 
     pub async fn ask(&mut self, request: node::ReadRequest) -> node::ReadReply {
