@@ -32,6 +32,9 @@ struct Inner {
     /// Log starts are not the home's word, or of this region epoch.
     follows: bool,
     region_epoch: Option<u32>,
+    /// Log starts that were proposed: they are taken where `obeys`, and counted.
+    obeys: bool,
+    asked: usize,
     pinned: usize,
     /// Nothing is handed out now.
     held: bool,
@@ -153,6 +156,16 @@ impl FakeBroker {
     pub fn speaks(&self, stands: bool, region_epoch: u32) {
         let mut inner = self.0.lock();
         (inner.follows, inner.region_epoch) = (!stands, Some(region_epoch));
+    }
+
+    /// What is proposed as a log start is one from now on.
+    pub fn obey(&self) {
+        self.0.lock().obeys = true;
+    }
+
+    /// How often it was asked where its logs begin.
+    pub fn asked(&self) -> usize {
+        self.0.lock().asked
     }
 
     pub fn inline(&self) {
@@ -314,8 +327,13 @@ impl Broker for FakeBroker {
         request: Request<node::LogStartProposal>,
     ) -> Result<Response<node::LogStartReply>, Status> {
         let at = TopicPartition::try_from(request.get_ref().at.as_ref().unwrap()).unwrap();
-        let log_start = self.0.lock().log_starts.get(&at).copied().unwrap_or(0);
-        let inner = self.0.lock();
+        let mut inner = self.0.lock();
+        inner.asked += 1;
+        let mut log_start = inner.log_starts.get(&at).copied().unwrap_or(0);
+        if inner.obeys {
+            log_start = log_start.max(request.get_ref().log_start);
+            inner.log_starts.insert(at, log_start);
+        }
         Ok(Response::new(node::LogStartReply {
             log_start,
             stands: !inner.follows,

@@ -11,7 +11,10 @@
 mod away;
 mod bad_input;
 mod broker;
+mod by_time;
 mod cache;
+mod clock_off;
+mod cold_readers;
 mod compacted;
 mod conformance;
 mod contended;
@@ -44,6 +47,7 @@ mod spill;
 mod support;
 mod timed;
 mod transactions;
+mod two_fleets;
 mod unclean;
 mod usage;
 mod verify;
