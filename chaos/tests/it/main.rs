@@ -7,6 +7,7 @@
 )]
 
 mod binary;
+mod restored;
 mod scenarios;
 mod toxiproxy;
 

@@ -15,7 +15,7 @@ use whimbrel_chaos::{
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 
 /// One fleet at a time: nine processes are enough for two cores, and ports are looked for one after the other.
-static ONE: Mutex<()> = Mutex::const_new(());
+pub static ONE: Mutex<()> = Mutex::const_new(());
 
 struct Stage {
     setup: Setup,
