@@ -53,15 +53,16 @@ async fn apply(
     let before = broker.catalog();
     let topics: Topics<'_> = view.topics.values().map(|t| (t.id, t)).collect();
     let mut local = HashMap::with_capacity(before.locals().len());
-    for topic in view.topics.values() {
-        place(broker, &before, (&view, topic), found, &mut local).await;
-    }
-    early_acks::bound(broker, &topics, &local).await;
+    // First: a topic of the same name may have come in the same view, and its logs would stand in the way.
     for (at, partition) in before.locals() {
         if !topics.contains_key(&at.topic_id) {
             delete(broker, partition, "the topic was deleted").await;
         }
     }
+    for topic in view.topics.values() {
+        place(broker, &before, (&view, topic), found, &mut local).await;
+    }
+    early_acks::bound(broker, &topics, &local).await;
     for (at, partition) in before.locals() {
         if topics.contains_key(&at.topic_id) && !local.contains_key(at) {
             delete(broker, partition, "a reassignment took it from this broker").await;

@@ -76,6 +76,12 @@ const CLI: &[Code] = &[
         cause: "The same plan was applied again while this process was at it, and the fleet's brokers go there.",
         fix: "Nothing, if that was meant: the other process goes on. Start it once, from where its brokers can reach it.",
     },
+    Code {
+        code: "WB-013",
+        title: "Nobody would fetch what is restored",
+        cause: "Logs come from the bucket through the mirror daemon of the region that is filled, and the fleet has none. Nothing was changed.",
+        fix: "Start a mirror daemon in the region (`whimbrel start mirror`), and apply the plan again.",
+    },
 ];
 
 /// Every code of this program.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use whimbrel_fleet::{
-    AcceptLoss, GroupName, MoveMode, RegionName, Restore,
+    AcceptLoss, GroupName, MoveMode, RegionName, Restore, Role,
     moves::{MoveOutcome, MoveReport},
     restore::Progress,
 };
@@ -77,6 +77,14 @@ pub async fn run(
     let host = what.listen.rsplit_once(':').map_or("", |(host, _)| host);
     let address = format!("{host}:{}", listener.local_addr()?.port());
     let view = at.view().await?;
+    if !view
+        .daemons
+        .iter()
+        .any(|daemon| daemon.role == Role::Mirror)
+    {
+        let message = "no mirror daemon is registered in the fleet: nobody would fetch its logs";
+        return Err(Refusal::coded(Exit::Refused, "WB-013", message));
+    }
     let source = Source::new(found.logs, slices);
     source.serve(listener, view.fleet_id.clone(), &at.tasks);
     let served = Served {
