@@ -267,6 +267,8 @@ async fn an_epoch_above_ours_stops_us_before_we_change_anything() {
     let mut root = Root::decode(&fs::read(root_file(&world, a)).unwrap()).unwrap();
     root.stamp.epoch += 1_000;
     root.stamp.nonce = random::uuid();
+    // A root of this process itself in a later epoch would be that of a shard which has moved.
+    root.stamp.incarnation = random::uuid();
     fs::write(root_file(&world, a), root.encode()).unwrap();
     let longer = |p| {
         Log::write(
