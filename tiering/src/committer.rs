@@ -10,6 +10,7 @@
 //! With a view of the fleet, who owns a shard follows from [`place`], and losing one is no error. Without
 //! one a daemon claims all, and a shard that is fenced ends its task with an error, and the daemon with it.
 
+mod claims;
 mod error;
 mod member;
 mod meta;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 use whimbrel_fleet::{TopicPartition, View};
 use whimbrel_runtime::{Clock, OnError, Tasks};
 
+pub use claims::Claims;
 pub use error::CommitError;
 pub use member::FOLLOWED_FOR;
 pub use older::Names;
@@ -129,6 +131,7 @@ pub struct Context {
     pub runs: Arc<OnceLock<Runs>>,
     /// One listing for all shards that are claimed at once.
     pub names: Names,
+    pub claims: Claims,
 }
 
 /// How the other daemons of the region are found.

@@ -115,8 +115,7 @@ impl Owned {
                 // What is asked for meanwhile does not wait for it.
                 stands = self.stands(), if is_due => {
                     if let Err(error) = stands {
-                        let error = self.fail(Vec::new(), error);
-                        self.adopt(error, publish).await?;
+                        self.fail(Vec::new(), error, publish).await?;
                     }
                     looked_ms = clock.boot_ms();
                     continue;
@@ -128,13 +127,7 @@ impl Owned {
             while let Ok(next) = queue.try_recv() {
                 edits.push(next);
             }
-            let applied = async {
-                match self.apply(edits, publish).await {
-                    Err(error) => self.adopt(error, publish).await,
-                    Ok(()) => Ok(()),
-                }
-            };
-            let Some(done) = shutdown.unless(applied).await else {
+            let Some(done) = shutdown.unless(self.apply(edits, publish)).await else {
                 return Ok(());
             };
             done?;
@@ -189,16 +182,17 @@ impl Owned {
                 // Only a claim can be overtaken by an older epoch.
                 Ok(Written::Moved) => {
                     let shard = self.shard;
-                    return Err(self.fail(answers, CommitError::WentBack { shard }));
+                    let error = CommitError::WentBack { shard };
+                    return self.fail(answers, error, publish).await;
                 }
-                Err(error) => return Err(self.fail(answers, error)),
+                Err(error) => return self.fail(answers, error, publish).await,
             }
             self.root = Arc::new(next);
             self.keep().await;
             publish.send_replace(Arc::clone(&self.root));
         } else if let Err(error) = self.stands().await {
             // That there is nothing to do was read from a root that is another's now.
-            return Err(self.fail(answers, error));
+            return self.fail(answers, error, publish).await;
         }
         for (reply, outcome) in answers {
             // Whoever asked may be gone; the edit stands.
@@ -225,46 +219,40 @@ impl Owned {
         }
     }
 
-    /// Tells whoever waits, and hands the error on.
-    fn fail(
-        &self,
+    /// Tells whoever waits why it was not done. Goes on where the shard has moved, and ends with the error otherwise.
+    async fn fail(
+        &mut self,
         answers: Vec<(Reply, Result<Outcome, CommitError>)>,
         error: CommitError,
-    ) -> CommitError {
+        publish: &watch::Sender<Arc<Root>>,
+    ) -> Result<(), CommitError> {
         let shard = self.shard;
-        // Another daemon of the region goes on with it, or this one does elsewhere.
-        let told = match &error {
-            CommitError::Fenced { .. } => CommitError::Elsewhere { shard },
-            other => other.clone(),
+        let is_fenced = matches!(error, CommitError::Fenced { .. });
+        let goes_on = is_fenced && self.follow(publish).await?;
+        let told = if goes_on || (is_fenced && self.context.region_mates.is_some()) {
+            // Another daemon of the region goes on with it, or this one does at another place.
+            CommitError::Elsewhere { shard }
+        } else {
+            tracing::error!(shard, code = error.code(), %error, "this shard is ours no more");
+            error.clone()
         };
         for (reply, _) in answers {
             let _ = reply.send(Err(told.clone()));
         }
-        error
+        if goes_on { Ok(()) } else { Err(error) }
     }
 
-    /// A root with a higher epoch that this process wrote is that of the shard at its new place: it goes on there.
-    async fn adopt(
-        &mut self,
-        error: CommitError,
-        publish: &watch::Sender<Arc<Root>>,
-    ) -> Result<(), CommitError> {
-        if matches!(error, CommitError::Fenced { .. }) {
-            let here = read(&self.context, self.shard).await?;
-            let mine = self.context.incarnation;
-            if let Some(here) = here.filter(|here| here.root.stamp.incarnation == mine) {
-                self.root = Arc::new(here.root);
-                self.version = here.version;
-                publish.send_replace(Arc::clone(&self.root));
-                return Ok(());
-            }
-        }
-        let is_mates =
-            matches!(error, CommitError::Fenced { .. }) && self.context.region_mates.is_some();
-        if !is_mates {
-            tracing::error!(shard = self.shard, code = error.code(), %error, "this shard is ours no more");
-        }
-        Err(error)
+    /// True when the root that is there now is the one that this process wrote at the shard's new place.
+    async fn follow(&mut self, publish: &watch::Sender<Arc<Root>>) -> Result<bool, CommitError> {
+        let here = read(&self.context, self.shard).await?;
+        let ours = |here: &Here| self.context.claims.knows(self.shard, here.root.stamp.nonce);
+        let Some(here) = here.filter(ours) else {
+            return Ok(false);
+        };
+        self.root = Arc::new(here.root);
+        self.version = here.version;
+        publish.send_replace(Arc::clone(&self.root));
+        Ok(true)
     }
 
     fn change(&self, root: &mut Root, edit: &Edit) -> Result<Outcome, CommitError> {

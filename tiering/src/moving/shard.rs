@@ -90,6 +90,7 @@ impl Mover {
             ops: &self.ops,
         };
         let bytes = Some(next.encode());
+        self.committer.expect(shard, next.stamp.nonce);
         switch.make(before, next.stamp, bytes).await?;
         drop(held);
         tracing::info!(shard, to = target.url, "the shard has moved");

@@ -14,7 +14,7 @@ use crate::{
     Options,
     broker::BrokerLink,
     cache::{Cache, Shelf},
-    committer::{CommitError, Committer, Context, Mates, Names},
+    committer::{Claims, CommitError, Committer, Context, Mates, Names},
     compaction::{Compaction, MOST_UNLINKED, plan::Limits},
     format::Keys,
     meta, moving,
@@ -170,6 +170,7 @@ impl Open {
                 }),
                 runs: Arc::default(),
                 names: Names::default(),
+                claims: Claims::default(),
             };
             let committer = Committer::start(&context).await?;
             self.start_parts(checked, committer, &serve).await

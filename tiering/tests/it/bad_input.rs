@@ -12,7 +12,7 @@ use std::{
 use whimbrel_rpc::proto::node::{ReadReply, ReadRequest, read_reply::Outcome};
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random, unit::Span};
 use whimbrel_tiering::{
-    committer::{Committer, Context, Names},
+    committer::{Claims, Committer, Context, Names},
     format::{Key, Keys, TRAILER_BYTES, shard_of},
     ops::Ops,
     root::Root,
@@ -267,8 +267,6 @@ async fn an_epoch_above_ours_stops_us_before_we_change_anything() {
     let mut root = Root::decode(&fs::read(root_file(&world, a)).unwrap()).unwrap();
     root.stamp.epoch += 1_000;
     root.stamp.nonce = random::uuid();
-    // A root of this process itself in a later epoch would be that of a shard which has moved.
-    root.stamp.incarnation = random::uuid();
     fs::write(root_file(&world, a), root.encode()).unwrap();
     let longer = |p| {
         Log::write(
@@ -421,6 +419,7 @@ async fn a_clock_that_the_store_contradicts_is_not_believed() {
             region_mates: None,
             runs: Arc::default(),
             names: Names::default(),
+            claims: Claims::default(),
         };
         let committer = Committer::start(&context).await.unwrap();
         let doubt = Doubt::default();

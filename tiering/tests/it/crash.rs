@@ -16,7 +16,7 @@ use whimbrel_tiering::{
     MIN_CACHE,
     broker::BrokerLink,
     cache::{Cache, Shelf},
-    committer::{CommitError, Committer, Context, Mates, Names},
+    committer::{Claims, CommitError, Committer, Context, Mates, Names},
     format::Keys,
     ops::Ops,
     pending::Pending,
@@ -114,6 +114,7 @@ pub async fn daemon_of(
         region_mates: mates,
         runs: Arc::default(),
         names: Names::default(),
+        claims: Claims::default(),
     };
     let committer = Committer::start(&context).await?;
     let objects = objects(&store, dir, &ops, &clock, tasks);

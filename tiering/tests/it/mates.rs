@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use whimbrel_fleet::{Daemon as Registered, EpochStart, NodeId, View};
 use whimbrel_runtime::{Clock, OnError, Shutdown, Tasks};
 use whimbrel_tiering::{
-    committer::{CommitError, Committer, Context, Edit, Mates, Names, Outcome},
+    committer::{Claims, CommitError, Committer, Context, Edit, Mates, Names, Outcome},
     format::Keys,
     ops::Ops,
     root::{Commit, Entry, MAX_BYTES, Partition, Root, Standing},
@@ -95,6 +95,7 @@ impl Mate {
             region_mates: self.mates(),
             runs: Arc::default(),
             names: Names::default(),
+            claims: Claims::default(),
         };
         let committer = Committer::start(&context).await.unwrap();
         self.door.lead_to(&committer);

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use whimbrel_fleet::EpochStart;
 use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 use whimbrel_tiering::{
-    committer::{Committer, Context, Edit, Outcome},
+    committer::{Claims, Committer, Context, Edit, Names, Outcome},
     format::Keys,
     ops::Ops,
     root::{Commit, Entry, MAX_BYTES, Root, Standing},
@@ -78,7 +78,8 @@ async fn claim_on(store: Arc<dyn Store>, tasks: &Tasks) -> Committer {
         ops: Ops::new(clock),
         region_mates: None,
         runs: Arc::default(),
-        names: whimbrel_tiering::committer::Names::default(),
+        names: Names::default(),
+        claims: Claims::default(),
     };
     Committer::start(&context).await.unwrap()
 }
