@@ -1,7 +1,9 @@
 //! What a lossy move does to committed positions (design: "Moves").
 //!
 //! A group that had read and committed further than what reached the new home would skip the records that take the
-//! lost ones' offsets. So positions above a promotion offset are set back to it by records of the new epoch.
+//! lost ones' offsets. So positions above a promotion offset are set back to it by records of the new epoch. Positions of
+//! a transaction whose commit was decided before the move, and whose marker comes after it, are set back just before the marker: it
+//! then finds a newer position and leaves it.
 //!
 //! Members of before the move are let go, so that all join again and begin at their commits: a librdkafka consumer that
 //! is told that a log was cut below where it *fetches* drops what it had fetched and not handed out, and goes on at the
@@ -9,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use super::super::offsets::{Offsets, TopicPartition};
+use super::super::offsets::{Committed, Offsets, TopicPartition};
 
 /// How far a partition reached the new home.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +62,27 @@ impl Limits {
     #[must_use]
     pub fn above(&self, offsets_partition: i32, offsets: &Offsets) -> Vec<Clamped> {
         let moved_at = self.moved_at(offsets_partition).unwrap_or(i64::MAX);
-        let over = offsets.iter().filter_map(|(group, at, committed)| {
+        self.over(moved_at, offsets.iter())
+    }
+
+    /// The same for positions that a transaction's commit is about to make stand: those of before the move waited for
+    /// their marker when the others were set back. One that a transaction of the new epoch brings is nobody's concern.
+    #[must_use]
+    pub fn above_at_commit<'a>(
+        &self,
+        offsets_partition: i32,
+        positions: impl Iterator<Item = (&'a str, &'a TopicPartition, &'a Committed)>,
+    ) -> Vec<Clamped> {
+        let moved_at = self.moved_at(offsets_partition).unwrap_or(i64::MIN);
+        self.over(moved_at, positions)
+    }
+
+    fn over<'a>(
+        &self,
+        moved_at: i64,
+        positions: impl Iterator<Item = (&'a str, &'a TopicPartition, &'a Committed)>,
+    ) -> Vec<Clamped> {
+        let over = positions.filter_map(|(group, at, committed)| {
             let (to, leader_epoch) = *self.positions.get(at)?;
             (committed.offset > to && committed.log_offset < moved_at).then(|| Clamped {
                 group: group.to_owned(),

@@ -1,6 +1,9 @@
 //! The groups and positions of one partition, in one leadership.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -16,7 +19,7 @@ use super::{
         records::Entry,
         store::Topics,
     },
-    Clamped, Commit, Committer, Options,
+    Clamped, Commit, Committer, Limits, Options,
     load::Loaded,
     timers::Hearing,
     txn::Undecided,
@@ -48,8 +51,8 @@ pub(super) struct Contents {
     pub(super) active: bool,
     closed: bool,
     pub(super) hearing: Hearing,
-    /// A lossy move brought the leadership here: groups may have been cut off.
-    was_cut: bool,
+    /// Of the lossy move that brought the leadership here, which may have cut groups off.
+    pub(super) limits: Option<Arc<Limits>>,
     pub(super) groups: HashMap<String, Group>,
     pub(super) consumers: HashMap<String, consumer::Group>,
     pub(super) offsets: Offsets,
@@ -109,7 +112,7 @@ impl Shard {
     pub(super) fn open(
         &self,
         loaded: Loaded,
-        (clamped, was_cut): (Vec<Clamped>, bool),
+        (clamped, limits): (Vec<Clamped>, Option<Arc<Limits>>),
         topics: &dyn Topics,
         now: Now,
     ) {
@@ -132,7 +135,7 @@ impl Shard {
         state.offsets = loaded.offsets;
         state.undecided = loaded.undecided;
         state.hearing = Hearing::since(now);
-        state.was_cut = was_cut;
+        state.limits = limits;
         state.active = true;
         drop(state);
         // After a second load the first report stands.
@@ -409,7 +412,7 @@ impl Contents {
             ErrorCode::UNKNOWN_MEMBER_ID
         } else if !knows_epochs {
             ErrorCode::ILLEGAL_GENERATION
-        } else if self.was_cut {
+        } else if self.limits.is_some() {
             ErrorCode::UNKNOWN_MEMBER_ID
         } else {
             ErrorCode::GROUP_ID_NOT_FOUND

@@ -17,7 +17,7 @@ use super::{
         offsets::{Committed, TopicPartition},
         records::Entry,
     },
-    Commit, Committer, Coordinator, commit_error,
+    Clamped, Commit, Committer, Coordinator, commit_error,
     shard::{Contents, Shard},
     work::{Frame, Work},
 };
@@ -56,6 +56,16 @@ impl Undecided {
         self.0
             .remove(&producer_id)
             .map_or_else(Vec::new, |open| open.positions)
+    }
+
+    /// What a marker of the producer would decide about.
+    pub(super) fn of(
+        &self,
+        producer_id: i64,
+    ) -> impl Iterator<Item = (&str, &TopicPartition, &Committed)> {
+        let open = self.0.get(&producer_id).into_iter();
+        open.flat_map(|open| &open.positions)
+            .map(|(group, at, committed)| (group.as_str(), at, committed))
     }
 
     /// Whether the producer has positions here in this epoch. Those of an earlier one are of another transaction, whose
@@ -209,6 +219,14 @@ impl Contents {
             Err(ErrorCode::REBALANCE_IN_PROGRESS) => Ok(()),
             checked => checked,
         }
+    }
+
+    /// What the marker would make stand too high, where a lossy move came between the positions and it.
+    pub(super) fn above_at(&self, marker: Marker, offsets_partition: i32) -> Vec<Clamped> {
+        let limits = self.limits.as_ref().filter(|_| marker.commit);
+        limits.map_or_else(Vec::new, |limits| {
+            limits.above_at_commit(offsets_partition, self.undecided.of(marker.producer.id))
+        })
     }
 
     /// Records stand in the log from `base` on, as part of what `frame` says.

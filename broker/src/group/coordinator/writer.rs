@@ -31,18 +31,18 @@ pub(super) async fn run(
     shard: &Shard,
     (log, topics): (&dyn OffsetsLog, &dyn Topics),
     clock: &Clock,
-    mut limits: Option<Arc<Limits>>,
+    limits: Option<Arc<Limits>>,
     shutdown: &Shutdown,
 ) {
-    let was_cut = limits.is_some();
+    let mut at_load = limits.clone();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     while !shard.is_closed() && !shutdown.requested() {
-        match begin(shard, log, clock, limits.as_deref()).await {
+        match begin(shard, log, clock, at_load.as_deref()).await {
             Ok((loaded, clamped)) => {
                 backoff.reset();
                 // Once is enough: what is committed from here on belongs to the new epoch.
-                limits = None;
-                shard.open(loaded, (clamped, was_cut), topics, now(clock));
+                at_load = None;
+                shard.open(loaded, (clamped, limits.clone()), topics, now(clock));
                 let ended = shutdown.unless(write_all(shard, log, clock)).await;
                 if ended.is_none() {
                     return;
@@ -151,10 +151,10 @@ async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
             stirred.await;
             continue;
         };
-        for (entries, then) in job.batches {
-            match append(shard, log, &entries, job.frame, now(clock)).await {
+        for (frame, entries, then) in job.batches {
+            match append(shard, log, &entries, frame, now(clock)).await {
                 Ok(base) => {
-                    shard.contents(|contents| apply(contents, entries, job.frame, base));
+                    shard.contents(|contents| apply(contents, entries, frame, base));
                     then.into_iter()
                         .for_each(|then| succeed(shard, then, now(clock)));
                 }
@@ -182,8 +182,7 @@ async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
 
 /// Batches to be written one after the other, and what follows each.
 struct Job {
-    frame: Frame,
-    batches: Vec<(Vec<Entry>, Vec<Then>)>,
+    batches: Vec<(Frame, Vec<Entry>, Vec<Then>)>,
 }
 
 /// Takes what is to be written next off the queue.
@@ -206,16 +205,17 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
                 entries,
                 reply,
             } => {
+                let frame = Frame::Transaction(producer);
                 return Some(Job {
-                    frame: Frame::Transaction(producer),
-                    batches: vec![(entries, vec![Then::Answer(reply)])],
+                    batches: vec![(frame, entries, vec![Then::Answer(reply)])],
                 });
             }
             Work::Marker { marker, reply } => {
-                return Some(Job {
-                    frame: Frame::Marker(marker),
-                    batches: vec![(Vec::new(), vec![Then::Answer(reply)])],
-                });
+                let clamped = contents.above_at(marker, shard.partition());
+                let mut batches = plainly(set_back(&clamped, now), max_bytes);
+                let answer = vec![Then::Answer(reply)];
+                batches.push((Frame::Marker(marker), Vec::new(), answer));
+                return Some(Job { batches });
             }
             Work::OffsetDelete {
                 group,
@@ -244,17 +244,11 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
             continue;
         }
         // The last batch brings the answer.
-        let mut batches: Vec<_> = split(entries, max_bytes)
-            .into_iter()
-            .map(|chunk| (chunk, Vec::new()))
-            .collect();
-        if let Some((_, last)) = batches.last_mut() {
+        let mut batches = plainly(entries, max_bytes);
+        if let Some((_, _, last)) = batches.last_mut() {
             last.push(then);
         }
-        return Some(Job {
-            frame: Frame::Plain,
-            batches,
-        });
+        return Some(Job { batches });
     }
 }
 
@@ -277,9 +271,16 @@ fn gather(contents: &mut Contents, mut entries: Vec<Entry>, then: Then, max_byte
         }
     }
     Job {
-        frame: Frame::Plain,
-        batches: vec![(entries, all)],
+        batches: vec![(Frame::Plain, entries, all)],
     }
+}
+
+/// Batches that nobody waits for yet.
+fn plainly(entries: Vec<Entry>, max_bytes: usize) -> Vec<(Frame, Vec<Entry>, Vec<Then>)> {
+    let chunks = split(entries, max_bytes).into_iter();
+    chunks
+        .map(|chunk| (Frame::Plain, chunk, Vec::new()))
+        .collect()
 }
 
 fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {

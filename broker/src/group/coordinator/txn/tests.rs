@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
 use super::{
-    super::{super::testing::Fixture, Committer},
+    super::{super::testing::Fixture, Committer, Limit, Limits},
     *,
 };
-use crate::group::testing::{Fault, TOPIC, commit, until};
+use crate::{
+    group::testing::{Fault, TOPIC, commit, until},
+    state_log::StateLog,
+};
 
 const WHO: Producer = Producer { id: 7, epoch: 0 };
 
@@ -142,4 +145,54 @@ async fn the_next_transaction_is_not_let_in_on_the_last_ones_positions() {
     let admit = |epoch| fixture.coordinator.admit("g", Producer { epoch, ..WHO });
     assert_eq!(admit(WHO.epoch), Ok(None));
     assert!(admit(WHO.epoch + 1).unwrap().is_some());
+}
+
+/// The next home after a lossy move that cut the log of positions here, and the place at 90.
+async fn moved(old: &Fixture, epoch: i32, moved_at: Option<i64>) -> Fixture {
+    let new = Fixture::on(Arc::clone(&old.log));
+    let partition = new.coordinator.partition_of("g");
+    let limit = Limit {
+        topic: TOPIC.into(),
+        partition: 0,
+        promotion_offset: 90,
+        leader_epoch: 1,
+    };
+    let limits = moved_at.map(|at| Arc::new(Limits::new([limit], [(partition, at)])));
+    new.log.set_led(partition, Some(epoch));
+    new.coordinator.lead(partition, epoch, limits);
+    new.coordinator.clamped(partition).await.unwrap();
+    new
+}
+
+#[tokio::test]
+async fn positions_that_a_lossy_move_found_undecided_are_set_back_when_they_are_committed() {
+    let old = Fixture::leading().await;
+    old.commit("g", 0, 40).await;
+    write(&old, 120).await;
+    let moved_at = old.log.end(old.coordinator.partition_of("g"));
+    let new = moved(&old, 2, Some(moved_at)).await;
+    assert_eq!(new.position("g", 0), Ok(40));
+    assert_eq!(end(&new, true).await, Ok(()));
+    assert_eq!(new.position("g", 0), Ok(90));
+    // For good: also where nobody knows of the move any more.
+    let next = moved(&new, 3, None).await;
+    assert_eq!(next.position("g", 0), Ok(90));
+    // What the new epoch has read counts.
+    write(&next, 110).await;
+    assert_eq!(end(&next, true).await, Ok(()));
+    assert_eq!(next.position("g", 0), Ok(110));
+}
+
+#[tokio::test]
+async fn positions_that_are_aborted_or_of_the_new_epoch_are_not_set_back() {
+    let old = Fixture::leading().await;
+    old.commit("g", 0, 40).await;
+    write(&old, 120).await;
+    let moved_at = old.log.end(old.coordinator.partition_of("g"));
+    let new = moved(&old, 2, Some(moved_at)).await;
+    assert_eq!(end(&new, false).await, Ok(()));
+    assert_eq!(new.position("g", 0), Ok(40));
+    write(&new, 110).await;
+    assert_eq!(end(&new, true).await, Ok(()));
+    assert_eq!(new.position("g", 0), Ok(110));
 }
