@@ -86,7 +86,7 @@ fn a_follower_goes_on_where_it_ends_and_only_as_a_part_of_the_bucket() {
         (theirs(&[(1, 2)], 11), 10),
         (theirs(&[(1, 2), (2, 8)], 9), 8),
         (theirs(&[(1, 2), (3, 10)], 16), 15),
-        (theirs(&[], 16), 15),
+        (theirs(&[], 16), 0),
     ] {
         let refused = begin(&foreign).map(|_| ()).unwrap_err();
         assert_eq!(refused, Refusal::Parted { offset }, "{foreign:?}");
