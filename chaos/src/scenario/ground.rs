@@ -14,7 +14,7 @@ use whimbrel_runtime::{Clock, random};
 use super::{ScenarioError, Setup, wait::until};
 use crate::{
     history::{Promotion, Recorder},
-    workload::{Target, final_read},
+    workload::{Reader, Target, Writer, final_read},
 };
 
 pub(super) const TOPIC: &str = "orders";
@@ -110,6 +110,13 @@ impl Ground {
         };
         ground.led().await?;
         Ok(ground)
+    }
+
+    /// A writer of `rate` records a second and a reader, beside which the faults happen.
+    pub(super) fn load(&self, rate: u32) -> Result<(Writer, Reader), ScenarioError> {
+        let writer = Writer::start(&self.target, "writer", rate, &self.recorder, &self.clock)?;
+        let reader = Reader::start(&self.target, "reader", &self.recorder)?;
+        Ok((writer, reader))
     }
 
     async fn led(&self) -> Result<(), ScenarioError> {

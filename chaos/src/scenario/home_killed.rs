@@ -6,24 +6,14 @@ use super::{
     Report, ScenarioError, Setup,
     ground::{self, Ground, east},
 };
-use crate::{
-    checker,
-    workload::{Reader, Writer},
-};
+use crate::checker;
 
 const RATE: u32 = 2_000;
 
 pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
     let (layout, specs) = ground::layout(setup, None)?;
     let mut ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     ground.acked_since(0, 1_000).await?;
 
     let killed_ns = ground.recorder.now_ns();

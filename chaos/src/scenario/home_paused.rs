@@ -13,7 +13,7 @@ use super::{
 use crate::{
     faults,
     history::{Key, LeaseEnd, Outcome},
-    workload::{Asked, RawClient, Reader, Writer},
+    workload::{Asked, RawClient},
 };
 
 const RATE: u32 = 500;
@@ -23,14 +23,7 @@ const WAITING: usize = 20;
 pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
     let (layout, specs) = ground::layout(setup, None)?;
     let ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     ground.acked_since(0, 500).await?;
     let key = ground.target.key(0);
     let mut raw = connected(&ground, &key).await?;

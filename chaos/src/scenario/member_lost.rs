@@ -17,7 +17,7 @@ use super::{
 use crate::{
     faults,
     history::{LeaseEnd, Outcome},
-    workload::{RawClient, Reader, Writer},
+    workload::RawClient,
 };
 
 const RATE: u32 = 500;
@@ -32,14 +32,7 @@ pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
     let configs = [("min.insync.replicas", "2")];
     let mut ground = Ground::start(setup, layout, &specs, &[], &configs).await?;
     insync(&ground).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     ground.acked_since(0, 500).await?;
 
     let paused = pause_leader(&ground).await?;

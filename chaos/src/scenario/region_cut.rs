@@ -23,7 +23,7 @@ use crate::{
     checker, faults,
     history::{Key, LeaseEnd, Recorder},
     links::Links,
-    workload::{Member, RawClient, Reader, Writer},
+    workload::{Member, RawClient},
 };
 
 const RATE: u32 = 1_000;
@@ -41,14 +41,7 @@ pub async fn run(setup: &Setup, links: &Links, clients: Clients) -> Result<Repor
     let mut ground = Ground::start(setup, layout, &specs, &[], &[]).await?;
     ground.target.bootstrap = format!("{elsewhere},{}", ground.layout.kafka(1));
     lead_from_east(&ground).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     let member = Member::start(&ground.target, "members", &ground.recorder)?;
     ground.acked_since(0, 1_000).await?;
     reads_on(&ground, &member, 0).await?;

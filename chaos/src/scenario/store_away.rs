@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     minio::{self, Minio},
-    workload::{Reader, Writer, final_read},
+    workload::final_read,
 };
 
 const RATE: u32 = 500;
@@ -45,14 +45,7 @@ pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
     let (layout, specs) = ground::layout(setup, Some(store.bucket()))?;
     let configs = [("segment.bytes", SEGMENT_BYTES)];
     let ground = Ground::start(setup, layout, &specs, &store.credentials(), &configs).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     ground.acked_since(0, 1_000).await?;
     until(&setup.clock, "the first objects", async || {
         let found = objects(&ground).await.map_err(|e| e.to_string())?;

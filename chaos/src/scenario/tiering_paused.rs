@@ -13,10 +13,7 @@ use super::{
     home_killed::ended,
     wait::until,
 };
-use crate::{
-    faults,
-    workload::{Reader, Writer},
-};
+use crate::faults;
 
 const RATE: u32 = 500;
 const BROKERS: u16 = 2;
@@ -34,14 +31,7 @@ pub async fn run(setup: &Setup) -> Result<Report, ScenarioError> {
     let specs = ground::specs(&layout)?;
     let configs = [("segment.bytes", SEGMENT_BYTES)];
     let ground = Ground::start(setup, layout, &specs, &[], &configs).await?;
-    let writer = Writer::start(
-        &ground.target,
-        "writer",
-        RATE,
-        &ground.recorder,
-        &setup.clock,
-    )?;
-    let reader = Reader::start(&ground.target, "reader", &ground.recorder)?;
+    let (writer, reader) = ground.load(RATE)?;
     ground.acked_since(0, 1_000).await?;
     let (paused, other) = owner_and_mate(&ground).await?;
     until(&ground.clock, "something in the bucket", async || {
