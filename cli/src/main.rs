@@ -2,6 +2,7 @@
 //! prints; what a verb does lives in the crates below.
 
 mod args;
+mod bar;
 mod codes;
 mod config;
 mod exit;

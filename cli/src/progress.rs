@@ -1,32 +1,28 @@
 //! The tour's progress: a bar on a terminal, plain lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::{io::Write, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use whimbrel_dev::tour::Progress;
+
+use crate::bar;
 
 /// Everything goes to stderr; stdout belongs to the report.
 pub struct Terminal {
-    bar: Option<ProgressBar>,
-    tty: bool,
+    bar: ProgressBar,
     step: String,
 }
 
 impl Terminal {
     pub fn new() -> Self {
-        let tty = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
-            bar: None,
-            tty,
+            bar: ProgressBar::hidden(),
             step: String::new(),
         }
     }
 
     fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| write_line(text)),
-            None => write_line(text),
-        }
+        self.bar.suspend(|| write_line(text));
     }
 }
 
@@ -39,23 +35,13 @@ impl Progress for Terminal {
     fn step(&mut self, name: &str) {
         name.clone_into(&mut self.step);
         self.say(name);
-        if self.tty {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) =
-                ProgressStyle::with_template("  {spinner} {wide_bar} {pos}/{len} {elapsed}")
-            {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(std::time::Duration::from_millis(100));
-            self.bar = Some(bar);
-        }
+        self.bar = bar::new(0, "  {spinner} {wide_bar} {pos}/{len} {elapsed}");
+        self.bar.enable_steady_tick(Duration::from_millis(100));
     }
 
     fn advance(&mut self, done: u64, of: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(of);
-            bar.set_position(done);
-        }
+        self.bar.set_length(of);
+        self.bar.set_position(done);
     }
 
     fn fact(&mut self, text: &str) {
@@ -63,9 +49,7 @@ impl Progress for Terminal {
     }
 
     fn done(&mut self, ok: bool, seconds: f64) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
         write_line(&format!(
             "  {} in {seconds:.1} s",
             if ok { "done" } else { "FAILED" }

@@ -1,20 +1,18 @@
 //! How far a restore is: a bar on a terminal, a line now and then elsewhere.
 
-use std::io::IsTerminal;
-
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use whimbrel_fleet::restore::Progress;
 use whimbrel_tiering::restore::Trouble;
 
 use super::apply::say;
-use crate::output;
+use crate::{bar, output};
 
 /// Between two lines where there is no terminal.
 const LINE_MS: u64 = 10_000;
 
 /// Everything goes to stderr; stdout belongs to the report.
 pub struct Bar {
-    bar: Option<ProgressBar>,
+    bar: ProgressBar,
     /// When it was first looked, and what was there.
     first: Option<(u64, u64)>,
     said_ms: Option<u64>,
@@ -23,14 +21,8 @@ pub struct Bar {
 
 impl Bar {
     pub fn new() -> Self {
-        let tty = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let bar = tty.then(|| ProgressBar::new(0));
-        let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {elapsed}");
-        if let (Some(bar), Ok(style)) = (&bar, style) {
-            bar.set_style(style);
-        }
         Self {
-            bar,
+            bar: bar::new(0, "{wide_bar} {percent}% {msg} {elapsed}"),
             first: None,
             said_ms: None,
             troubles: Vec::new(),
@@ -46,10 +38,10 @@ impl Bar {
         );
         let eta = eta.map_or_else(String::new, |s| format!(", {} to go", duration(s)));
         let logs = format!("{} of {} logs{eta}", progress.there, progress.partitions);
-        if let Some(bar) = &self.bar {
-            bar.set_length(progress.offsets);
-            bar.set_position(progress.offsets_there);
-            bar.set_message(logs);
+        if bar::is_shown() {
+            self.bar.set_length(progress.offsets);
+            self.bar.set_position(progress.offsets_there);
+            self.bar.set_message(logs);
             return;
         }
         if self
@@ -68,18 +60,13 @@ impl Bar {
     pub fn troubles(&mut self, now: &[Trouble]) {
         for trouble in now.iter().filter(|t| !self.troubles.contains(t)) {
             let text = format!("{}: {}", trouble.code, say(trouble));
-            match &self.bar {
-                Some(bar) => bar.suspend(|| output::note(&text)),
-                None => output::note(&text),
-            }
+            self.bar.suspend(|| output::note(&text));
         }
         self.troubles = now.to_vec();
     }
 
     pub fn done(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.bar.finish_and_clear();
     }
 }
 

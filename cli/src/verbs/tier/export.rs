@@ -1,8 +1,5 @@
 //! `tier export`: a topic or a range of a partition of it as a file that others read.
 
-use std::io::IsTerminal;
-
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use whimbrel_client::{ClientError, Isolation};
 use whimbrel_runtime::Clock;
@@ -11,6 +8,7 @@ use whimbrel_tiering::export::{self, ExportError, Exported, OfPartition, Progres
 use super::At;
 use crate::{
     args::{Export, FileFormat, Isolation as Seen},
+    bar,
     exit::{Exit, Refusal},
     output,
     verbs::topic::{client, partitions},
@@ -38,7 +36,7 @@ pub(super) async fn run(at: &At, typed: &Export) -> anyhow::Result<Exit> {
         overwrite: typed.overwrite,
         patience: typed.timeout.0,
     };
-    let bar = bar();
+    let bar = bar::new(0, "{wide_bar} {pos}/{len} offsets, {eta} left");
     let told = |Progress { done, all }| {
         bar.set_length(all);
         bar.set_position(done);
@@ -93,16 +91,4 @@ fn refusal(error: ExportError) -> anyhow::Error {
         }
     };
     Refusal::error(exit, format!("{error}{help}"))
-}
-
-/// On a terminal only.
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} offsets, {eta} left") {
-        bar.set_style(style);
-    }
-    bar
 }

@@ -1,8 +1,8 @@
 //! `tier move`: a plan, and with `--apply` the order to move, whose carrying out is watched.
 
-use std::{collections::BTreeSet, io::IsTerminal, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use whimbrel_dev::admin::{self, AdminError};
 use whimbrel_fleet::HostPort;
@@ -11,6 +11,7 @@ use whimbrel_runtime::Clock;
 use super::{At, Daemons, plain};
 use crate::{
     args::Relocate,
+    bar,
     exit::{Exit, Refusal},
     output,
 };
@@ -19,6 +20,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the daemons are asked how far they are.
 const LOOK: Duration = Duration::from_secs(1);
+const BAR: &str = "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
 
 pub(super) async fn run(at: &At, all: &Daemons, what: &Relocate) -> anyhow::Result<Exit> {
     let regions: BTreeSet<_> = all.iter().map(|(region, _)| region.as_str()).collect();
@@ -90,7 +92,8 @@ async fn watch(daemons: &[HostPort], plan: &Value, what: &Relocate) -> (Vec<Valu
     let clock = Clock::system();
     let begun_ms = clock.boot_ms();
     let total = plan["bytes"].as_u64().unwrap_or(0);
-    let (bar, mut said) = (bar(total), BTreeSet::new());
+    let bar = bar::new(total, BAR);
+    let mut said = BTreeSet::new();
     loop {
         let mut told = Vec::new();
         for daemon in daemons {
@@ -125,19 +128,6 @@ fn tell(bar: &ProgressBar, said: &mut BTreeSet<String>, text: String) {
     if said.insert(text.clone()) {
         bar.suspend(|| output::note(&text));
     }
-}
-
-fn bar(total: u64) -> ProgressBar {
-    if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template(
-        "{wide_bar} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
-    ) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn list(value: &Value) -> Vec<String> {

@@ -1,8 +1,7 @@
 //! `tier verify`: a proof of each region's bucket, and repair of what is damaged.
 
-use std::{io::IsTerminal, time::Duration};
+use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use whimbrel_dev::admin;
 use whimbrel_fleet::HostPort;
@@ -10,6 +9,7 @@ use whimbrel_fleet::HostPort;
 use super::{At, Daemons, plain};
 use crate::{
     args::Verify,
+    bar,
     exit::{Exit, Refusal},
     output,
 };
@@ -59,14 +59,11 @@ fn query(verify: &Verify) -> anyhow::Result<String> {
 async fn ask(region: &str, daemon: &HostPort, query: &str) -> anyhow::Result<Value> {
     let path = format!("/verify?{query}");
     let report = admin::post(daemon, &path, PATIENCE);
-    if !std::io::stderr().is_terminal() {
+    if !bar::is_shown() {
         return Ok(report.await?);
     }
-    let bar = ProgressBar::new(0).with_prefix(region.to_owned());
-    if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} objects {msg}")
-    {
-        bar.set_style(style);
-    }
+    let bar =
+        bar::new(0, "{prefix} {wide_bar} {pos}/{len} objects {msg}").with_prefix(region.to_owned());
     let watch = async {
         loop {
             tokio::time::sleep(Duration::from_millis(500)).await;
