@@ -6,7 +6,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
 use whimbrel_fleet::TopicPartition;
 use whimbrel_rpc::proto::node;
 use whimbrel_runtime::{Backoff, Clock, Tasks};
@@ -15,7 +14,7 @@ use crate::{
     broker::{BrokerLink, partition_from},
     committer::Committer,
     root::Partition,
-    serve::Served,
+    serve::Seen,
 };
 
 /// How often the broker is asked what is pending. The age itself rises between two looks.
@@ -73,7 +72,7 @@ pub fn extents(committer: &Committer) -> Vec<node::Extent> {
 pub struct PendingWatch {
     pub broker: BrokerLink,
     pub pending: Arc<Mutex<Pending>>,
-    pub served: watch::Receiver<Option<Arc<Served>>>,
+    pub served: Seen,
     pub clock: Clock,
     pub tasks: Tasks,
 }

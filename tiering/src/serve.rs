@@ -2,6 +2,7 @@
 
 use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
 
+use axum::http::StatusCode;
 use bytes::BytesMut;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -31,6 +32,18 @@ pub struct Served {
     pub mover: Mover,
 }
 
+/// Nothing until then.
+pub type Seen = watch::Receiver<Option<Arc<Served>>>;
+
+/// For a route of the admin port: what it serves, or the answer while there is nothing yet.
+pub fn opened(seen: &Seen) -> Result<Arc<Served>, (StatusCode, &'static str)> {
+    let refused = (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the bucket is not open yet\n",
+    );
+    seen.borrow().clone().ok_or(refused)
+}
+
 /// A reader may ask for less, never for more.
 const MAX_READ: u64 = 64 << 20;
 /// Even a reader that does not want to wait gets what is in the cache: looking takes a moment.
@@ -40,7 +53,7 @@ const MAX_INLINE: u64 = 2 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Service {
-    pub served: watch::Receiver<Option<Arc<Served>>>,
+    pub served: Seen,
     pub clock: Clock,
     pub tasks: Tasks,
 }

@@ -30,7 +30,7 @@ use crate::{
     prices::Prices,
     reader::Damage,
     rebuild,
-    serve::{Served, Service as Rpc},
+    serve::{Seen, Service as Rpc},
     skew::Doubt,
     status::Status,
     store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
@@ -344,7 +344,7 @@ fn status(
     options: &Options,
     limited: Limited,
     cache: &Arc<Cache>,
-    served: watch::Receiver<Option<Arc<Served>>>,
+    served: Seen,
     clock: &Clock,
 ) -> Status {
     Status {

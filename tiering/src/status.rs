@@ -6,7 +6,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use metrics::gauge;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use whimbrel_runtime::Clock;
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     orphan::OrphanEntry,
     pending::Pending,
     root::Root,
-    serve::Served,
+    serve::Seen,
     skew::Doubt,
     store::{self, Limited},
     uploader::Refusals,
@@ -43,7 +42,7 @@ pub struct Status {
     pub proof: Proof,
     pub doubt: Doubt,
     pub meta: meta::Progress,
-    pub served: watch::Receiver<Option<Arc<Served>>>,
+    pub served: Seen,
     /// Why the bucket is not open yet.
     pub opening: Arc<Mutex<Option<String>>>,
 }

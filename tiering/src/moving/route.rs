@@ -1,8 +1,6 @@
 //! `GET /move` says how far this daemon is; `POST /move?to=URL` plans, with `&apply=HASH` it orders what was planned,
 //! and without `to` it looks for an order now.
 
-use std::sync::Arc;
-
 use axum::{
     Json, Router,
     extract::RawQuery,
@@ -11,38 +9,27 @@ use axum::{
     routing::get,
 };
 use serde_json::json;
-use tokio::sync::watch;
 use whimbrel_runtime::unit::Size;
 
 use super::{MoveError, Mover};
-use crate::serve::Served;
-
-type Seen = watch::Receiver<Option<Arc<Served>>>;
+use crate::serve::{Seen, opened};
 
 pub(crate) fn route(served: Seen) -> Router {
     let shown = served.clone();
     let show = move || {
-        let mover = mover(&shown);
-        async move { mover.map(|mover| Json(json!({"move": mover.json()}))) }
+        let served = opened(&shown);
+        async move { served.map(|served| Json(json!({"move": served.mover.json()}))) }
     };
     let order = move |RawQuery(query): RawQuery| {
-        let mover = mover(&served);
+        let served = opened(&served);
         async move {
-            match mover {
-                Ok(mover) => answer(&mover, &query.unwrap_or_default()).await,
+            match served {
+                Ok(served) => answer(&served.mover, &query.unwrap_or_default()).await,
                 Err(refused) => refused.into_response(),
             }
         }
     };
     Router::new().route("/move", get(show).post(order))
-}
-
-fn mover(served: &Seen) -> Result<Mover, (StatusCode, String)> {
-    let served = served.borrow().clone();
-    served.map(|served| served.mover.clone()).ok_or((
-        StatusCode::SERVICE_UNAVAILABLE,
-        "the bucket is not open yet\n".to_owned(),
-    ))
 }
 
 /// What is asked for.

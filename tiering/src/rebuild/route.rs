@@ -9,28 +9,27 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
-use crate::serve::Served;
+use crate::serve::{Seen, Served, opened};
 
-pub(crate) fn route(served: watch::Receiver<Option<Arc<Served>>>) -> Router {
+pub(crate) fn route(served: Seen) -> Router {
     let turn = Arc::new(Semaphore::new(1));
     let handler = move |RawQuery(query): RawQuery| {
-        let (served, turn) = (served.borrow().clone(), Arc::clone(&turn));
-        async move { answer(served, &turn, &query.unwrap_or_default()).await }
+        let (served, turn) = (opened(&served), Arc::clone(&turn));
+        async move {
+            match served {
+                Ok(served) => answer(&served, &turn, &query.unwrap_or_default()).await,
+                Err(refused) => refused.into_response(),
+            }
+        }
     };
     Router::new().route("/rebuild", post(handler))
 }
 
-async fn answer(served: Option<Arc<Served>>, turn: &Semaphore, query: &str) -> Response {
+async fn answer(served: &Served, turn: &Semaphore, query: &str) -> Response {
     let refused =
         |status: StatusCode, reason: &str| (status, format!("{reason}\n")).into_response();
-    let Some(served) = served else {
-        return refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the bucket is not open yet",
-        );
-    };
     let Ok(_turn) = turn.try_acquire() else {
         return refused(
             StatusCode::TOO_MANY_REQUESTS,

@@ -1,7 +1,5 @@
 //! `POST /verify?..`: one verification at a time, answered with its report.
 
-use std::sync::Arc;
-
 use axum::{
     Json, Router,
     extract::RawQuery,
@@ -9,20 +7,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use tokio::sync::watch;
 
 use super::Request;
-use crate::serve::Served;
+use crate::serve::{Seen, Served, opened};
 
-pub(crate) fn route(served: watch::Receiver<Option<Arc<Served>>>) -> Router {
+pub(crate) fn route(served: Seen) -> Router {
     let handler = move |RawQuery(query): RawQuery| {
-        let served = served.borrow().clone();
+        let served = opened(&served);
         async move {
-            let Some(served) = served else {
-                return refused(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "the bucket is not open yet",
-                );
+            let served = match served {
+                Ok(served) => served,
+                Err(refused) => return refused.into_response(),
             };
             match Request::parse(&query.unwrap_or_default()) {
                 Ok(request) => answer(&served, &request).await,
