@@ -16,8 +16,8 @@ NAME = "librdkafka"
 DEADLINE_S = 150
 # What the tests are told the broker is; librdkafka itself asks ApiVersions. 3.9 is before brokers that dropped what some tests still try.
 VERSION = "3.9.0.0"
-# They count on what brokers have since then, groups with configs.
-VERSIONS = {"0081": "4.2.0.0"}
+# They count on what brokers have since then, groups with configs, or would try what these dropped: requests for versions from before ApiVersions.
+VERSIONS = {"0052": "4.2.0.0", "0081": "4.2.0.0"}
 # They count on who is in the first generation: Kafka's default delay, in which all members join.
 COUNT_REBALANCES = ("0113", "0118")
 # They make topics with three replicas.
