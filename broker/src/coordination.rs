@@ -1,8 +1,9 @@
 //! Joins the coordinators to the partitions of `__consumer_offsets` and `__transaction_state` led here, and holds data
-//! partitions shut after a lossy move until group positions are clamped.
+//! partitions shut after a lossy move until group positions are clamped. Coordinators of groups that belong to another
+//! failover group than the one that moved are not waited for: they follow its moves by themselves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use whimbrel_runtime::Backoff;
 use crate::{
     broker::Broker,
     catalog::Catalog,
-    group::{Clamped, Coordinator, Limit, Limits},
+    group::{Clamped, Coordinator, Limit, Limits, MoveId},
     txn,
 };
 
@@ -27,6 +28,15 @@ pub struct Coordination {
     transactions: OnceLock<Arc<txn::Coordinator>>,
     /// The newest region epoch of each group that began with a lossy move, and whether its clamps are done.
     clamps: Mutex<BTreeMap<GroupName, (RegionEpoch, bool)>>,
+    /// Lossy moves of other failover groups than the coordinator's that it was told of, and those whose clamps were or are
+    /// being reported.
+    elsewhere: Mutex<Elsewhere>,
+}
+
+#[derive(Debug, Default)]
+struct Elsewhere {
+    told: BTreeSet<MoveId>,
+    reported: BTreeSet<MoveId>,
 }
 
 impl Coordination {
@@ -97,9 +107,19 @@ impl Coordination {
         let Some(coordinator) = self.coordinator.get() else {
             return;
         };
-        let limits = lossy.map(|m| Arc::new(limits(&broker.catalog(), m)));
+        let catalog = broker.catalog();
+        let coordinates = catalog
+            .topic(CONSUMER_OFFSETS)
+            .is_some_and(|topic| topic.group == group.name);
+        if coordinates {
+            self.follow(coordinator, &catalog, !led.is_empty());
+        }
+        let limits = lossy.map(|m| Arc::new(limits(&catalog, &group.name, m)));
         for &(partition, leader_epoch) in &led {
             coordinator.lead(partition, leader_epoch, limits.clone());
+        }
+        if coordinates {
+            self.report_elsewhere(broker, coordinator, &catalog);
         }
         let Some(lossy) = lossy.cloned() else { return };
         {
@@ -122,6 +142,81 @@ impl Coordination {
                     .await;
             });
     }
+
+    /// Tells the coordinator which lossy moves of other failover groups there were. `anew`: it comes to lead more.
+    fn follow(&self, coordinator: &Coordinator, catalog: &Catalog, anew: bool) {
+        let moves: Vec<_> = lossy_elsewhere(catalog).collect();
+        let ids: BTreeSet<_> = moves.iter().map(|(id, _)| id.clone()).collect();
+        {
+            let mut elsewhere = self.elsewhere.lock();
+            if !anew && ids.is_subset(&elsewhere.told) {
+                return;
+            }
+            elsewhere.told = ids;
+        }
+        let limits = moves
+            .into_iter()
+            .map(|(id, lossy)| Arc::new(limits(catalog, &id.group, lossy)));
+        coordinator.follow(limits.collect());
+    }
+
+    /// Reports what the newest moves of other failover groups set back in the partitions led here, once.
+    fn report_elsewhere(
+        &self,
+        broker: &Arc<Broker>,
+        coordinator: &Arc<Coordinator>,
+        catalog: &Catalog,
+    ) {
+        let led = coordinator.led();
+        if led.is_empty() {
+            return;
+        }
+        let is_newest = |id: &MoveId| {
+            let group = catalog.view.groups.get(&id.group);
+            group.is_some_and(|group| group.epoch == id.epoch)
+        };
+        for (id, _) in lossy_elsewhere(catalog).filter(|(id, _)| is_newest(id)) {
+            if !self.elsewhere.lock().reported.insert(id.clone()) {
+                continue;
+            }
+            let (broker_, coordinator) = (Arc::clone(broker), Arc::clone(coordinator));
+            let (led, shutdown) = (led.clone(), broker.tasks.shutdown());
+            let name = format!("clamps {} elsewhere", id.group);
+            broker.tasks.spawn_ok(name, async move {
+                let followed = follow_to_the_end(&broker_, &coordinator, &id, led);
+                let _ = shutdown.unless(followed).await;
+            });
+        }
+    }
+}
+
+/// The lossy moves of failover groups that the coordinators do not move with.
+fn lossy_elsewhere(catalog: &Catalog) -> impl Iterator<Item = (MoveId, &Move)> {
+    let own = catalog.topic(CONSUMER_OFFSETS).map(|topic| &topic.group);
+    let groups = catalog.view.groups.values();
+    let others = groups.filter(move |group| own.is_some_and(|own| *own != group.name));
+    others.flat_map(|group| {
+        let lossy = group.moves.iter().filter(|m| m.lossy);
+        lossy.map(|m| (id_of(&group.name, m), m))
+    })
+}
+
+fn id_of(group: &GroupName, moved: &Move) -> MoveId {
+    MoveId {
+        group: group.clone(),
+        epoch: moved.epoch,
+    }
+}
+
+async fn follow_to_the_end(broker: &Broker, coordinator: &Coordinator, id: &MoveId, led: Vec<i32>) {
+    let mut clamps = Vec::new();
+    for partition in led {
+        // None: no longer led here, so its new leader does it.
+        let followed = coordinator.followed(partition, id).await;
+        clamps.extend(followed.unwrap_or_default().into_iter().map(clamp_of));
+    }
+    tracing::info!(group = %id.group, epoch = %id.epoch, clamped = clamps.len(), "group positions clamped in what another failover group moved");
+    report(broker, id, &clamps).await;
 }
 
 async fn clamp(
@@ -132,6 +227,7 @@ async fn clamp(
     led: Vec<(i32, i32)>,
 ) {
     let mut clamps = Vec::new();
+    let coordinates = !led.is_empty();
     for (partition, _) in led {
         // None: no longer led here, so its new leader does it.
         clamps.extend(
@@ -161,13 +257,20 @@ async fn clamp(
             .for_each(|p| p.open());
     }
     tracing::info!(%group, epoch = %lossy.epoch, clamped = clamps.len(), "group positions clamped; partitions open");
+    // Who coordinates nothing has nothing to report.
+    if coordinates {
+        report(broker, &id_of(group, lossy), &clamps).await;
+    }
+}
+
+async fn report(broker: &Broker, id: &MoveId, clamps: &[Clamp]) {
     let mut pause = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while let Err(error) = broker
         .controller
-        .report_clamps(group, lossy.epoch, &clamps)
+        .report_clamps(&id.group, id.epoch, clamps)
         .await
     {
-        tracing::warn!(%group, %error, "clamps were not reported; trying again");
+        tracing::warn!(group = %id.group, %error, "clamps were not reported; trying again");
         broker.clock.sleep(pause.next()).await;
     }
 }
@@ -182,7 +285,7 @@ fn clamp_of(clamped: Clamped) -> Clamp {
     }
 }
 
-fn limits(catalog: &Catalog, lossy: &Move) -> Limits {
+fn limits(catalog: &Catalog, group: &GroupName, lossy: &Move) -> Limits {
     let mut positions = Vec::new();
     let mut offsets = Vec::new();
     for moved in &lossy.partitions {
@@ -198,7 +301,8 @@ fn limits(catalog: &Catalog, lossy: &Move) -> Limits {
             partition: moved.at.partition,
             promotion_offset: moved.promotion.offset,
             leader_epoch: moved.promotion.epoch.0,
+            opened: moved.opened.map(|epoch| epoch.0),
         });
     }
-    Limits::new(positions, offsets)
+    Limits::new(id_of(group, lossy), positions, offsets)
 }

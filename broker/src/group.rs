@@ -24,7 +24,7 @@ pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use coordinator::{Clamped, Coordinator, Limit, Limits, Options};
+pub use coordinator::{Clamped, Coordinator, Limit, Limits, MoveId, Options};
 pub use placement::Block;
 pub use store::{Directory, Endpoint, OffsetsLog, Pace, Topics};
 

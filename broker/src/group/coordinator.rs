@@ -5,7 +5,9 @@
 //! batch after the other, so that the log has the order in which things were decided. A second kind of task drives
 //! the timers of all shards.
 
+mod begin;
 mod consumers;
+mod elsewhere;
 mod limits;
 mod listing;
 mod load;
@@ -35,7 +37,7 @@ use super::{
 };
 
 pub use consumers::ConsumerDescription;
-pub use limits::{Clamped, Limit, Limits};
+pub use limits::{Clamped, Limit, Limits, MoveId};
 pub use listing::{Description, GroupType, Listed};
 
 /// What the coordinator may be told.
@@ -102,6 +104,8 @@ pub struct Coordinator {
     clock: Clock,
     tasks: Tasks,
     shards: RwLock<HashMap<i32, Arc<Shard>>>,
+    /// Lossy moves of other failover groups.
+    moves: RwLock<Vec<Arc<Limits>>>,
 }
 
 impl std::fmt::Debug for Coordinator {
@@ -132,6 +136,7 @@ impl Coordinator {
             clock,
             tasks,
             shards: RwLock::default(),
+            moves: RwLock::default(),
         });
         let ticking = Arc::clone(&this);
         this.tasks
@@ -156,6 +161,7 @@ impl Coordinator {
             return;
         }
         let shard = Arc::new(Shard::new(partition, leader_epoch, self.options.clone()));
+        shard.follow(&self.moves.read());
         if let Some(old) = shards.insert(partition, Arc::clone(&shard)) {
             old.close();
         }
@@ -187,23 +193,27 @@ impl Coordinator {
         shard.loaded().await
     }
 
-    /// Sets back positions in the partitions led here, after everything committed before this call.
-    ///
-    /// # Errors
-    /// The first partition's error; those before it are done, and asking again is harmless.
-    pub async fn clamp(&self, limits: Arc<Limits>) -> Result<Vec<Clamped>, ErrorCode> {
-        let shards: Vec<_> = self.shards.read().values().cloned().collect();
-        let mut all = Vec::new();
-        for shard in shards {
-            // What is being loaded is loaded first, so that nothing is missed.
-            if shard.loaded().await.is_none() {
-                continue;
-            }
-            let limits = Arc::clone(&limits);
-            all.extend(shard.enqueue(|reply| Work::Clamp { limits, reply }).await?);
+    /// These lossy moves of other failover groups are known, in their order: what is led here, and what will be, sets
+    /// positions back to them. Returns at once; a partition for which one of them is new answers
+    /// COORDINATOR_LOAD_IN_PROGRESS until that is done, and lets go of members that read what moved.
+    pub fn follow(&self, moves: Vec<Arc<Limits>>) {
+        self.moves.write().clone_from(&moves);
+        for shard in self.shards.read().values() {
+            shard.follow(&moves);
         }
-        all.sort();
-        Ok(all)
+    }
+
+    /// The partitions led here.
+    #[must_use]
+    pub fn led(&self) -> Vec<i32> {
+        self.shards.read().keys().copied().collect()
+    }
+
+    /// Waits until the partition followed this move and tells which positions were set back then; none if it is not led
+    /// here, or no longer before that.
+    pub async fn followed(&self, partition: i32, id: &MoveId) -> Option<Vec<Clamped>> {
+        let shard = self.shards.read().get(&partition).cloned()?;
+        shard.followed(id).await
     }
 
     /// These topics are gone: so are the positions in them, soon.

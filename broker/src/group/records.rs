@@ -4,25 +4,28 @@
 //! key:   i16 1 | OffsetCommitKey { group, topic, partition }     value: i16 version | OffsetCommitValue
 //! key:   i16 2 | GroupMetadataKey { group }                      value: i16 version | GroupMetadataValue
 //! key:   i16 3, 5, 6, 7, 8, 16 | a part of a consumer group      value: see [`consumer`]
+//! key:   i16 22338 | MoveKey { failover group }                  value: i16 0 | MoveValue { region epoch }
 //! ```
 //!
 //! Written: positions in version 3, groups in version 3, which every Kafka since 2.3 and the usual tools read. Read: all
-//! versions. A null value removes. Keys of other versions (share groups) are left alone.
+//! versions. A null value removes. Keys of other versions (share groups) are left alone. Kafka leaves ours alone.
 //! Source: `group-coordinator/src/main/resources/common/message` in Apache Kafka.
 
 mod consumer;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use whimbrel_fleet::RegionEpoch;
 use whimbrel_wire::{
     DecodeError, Encoder, Message, Record,
     internal::{
-        GroupMetadataKey, GroupMetadataValue, Key, MemberMetadata, OffsetCommitKey,
-        OffsetCommitValue, Versioned,
+        GroupMetadataKey, GroupMetadataValue, Key, MemberMetadata, MoveKey, MoveValue,
+        OffsetCommitKey, OffsetCommitValue, Versioned,
     },
 };
 
 use super::{
     consumer::Change,
+    coordinator::MoveId,
     machine::{GroupRecord, MemberRecord},
     offsets::{Committed, TopicPartition},
 };
@@ -46,6 +49,8 @@ pub enum Entry {
     },
     /// A part of a consumer group.
     Consumer { group: String, change: Change },
+    /// The positions of the partition were set back to this lossy move of another failover group.
+    Move(MoveId),
 }
 
 impl Entry {
@@ -83,6 +88,16 @@ pub fn decode(record: &Record) -> Result<Option<Entry>, EntryError> {
         Key::ConsumerTarget(key) => consumer::target(key, &record.value).map_err(fail)?,
         Key::ConsumerCurrent(key) => consumer::current(key, &record.value).map_err(fail)?,
         Key::ConsumerRegex(key) => consumer::regex(key, &record.value).map_err(fail)?,
+        Key::Move(key) => {
+            let Some(value) = record.value.clone() else {
+                return Ok(None);
+            };
+            let value = MoveValue::from_record(value).map_err(fail)?;
+            Entry::Move(MoveId {
+                group: key.failover_group.into(),
+                epoch: RegionEpoch(u32::try_from(value.region_epoch).unwrap_or(0)),
+            })
+        }
         Key::OffsetCommit(key) => {
             let value = record
                 .value
@@ -159,6 +174,15 @@ fn group_record(timestamp_ms: i64, value: GroupMetadataValue) -> GroupRecord {
 pub fn encode(entry: &Entry) -> (Bytes, Option<Bytes>) {
     match entry {
         Entry::Consumer { group, change } => consumer::encode(group, change),
+        Entry::Move(id) => {
+            let key = MoveKey {
+                failover_group: id.group.to_string(),
+            };
+            let value = MoveValue {
+                region_epoch: id.epoch.0.into(),
+            };
+            (key.to_record(), Some(value.to_record()))
+        }
         Entry::Position {
             group,
             at,
@@ -307,6 +331,15 @@ mod tests {
             \x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x03m-1\xff\xff\x00\x01c\x00\x02/h\
             \x00\x04\x93\xe0\x00\x00\xaf\xc8\x00\x00\x00\x01s\x00\x00\x00\x01a";
         assert_eq!(value.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_move_comes_back() {
+        let entry = Entry::Move(MoveId {
+            group: "orders".into(),
+            epoch: RegionEpoch(3),
+        });
+        assert_eq!(decode(&record(&entry, 9)).unwrap(), Some(entry));
     }
 
     #[test]

@@ -138,7 +138,7 @@ async fn heartbeat(
 }
 
 /// How much the broker has of what is written down about groups.
-async fn written_about_groups(broker: &Broker) -> Vec<(i64, i64)> {
+pub async fn written_about_groups(broker: &Broker) -> Vec<(i64, i64)> {
     let status = broker.status().await;
     let all = status["partitions"].as_array().unwrap();
     let of_groups = all.iter().filter(|p| p["topic"] == "__consumer_offsets");

@@ -27,6 +27,7 @@ mod default_configs;
 mod dense;
 mod disk;
 mod early_acks;
+mod elsewhere;
 mod epochs;
 mod few_files;
 mod fleet;

@@ -36,9 +36,19 @@ pub async fn apply(
     mode: MoveMode,
     accept_loss: AcceptLoss,
 ) -> RegionEpoch {
+    apply_to(fleet, GroupName::default_group(), to, mode, accept_loss).await
+}
+
+pub async fn apply_to(
+    fleet: &Fleet,
+    group: GroupName,
+    to: &str,
+    mode: MoveMode,
+    accept_loss: AcceptLoss,
+) -> RegionEpoch {
     let request = MoveRequest {
         accept_loss,
-        ..MoveRequest::new(GroupName::default_group(), to.into(), mode)
+        ..MoveRequest::new(group, to.into(), mode)
     };
     let plan = eventually("a plan that can be applied", async || {
         fleet

@@ -14,7 +14,7 @@ use whimbrel_fleet::{
     restore::{Description, Group, Partition, Topic},
 };
 
-fn topic(name: &str, id: u128, partitions: usize) -> Topic {
+pub fn topic(name: &str, id: u128, partitions: usize) -> Topic {
     let log = Partition {
         leader_epoch: LeaderEpoch(1_004),
         log_start: 0,
@@ -31,7 +31,18 @@ fn topic(name: &str, id: u128, partitions: usize) -> Topic {
     }
 }
 
-fn restore() -> Restore {
+pub fn group(name: GroupName) -> Group {
+    Group {
+        name,
+        epoch: RegionEpoch(1_001),
+        lease_ms: 1_000,
+        loss_mode: LossMode::Exact,
+        offsets: OffsetsBlock::default(),
+        transactions: OffsetsBlock::default(),
+    }
+}
+
+pub fn restore() -> Restore {
     Restore {
         job: "job".into(),
         region: "bucket-of-north".into(),
@@ -53,14 +64,7 @@ async fn a_fleet_that_takes_over_a_description_makes_its_logs_and_comes_home() {
     })
     .await;
     let description = Description {
-        groups: vec![Group {
-            name: GroupName::default_group(),
-            epoch: RegionEpoch(1_001),
-            lease_ms: 1_000,
-            loss_mode: LossMode::Exact,
-            offsets: OffsetsBlock::default(),
-            transactions: OffsetsBlock::default(),
-        }],
+        groups: vec![group(GroupName::default_group())],
         topics: vec![topic(CONSUMER_OFFSETS, 70, 50), topic("orders", 71, 1)],
         producer_ids: 1_000_000,
         ..Description::default()

@@ -26,7 +26,10 @@ impl ClampReports {
         {
             let mut counts = self.counts.lock();
             let entry = counts.entry(group.clone()).or_insert((epoch, 0));
-            if entry.0 != epoch {
+            if entry.0 > epoch {
+                return;
+            }
+            if entry.0 < epoch {
                 *entry = (epoch, 0);
             }
             entry.1 = entry.1.saturating_add(1);

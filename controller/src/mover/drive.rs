@@ -1,6 +1,6 @@
 //! One move from its fence to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use whimbrel_fleet::{
     Fence, GroupName, LossBound, MoveMode, NodeId, Position, RegionEpoch, lease::fence_wait_ms,
@@ -214,7 +214,7 @@ impl Mover {
             .last()
             .is_some_and(|m| m.epoch == epoch && m.lossy)
         {
-            let coordinators = coordinators(&state, group);
+            let coordinators = coordinators(&state);
             let mut changed = self.clamps.changed();
             let all = async {
                 while self.clamps.counted(name, epoch) < coordinators
@@ -244,18 +244,16 @@ impl Mover {
     }
 }
 
-/// Brokers that lead partitions of the offsets topic, each of which reports once.
-fn coordinators(state: &State, group: &FailoverGroup) -> usize {
-    let Some(topic) = state
-        .view
-        .topics
-        .get(CONSUMER_OFFSETS)
-        .filter(|t| t.group == group.name)
-    else {
-        return 0;
-    };
-    let leaders: std::collections::BTreeSet<NodeId> =
-        topic.partitions.iter().filter_map(|p| p.leader).collect();
+/// Brokers that lead partitions of the offsets topic, whichever group that moves with, each of which reports once. Who is
+/// away does it when it is back, or its successor does: nothing waits for it.
+fn coordinators(state: &State) -> usize {
+    let topic = state.view.topics.get(CONSUMER_OFFSETS);
+    let leaders: BTreeSet<NodeId> = topic
+        .into_iter()
+        .flat_map(|topic| &topic.partitions)
+        .filter_map(|p| p.leader)
+        .filter(|leader| state.view.is_live(*leader))
+        .collect();
     leaders.len()
 }
 

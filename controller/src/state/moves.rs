@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use whimbrel_fleet::{
-    Clamp, FailoverGroup, GroupName, LossBound, Move, MoveReport, NodeId, PartitionMove,
-    RegionEpoch, RegionName, TopicPartition, moves::MoveOutcome,
+    Clamp, FailoverGroup, GroupName, LeaderEpoch, LossBound, Move, MoveReport, NodeId,
+    PartitionMove, RegionEpoch, RegionName, Topic, TopicPartition, moves::MoveOutcome,
 };
 
 use super::{Change, Command, Outcome, Promoted, SetFence, State, UnderWay};
@@ -177,12 +177,14 @@ impl State {
         group.epoch = done.epoch;
         let promoted: BTreeMap<TopicPartition, Promoted> =
             done.partitions.into_iter().map(|p| (p.at, p)).collect();
+        let opened = opened(&self.view.topics, name);
         let moved: Vec<_> = promoted
             .values()
             .map(|p| PartitionMove {
                 at: p.at,
                 leader: p.leader,
                 promotion: p.promotion,
+                opened: opened.get(&p.at).copied(),
             })
             .collect();
         group.moves.push(Move {
@@ -310,6 +312,21 @@ impl State {
         }
         Change::hidden(Outcome::Done)
     }
+}
+
+/// The leader epochs that the partitions of a group go on in when they are moved.
+fn opened(
+    topics: &BTreeMap<String, Topic>,
+    group: &GroupName,
+) -> BTreeMap<TopicPartition, LeaderEpoch> {
+    let of_group = topics.values().filter(|topic| topic.group == *group);
+    let partitions = of_group.flat_map(|topic| {
+        let numbered = (0_i32..).zip(&topic.partitions);
+        numbered.map(|(number, p)| (TopicPartition::new(topic.id, number), p))
+    });
+    partitions
+        .map(|(at, partition)| (at, partition.leader_epoch.next()))
+        .collect()
 }
 
 /// Who leads in the new home, and who acknowledges. The leader becomes its region's head. A partition

@@ -67,6 +67,10 @@ pub struct PartitionMove {
     pub at: TopicPartition,
     pub leader: NodeId,
     pub promotion: Promotion,
+    /// The leader epoch that it goes on in: a position of that epoch or a later one is of what came after the move.
+    /// Moves of before this was written down do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<LeaderEpoch>,
 }
 
 /// A committed move.

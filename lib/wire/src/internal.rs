@@ -4,9 +4,11 @@
 //! 1 a position, 2 a classic group, 3 to 8 and 16 a consumer group of KIP-848; others belong to share and streams groups
 //! and are not read here). The schemas are those in
 //! Kafka's `group-coordinator/src/main/resources/common/message`, so that tools which read the topic work on ours.
+//! One kind is our own, [`MoveKey`]; Kafka passes over kinds that it does not know.
 
 mod consumer_group;
 mod group_metadata;
+mod moves;
 mod offset_commit;
 mod transaction_log;
 
@@ -27,6 +29,7 @@ pub use consumer_group::{
     ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue,
 };
 pub use group_metadata::{GroupMetadataKey, GroupMetadataValue, MemberMetadata};
+pub use moves::{MoveKey, MoveValue};
 pub use offset_commit::{OffsetCommitKey, OffsetCommitValue};
 pub use transaction_log::{PartitionsSchema, TransactionLogKey, TransactionLogValue};
 
@@ -99,6 +102,8 @@ written! {
     ConsumerGroupCurrentMemberAssignmentValue: 0;
     ConsumerGroupRegularExpressionKey: 16;
     ConsumerGroupRegularExpressionValue: 0;
+    MoveKey: 22338;
+    MoveValue: 0;
 }
 
 /// What a record of `__consumer_offsets` is about.
@@ -120,6 +125,8 @@ pub enum Key {
     ConsumerCurrent(ConsumerGroupCurrentMemberAssignmentKey),
     /// A regular expression; the value is a [`ConsumerGroupRegularExpressionValue`].
     ConsumerRegex(ConsumerGroupRegularExpressionKey),
+    /// A lossy move that the positions here were set back to; the value is a [`MoveValue`].
+    Move(MoveKey),
     /// Something else, of this version; to be passed over.
     Other(i16),
 }
@@ -140,6 +147,7 @@ impl Key {
             7 => Key::ConsumerTarget(Message::decode(version, &mut input)?),
             8 => Key::ConsumerCurrent(Message::decode(version, &mut input)?),
             16 => Key::ConsumerRegex(Message::decode(version, &mut input)?),
+            MoveKey::WRITTEN_VERSION => Key::Move(Message::decode(version, &mut input)?),
             other => return Ok(Key::Other(other)),
         };
         input.finish()?;
@@ -212,6 +220,18 @@ mod tests {
             GroupMetadataValue::from_record(value.to_record()),
             Ok(value)
         );
+    }
+
+    #[test]
+    fn a_move_has_a_kind_of_its_own_and_comes_back() {
+        let key = MoveKey {
+            failover_group: "g".into(),
+        };
+        assert_eq!(&key.to_record()[..], b"WB\0\x01g");
+        assert_eq!(Key::from_record(key.to_record()), Ok(Key::Move(key)));
+        let value = MoveValue { region_epoch: 7 };
+        assert_eq!(&value.to_record()[..], b"\0\0\0\0\0\0\0\0\0\x07");
+        assert_eq!(MoveValue::from_record(value.to_record()), Ok(value));
     }
 
     #[test]

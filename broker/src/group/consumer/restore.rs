@@ -54,6 +54,13 @@ impl Stored {
         changes
     }
 
+    /// Whether a member reads such a topic, or a regular expression of theirs stands for one.
+    pub fn reads(&self, topic: impl Fn(&str) -> bool) -> bool {
+        let named = self.members.values().flat_map(|member| &member.topics);
+        let matched = self.regexes.values().flat_map(|regex| &regex.topics);
+        named.chain(matched).any(|name| topic(name))
+    }
+
     /// Whether there is nothing left of the group.
     #[must_use]
     pub fn is_gone(&self) -> bool {

@@ -9,9 +9,18 @@
 //! is told that a log was cut below where it *fetches* drops what it had fetched and not handed out, and goes on at the
 //! cut. That is written too: whoever coordinates the group after that, in whatever epoch, does not take them back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use whimbrel_fleet::{GroupName, RegionEpoch};
 
 use super::super::offsets::{Committed, Offsets, TopicPartition};
+
+/// A move of a failover group, by the region epoch that it began.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MoveId {
+    pub group: GroupName,
+    pub epoch: RegionEpoch,
+}
 
 /// How far a partition reached the new home.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +31,23 @@ pub struct Limit {
     pub promotion_offset: i64,
     /// Leader epoch of the last record below it, -1 if there is none.
     pub leader_epoch: i32,
+    /// Leader epoch in which it went on, if that is known: a position of that or a later one is of what came after.
+    pub opened: Option<i32>,
+}
+
+impl Limit {
+    fn is_over(&self, committed: &Committed) -> bool {
+        let came_after = self.opened.is_some_and(|o| committed.leader_epoch >= o);
+        committed.offset > self.promotion_offset && !came_after
+    }
 }
 
 /// The promotion offsets of one move.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    positions: HashMap<TopicPartition, (i64, i32)>,
+    id: MoveId,
+    topics: HashSet<String>,
+    positions: HashMap<TopicPartition, Limit>,
     offsets_partitions: HashMap<i32, i64>,
 }
 
@@ -35,20 +55,35 @@ impl Limits {
     /// `positions`: the data partitions. `offsets_partitions`: promotion offsets of the partitions of
     /// `__consumer_offsets` that moved too: what was committed at or above is of the new epoch and stays.
     pub fn new(
+        id: MoveId,
         positions: impl IntoIterator<Item = Limit>,
         offsets_partitions: impl IntoIterator<Item = (i32, i64)>,
     ) -> Self {
         let entry = |limit: Limit| {
             let at = TopicPartition {
-                topic: limit.topic,
+                topic: limit.topic.clone(),
                 partition: limit.partition,
             };
-            (at, (limit.promotion_offset, limit.leader_epoch))
+            (at, limit)
         };
+        let positions: HashMap<_, _> = positions.into_iter().map(entry).collect();
         Self {
-            positions: positions.into_iter().map(entry).collect(),
+            id,
+            topics: positions.keys().map(|at| at.topic.clone()).collect(),
+            positions,
             offsets_partitions: offsets_partitions.into_iter().collect(),
         }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &MoveId {
+        &self.id
+    }
+
+    /// Whether a partition of the topic was moved.
+    #[must_use]
+    pub fn concerns(&self, topic: &str) -> bool {
+        self.topics.contains(topic)
     }
 
     /// What stands in the partition of `__consumer_offsets` there or above is of the new epoch. None: the move did not
@@ -70,10 +105,9 @@ impl Limits {
     #[must_use]
     pub fn above_at_commit<'a>(
         &self,
-        offsets_partition: i32,
+        moved_at: i64,
         positions: impl Iterator<Item = (&'a str, &'a TopicPartition, &'a Committed)>,
     ) -> Vec<Clamped> {
-        let moved_at = self.moved_at(offsets_partition).unwrap_or(i64::MIN);
         self.over(moved_at, positions)
     }
 
@@ -83,14 +117,14 @@ impl Limits {
         positions: impl Iterator<Item = (&'a str, &'a TopicPartition, &'a Committed)>,
     ) -> Vec<Clamped> {
         let over = positions.filter_map(|(group, at, committed)| {
-            let (to, leader_epoch) = *self.positions.get(at)?;
-            (committed.offset > to && committed.log_offset < moved_at).then(|| Clamped {
+            let limit = self.positions.get(at)?;
+            (limit.is_over(committed) && committed.log_offset < moved_at).then(|| Clamped {
                 group: group.to_owned(),
                 topic: at.topic.clone(),
                 partition: at.partition,
                 from: committed.offset,
-                to,
-                leader_epoch,
+                to: limit.promotion_offset,
+                leader_epoch: limit.leader_epoch,
             })
         });
         let mut found: Vec<_> = over.collect();
@@ -108,4 +142,23 @@ pub struct Clamped {
     pub from: i64,
     pub to: i64,
     pub leader_epoch: i32,
+}
+
+impl Clamped {
+    /// Of several moves that set the same position back, the one that sets it back furthest.
+    pub(super) fn lowest(all: impl Iterator<Item = Self>) -> Vec<Self> {
+        let mut lowest: BTreeMap<(String, String, i32), Self> = BTreeMap::new();
+        for clamped in all {
+            let at = (
+                clamped.group.clone(),
+                clamped.topic.clone(),
+                clamped.partition,
+            );
+            let known = lowest.entry(at).or_insert_with(|| clamped.clone());
+            if clamped.to < known.to {
+                *known = clamped;
+            }
+        }
+        lowest.into_values().collect()
+    }
 }

@@ -7,11 +7,11 @@ use whimbrel_wire::{Batch, Record, RecordError, codec, control, record};
 use super::super::{
     consumer::{Change, Stored},
     machine::{GroupRecord, Now},
-    offsets::Offsets,
+    offsets::{Committed, Offsets},
     records::{self, Entry, EntryError},
     store::OffsetsLog,
 };
-use super::txn::Undecided;
+use super::{elsewhere::Marks, txn::Undecided};
 use crate::{
     state_log::{self, ReplayError},
     txn::Producer,
@@ -39,6 +39,8 @@ pub(super) struct Loaded {
     /// Classic groups that were written of since, and members (group, id) of the consumer protocol that joined since.
     written_since: HashSet<String>,
     joined_since: HashSet<(String, String)>,
+    /// The moves of other failover groups that its positions were set back to.
+    pub(super) marks: Marks,
     /// Positions of transactions without a marker so far.
     pub(super) undecided: Undecided,
 }
@@ -116,17 +118,7 @@ impl Loaded {
             if record.members.is_empty() || written_since.contains(id) {
                 continue;
             }
-            // Empty from now on: that is what the age of its positions is reckoned by.
-            *record = GroupRecord {
-                protocol_type: std::mem::take(&mut record.protocol_type),
-                generation: record.generation,
-                state_since_ms: now.wall_ms,
-                ..GroupRecord::default()
-            };
-            entries.push(Entry::Group {
-                group: id.clone(),
-                record: Some(record.clone()),
-            });
+            entries.push(emptied(id, record, now));
         }
         for (id, stored) in consumers {
             let old = |member: &str| !joined_since.contains(&(id.clone(), member.to_owned()));
@@ -137,6 +129,25 @@ impl Loaded {
             }));
         }
         entries
+    }
+
+    /// What was written at the beginning stands in the log. The members that it lets go are out already.
+    pub(super) fn wrote(&mut self, entry: Entry, log_offset: i64) {
+        match entry {
+            Entry::Position {
+                group,
+                at,
+                committed: Some(committed),
+            } => {
+                let committed = Committed {
+                    log_offset,
+                    ..committed
+                };
+                self.offsets.apply(&group, at, committed);
+            }
+            Entry::Move(id) => self.marks.add(id, log_offset),
+            Entry::Position { .. } | Entry::Group { .. } | Entry::Consumer { .. } => {}
+        }
     }
 
     fn apply(&mut self, record: &Record) -> Result<(), LoadError> {
@@ -166,6 +177,7 @@ impl Loaded {
                 group,
                 record: None,
             }) => drop(self.groups.remove(&group)),
+            Some(Entry::Move(id)) => self.marks.add(id, record.offset),
             Some(Entry::Consumer { group, change }) => {
                 if let Change::Member(id, Some(_)) = &change
                     && is_new
@@ -176,5 +188,20 @@ impl Loaded {
             }
         }
         Ok(())
+    }
+}
+
+/// Takes the members out of a classic group, and tells what says so. It is empty from now on: that is what the age of its
+/// positions is reckoned by.
+pub(super) fn emptied(id: &str, record: &mut GroupRecord, now: Now) -> Entry {
+    *record = GroupRecord {
+        protocol_type: std::mem::take(&mut record.protocol_type),
+        generation: record.generation,
+        state_since_ms: now.wall_ms,
+        ..GroupRecord::default()
+    };
+    Entry::Group {
+        group: id.to_owned(),
+        record: Some(record.clone()),
     }
 }

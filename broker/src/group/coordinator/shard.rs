@@ -20,7 +20,8 @@ use super::{
         store::Topics,
     },
     Clamped, Commit, Committer, Limits, Options,
-    load::Loaded,
+    begin::Begun,
+    elsewhere::{Followed, Report},
     timers::Hearing,
     txn::Undecided,
     work::{Reply, Then, Work},
@@ -29,10 +30,10 @@ use crate::txn::Admissions;
 
 /// How far the load has come.
 #[derive(Clone, Debug)]
-enum Progress {
+pub(super) enum Progress {
     Loading,
-    /// With what was set back.
-    Loaded(Vec<Clamped>),
+    /// With what was set back, at first and to moves of other failover groups.
+    Loaded(Vec<Clamped>, Report),
     Closed,
 }
 
@@ -43,16 +44,21 @@ pub(super) struct Shard {
     pub(super) state: Mutex<Contents>,
     /// Something was queued, or the shard was closed.
     pub(super) stirred: Notify,
-    progress: watch::Sender<Progress>,
+    pub(super) progress: watch::Sender<Progress>,
 }
 
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) active: bool,
-    closed: bool,
+    pub(super) closed: bool,
     pub(super) hearing: Hearing,
     /// Of the lossy move that brought the leadership here, which may have cut groups off.
     pub(super) limits: Option<Arc<Limits>>,
+    /// The lossy moves of other failover groups that are to be followed, and those that were.
+    pub(super) moves: Vec<Arc<Limits>>,
+    pub(super) elsewhere: Vec<Followed>,
+    /// Some of them is new: the partition has to begin again.
+    pub(super) again: bool,
     pub(super) groups: HashMap<String, Group>,
     pub(super) consumers: HashMap<String, consumer::Group>,
     pub(super) offsets: Offsets,
@@ -103,7 +109,7 @@ impl Shard {
             .await
             .ok()?;
         match &*done {
-            Progress::Loaded(clamped) => Some(clamped.clone()),
+            Progress::Loaded(clamped, _) => Some(clamped.clone()),
             Progress::Loading | Progress::Closed => None,
         }
     }
@@ -111,11 +117,20 @@ impl Shard {
     /// The log was read, and positions were set back: requests are answered from now on.
     pub(super) fn open(
         &self,
-        loaded: Loaded,
-        (clamped, limits): (Vec<Clamped>, Option<Arc<Limits>>),
+        begun: Begun,
+        limits: Option<Arc<Limits>>,
         topics: &dyn Topics,
         now: Now,
     ) {
+        let Begun {
+            loaded,
+            clamped,
+            elsewhere,
+        } = begun;
+        let report: Report = elsewhere
+            .iter()
+            .map(|moved| (moved.limits.id().clone(), moved.clamped.clone()))
+            .collect();
         let mut state = self.state.lock();
         if state.closed {
             return;
@@ -136,15 +151,19 @@ impl Shard {
         state.undecided = loaded.undecided;
         state.hearing = Hearing::since(now);
         state.limits = limits;
-        state.active = true;
+        state.elsewhere = elsewhere;
+        // Unless another move was heard of meanwhile.
+        state.active = !state.again;
         drop(state);
         // After a second load the first report stands.
-        self.progress.send_if_modified(|progress| {
-            let first = matches!(progress, Progress::Loading);
-            if first {
-                *progress = Progress::Loaded(clamped);
+        self.progress.send_modify(|progress| match progress {
+            Progress::Loading => *progress = Progress::Loaded(clamped, report),
+            Progress::Loaded(_, known) => {
+                for (id, clamped) in report {
+                    known.entry(id).or_insert(clamped);
+                }
             }
-            first
+            Progress::Closed => {}
         });
     }
 
@@ -412,7 +431,7 @@ impl Contents {
             ErrorCode::UNKNOWN_MEMBER_ID
         } else if !knows_epochs {
             ErrorCode::ILLEGAL_GENERATION
-        } else if self.limits.is_some() {
+        } else if self.limits.is_some() || !self.elsewhere.is_empty() {
             ErrorCode::UNKNOWN_MEMBER_ID
         } else {
             ErrorCode::GROUP_ID_NOT_FOUND

@@ -1,9 +1,12 @@
 mod consumers;
+mod elsewhere;
 mod let_go;
 mod mixed;
 mod timers;
 
 use std::time::Duration;
+
+use whimbrel_fleet::RegionEpoch;
 
 use super::{
     super::testing::{Fault, Fixture, TOPIC, commit, until},
@@ -16,8 +19,16 @@ fn limits(promotion_offset: i64, offsets_end: Option<(i32, i64)>) -> Arc<Limits>
         partition: 0,
         promotion_offset,
         leader_epoch: 4,
+        opened: None,
     };
-    Arc::new(Limits::new([limit], offsets_end))
+    Arc::new(Limits::new(move_of("default", 2), [limit], offsets_end))
+}
+
+fn move_of(group: &str, epoch: u32) -> MoveId {
+    MoveId {
+        group: group.into(),
+        epoch: RegionEpoch(epoch),
+    }
 }
 
 /// Lets every task that can go on do so; nothing here waits for anything but the clock, which stands still.
@@ -311,24 +322,6 @@ async fn an_interrupted_promotion_sets_back_when_it_is_tried_again() {
     .await;
     assert_eq!(new.position("ahead", 0), Ok(90));
     assert_eq!(new.coordinator.clamped(partition).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_move_of_other_partitions_sets_back_what_was_committed_here() {
-    let fixture = Fixture::leading().await;
-    for group in ["a", "b", "c"] {
-        fixture.commit(group, 0, 100).await;
-    }
-    fixture.commit("below", 0, 10).await;
-    let report = fixture.coordinator.clamp(limits(90, None)).await.unwrap();
-    assert_eq!(
-        report.iter().map(|c| c.group.as_str()).collect::<Vec<_>>(),
-        ["a", "b", "c"]
-    );
-    assert_eq!(
-        (fixture.position("b", 0), fixture.position("below", 0)),
-        (Ok(90), Ok(10))
-    );
 }
 
 #[tokio::test]

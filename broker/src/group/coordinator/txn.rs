@@ -68,6 +68,12 @@ impl Undecided {
             .map(|(group, at, committed)| (group.as_str(), at, committed))
     }
 
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &TopicPartition, &Committed)> {
+        let all = self.0.values().flat_map(|open| &open.positions);
+        all.map(|(group, at, committed)| (group.as_str(), at, committed))
+    }
+
     /// Whether the producer has positions here in this epoch. Those of an earlier one are of another transaction, whose
     /// marker is still to come.
     fn holds(&self, producer: Producer) -> bool {
@@ -223,10 +229,18 @@ impl Contents {
 
     /// What the marker would make stand too high, where a lossy move came between the positions and it.
     pub(super) fn above_at(&self, marker: Marker, offsets_partition: i32) -> Vec<Clamped> {
-        let limits = self.limits.as_ref().filter(|_| marker.commit);
-        limits.map_or_else(Vec::new, |limits| {
-            limits.above_at_commit(offsets_partition, self.undecided.of(marker.producer.id))
-        })
+        if !marker.commit {
+            return Vec::new();
+        }
+        let own = self.limits.iter().filter_map(|limits| {
+            let moved_at = limits.moved_at(offsets_partition)?;
+            Some((limits, moved_at))
+        });
+        let elsewhere = self.elsewhere.iter().map(|moved| (&moved.limits, moved.at));
+        let over = own.chain(elsewhere).flat_map(|(limits, moved_at)| {
+            limits.above_at_commit(moved_at, self.undecided.of(marker.producer.id))
+        });
+        Clamped::lowest(over)
     }
 
     /// Records stand in the log from `base` on, as part of what `frame` says.

@@ -1,7 +1,5 @@
 //! What waits to be written to one partition, in order.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 use whimbrel_wire::ErrorCode;
 
@@ -11,7 +9,6 @@ use super::super::{
     offsets::TopicPartition,
     records::Entry,
 };
-use super::{Clamped, Limits};
 use crate::txn::{Marker, Producer};
 
 /// The answer to whoever asked for the write.
@@ -47,11 +44,6 @@ pub(super) enum Work {
         places: Vec<TopicPartition>,
         reply: Reply<()>,
     },
-    /// Set positions back after a lossy move.
-    Clamp {
-        limits: Arc<Limits>,
-        reply: Reply<Vec<Clamped>>,
-    },
     /// Remove the positions of these topics.
     Forget {
         topics: Vec<String>,
@@ -69,9 +61,6 @@ impl Work {
             | Work::OffsetDelete { reply, .. }
             | Work::InTransaction { reply, .. }
             | Work::Marker { reply, .. } => {
-                let _ = reply.send(Err(error));
-            }
-            Work::Clamp { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Work::Forget { .. } | Work::Sweep => {}
@@ -111,11 +100,6 @@ pub(super) enum Then {
         answer: SyncReply,
         reply: oneshot::Sender<SyncReply>,
     },
-    /// The clamped positions are reported.
-    Report {
-        clamped: Vec<Clamped>,
-        reply: Reply<Vec<Clamped>>,
-    },
     /// Nobody waits.
     Nothing,
 }
@@ -124,9 +108,6 @@ impl Then {
     pub(super) fn refuse(self, error: ErrorCode) {
         match self {
             Then::Answer(reply) => {
-                let _ = reply.send(Err(error));
-            }
-            Then::Report { reply, .. } => {
                 let _ = reply.send(Err(error));
             }
             Then::Heartbeat { reply, .. } => {

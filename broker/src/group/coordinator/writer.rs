@@ -1,4 +1,5 @@
-//! The one task of a shard: load, set back, then write batch after batch.
+//! The one task of a shard: begin, then write batch after batch; and begin again when the outcome of a write is unknown,
+//! or when another failover group moved.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,12 +10,12 @@ use whimbrel_wire::{BatchBuilder, ErrorCode};
 use super::{
     super::{
         machine::Now,
-        offsets::{Committed, TopicPartition},
+        offsets::Committed,
         records::{self, Entry},
         store::{OffsetsLog, Topics},
     },
-    Clamped, Limits,
-    load::{self, Loaded},
+    Limits,
+    begin::{begin, set_back},
     now,
     shard::{Contents, Shard},
     work::{Frame, Then, Work},
@@ -37,12 +38,13 @@ pub(super) async fn run(
     let mut at_load = limits.clone();
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     while !shard.is_closed() && !shutdown.requested() {
-        match begin(shard, log, clock, at_load.as_deref()).await {
-            Ok((loaded, clamped)) => {
+        let begun = begin(shard, log, clock, at_load.as_deref(), shard.to_follow()).await;
+        match begun {
+            Ok(begun) => {
                 backoff.reset();
                 // Once is enough: what is committed from here on belongs to the new epoch.
                 at_load = None;
-                shard.open(loaded, (clamped, limits.clone()), topics, now(clock));
+                shard.open(begun, limits.clone(), topics, now(clock));
                 let ended = shutdown.unless(write_all(shard, log, clock)).await;
                 if ended.is_none() {
                     return;
@@ -56,95 +58,15 @@ pub(super) async fn run(
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum BeginError {
-    #[error("the partition is not led in this epoch, or not under a lease")]
-    NotLed,
-    #[error(transparent)]
-    Load(#[from] load::LoadError),
-    #[error("members could not be let go: {}", .0.name())]
-    LetGo(ErrorCode),
-    #[error("positions could not be set back: {}", .0.name())]
-    Clamp(ErrorCode),
-}
-
-/// Reads the log, lets go of the members of before a lossy move, and sets back what it left too high.
-async fn begin(
-    shard: &Shard,
-    log: &dyn OffsetsLog,
-    clock: &Clock,
-    limits: Option<&Limits>,
-) -> Result<(Loaded, Vec<Clamped>), BeginError> {
-    // A log that is not here, or not ours, looks empty: nobody may take that for "no offset".
-    let led = || log.led(shard.partition()) == Some(shard.epoch());
-    if !led() {
-        return Err(BeginError::NotLed);
-    }
-    let moved_at = limits.and_then(|limits| limits.moved_at(shard.partition()));
-    let mut loaded = load::load(log, shard.partition(), moved_at).await?;
-    if !led() {
-        return Err(BeginError::NotLed);
-    }
-    // If it comes to nothing half-way, the next reading finds who is left.
-    let gone = loaded.let_members_go(now(clock));
-    for chunk in split(gone, shard.options.max_batch_bytes) {
-        append(shard, log, &chunk, Frame::Plain, now(clock))
-            .await
-            .map_err(BeginError::LetGo)?;
-    }
-    let clamped = limits
-        .map(|limits| limits.above(shard.partition(), &loaded.offsets))
-        .unwrap_or_default();
-    let entries = set_back(&clamped, now(clock));
-    for chunk in split(entries, shard.options.max_batch_bytes) {
-        let base = append(shard, log, &chunk, Frame::Plain, now(clock))
-            .await
-            .map_err(BeginError::Clamp)?;
-        for (entry, log_offset) in chunk.into_iter().zip(base..) {
-            if let Entry::Position {
-                group,
-                at,
-                committed: Some(committed),
-            } = entry
-            {
-                loaded.offsets.apply(
-                    &group,
-                    at,
-                    Committed {
-                        log_offset,
-                        ..committed
-                    },
-                );
-            }
-        }
-    }
-    Ok((loaded, clamped))
-}
-
-fn set_back(clamped: &[Clamped], now: Now) -> Vec<Entry> {
-    let entry = |c: &Clamped| Entry::Position {
-        group: c.group.clone(),
-        at: TopicPartition {
-            topic: c.topic.clone(),
-            partition: c.partition,
-        },
-        committed: Some(Committed {
-            offset: c.to,
-            leader_epoch: c.leader_epoch,
-            metadata: String::new(),
-            commit_ms: now.wall_ms,
-            expire_ms: None,
-            log_offset: -1,
-        }),
-    };
-    clamped.iter().map(entry).collect()
-}
-
-/// Writes until the shard is closed, or until the outcome of a write is unknown.
+/// Writes until the shard is closed, or has to begin again.
 async fn write_all(shard: &Shard, log: &dyn OffsetsLog, clock: &Clock) {
     loop {
         let stirred = shard.stirred.notified();
         if shard.is_closed() {
+            return;
+        }
+        if shard.begins_again() {
+            shard.suspend(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
             return;
         }
         let Some(job) = shard.contents(|contents| next(contents, shard, now(clock))) else {
@@ -229,10 +151,6 @@ fn next(contents: &mut Contents, shard: &Shard, now: Now) -> Option<Job> {
                     continue;
                 }
             },
-            Work::Clamp { limits, reply } => {
-                let clamped = limits.above(shard.partition(), &contents.offsets);
-                (set_back(&clamped, now), Then::Report { clamped, reply })
-            }
             Work::Forget { topics } => (contents.forget(&topics), Then::Nothing),
             Work::Sweep => (
                 contents.lapsed(shard.options.offsets_retention_ms, now, SWEEP_RECORDS),
@@ -283,7 +201,7 @@ fn plainly(entries: Vec<Entry>, max_bytes: usize) -> Vec<(Frame, Vec<Entry>, Vec
         .collect()
 }
 
-fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {
+pub(super) fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {
     let mut chunks: Vec<Vec<Entry>> = Vec::new();
     let mut bytes = usize::MAX;
     for entry in entries {
@@ -303,6 +221,7 @@ fn split(entries: Vec<Entry>, max_bytes: usize) -> Vec<Vec<Entry>> {
 fn size(entry: &Entry) -> usize {
     let payload = match entry {
         Entry::Consumer { group, change } => group.len() + records::consumer_size(change),
+        Entry::Move(id) => id.group.as_str().len(),
         Entry::Position {
             group,
             at,
@@ -326,7 +245,7 @@ fn size(entry: &Entry) -> usize {
     payload + RECORD_OVERHEAD_BYTES
 }
 
-async fn append(
+pub(super) async fn append(
     shard: &Shard,
     log: &dyn OffsetsLog,
     entries: &[Entry],
@@ -384,7 +303,7 @@ fn apply(contents: &mut Contents, entries: Vec<Entry>, frame: Frame, base: i64) 
                 at,
                 committed: None,
             } => contents.offsets.remove(&group, &at),
-            Entry::Group { .. } | Entry::Consumer { .. } => {}
+            Entry::Group { .. } | Entry::Consumer { .. } | Entry::Move(_) => {}
         }
     }
 }
@@ -400,9 +319,6 @@ fn succeed_empty(then: Then) {
     match then {
         Then::Answer(reply) => {
             let _ = reply.send(Ok(()));
-        }
-        Then::Report { clamped, reply } => {
-            let _ = reply.send(Ok(clamped));
         }
         Then::Heartbeat { answer, reply } => {
             let _ = reply.send(Ok(answer));

@@ -70,6 +70,8 @@ fn a_move_makes_the_chosen_replicas_lead_in_new_epochs() {
         (Some(NodeId(3)), LeaderEpoch(1))
     );
     assert_eq!(partition.isr, [NodeId(3), NodeId(2)]);
+    let done = group.moves.last().unwrap();
+    assert_eq!(done.partitions[0].opened, Some(LeaderEpoch(1)));
     assert_eq!(partition.head(&"west".into()), Some(NodeId(3)));
     let offsets = &state.view.topics[CONSUMER_OFFSETS].partitions;
     assert!(offsets.iter().all(|p| p.leader == Some(NodeId(2))));

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use whimbrel_fleet::RegionEpoch;
+
 use super::{
-    super::{super::testing::Fixture, Committer, Limit, Limits},
+    super::{super::testing::Fixture, Committer, Limit, Limits, MoveId},
     *,
 };
 use crate::{
@@ -147,6 +149,13 @@ async fn the_next_transaction_is_not_let_in_on_the_last_ones_positions() {
     assert!(admit(WHO.epoch + 1).unwrap().is_some());
 }
 
+fn move_of(group: &str, epoch: u32) -> MoveId {
+    MoveId {
+        group: group.into(),
+        epoch: RegionEpoch(epoch),
+    }
+}
+
 /// The next home after a lossy move that cut the log of positions here, and the place at 90.
 async fn moved(old: &Fixture, epoch: i32, moved_at: Option<i64>) -> Fixture {
     let new = Fixture::on(Arc::clone(&old.log));
@@ -156,8 +165,15 @@ async fn moved(old: &Fixture, epoch: i32, moved_at: Option<i64>) -> Fixture {
         partition: 0,
         promotion_offset: 90,
         leader_epoch: 1,
+        opened: None,
     };
-    let limits = moved_at.map(|at| Arc::new(Limits::new([limit], [(partition, at)])));
+    let limits = moved_at.map(|at| {
+        Arc::new(Limits::new(
+            move_of("default", 2),
+            [limit],
+            [(partition, at)],
+        ))
+    });
     new.log.set_led(partition, Some(epoch));
     new.coordinator.lead(partition, epoch, limits);
     new.coordinator.clamped(partition).await.unwrap();
@@ -195,4 +211,36 @@ async fn positions_that_are_aborted_or_of_the_new_epoch_are_not_set_back() {
     write(&new, 110).await;
     assert_eq!(end(&new, true).await, Ok(()));
     assert_eq!(new.position("g", 0), Ok(110));
+}
+
+/// Another failover group was moved: the log here is whole, and what was undecided then is of before.
+#[tokio::test]
+async fn positions_that_were_undecided_when_another_group_was_moved_are_set_back_too() {
+    let fixture = Fixture::leading().await;
+    fixture.commit("g", 0, 40).await;
+    write(&fixture, 120).await;
+    let limit = Limit {
+        topic: TOPIC.into(),
+        partition: 0,
+        promotion_offset: 90,
+        leader_epoch: 1,
+        opened: None,
+    };
+    let orders = move_of("orders", 2);
+    let moved = Arc::new(Limits::new(orders.clone(), [limit], []));
+    let partition = fixture.coordinator.partition_of("g");
+    fixture.coordinator.follow(vec![Arc::clone(&moved)]);
+    let followed = fixture.coordinator.followed(partition, &orders).await;
+    assert_eq!(followed, Some(Vec::new()));
+    // Whoever leads when the marker comes.
+    let next = Fixture::on(Arc::clone(&fixture.log));
+    next.coordinator.follow(vec![moved]);
+    next.lead("g", 2).await;
+    assert_eq!(next.position("g", 0), Ok(40));
+    assert_eq!(end(&next, true).await, Ok(()));
+    assert_eq!(next.position("g", 0), Ok(90));
+    // What was read after the move counts.
+    write(&next, 110).await;
+    assert_eq!(end(&next, true).await, Ok(()));
+    assert_eq!(next.position("g", 0), Ok(110));
 }
