@@ -215,6 +215,12 @@ pub const CODES: &[Code] = &[
         "The new place is another region's or fleet's, a daemon began there by itself, or it lacks what a bucket needs. What has not moved stays where it is and is served from there.",
         "`whimbrel tier probe URL` says what the place lacks. Where it is somebody's, give the move a place of its own.",
     ),
+    code(
+        "WB-350",
+        "another region's bucket cannot be read",
+        "`tiering.borrow` names that bucket, and what this region's own does not have would be read from there. Until it can be read, consumers of such records wait.",
+        "The message says why. Whether the URL, its credentials and the marker `whimbrel.json` are that region's of this fleet; one that has moved is named by its new place.",
+    ),
 ];
 
 #[cfg(test)]

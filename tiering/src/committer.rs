@@ -12,6 +12,7 @@
 
 mod claims;
 mod error;
+mod holds;
 mod member;
 mod meta;
 mod older;
@@ -38,13 +39,16 @@ pub use error::CommitError;
 pub use member::FOLLOWED_FOR;
 pub use older::Names;
 pub(crate) use older::newest;
+pub(crate) use place::daemons;
 
 use self::{member::Member, peers::Peers};
 use crate::{
     Meter,
     format::{Key, Keys, shard_of},
     ops::Ops,
-    root::{Applied, Commit, Entry, MAX_BYTES, Partition, Reject, Root, Standing, Truncation},
+    root::{
+        Applied, Commit, Entry, Hold, MAX_BYTES, Partition, Reject, Root, Standing, Truncation,
+    },
     runs::Runs,
     store::{Store, StoreError},
 };
@@ -89,6 +93,10 @@ pub enum Edit {
     Unlink(Vec<Key>),
     /// Deleted objects: off the pending list.
     Strike(Vec<Key>),
+    /// Nothing that is unlinked from now on is deleted. The same again renews it, and changes nothing.
+    Hold(Hold),
+    /// These holds end.
+    Release(Vec<Uuid>),
 }
 
 impl Edit {
@@ -132,6 +140,8 @@ pub struct Context {
     /// One listing for all shards that are claimed at once.
     pub names: Names,
     pub claims: Claims,
+    /// After so long without a renewal a hold is void.
+    pub hold_silence: Duration,
 }
 
 /// How the other daemons of the region are found.
@@ -289,6 +299,11 @@ impl Committer {
             shards: Arc::new(shards),
             peers: None,
         })
+    }
+
+    /// How long a hold stands that nobody renews.
+    pub fn hold_silence_ms(&self) -> u64 {
+        u64::try_from(self.context.hold_silence.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Reader of older entries.

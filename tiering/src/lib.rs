@@ -7,8 +7,9 @@
 //!
 //! What must never be: an object that a root names and that was not verified; a root replaced by anybody
 //! but its owner; a deletion on doubt; a byte answered that was not compared with its object's CRCs.
-//! Holds for borrowing are not here yet.
+//! What the own bucket lacks may be read from another region's, under a hold ([`borrow`]).
 
+pub mod borrow;
 pub mod broker;
 pub mod cache;
 mod checksum;

@@ -1,6 +1,6 @@
 //! Settings of the daemon, as plain data.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use whimbrel_fleet::{HostPort, naming};
@@ -38,6 +38,12 @@ pub struct Options {
     pub request_timeout: Span,
     /// How long an unlinked object stays: longer than twice any fetch, so that no reader meets a gap.
     pub delete_grace: Span,
+    /// Buckets of other regions, as URLs like `bucket`, by region: what the own one does not have is read from there.
+    /// Credentials that may read suffice; a URL may name a `profile` of its own.
+    pub borrow: BTreeMap<String, String>,
+    /// After so long without a word of the region that borrows from this bucket its hold is void: longer than a
+    /// restart or a cut of the link, far shorter than what a bucket grows by.
+    pub hold_silence: Span,
     /// How often retention is looked at. Kafka's log.retention.check.interval.ms is 5 minutes; ours costs
     /// one request to the broker per partition.
     pub retention_interval: Span,
@@ -91,6 +97,8 @@ impl Default for Options {
             client_config: None,
             request_timeout: Span::secs(30),
             delete_grace: Span::secs(600),
+            borrow: BTreeMap::new(),
+            hold_silence: Span::secs(900),
             retention_interval: Span::secs(60),
             verify_interval: Span::secs(86_400),
             verify_sample: 5,
@@ -156,6 +164,10 @@ impl Options {
                 self.request_timeout
             ));
         }
+        found.extend(self.lender_problems());
+        if self.hold_silence.0.is_zero() {
+            found.push("hold-silence is zero".to_owned());
+        }
         if self.compaction_ratio == 0 || self.compaction_ratio > 99 {
             found.push(format!(
                 "compaction-ratio {} is not a percentage from 1 to 99",
@@ -164,6 +176,24 @@ impl Options {
         }
         if self.controllers.is_empty() && self.fleet_id.is_none() {
             found.push("neither controllers nor fleet-id is set".to_owned());
+        }
+        found
+    }
+
+    fn lender_problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (region, bucket) in &self.borrow {
+            if !naming::is_valid_label(region) || *region == self.region {
+                found.push(format!("borrow: `{region}` is not another region"));
+            }
+            if let Err(error) = Location::parse(bucket) {
+                found.push(format!("borrow.{region}: {error}"));
+            }
+        }
+        if !self.borrow.is_empty() && self.controllers.is_empty() {
+            found.push(
+                "borrow: without controllers nobody can be asked to hold anything".to_owned(),
+            );
         }
         found
     }

@@ -13,6 +13,7 @@ mod blocks;
 mod direct;
 mod flights;
 mod objects;
+mod roots;
 mod scan;
 mod spots;
 mod timestamp;
@@ -25,6 +26,7 @@ use whimbrel_fleet::{EpochStart, TopicPartition};
 pub use blocks::{BLOCK, Blocks};
 pub use flights::Flights;
 pub use objects::Objects;
+pub use roots::Roots;
 pub use timestamp::Stamped;
 
 use self::spots::{Spot, Spots};
@@ -134,7 +136,7 @@ pub type Damage = Arc<Mutex<BTreeMap<Key, String>>>;
 
 #[derive(Clone, Debug)]
 pub struct Reader {
-    pub committer: Committer,
+    pub roots: Roots,
     pub keys: Keys,
     pub blocks: Blocks,
     pub objects: Objects,
@@ -166,8 +168,18 @@ impl Reader {
         objects: Objects,
         damage: Damage,
     ) -> Self {
+        Self::of(
+            Roots::Own(Box::new(committer)),
+            keys,
+            blocks,
+            objects,
+            damage,
+        )
+    }
+
+    pub fn of(roots: Roots, keys: Keys, blocks: Blocks, objects: Objects, damage: Damage) -> Self {
         Self {
-            committer,
+            roots,
             keys,
             blocks,
             objects,
@@ -181,7 +193,7 @@ impl Reader {
         self.refuse_sick(wish.at)?;
         let (mut wish, mut newer) = (wish, None);
         loop {
-            let root = newer.clone().or_else(|| self.committer.root_of(wish.at));
+            let root = newer.clone().or_else(|| self.roots.root_of(wish.at));
             let Some(root) = root else {
                 return Ok(Answer::NotTiered("no shard".to_owned()));
             };
@@ -229,7 +241,7 @@ impl Reader {
             return Ok(Err("the bucket has nothing of this partition".to_owned()));
         };
         let run = match partition.run_at(offset) {
-            Some(run) => Some(self.committer.runs().read(run).await?),
+            Some(run) => Some(self.roots.runs().read(run).await?),
             None => None,
         };
         let older = run.as_ref().map_or(&[][..], |run| &run[..]);
@@ -276,12 +288,9 @@ impl Reader {
 
     /// What a root that is not believed had named is not said to be missing: nobody knows.
     fn refuse_sick(&self, at: TopicPartition) -> Result<(), ReadError> {
-        let shard = self.committer.shard_of(at);
-        match self.committer.sick(shard) {
-            Some(error) if self.committer.root(shard).is_none() => {
-                Err(ReadError::damaged(&self.keys.root(shard), error))
-            }
-            _ => Ok(()),
+        match self.roots.unknown(at) {
+            Some((shard, error)) => Err(ReadError::damaged(&self.keys.root(shard), error)),
+            None => Ok(()),
         }
     }
 
@@ -289,27 +298,23 @@ impl Reader {
     /// What follows a shard has a root that may be older than what its owner has deleted, so the bucket's is read,
     /// once for an object.
     async fn root_without(&self, used: &Root, key: &Key) -> Result<Option<Arc<Root>>, ReadError> {
-        let own = self.committer.root(used.shard);
+        let own = self.roots.root(used.shard);
         let own = own.filter(|own| own.stamp.number() > used.stamp.number());
         let known = self.damage.lock().contains_key(key);
         let newer = match own {
             Some(own) => Some(own),
             None if known => None,
-            None => self
-                .committer
-                .newer_root(used)
-                .await
-                .map_err(ReadError::Store)?,
+            None => self.roots.newer(used).await?,
         };
         let Some(root) = newer else {
             return Ok(None);
         };
-        let named = self.committer.runs().names(&root, key).await?;
+        let named = self.roots.runs().names(&root, key).await?;
         Ok((!named).then_some(root))
     }
 
     pub fn note_damage(&self, key: &Key, reason: &str) {
-        let meter = self.committer.meter();
+        let meter = self.roots.meter();
         meter.count(crate::metrics::DAMAGE, 1);
         tracing::error!(code = "WB-316", %key, reason, "an object is missing or damaged");
         self.damage.lock().insert(key.clone(), reason.to_owned());
@@ -440,6 +445,6 @@ impl Reader {
 
     /// The tiered part of a partition, if there is one.
     pub fn partition(&self, at: TopicPartition) -> Option<Partition> {
-        self.committer.partition(at)
+        self.roots.root_of(at)?.partitions.get(&at).cloned()
     }
 }

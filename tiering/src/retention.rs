@@ -301,14 +301,15 @@ impl Retention {
         });
         let mut count = 0;
         for root in roots {
-            let due: Vec<_> = root
-                .pending
-                .iter()
-                .filter(|p| {
-                    now.saturating_sub(*seen.entry(p.key.clone()).or_insert(now)) >= grace_ms
-                })
-                .map(|p| p.key.clone())
-                .collect();
+            for unlinked in &root.pending {
+                seen.entry(unlinked.key.clone()).or_insert(now);
+            }
+            let is_due = |key: &Key| {
+                let since = seen.get(key).copied().unwrap_or(now);
+                now.saturating_sub(since) >= grace_ms
+            };
+            let free = root.deletable().iter().map(|u| u.key.clone());
+            let due: Vec<_> = free.filter(is_due).collect();
             if due.is_empty() || !self.is_owner(&root).await {
                 continue;
             }

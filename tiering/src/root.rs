@@ -11,6 +11,7 @@
 pub(crate) mod codec;
 mod edit;
 mod entry;
+mod hold;
 mod judge;
 mod moved;
 mod part;
@@ -24,6 +25,7 @@ use whimbrel_fleet::{EpochStart, TopicPartition};
 
 pub use edit::{Applied, Commit, Reject, Truncation};
 pub use entry::{Entry, Merged};
+pub use hold::{Hold, MOST_HOLDS};
 pub use judge::{Claim, Reading, Verdict, claim, judge};
 pub use moved::Moved;
 pub use part::{Run, SPILL_BYTES, Shared, Spilled};
@@ -85,6 +87,8 @@ pub struct Root {
     pub orphaned: Vec<Orphaned>,
     /// How many slices in runs lie in which merged object.
     pub shared: Shared,
+    /// Of other regions that read from this bucket.
+    pub holds: Vec<Hold>,
 }
 
 /// The tiered part of one partition.
@@ -261,6 +265,7 @@ impl Root {
             pending: Vec::new(),
             orphaned: Vec::new(),
             shared: Shared::new(),
+            holds: Vec::new(),
         }
     }
 }

@@ -6,18 +6,21 @@ use axum::http::StatusCode;
 use bytes::BytesMut;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
-use whimbrel_fleet::EpochStart;
+use uuid::Uuid;
+use whimbrel_fleet::{EpochStart, TopicPartition, naming};
 use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_server::Tiering};
 use whimbrel_runtime::{Clock, Tasks};
 
 use crate::{
+    borrow::Borrowed,
     broker::{lineage_from, partition_from},
     committer::{CommitError, Committer, Edit, Outcome as Edited},
     format::{Aborted, BLOCK_BYTES},
     moving::Mover,
     orphan::{OrphanError, Orphans},
-    reader::{Answer, Range, ReadError, Reader, Wish},
+    reader::{Answer, Range, ReadError, Reader, Stamped, Wish},
     rebuild::Rebuilder,
+    root::{Applied, Hold},
     verify::Verifier,
 };
 
@@ -30,6 +33,37 @@ pub struct Served {
     pub verifier: Verifier,
     pub rebuilder: Rebuilder,
     pub mover: Mover,
+    pub borrowed: Arc<Borrowed>,
+}
+
+impl Served {
+    /// What the own bucket does not hold another region's may.
+    async fn read(&self, wish: Wish, lineage: &[EpochStart]) -> Result<Answer, ReadError> {
+        match self.reader.read(wish, lineage).await? {
+            Answer::NotTiered(why) => {
+                let borrowed = self.borrowed.read(wish, lineage).await?;
+                Ok(borrowed.unwrap_or(Answer::NotTiered(why)))
+            }
+            found => Ok(found),
+        }
+    }
+
+    async fn offset_for_timestamp(
+        &self,
+        at: TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<Stamped>, ReadError> {
+        let own = self.reader.partition(at);
+        let lacks = own.as_ref().is_none_or(|own| own.log_start < own.start());
+        if lacks {
+            let end = own.map_or(i64::MAX, |own| own.start());
+            let found = self.borrowed.offset_for_timestamp(at, timestamp_ms, end);
+            if let Some(found) = found.await? {
+                return Ok(Some(found));
+            }
+        }
+        self.reader.offset_for_timestamp(at, timestamp_ms).await
+    }
 }
 
 /// Nothing until then.
@@ -68,13 +102,13 @@ impl Service {
 
     async fn answer(
         &self,
-        reader: &Reader,
+        served: &Served,
         mut wish: Wish,
         lineage: &[EpochStart],
         inline: bool,
     ) -> Result<node::ReadReply, ReadError> {
         loop {
-            let (ranges, next_offset, aborted) = match reader.read(wish, lineage).await? {
+            let (ranges, next_offset, aborted) = match served.read(wish, lineage).await? {
                 Answer::NotTiered(why) => return Ok(reply(Outcome::NotTiered, why)),
                 Answer::Ranges {
                     ranges,
@@ -172,6 +206,22 @@ fn checked<T>(what: &str, value: Option<T>) -> Result<T, Status> {
     value.ok_or_else(|| Status::invalid_argument(format!("{what} cannot be")))
 }
 
+/// What another region asks for.
+fn held(request: &node::HoldRequest, now_ms: i64) -> Option<Edit> {
+    let nonce = Uuid::from_slice(&request.nonce).ok()?;
+    if request.release {
+        return Some(Edit::Release(vec![nonce]));
+    }
+    let region = Some(&request.region).filter(|region| naming::is_valid_label(region))?;
+    Some(Edit::Hold(Hold {
+        region: region.clone(),
+        incarnation: Uuid::from_slice(&request.incarnation).ok()?,
+        nonce,
+        since_ms: now_ms,
+        before: 0,
+    }))
+}
+
 fn read_status(error: &ReadError) -> Status {
     Status::unavailable(error.to_string())
 }
@@ -208,7 +258,7 @@ impl Tiering for Service {
             max_bytes,
             doubt: request.doubt,
         };
-        let read = self.answer(&served.reader, wish, &lineage, request.inline);
+        let read = self.answer(&served, wish, &lineage, request.inline);
         Ok(Response::new(match self.clock.within(wait, read).await {
             None => reply(
                 Outcome::Pending,
@@ -227,7 +277,6 @@ impl Tiering for Service {
         let (request, served) = (request.into_inner(), self.served()?);
         let at = checked("the partition", partition_from(request.at.as_ref()))?;
         let found = served
-            .reader
             .offset_for_timestamp(at, request.timestamp_ms)
             .await
             .map_err(|e| read_status(&e))?;
@@ -303,6 +352,24 @@ impl Tiering for Service {
             .map_err(|e| commit_status(&e))?;
         Ok(Response::new(node::EditReply {
             outcome: outcome.into(),
+        }))
+    }
+
+    async fn hold(
+        &self,
+        request: Request<node::HoldRequest>,
+    ) -> Result<Response<node::HoldReply>, Status> {
+        let (request, served) = (request.into_inner(), self.served()?);
+        let shard = checked("the shard", u16::try_from(request.shard).ok())?;
+        let edit = checked("the hold", held(&request, self.clock.wall_ms()))?;
+        let done = served
+            .committer
+            .edit(shard, edit)
+            .await
+            .map_err(|e| commit_status(&e))?;
+        Ok(Response::new(node::HoldReply {
+            stood: matches!(done, Edited::Applied(Applied::Already)),
+            patience_ms: served.committer.hold_silence_ms(),
         }))
     }
 

@@ -47,6 +47,19 @@ pub struct Status {
     pub opening: Arc<Mutex<Option<String>>>,
 }
 
+fn shard(root: &Root) -> Value {
+    let held = root.pending.len().saturating_sub(root.deletable().len());
+    let holds: Vec<_> = root
+        .holds
+        .iter()
+        .map(|hold| json!({"region": hold.region, "daemon": hold.incarnation, "since": store::utc(hold.since_ms)}))
+        .collect();
+    json!({
+        "shard": root.shard, "epoch": root.stamp.epoch, "owner": root.stamp.incarnation, "sequence": root.stamp.sequence,
+        "pending_deletes": root.pending.len(), "orphaned_objects": root.orphaned.len(), "holds": holds, "held_deletes": held,
+    })
+}
+
 impl Status {
     pub fn roots(&self) -> Vec<Arc<Root>> {
         self.served
@@ -66,6 +79,12 @@ impl Status {
             .filter_map(|n| committer.sick(n).map(|e| (n, e)))
             .map(|(n, e)| (n, e.to_string(), e.code().unwrap_or("WB-312")))
             .collect()
+    }
+
+    /// The regions whose buckets are read for what the own one lacks.
+    fn borrowed(&self) -> Value {
+        let served = self.served.borrow();
+        served.as_ref().map_or(Value::Null, |s| s.borrowed.json())
     }
 
     /// How far the bucket is on its way to another place.
@@ -107,7 +126,7 @@ impl Status {
                 "log_start": p.log_start, "start_offset": p.start(), "end_offset": p.end, "objects": p.objects(), "bytes": p.bytes(),
             }));
         }
-        let shards: Vec<_> = roots.iter().map(|r| json!({"shard": r.shard, "epoch": r.stamp.epoch, "owner": r.stamp.incarnation, "sequence": r.stamp.sequence, "pending_deletes": r.pending.len(), "orphaned_objects": r.orphaned.len()})).collect();
+        let shards: Vec<_> = roots.iter().map(|root| shard(root)).collect();
         let refused: Vec<_> = self
             .refusals
             .lock()
@@ -147,7 +166,7 @@ impl Status {
             "oldest_unuploaded_age_seconds": self.age_seconds(),
             "tiered_bytes": topics, "partitions": partitions, "shards": shards,
             "quarantined_shards": sick, "clock_doubted": *self.doubt.lock(), "verify": self.proof.json(&self.clock),
-            "meta": self.meta.json(&self.clock), "move": self.moving(),
+            "meta": self.meta.json(&self.clock), "move": self.moving(), "borrowed": self.borrowed(),
             "stuck": self.ops.stuck(), "slowed": slowed, "locked_deletions": locked, "store_refuses": store_refuses, "refused": refused, "compaction_held": self.held.json(), "damaged": damaged,
             "cache": {"bytes": self.cache.bytes(), "limit": self.cache.limit(), "hits": self.cache.hits(), "misses": self.cache.misses()},
             "orphans": *self.orphans.lock(),

@@ -13,9 +13,9 @@ use whimbrel_broker::Options;
 use whimbrel_fleet::{HostPort, TopicPartition};
 use whimbrel_rpc::proto::node::{
     AbortedTransaction, AbortedTransactions, EditReply, EditRequest, Empty, EpochStart, Extent,
-    LineageReply, LineageRequest, OrphanReply, OrphanRequest, Range, ReadReply, ReadRequest,
-    ReleaseRequest, Slice, TieredReport, TimestampReply, TimestampRequest, TruncateReply,
-    TruncateRequest, UploadableRequest,
+    HoldReply, HoldRequest, LineageReply, LineageRequest, OrphanReply, OrphanRequest, Range,
+    ReadReply, ReadRequest, ReleaseRequest, Slice, TieredReport, TimestampReply, TimestampRequest,
+    TruncateReply, TruncateRequest, UploadableRequest,
     broker_client::BrokerClient,
     read_reply::Outcome,
     tiering_server::{Tiering, TieringServer},
@@ -366,6 +366,10 @@ impl Tiering for Server {
         Err(Status::unimplemented(
             "daemons ask each other, not this one",
         ))
+    }
+
+    async fn hold(&self, _: Request<HoldRequest>) -> Result<Response<HoldReply>, Status> {
+        Err(Status::unimplemented("no broker asks for it"))
     }
 
     async fn alive(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {

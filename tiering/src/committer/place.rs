@@ -46,6 +46,11 @@ fn members<'a>(view: &'a View, region: &'a str) -> impl Iterator<Item = (NodeId,
     })
 }
 
+/// Where the tiering daemons of a region are asked.
+pub fn daemons<'a>(view: &'a View, region: &'a str) -> impl Iterator<Item = HostPort> + 'a {
+    members(view, region).map(|(_, peer)| peer.rpc)
+}
+
 /// `owner` is who wrote the root last; `silent` are daemons that have not answered `me` for long.
 pub fn place(
     shard: u16,

@@ -3,10 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use whimbrel_runtime::{Backoff, random};
 
-use super::{Asked, CommitError, Context, Edit, Outcome, Reply, older::Told};
+use super::{Asked, CommitError, Context, Edit, Outcome, Reply, holds::Heard, older::Told};
 use crate::{
     format::FormatError,
     metrics as names,
@@ -23,6 +23,7 @@ pub(super) struct Owned {
     pub(super) shard: u16,
     root: Arc<Root>,
     version: Version,
+    heard: Heard,
 }
 
 /// A root as it was found.
@@ -81,6 +82,7 @@ impl Owned {
                         shard,
                         root: Arc::new(root),
                         version,
+                        heard: Heard::default(),
                         context,
                     };
                     owned.keep().await;
@@ -107,6 +109,12 @@ impl Owned {
         let (shutdown, clock) = (self.context.tasks.shutdown(), self.context.clock.clone());
         let mut looked_ms = clock.boot_ms();
         while keeps() {
+            if let Some(release) = self.void_silent() {
+                let Some(done) = shutdown.unless(self.apply(vec![release], publish)).await else {
+                    return Ok(());
+                };
+                done?;
+            }
             let age_ms = clock.boot_ms().saturating_sub(looked_ms);
             let is_due = u128::from(age_ms) >= LOOK_AT_ROOT.as_millis();
             let first = tokio::select! {
@@ -151,6 +159,9 @@ impl Owned {
                 continue;
             }
             let outcome = self.change(&mut next, &edit);
+            if let Edit::Hold(hold) = &edit {
+                self.heard.hear(hold.nonce, self.context.clock.boot_ms());
+            }
             let spilled = self.spill(&mut next).await;
             if let Err(error) = spilled {
                 tracing::warn!(shard = self.shard, %error, "older entries stay in the root");
@@ -199,6 +210,26 @@ impl Owned {
             let _ = reply.send(outcome);
         }
         Ok(())
+    }
+
+    /// Holds that nobody has renewed for too long end.
+    fn void_silent(&mut self) -> Option<Asked> {
+        let (now_ms, patience) = (self.context.clock.boot_ms(), self.context.hold_silence);
+        let silent = self.heard.silent(&self.root.holds, now_ms, patience);
+        if silent.is_empty() {
+            return None;
+        }
+        tracing::warn!(
+            shard = self.shard,
+            holds = silent.len(),
+            "who holds what was unlinked is not heard of any more"
+        );
+        let (reply, _) = oneshot::channel();
+        Some(Asked {
+            edit: Edit::Release(silent),
+            reply,
+            is_for_owner: true,
+        })
     }
 
     /// Whether the root in the bucket is the one that we wrote last. Waits while the store is away.
@@ -306,10 +337,11 @@ impl Owned {
                 Outcome::Applied(changed)
             }
             Edit::Strike(list) => {
-                root.pending
-                    .retain(|unlinked| !list.contains(&unlinked.key));
+                root.strike(list);
                 Outcome::Applied(Applied::Changed)
             }
+            Edit::Hold(hold) => Outcome::Applied(root.hold(hold)?),
+            Edit::Release(nonces) => Outcome::Applied(root.release(nonces)),
         })
     }
 

@@ -64,7 +64,7 @@ fn wanted(root: &Root, edit: &Edit) -> Vec<Wanted> {
             .into_iter()
             .collect(),
         Edit::Forget { at } | Edit::Rewrite { at, .. } => all(*at).into_iter().collect(),
-        Edit::Unlink(_) | Edit::Strike(_) => Vec::new(),
+        Edit::Unlink(_) | Edit::Strike(_) | Edit::Hold(_) | Edit::Release(_) => Vec::new(),
     }
 }
 

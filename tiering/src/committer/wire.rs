@@ -10,6 +10,7 @@
 //!   | 8 rewrite: topic id 16 | partition i32 | twice a partition as in a root, with the old and the new entries
 //!   | 9 truncate: topic id 16 | partition i32 | epoch i32 | offset i64 | tail's epoch i32
 //!   | 10 raise log start: topic id 16 | partition i32 | log start i64 | region epoch u32 | leader epoch i32
+//!   | 11 hold: as in a root | 12 release: u32 x { nonce 16 }
 //! outcome: kind u8 | 0 changed | 1 already | 2 truncated: end i64
 //!     | orphaned u32 x { key text | topic id 16 | partition i32 | from i64 | end i64 }
 //!   | 3 refused: text | 4 full: bytes u64 | 5 the shard is not ours
@@ -26,7 +27,9 @@ use crate::{
     format::{Fields, Key, Put},
     root::{
         Applied, Commit, Entry, Orphaned, Partition, Reject, Standing, Truncation,
-        codec::{Fault, put_at, put_partition, read_at, read_key, read_partition},
+        codec::{
+            Fault, put_at, put_hold, put_partition, read_at, read_hold, read_key, read_partition,
+        },
     },
 };
 
@@ -43,6 +46,8 @@ const FORGET: u8 = 7;
 const REWRITE: u8 = 8;
 const TRUNCATE: u8 = 9;
 const RAISE_LOG_START: u8 = 10;
+const HOLD: u8 = 11;
+const RELEASE: u8 = 12;
 
 const CHANGED: u8 = 0;
 const ALREADY: u8 = 1;
@@ -126,8 +131,21 @@ pub(super) fn encode_edit(edit: &Edit) -> Vec<u8> {
         }
         Edit::Unlink(keys) => put_keys(&mut out, UNLINK, keys),
         Edit::Strike(keys) => put_keys(&mut out, STRIKE, keys),
+        Edit::Hold(hold) => {
+            out.put_u8(HOLD);
+            put_hold(&mut out, hold);
+        }
+        Edit::Release(nonces) => put_release(&mut out, nonces),
     }
     out
+}
+
+fn put_release(out: &mut Vec<u8>, nonces: &[Uuid]) {
+    out.put_u8(RELEASE);
+    out.put_count(nonces.len());
+    for nonce in nonces {
+        out.put(nonce.as_bytes());
+    }
 }
 
 fn put_commit(out: &mut Vec<u8>, commit: &Commit) {
@@ -201,6 +219,12 @@ pub(super) fn decode_edit(bytes: &[u8]) -> Result<Edit, Fault> {
         },
         UNLINK => Edit::Unlink(read_keys(&mut fields)?),
         STRIKE => Edit::Strike(read_keys(&mut fields)?),
+        HOLD => Edit::Hold(read_hold(&mut fields)?),
+        RELEASE => Edit::Release(
+            (0..fields.count(16)?)
+                .map(|_| fields.uuid())
+                .collect::<Result<_, _>>()?,
+        ),
         kind => return Err(Fault::Value(format!("an edit of unknown kind {kind}"))),
     };
     fields.end()?;
@@ -328,158 +352,4 @@ fn read_truncation(fields: &mut Fields<'_>) -> Result<Truncation, Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use whimbrel_fleet::EpochStart;
-
-    use super::*;
-    use crate::root::Merged;
-
-    fn at() -> TopicPartition {
-        TopicPartition::new(Uuid::from_u128(7), 3)
-    }
-
-    fn key(text: &str) -> Key {
-        Key::parse(text).unwrap()
-    }
-
-    fn entry(base: i64, records: u32) -> Entry {
-        let end = base + i64::from(records);
-        Entry {
-            base,
-            end,
-            object_end: end,
-            leader_epoch: 1,
-            writer_epoch: 9,
-            random: 5,
-            object_bytes: 900,
-            data_bytes: 800,
-            records: u64::from(records),
-            first_timestamp_ms: -1,
-            max_timestamp_ms: 8,
-            crc64: 77,
-            created_ms: 3,
-            aborted: true,
-            merged: records.is_multiple_of(2).then_some(Merged {
-                position: 10,
-                object_data_bytes: 850,
-            }),
-        }
-    }
-
-    fn commit(base: i64, records: u32) -> Commit {
-        Commit {
-            at: at(),
-            topic: "orders".to_owned(),
-            group: "default".to_owned(),
-            region_epoch: 4,
-            log_start: 2,
-            lineage: vec![EpochStart {
-                epoch: 1,
-                start_offset: base,
-            }],
-            entry: entry(base, records),
-        }
-    }
-
-    fn edits() -> impl Strategy<Value = Edit> {
-        let keys = || Just(vec![key("v1/east/data/a"), key("v1/east/data/b")]);
-        prop_oneof![
-            (0..1_000_000_i64, 1..9_000_u32)
-                .prop_map(|(base, records)| Edit::Commit(Box::new(commit(base, records)))),
-            (any::<i32>(), any::<i64>(), any::<i32>()).prop_map(|(epoch, offset, tail)| {
-                Edit::Truncate {
-                    at: at(),
-                    epoch,
-                    offset,
-                    tail,
-                }
-            }),
-            any::<(i64, u32, i32)>().prop_map(|(log_start, region_epoch, leader_epoch)| {
-                Edit::RaiseLogStart {
-                    at: at(),
-                    said: Standing {
-                        log_start,
-                        region_epoch,
-                        leader_epoch,
-                    },
-                }
-            }),
-            (0..1_000_i64).prop_map(|base| Edit::Replace {
-                at: at(),
-                old: Box::new(entry(base, 5)),
-                new: Box::new(entry(base, 7)),
-            }),
-            prop::collection::vec((0..1_000_i64, 1..9_u32), 0..5).prop_map(|all| Edit::Rewrite {
-                at: at(),
-                old: all
-                    .iter()
-                    .map(|(base, records)| entry(*base, *records))
-                    .collect(),
-                new: vec![entry(3, 5)],
-            }),
-            prop::collection::vec((0..1_000_i64, 1..9_u32), 0..5).prop_map(|all| {
-                let each = all.into_iter().map(|(base, records)| commit(base, records));
-                Edit::CommitAll(each.collect())
-            }),
-            Just(Edit::Forget { at: at() }),
-            keys().prop_map(Edit::Unlink),
-            keys().prop_map(Edit::Strike),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn an_edit_arrives_as_it_was_sent_and_whole_or_not_at_all(edit in edits(), cut in any::<prop::sample::Index>()) {
-            let bytes = encode_edit(&edit);
-            prop_assert_eq!(decode_edit(&bytes).unwrap(), edit);
-            prop_assert!(decode_edit(&bytes[..cut.index(bytes.len())]).is_err());
-        }
-
-        #[test]
-        fn no_bytes_break_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode_edit(&bytes);
-            let _ = decode_outcome(1, &bytes);
-        }
-    }
-
-    #[test]
-    fn outcomes_arrive_as_they_were_sent() {
-        let truncated = Outcome::Truncated(Truncation {
-            orphaned: vec![Orphaned {
-                key: key("v1/east/data/a"),
-                at: at(),
-                from: 5,
-                end: 9,
-            }],
-            end: 5,
-        });
-        let refused = CommitError::Rejected(Reject::Gap {
-            at: at(),
-            base: 5,
-            end: 3,
-        });
-        for outcome in [
-            Ok(Outcome::Applied(Applied::Changed)),
-            Ok(Outcome::Applied(Applied::Already)),
-            Ok(truncated),
-            Ok(Outcome::Committed(vec![Reject::ByOwner {
-                at: Some(at()),
-                reason: "a gap".to_owned(),
-            }])),
-            Err(refused),
-            Err(CommitError::Full { shard: 2, bytes: 9 }),
-            Err(CommitError::Elsewhere { shard: 2 }),
-        ] {
-            let told = decode_outcome(2, &encode_outcome(&outcome).unwrap()).unwrap();
-            assert_eq!(
-                format!("{:?}", told.as_ref().ok()),
-                format!("{:?}", outcome.as_ref().ok())
-            );
-            let text = |o: &Result<Outcome, CommitError>| o.as_ref().err().map(ToString::to_string);
-            assert_eq!(text(&told), text(&outcome));
-        }
-        let stopping = encode_outcome(&Err(CommitError::Stopping));
-        assert!(stopping.is_err(), "no word about the root");
-    }
-}
+mod tests;

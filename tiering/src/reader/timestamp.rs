@@ -20,7 +20,7 @@ impl Reader {
         timestamp_ms: i64,
     ) -> Result<Option<Stamped>, ReadError> {
         self.refuse_sick(at)?;
-        let Some(root) = self.committer.root_of(at) else {
+        let Some(root) = self.roots.root_of(at) else {
             return Ok(None);
         };
         let Some(partition) = root.partitions.get(&at) else {
@@ -29,7 +29,7 @@ impl Reader {
         let start = partition.start();
         for run in &partition.runs {
             if run.max_timestamp_ms >= timestamp_ms {
-                let entries = self.committer.runs().read(run).await?;
+                let entries = self.roots.runs().read(run).await?;
                 let found = self.in_entries(&root, at, &entries, start, timestamp_ms);
                 if let Some(found) = found.await? {
                     return Ok(Some(found));

@@ -44,6 +44,7 @@ impl Rebuilder {
         }
         // Nothing is deleted here: parts that are named no more are swept by the shard's owner.
         root.pending.clear();
+        root.holds.iter_mut().for_each(|hold| hold.before = 0);
         root.shared = Shared::new();
         Ok(forgot)
     }

@@ -19,21 +19,29 @@
 //!       | max timestamp i64 | position u32 | length u32 | crc32c u32 }
 //! and at the end
 //!   | shared u32 x { writer epoch u64 | random u64 | slices u32 }
+//!
+//! Format 3, written only where another region holds what it reads here: as format 2, and then
+//!   | holds u32 x { region text | incarnation 16 | nonce 16 | since ms i64 | before u32 }
 //! ```
 
 use std::collections::BTreeSet;
 
 use whimbrel_fleet::{EpochStart, TopicPartition};
 
-use super::{Entry, Merged, Moved, Orphaned, Partition, Root, Run, Stamp, Unlinked};
+use super::{
+    Entry, Hold, MOST_HOLDS, Merged, Moved, Orphaned, Partition, Root, Run, Stamp, Unlinked,
+};
 use crate::format::{FieldError, Fields, FormatError, Key, PartName, Put};
 
 const MAGIC: &[u8; 8] = b"WBROOT01";
 const FORMAT: u16 = 1;
 const WITH_PARTS: u16 = 2;
+/// Who knows no holds must not delete here.
+const WITH_HOLDS: u16 = 3;
 const WHAT: &str = "root";
 const HEAD: usize = 20;
 const ENTRY_BYTES: usize = 102;
+const HOLD_MIN: usize = 2 + 16 + 16 + 8 + 4;
 const RUN_BYTES: usize = 4 + 16 + 8 + 16 + 12;
 const PARTITION_MIN: usize = 16 + 4 + 2 + 2 + 4 + 8 + 8 + 4 + 4;
 const OWN_OBJECT: u8 = 0;
@@ -61,8 +69,12 @@ impl Root {
             let all: BTreeSet<_> = self.runs().map(|(_, run)| run.part).collect();
             all.into_iter().collect()
         };
-        let format = if parts.is_empty() { FORMAT } else { WITH_PARTS };
-        if format == WITH_PARTS {
+        let format = match (self.holds.is_empty(), parts.is_empty()) {
+            (false, _) => WITH_HOLDS,
+            (true, false) => WITH_PARTS,
+            (true, true) => FORMAT,
+        };
+        if format >= WITH_PARTS {
             body.put_count(parts.len());
             for part in &parts {
                 for n in [part.writer_epoch, part.sequence, part.random] {
@@ -74,7 +86,7 @@ impl Root {
         for (at, partition) in &self.partitions {
             put_at(&mut body, *at);
             put_partition(&mut body, partition);
-            if format == WITH_PARTS {
+            if format >= WITH_PARTS {
                 put_runs(&mut body, &partition.runs, &parts);
             }
         }
@@ -90,13 +102,16 @@ impl Root {
             body.put_i64(orphaned.from);
             body.put_i64(orphaned.end);
         }
-        if format == WITH_PARTS {
+        if format >= WITH_PARTS {
             body.put_count(self.shared.len());
             for ((writer_epoch, random), slices) in &self.shared {
                 body.put_u64(*writer_epoch);
                 body.put_u64(*random);
                 body.put_u32(*slices);
             }
+        }
+        if format == WITH_HOLDS {
+            put_holds(&mut body, &self.holds);
         }
         let mut out = Vec::with_capacity(HEAD + body.len());
         out.put(MAGIC);
@@ -123,7 +138,7 @@ impl Root {
             head.u16().map_err(malformed)?,
             head.u16().map_err(malformed)?,
         );
-        if format != FORMAT && format != WITH_PARTS {
+        if !(FORMAT..=WITH_HOLDS).contains(&format) {
             return Err(FormatError::Version {
                 what: WHAT,
                 found: format,
@@ -139,13 +154,38 @@ impl Root {
         head.end().map_err(malformed)?;
         crate::format::check_crc(WHAT, body, stored)?;
         let mut fields = Fields::new(body);
-        let root = read_body(&mut fields, format == WITH_PARTS).map_err(|fault| match fault {
+        let root = read_body(&mut fields, format).map_err(|fault| match fault {
             Fault::Field(e) => malformed(e),
             Fault::Value(reason) => FormatError::malformed(WHAT, reason),
         })?;
         fields.end().map_err(malformed)?;
         Ok(root)
     }
+}
+
+fn put_holds(out: &mut Vec<u8>, holds: &[Hold]) {
+    out.put_count(holds.len());
+    for hold in holds {
+        put_hold(out, hold);
+    }
+}
+
+pub(crate) fn put_hold(out: &mut Vec<u8>, hold: &Hold) {
+    out.put_text(&hold.region);
+    out.put(hold.incarnation.as_bytes());
+    out.put(hold.nonce.as_bytes());
+    out.put_i64(hold.since_ms);
+    out.put_u32(hold.before);
+}
+
+pub(crate) fn read_hold(fields: &mut Fields<'_>) -> Result<Hold, FieldError> {
+    Ok(Hold {
+        region: fields.text()?,
+        incarnation: fields.uuid()?,
+        nonce: fields.uuid()?,
+        since_ms: fields.i64()?,
+        before: fields.u32()?,
+    })
 }
 
 fn put_runs(out: &mut Vec<u8>, runs: &[Run], parts: &[PartName]) {
@@ -212,7 +252,8 @@ pub(super) fn put_entry(out: &mut Vec<u8>, e: &Entry) {
     }
 }
 
-fn read_body(fields: &mut Fields<'_>, with_parts: bool) -> Result<Root, Fault> {
+fn read_body(fields: &mut Fields<'_>, format: u16) -> Result<Root, Fault> {
+    let with_parts = format >= WITH_PARTS;
     let stamp = Stamp::read(fields)?;
     let region = fields.text()?;
     let (shard, shards, written_ms) = (fields.u16()?, fields.u16()?, fields.i64()?);
@@ -259,7 +300,26 @@ fn read_body(fields: &mut Fields<'_>, with_parts: bool) -> Result<Root, Fault> {
             root.shared.insert(object, fields.u32()?);
         }
     }
+    if format == WITH_HOLDS {
+        read_holds(fields, &mut root)?;
+    }
     Ok(root)
+}
+
+fn read_holds(fields: &mut Fields<'_>, root: &mut Root) -> Result<(), Fault> {
+    for _ in 0..fields.count(HOLD_MIN)? {
+        let hold = read_hold(fields)?;
+        let unlinked = usize::try_from(hold.before).unwrap_or(usize::MAX);
+        let twice = root.holds.iter().any(|other| other.nonce == hold.nonce);
+        if unlinked > root.pending.len() || twice || root.holds.len() >= MOST_HOLDS {
+            return Err(Fault::Value(format!(
+                "a hold of {} that cannot be",
+                hold.region.escape_debug()
+            )));
+        }
+        root.holds.push(hold);
+    }
+    Ok(())
 }
 
 fn read_runs(

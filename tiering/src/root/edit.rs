@@ -65,6 +65,8 @@ pub enum Reject {
         at: Option<TopicPartition>,
         reason: String,
     },
+    #[error("{holds} holds stand already, which is the most")]
+    Held { holds: usize },
     #[error("{at}: numbers that cannot be ({reason})")]
     Unsound { at: TopicPartition, reason: String },
 }
@@ -73,6 +75,7 @@ impl Reject {
     pub fn at(&self) -> Option<TopicPartition> {
         match self {
             Self::ByOwner { at, .. } => *at,
+            Self::Held { .. } => None,
             Self::Gap { at, .. }
             | Self::Overlap { at, .. }
             | Self::Lineage { at, .. }

@@ -1,5 +1,6 @@
 //! Opens the bucket: marker, probe, roots; then lets readers in and starts the uploader and retention.
 
+mod lenders;
 mod mover;
 
 use std::{sync::Arc, time::Duration};
@@ -171,6 +172,7 @@ impl Open {
                 runs: Arc::default(),
                 names: Names::default(),
                 claims: Claims::default(),
+                hold_silence: self.options.hold_silence.0,
             };
             let committer = Committer::start(&context).await?;
             self.start_parts(checked, committer, &serve).await
@@ -206,6 +208,7 @@ impl Open {
         let rebuilder = self.rebuilder(&committer);
         let meta = self.meta_writer(&committer, skew);
         let mover = self.mover(&committer);
+        let borrowed = Arc::new(self.borrowed());
         serve.send_replace(Some(Arc::new(Served {
             reader,
             committer,
@@ -213,6 +216,7 @@ impl Open {
             verifier,
             rebuilder,
             mover: mover.clone(),
+            borrowed: Arc::clone(&borrowed),
         })));
         self.tasks
             .spawn("uploader", OnError::Shutdown, uploader.run());
@@ -223,6 +227,9 @@ impl Open {
         self.tasks.spawn_ok("verify", schedule.run());
         self.tasks
             .spawn_ok("move", mover.run(self.tasks.shutdown()));
+        let shutdown = self.tasks.shutdown();
+        self.tasks
+            .spawn_ok("borrow", async move { borrowed.run(shutdown).await });
         if let Some(writer) = meta {
             self.tasks
                 .spawn_ok("meta", writer.run(self.tasks.shutdown()));

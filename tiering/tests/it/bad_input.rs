@@ -420,6 +420,7 @@ async fn a_clock_that_the_store_contradicts_is_not_believed() {
             runs: Arc::default(),
             names: Names::default(),
             claims: Claims::default(),
+            hold_silence: std::time::Duration::from_secs(900),
         };
         let committer = Committer::start(&context).await.unwrap();
         let doubt = Doubt::default();

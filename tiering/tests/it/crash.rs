@@ -115,6 +115,7 @@ pub async fn daemon_of(
         runs: Arc::default(),
         names: Names::default(),
         claims: Claims::default(),
+        hold_silence: Duration::from_secs(900),
     };
     let committer = Committer::start(&context).await?;
     let objects = objects(&store, dir, &ops, &clock, tasks);

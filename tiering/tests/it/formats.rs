@@ -9,7 +9,7 @@ use whimbrel_tiering::{
     format::{Keys, Opened, TRAILER_BYTES, Unit},
     meta::Document,
     prepare::{PrepareError, Prepared, Writer, merge, prepare},
-    root::{Claim, Moved, Root, Stamp, claim},
+    root::{Claim, Hold, Moved, Root, Stamp, Unlinked, claim},
     store::Source,
 };
 
@@ -113,6 +113,26 @@ fn merged_objects_and_parts_are_written_as_they_always_were() {
     let spilled = root.spill(3, 0x77).unwrap();
     golden("part-v1.bin", &spilled.bytes);
     golden("root-v2.bin", &root.encode());
+    assert_eq!(Root::decode(&root.encode()).unwrap(), root);
+}
+
+#[test]
+fn a_root_with_a_hold_is_written_as_it_always_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut root = root_with(&prepared(&Log::write(dir.path(), 0, &[vec![(10, 40)]]), 0));
+    root.pending.push(Unlinked {
+        key: Keys::new("east").kept_root(4, 1, 64),
+        unlinked_ms: 1_760_000_000_001,
+    });
+    root.hold(&Hold {
+        region: "west".into(),
+        incarnation: Uuid::from_u128(0x3e),
+        nonce: Uuid::from_u128(0x4f),
+        since_ms: 1_760_000_000_002,
+        before: 0,
+    })
+    .unwrap();
+    golden("root-v3.bin", &root.encode());
     assert_eq!(Root::decode(&root.encode()).unwrap(), root);
 }
 

@@ -10,6 +10,7 @@
 
 mod away;
 mod bad_input;
+mod borrow;
 mod broker;
 mod by_time;
 mod cache;
@@ -25,6 +26,7 @@ mod fault;
 mod formats;
 mod freed;
 mod hasty;
+mod holds;
 mod kept;
 mod listing;
 mod log_starts;

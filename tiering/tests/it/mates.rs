@@ -96,6 +96,7 @@ impl Mate {
             runs: Arc::default(),
             names: Names::default(),
             claims: Claims::default(),
+            hold_silence: Duration::from_secs(900),
         };
         let committer = Committer::start(&context).await.unwrap();
         self.door.lead_to(&committer);

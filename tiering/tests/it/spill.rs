@@ -80,6 +80,7 @@ async fn claim_on(store: Arc<dyn Store>, tasks: &Tasks) -> Committer {
         runs: Arc::default(),
         names: Names::default(),
         claims: Claims::default(),
+        hold_silence: std::time::Duration::from_secs(900),
     };
     Committer::start(&context).await.unwrap()
 }

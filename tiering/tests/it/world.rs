@@ -2,8 +2,9 @@
 
 use std::{os::unix::fs::FileExt, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
 use tonic::transport::Channel;
-use whimbrel_fleet::HostPort;
+use whimbrel_fleet::{Daemon, HostPort, NodeId, Role, View};
 use whimbrel_rpc::proto::node::{self, read_reply::Outcome, tiering_client::TieringClient};
 use whimbrel_runtime::{Clock, Shutdown, Tasks};
 use whimbrel_tiering::{
@@ -112,6 +113,45 @@ impl World {
             tasks,
             handle,
             client,
+        }
+    }
+
+    /// Among the daemons of a fleet, all of which `view` shows.
+    pub async fn start_seen(
+        &self,
+        view: &watch::Sender<Arc<View>>,
+        broker: &FakeBroker,
+        change: impl FnOnce(&mut Options),
+    ) -> Running {
+        let tasks = Tasks::new(Shutdown::new());
+        let mut options = self.options(broker.serve(&tasks).await.port());
+        change(&mut options);
+        let (region, node) = (options.region.as_str().into(), NodeId(options.node_id));
+        let store: Arc<dyn Store> = Arc::new(Folder::open(&self.path("bucket")).unwrap());
+        let (seen, clock) = (Some(view.subscribe()), Clock::system());
+        let handle = Service::start_seeing(store, seen, options, tasks.clone(), clock);
+        let handle = handle.await.unwrap();
+        let address = |at: std::net::SocketAddr| HostPort::new(at.ip().to_string(), at.port());
+        let daemon = Daemon {
+            role: Role::Tiering,
+            region,
+            node,
+            incarnation: handle.incarnation,
+            rpc: Some(address(handle.rpc)),
+            admin: address(handle.admin),
+        };
+        view.send_modify(|view| {
+            let daemons = &mut Arc::make_mut(view).daemons;
+            daemons.retain(|other| other.node != node);
+            daemons.push(daemon);
+        });
+        until("ready", || handle.ready().is_ok()).await;
+        let client = TieringClient::connect(format!("http://{}", handle.rpc)).await;
+        Running {
+            bucket: self.path("bucket"),
+            tasks,
+            handle,
+            client: client.unwrap().max_decoding_message_size(64 << 20),
         }
     }
 }

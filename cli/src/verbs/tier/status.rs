@@ -97,6 +97,7 @@ fn troubles(status: &Value) -> Vec<String> {
         lines.push(format!("the fleet is not described as it is: {trouble}"));
     }
     lines.extend(moving(&status["move"]));
+    lines.extend(lending(status));
     for locked in list("locked_deletions") {
         let object = plain(&locked["object"]);
         let until = match locked["until"].as_str() {
@@ -132,6 +133,36 @@ fn troubles(status: &Value) -> Vec<String> {
     for damaged in list("damaged") {
         let (object, reason) = (plain(&damaged["object"]), plain(&damaged["reason"]));
         lines.push(format!("damaged: {object}: {reason}"));
+    }
+    lines
+}
+
+/// Who reads from this bucket under a hold, and from whose bucket this region reads what its own lacks.
+fn lending(status: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    for shard in list(&status["shards"]) {
+        for hold in list(&shard["holds"]) {
+            let (region, since) = (plain(&hold["region"]), plain(&hold["since"]));
+            let held = &shard["held_deletes"];
+            lines.push(format!(
+                "{region} reads shard {} under a hold since {since}; {held} deleted objects stay",
+                shard["shard"]
+            ));
+        }
+    }
+    for lender in list(&status["borrowed"]) {
+        let region = plain(&lender["region"]);
+        if let Some(trouble) = lender["trouble"].as_str() {
+            lines.push(format!("WB-350: nothing is read from {region}: {trouble}"));
+        }
+        for shard in list(&lender["shards"]) {
+            let mut line = format!("reads shard {} of {region}", shard["shard"]);
+            if let Some(trouble) = shard["trouble"].as_str() {
+                line.push_str(&format!(" without a new hold: {trouble}"));
+            }
+            lines.push(line);
+        }
     }
     lines
 }

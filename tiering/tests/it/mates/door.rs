@@ -118,6 +118,13 @@ impl Tiering for Door {
         }))
     }
 
+    async fn hold(
+        &self,
+        _: Request<node::HoldRequest>,
+    ) -> Result<Response<node::HoldReply>, Status> {
+        not_here()
+    }
+
     async fn alive(&self, _: Request<node::Empty>) -> Result<Response<node::Empty>, Status> {
         self.stopped().await;
         Ok(Response::new(node::Empty {}))
