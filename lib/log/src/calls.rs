@@ -42,6 +42,11 @@ impl Call {
 pub trait Watcher: fmt::Debug + Send + Sync {
     fn before(&self, call: Call, path: &Path) -> io::Result<()>;
 
+    /// The same of a sync of the whole disk.
+    fn before_sync_of_disk(&self, root: &Path) -> io::Result<()> {
+        self.before(Call::Sync, root)
+    }
+
     /// The same of a read, of a file's bytes or of a directory's names.
     fn before_read(&self, path: &Path) -> io::Result<()> {
         let _ = path;
@@ -94,10 +99,11 @@ fn before_read_of(file: &File) -> io::Result<()> {
     if !ANY.load(Ordering::Acquire) {
         return Ok(());
     }
-    before_read(&fs::read_link(format!(
-        "/proc/self/fd/{}",
-        file.as_raw_fd()
-    ))?)
+    before_read(&path_of(file)?)
+}
+
+fn path_of(file: &File) -> io::Result<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn watcher_of(path: &Path) -> Option<Arc<dyn Watcher>> {
@@ -143,6 +149,14 @@ pub(crate) fn sync_data(file: &File, path: &Path) -> io::Result<()> {
     synced(before(Call::Sync, path).and_then(|()| file.sync_data()))
 }
 
+/// As [`sync_data`], of a file whose path is not at hand.
+pub(crate) fn sync_written(file: &File) -> io::Result<()> {
+    if !ANY.load(Ordering::Acquire) {
+        return synced(file.sync_data());
+    }
+    sync_data(file, &path_of(file)?)
+}
+
 pub(crate) fn sync_all(file: &File, path: &Path) -> io::Result<()> {
     synced(before(Call::Sync, path).and_then(|()| file.sync_all()))
 }
@@ -155,7 +169,11 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// `syncfs` of the filesystem `dir` stands on.
 pub(crate) fn sync_disk(dir: &File, root: &Path) -> io::Result<()> {
-    synced(before(Call::Sync, root).and_then(|()| Ok(rustix::fs::syncfs(dir)?)))
+    let watched = ANY.load(Ordering::Acquire).then(|| watcher_of(root));
+    let before = watched
+        .flatten()
+        .map_or(Ok(()), |watcher| watcher.before_sync_of_disk(root));
+    synced(before.and_then(|()| Ok(rustix::fs::syncfs(dir)?)))
 }
 
 /// A new or emptied file, for writing.

@@ -4,8 +4,10 @@
 //! `size` never change while the segment is part of the log, except by a truncation, which the log
 //! tells readers about.
 
+pub(crate) mod behind;
 mod indexes;
 pub(crate) mod scan;
+mod times;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -19,6 +21,7 @@ use whimbrel_wire::batch::BatchHeader;
 
 use crate::calls;
 use crate::descriptors::{Descriptors, Slot};
+use crate::log::recover::Told;
 use crate::naming::{CUT, LOG, OF_A_SEGMENT, TXN_INDEX, file_path};
 use crate::replace::{remove_if_there, sync_dir};
 use indexes::Indexes;
@@ -100,13 +103,22 @@ impl SegmentFile {
         }
         let segment = SegmentFile::new(dir, base, 0, base, ending);
         segment.times_checked.store(true, Ordering::Release);
-        let file = descriptors.create(&segment.log)?;
-        calls::set_length(&file, segment.path(), 0)?;
-        // Kafka wants both index files beside every segment.
-        let mut indexes = segment.indexes.lock();
-        indexes.finish(descriptors)?;
-        drop(indexes);
+        if let Err(error) = segment.make(descriptors) {
+            // Part of it would say that the segment before ends here, although the log goes on in that one. Should
+            // this fail too, recovery sees it.
+            for suffix in OF_A_SEGMENT {
+                let _ = remove_if_there(&file_path(dir, base, &format!("{suffix}{ending}")));
+            }
+            return Err(error);
+        }
         Ok(segment)
+    }
+
+    fn make(&self, descriptors: &Descriptors) -> io::Result<()> {
+        let file = descriptors.create(&self.log)?;
+        calls::set_length(&file, self.path(), 0)?;
+        // Kafka wants both index files beside every segment.
+        self.indexes.lock().finish(descriptors)
     }
 
     /// A segment that is there, ending at `end` as far as is known. False: the indexes are missing or bad.
@@ -277,56 +289,6 @@ impl SegmentFile {
         Ok(if right { position } else { 0 })
     }
 
-    /// An offset below which no record is as late as `timestamp_ms`.
-    pub(crate) fn near_time(
-        &self,
-        timestamp_ms: i64,
-        descriptors: &Descriptors,
-    ) -> io::Result<i64> {
-        let entry = self.indexes.lock().floor_time(timestamp_ms, descriptors)?;
-        match entry {
-            Some(entry) if self.is_time_of(entry, descriptors)? => Ok(entry.1),
-            _ => Ok(self.base),
-        }
-    }
-
-    /// Whether the batch that ends at an entry's offset has its timestamp.
-    fn is_time_of(&self, entry: (i64, i64), descriptors: &Descriptors) -> io::Result<bool> {
-        let located = self.locate(entry.1, descriptors)?;
-        Ok(matches!(located, Ok(Some(at))
-            if at.header.max_timestamp == entry.0 && at.header.last_offset() == entry.1))
-    }
-
-    /// Highest timestamp, -1 for none, as the log has it: the index of a segment that was not written by
-    /// this process is looked at once.
-    pub(crate) fn sure_max_timestamp_ms(&self, descriptors: &Descriptors) -> io::Result<i64> {
-        let newest = self.indexes.lock().newest_time();
-        if self.times_checked.load(Ordering::Acquire)
-            || (newest.0 >= 0 && self.is_time_of(newest, descriptors)?)
-        {
-            self.times_checked.store(true, Ordering::Release);
-            return Ok(newest.0);
-        }
-        let file = self.open(descriptors)?;
-        let mut scanner = Scanner::new(&file, 0, self.size(), self.base);
-        let mut found = (-1, -1);
-        loop {
-            match scanner.step(|_| true)? {
-                Step::Batch { header, .. } if header.max_timestamp > found.0 => {
-                    found = (header.max_timestamp, header.last_offset());
-                }
-                Step::Batch { .. } => {}
-                Step::End => break,
-                Step::Bad { why, .. } => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-            }
-        }
-        self.indexes.lock().set_newest_time(found);
-        self.times_checked.store(true, Ordering::Release);
-        Ok(found.0)
-    }
-
     pub(crate) fn append_time_of(
         &self,
         offset: i64,
@@ -361,6 +323,11 @@ impl SegmentFile {
     /// Where recovery may begin to look at the log instead of the index, see `Indexes::newest`.
     pub(crate) fn newest_entry(&self, descriptors: &Descriptors) -> io::Result<Option<(i64, u64)>> {
         self.indexes.lock().newest(descriptors)
+    }
+
+    /// See `Indexes::told`.
+    pub(crate) fn told(&self, descriptors: &Descriptors) -> io::Result<Told> {
+        self.indexes.lock().told(descriptors)
     }
 
     /// See `Indexes::resume`.
@@ -444,7 +411,12 @@ impl SegmentFile {
             .lock()
             .append_times
             .truncate(end, descriptors)?;
-        crate::txn_index::truncate(&file_path(&self.dir, self.base, TXN_INDEX), end)
+        self.learn_newest_time(descriptors)?;
+        match crate::txn_index::truncate(&file_path(&self.dir, self.base, TXN_INDEX), end) {
+            // What is damaged stays so, and is refused to readers, until the next start builds it from the log.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(()),
+            other => other,
+        }
     }
 
     /// Removes all files of the segment, the log first: indexes without a log are swept at the next start.

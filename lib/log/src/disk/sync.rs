@@ -40,7 +40,7 @@ impl Disk {
         // end lies in a file that is not on the list.
         let names = dirty.names || self.shared.has_names();
         let result = match (&dirty.file, listed) {
-            (Some(file), 1) if !names && !points => calls::sync_data(file, &self.shared.root),
+            (Some(file), 1) if !names && !points => calls::sync_written(file),
             _ => calls::sync_disk(&self.shared.root_dir, &self.shared.root),
         };
         result.map_err(|error| self.shared.fail(&error.to_string()))?;

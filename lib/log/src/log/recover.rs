@@ -7,7 +7,9 @@
 //!
 //! Everything here can be killed and begun again: nothing is cut that the next start would not cut too.
 
+mod begin;
 mod bytes;
+mod closed;
 mod hole;
 mod lineage;
 mod start;
@@ -25,12 +27,15 @@ use crate::disk::shared::Shared;
 use crate::durable_points::{Counted, Point, name_check};
 use crate::early_acks::Early;
 use crate::epochs::EpochStart;
+use crate::log::replay::Recovered;
 use crate::log::{Identity, Log, State, Writer, swap};
 use crate::naming::{LOG, file_path};
 use crate::replace::Durability;
 use crate::segment::SegmentFile;
-use crate::segment::scan::{Scanner, Step, batches_behind};
+use crate::segment::behind::Behind;
+use crate::segment::scan::{Scanner, Step};
 use crate::types::Health;
+pub(crate) use closed::Told;
 pub(crate) use unread::refuse;
 
 /// What the disk's own files say about a log.
@@ -76,6 +81,18 @@ impl Stored {
         }
     }
 
+    fn recovered(&self) -> Recovered {
+        let synced_end = if self.clean {
+            i64::MAX
+        } else {
+            self.promised()
+        };
+        Recovered {
+            verified_from: self.scan_from(),
+            synced_end,
+        }
+    }
+
     fn promised_bytes(&self) -> Counted {
         let none = Counted::ToFirstLocal(0);
         self.point.map_or(none, |point| point.bytes)
@@ -107,7 +124,8 @@ pub(crate) fn recover(
     stored: Stored,
 ) -> io::Result<Arc<Log>> {
     let dir = identity.dir.clone();
-    let bases = swap::tidy(&dir)?;
+    let mut bases = swap::tidy(&dir)?;
+    closed::drop_unbegun(&dir, &mut bases, &shared.descriptors)?;
     let known = start::known(&dir, &stored, bases.first().copied())?;
     // Below the first local segment there may be as much as there is nothing: 0 until the lineage is read.
     let log_start = known.unwrap_or(0);
@@ -166,7 +184,7 @@ pub(crate) fn recover(
     let active = log.active();
     log.close_append_gap(&active)?;
     let first_timestamp_ms = log.first_timestamp(&active)?;
-    let replayed = log.replay_producers(log_end, Some(stored.scan_from()))?;
+    let replayed = log.replay_producers(log_end, Some(stored.recovered()))?;
     if let Some(why) = replayed.damage {
         log.state.write().health.worsen(why);
     }
@@ -224,8 +242,13 @@ fn look(
         let next = bases.get(at + 1).copied();
         let (segment, indexed) =
             SegmentFile::load(dir, base, next.unwrap_or(base), &shared.descriptors)?;
+        let promised = next.filter(|next| *next <= stored.promised());
+        let short = match promised {
+            Some(next) => closed::cut_short(&segment, next, &shared.descriptors)?,
+            None => None,
+        };
         let whole_below = next.unwrap_or(i64::MAX) <= stored.scan_from();
-        if indexed && whole_below && next.is_some() {
+        if indexed && whole_below && next.is_some() && short.is_none() {
             found.log_end = segment.end();
             found.segments.push(Arc::new(segment));
             continue;
@@ -238,7 +261,10 @@ fn look(
             indexed,
             last: next.is_none(),
         };
-        let damage = look.scan(&mut found.epochs)?;
+        let damage = match short {
+            Some(short) => Some(short),
+            None => look.scan(&mut found.epochs)?,
+        };
         let damage = damage.or_else(|| unwritten::gap(&segment, next, stored));
         found.log_end = segment.end();
         if next.is_some() && damage.is_none() {
@@ -335,7 +361,8 @@ impl Look<'_> {
                 }
                 Ok(Step::End) => return Ok(None),
                 Ok(Step::Bad { position, why, .. })
-                    if self.overlaps(&file, position, length, now.0)? =>
+                    if !unwritten::lacks_its_first_bytes(&file, position, now.0)?
+                        && self.overlaps(&file, position, length, now.0)? =>
                 {
                     // Two sound batches with the same offsets: one of them is wrong about its own.
                     segment.truncate_indexes(before.0, before.1.max(1), descriptors)?;
@@ -363,37 +390,6 @@ impl Look<'_> {
     fn overlaps(&self, file: &File, position: u64, length: u64, end: i64) -> io::Result<bool> {
         let step = Scanner::new(file, position, length, 0).step(|_| true)?;
         Ok(matches!(step, Step::Batch { header, .. } if header.base_offset < end))
-    }
-
-    /// Where to begin, and whether the index is right about it. Entries behind that place are dropped.
-    fn start(&self, file: &File, length: u64) -> io::Result<(u64, bool)> {
-        let descriptors = &self.shared.descriptors;
-        if !self.indexed {
-            return Ok((0, false));
-        }
-        let clean = self.stored.clean && self.last;
-        let position = if clean {
-            self.segment
-                .newest_entry(descriptors)?
-                .map_or(0, |(_, position)| position)
-        } else {
-            self.segment.near(self.stored.scan_from(), descriptors)?
-        };
-        if position == 0 {
-            return Ok((0, false));
-        }
-        let step = Scanner::new(file, position, length, self.segment.base).step(|_| false)?;
-        let Step::Batch { header, .. } = step else {
-            return Ok((0, false));
-        };
-        if !clean {
-            let end = header.next_offset();
-            self.segment
-                .truncate_indexes(end, position.saturating_add(1), descriptors)?;
-        }
-        let newest = self.segment.newest_entry(descriptors)?;
-        let right = newest.is_some_and(|entry| entry == (header.last_offset(), position));
-        Ok(if right { (position, true) } else { (0, false) })
     }
 }
 
@@ -438,8 +434,14 @@ impl Bad {
                 break;
             }
         }
-        let next_offset = found.log_end;
-        if let Some(at) = batches_behind(&file, self.position, self.next, length, next_offset)? {
+        let behind = Behind {
+            position: self.position,
+            next: self.next,
+            end: length,
+            next_offset: found.log_end,
+            epoch: found.epochs.last().map_or(-1, |last| last.epoch),
+        };
+        if let Some(at) = behind.sound_batches(&file)? {
             let why = format!("{place}; sound batches follow at byte {at}");
             follows = Some((at, why));
         }
@@ -449,7 +451,7 @@ impl Bad {
         if stored.may_have_a_hole() {
             return Ok(Verdict::Hole);
         }
-        let torn = unwritten::is_torn(&file, self.position, sound)?
+        let torn = unwritten::is_torn(&file, self.position, found.log_end, sound)?
             || (sound == length && unwritten::ends_early(&file, self.position, length)?);
         Ok(match torn {
             true => Verdict::Torn,

@@ -16,9 +16,18 @@ use crate::replace::remove_if_there;
 use crate::segment::SegmentFile;
 use crate::segment::scan::{Scanner, Step};
 
+/// What a recovery knows of the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovered {
+    /// What lies there or above was held against its CRC a moment ago, and is not read again.
+    pub(crate) verified_from: i64,
+    /// Below, all files were synced: a snapshot from above may be there without the aborts that came before it.
+    pub(crate) synced_end: i64,
+}
+
 /// Whether a batch is still to be held against its CRC.
-fn unverified(header: &BatchHeader, recovered: Option<i64>) -> bool {
-    recovered.is_some_and(|verified_from| header.last_offset() < verified_from)
+fn unverified(header: &BatchHeader, recovered: Option<Recovered>) -> bool {
+    recovered.is_some_and(|recovered| header.last_offset() < recovered.verified_from)
 }
 
 /// What a replay brought.
@@ -33,20 +42,20 @@ pub(crate) struct Replayed {
 impl Log {
     /// State of the producers at `end`. In a recovery the `.txnindex` files of what is replayed are written
     /// anew, from batches whose CRC is right: a marker that was missed would make aborted records committed
-    /// ones. What lies at or above `recovered` was held against its CRC a moment ago and is not read again.
+    /// ones.
     pub(crate) fn replay_producers(
         &self,
         end: i64,
-        recovered: Option<i64>,
+        recovered: Option<Recovered>,
     ) -> io::Result<Replayed> {
         let rebuild_aborted = recovered.is_some();
         let segments = self.state.read().segments.clone();
-        let upto = if rebuild_aborted {
-            self.aborts_sound_below(&segments, end)?
-        } else {
-            end
+        let sound = match recovered {
+            Some(_) => self.aborts_sound_below(&segments, end)?,
+            None => end,
         };
-        let (from, mut producers) = self.newest_snapshot(upto)?;
+        let upto = recovered.map_or(sound, |recovered| sound.min(recovered.synced_end));
+        let (from, mut producers) = self.newest_snapshot(upto, sound)?;
         let mut damage = None;
         for segment in segments
             .iter()
@@ -124,8 +133,9 @@ impl Log {
         Ok(end)
     }
 
-    /// The newest snapshot at or below `end` that is sound; those above it or unsound are removed.
-    fn newest_snapshot(&self, end: i64) -> io::Result<(i64, Producers)> {
+    /// The newest snapshot at or below `upto` that is sound; those above `end` or unsound are removed, and those in
+    /// between that begin no segment.
+    fn newest_snapshot(&self, upto: i64, end: i64) -> io::Result<(i64, Producers)> {
         let mut offsets = Vec::new();
         for entry in calls::read_dir(self.dir())? {
             if let Some((offset, SNAPSHOT)) = entry?.file_name().to_str().and_then(parse_file_name)
@@ -134,10 +144,14 @@ impl Log {
             }
         }
         offsets.sort_unstable();
+        let begins = |offset| self.state.read().segments.iter().any(|s| s.base == offset);
         while let Some(offset) = offsets.pop() {
+            if upto < offset && offset <= end && begins(offset) {
+                continue;
+            }
             let path = file_path(self.dir(), offset, SNAPSHOT);
             let sidecar = file_path(self.dir(), offset, RECENT);
-            let states = if offset > end {
+            let states = if offset > upto {
                 None
             } else {
                 snapshot::decode(&calls::read(&path)?)

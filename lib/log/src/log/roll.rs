@@ -123,11 +123,13 @@ impl Log {
         if aborted.is_empty() {
             return Ok(());
         }
-        self.shared.note_names();
         let path = file_path(self.dir(), segment.base, TXN_INDEX);
-        aborted
+        let appended = aborted
             .iter()
-            .try_for_each(|aborted| crate::txn_index::append(&path, aborted))
+            .try_for_each(|aborted| crate::txn_index::append(&path, aborted));
+        // Behind the write: a sync between the two would cover the one and not the other.
+        self.shared.note_names();
+        appended
     }
 
     /// Takes back what [`Self::note_aborted`] added: the markers were not written. An entry that stays

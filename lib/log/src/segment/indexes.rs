@@ -16,6 +16,7 @@ use self::append_times::AppendTimes;
 pub(crate) use self::append_times::UNKNOWN_MS;
 use crate::descriptors::Descriptors;
 use crate::entry_file::EntryFile;
+use crate::log::recover::Told;
 use crate::naming::{APPEND_TIME, INDEX, TIME_INDEX, file_path};
 
 #[derive(Debug)]
@@ -102,8 +103,10 @@ impl Indexes {
     }
 
     fn relative(&self, offset: i64) -> i32 {
-        // A segment is rolled before an offset could lie further away.
-        i32::try_from(offset.saturating_sub(self.base)).unwrap_or(i32::MAX)
+        // A segment is rolled before an offset of its own could lie further away. Others are below or above it.
+        let distance = offset.saturating_sub(self.base);
+        let far = if distance < 0 { i32::MIN } else { i32::MAX };
+        i32::try_from(distance).unwrap_or(far)
     }
 
     /// Notes a batch written at `position`.
@@ -172,6 +175,17 @@ impl Indexes {
                 u64::try_from(position).unwrap_or(0),
             )
         }))
+    }
+
+    /// The newest entries of all files.
+    pub(crate) fn told(&self, descriptors: &Descriptors) -> io::Result<Told> {
+        let newest = self.times.last(descriptors)?;
+        let time_index = newest.map(|entry| parse_time(&entry).1);
+        Ok(Told {
+            offset_index: self.newest(descriptors)?,
+            time_index: time_index.map(|relative| self.base.saturating_add(i64::from(relative))),
+            append_times: self.append_times.newest_offset(descriptors)?,
+        })
     }
 
     /// The newest entry below `timestamp_ms`, as (timestamp, last offset of the batch that has it): no

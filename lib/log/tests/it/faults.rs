@@ -17,7 +17,7 @@ use crate::support::{
 
 /// Fails calls of a kind from the `first` on, until it is told to stop.
 #[derive(Debug)]
-struct Failing {
+pub struct Failing {
     hits: fn(Call) -> bool,
     errno: i32,
     first: usize,
@@ -29,17 +29,25 @@ struct Failing {
 
 impl Failing {
     fn new(hits: fn(Call) -> bool, errno: i32, first: usize) -> Arc<Failing> {
+        Failing::some(hits, errno, first, usize::MAX)
+    }
+
+    pub fn some(hits: fn(Call) -> bool, errno: i32, first: usize, count: usize) -> Arc<Failing> {
         Arc::new(Failing {
             hits,
             errno,
             first,
-            count: usize::MAX,
+            count,
             seen: AtomicUsize::new(0),
             on: AtomicBool::new(true),
         })
     }
 
-    fn has_failed(&self) -> bool {
+    pub fn stop(&self) {
+        self.on.store(false, Ordering::SeqCst);
+    }
+
+    pub fn has_failed(&self) -> bool {
         self.seen.load(Ordering::SeqCst) > self.first
     }
 }
@@ -57,8 +65,8 @@ impl Watcher for Failing {
     }
 }
 
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
 
 /// What the log has taken, and how much of it is acknowledged.
 #[derive(Default)]
@@ -68,7 +76,7 @@ struct Taken {
     acked_end: i64,
 }
 
-fn abort(at: i64) -> bytes::Bytes {
+pub fn abort(at: i64) -> bytes::Bytes {
     let marker = MarkerBatch {
         base_offset: at,
         leader_epoch: 1,
@@ -191,7 +199,7 @@ fn a_sync_that_fails_ends_all_acknowledgements_at_every_place() {
             break;
         }
         // The disk is well again, but what it forgot stays forgotten.
-        failing.on.store(false, Ordering::SeqCst);
+        failing.stop();
         assert!(disk.failed().unwrap().reason.contains("sync"), "{first}");
         assert_eq!(log.offsets().durable_end, after.unwrap(), "{first}");
         assert!(disk.sync().is_err() && disk.checkpoint().is_err());
@@ -216,10 +224,7 @@ fn an_io_error_at_every_place(count: usize) {
         let dir = quick_dir();
         let root = dir.path().join("data");
         let (disk, log) = begun(&root);
-        let failing = Arc::new(Failing {
-            count,
-            ..Arc::into_inner(Failing::new(|_| true, EIO, first)).unwrap()
-        });
+        let failing = Failing::some(|_| true, EIO, first, count);
         let watch = watch(&root, failing.clone());
         let mut taken = Taken::default();
         let mut failures = 0;
@@ -228,7 +233,7 @@ fn an_io_error_at_every_place(count: usize) {
             assert!(first > 100 && failures == 0, "{first} {failures}");
             break;
         }
-        failing.on.store(false, Ordering::SeqCst);
+        failing.stop();
         let context = format!("call {first}, {count} fail, {:?}", disk.failed());
         // As the kernel has it, in case there is no orderly end; and after one.
         check_acked(&root, &taken, &context);
@@ -283,7 +288,7 @@ fn a_full_disk_refuses_and_recovers_at_every_place() {
             break;
         }
         // Room again: nothing has to be started anew.
-        failing.on.store(false, Ordering::SeqCst);
+        failing.stop();
         let epoch = log.lineage().last().unwrap().epoch + 1;
         log.begin_epoch(epoch).unwrap();
         let done = log

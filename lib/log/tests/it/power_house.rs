@@ -15,14 +15,14 @@ use crate::kills::{PRODUCER, retries_are_duplicates};
 use crate::power::{Camera, Studio, passed_over};
 use crate::support::{batch, flip, open, produced, read_all, small_segments};
 
-const CLEANED: &str = "cleaned";
-const FREED: &str = "freed";
-const HURT: &str = "hurt";
-const MADE: &str = "made";
+pub const CLEANED: &str = "cleaned";
+pub const FREED: &str = "freed";
+pub const HURT: &str = "hurt";
+pub const MADE: &str = "made";
 
 /// Whether a log is there, where that is settled.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-enum There {
+pub enum There {
     #[default]
     Gone,
     Unsettled,
@@ -30,21 +30,21 @@ enum There {
 }
 
 #[derive(Debug, Clone, Default)]
-struct House {
-    cleaned_end: i64,
+pub struct House {
+    pub cleaned_end: i64,
     /// All that may be in the log that is cleaned.
-    written: BTreeMap<i64, Seen>,
-    freed_end: i64,
-    made: There,
-    is_set_aside: bool,
+    pub written: BTreeMap<i64, Seen>,
+    pub freed_end: i64,
+    pub made: There,
+    pub is_set_aside: bool,
 }
 
-fn named<'a>(logs: &'a [Arc<Log>], topic: &str) -> Option<&'a Arc<Log>> {
+pub fn named<'a>(logs: &'a [Arc<Log>], topic: &str) -> Option<&'a Arc<Log>> {
     logs.iter().find(|log| log.topic() == topic)
 }
 
 /// The logs, and the bytes of the damaged one. Its first segment is damaged where it was durable.
-fn begun(root: &Path) -> (Arc<Disk>, Vec<Arc<Log>>, Vec<u8>) {
+pub fn begun(root: &Path) -> (Arc<Disk>, Vec<Arc<Log>>, Vec<u8>) {
     let (disk, _) = open(root).unwrap();
     let configs = [
         (CLEANED, compaction::config()),
@@ -135,7 +135,7 @@ fn made_and_gone(camera: &Camera<House>, disk: &Disk, n: u8) {
     camera.promise(|house| house.made = There::Upto(3));
 }
 
-fn check(root: &Path, house: &House, damaged: &[u8], number: usize) {
+pub fn check(root: &Path, house: &House, damaged: &[u8], number: usize) {
     let (disk, logs) = open(root).unwrap();
     let context = format!("cut {number}");
     let cleaned = named(&logs, CLEANED).unwrap();
@@ -147,7 +147,11 @@ fn check(root: &Path, house: &House, damaged: &[u8], number: usize) {
 
     let freed = named(&logs, FREED).unwrap();
     let offsets = freed.offsets();
-    assert!(offsets.log_end >= house.freed_end, "{context}: {offsets:?}");
+    assert!(
+        offsets.log_end >= house.freed_end,
+        "{context}: {offsets:?} {}",
+        house.freed_end
+    );
     let mut next = offsets.local_log_start;
     for one in Batches::new(read_all(freed, next).into()) {
         let header = one.unwrap().header;

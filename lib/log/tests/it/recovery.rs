@@ -465,3 +465,17 @@ fn the_work_of_a_restart_after_a_kill_does_not_grow_with_the_log() {
     // Where the newest segment and its producer snapshot happen to begin.
     assert!(many.0 <= few.0 + 2 * 4096, "{few:?} {many:?}");
 }
+
+#[test]
+fn a_producers_memory_comes_back_from_a_log_of_high_offsets_too() {
+    for start in [0, i64::from(i32::MAX) + 7, 1 << 40] {
+        let f = Fixture::new();
+        f.log.reset(start).unwrap();
+        for n in 0..4 {
+            append(&f.log, crate::support::produced(4, 0, n * 2, 2));
+        }
+        let state = f.log.producers();
+        let (_disk, log) = f.crash().open();
+        assert_eq!(log.producers(), state, "{start}");
+    }
+}

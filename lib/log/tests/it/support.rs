@@ -82,7 +82,10 @@ impl Fixture {
     }
 
     pub fn with(config: LogConfig) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Fixture::in_dir(tempfile::tempdir().unwrap(), config)
+    }
+
+    pub fn in_dir(dir: TempDir, config: LogConfig) -> Self {
         let root = dir.path().join("data");
         let (disk, logs) = open(&root).unwrap();
         assert!(logs.is_empty());
@@ -161,6 +164,14 @@ impl Crashed {
         copy_dir(root, &copy);
         Crashed {
             root: copy,
+            _dir: dir,
+        }
+    }
+
+    /// What stands in `data` of the directory.
+    pub fn in_dir(dir: TempDir) -> Crashed {
+        Crashed {
+            root: dir.path().join("data"),
             _dir: dir,
         }
     }

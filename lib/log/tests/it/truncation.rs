@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use whimbrel_log::calls::{Call, Watcher, watch};
-use whimbrel_log::{Health, LogError};
+use whimbrel_log::{Health, LogConfig, LogError};
 
-use crate::support::{Fixture, append, bases, produced, read_all};
+use crate::support::{Fixture, append, bases, produced, read_all, small_segments};
 
 fn three_epochs() -> Fixture {
     let f = Fixture::new();
@@ -271,4 +271,21 @@ fn a_full_disk_refuses_a_truncation_whole_and_takes_it_when_there_is_room() {
             "{first}"
         );
     }
+}
+
+#[test]
+fn the_newest_time_of_what_a_cut_leaves_is_known() {
+    let f = Fixture::with(LogConfig {
+        segment_bytes: 1 << 20,
+        index_interval_bytes: 4096,
+        ..small_segments()
+    });
+    for n in 0..9 {
+        f.append(n, 2);
+    }
+    f.log.truncate(0, 6).unwrap();
+    let newest = f.log.max_timestamp().unwrap().unwrap();
+    assert_eq!((newest.offset, newest.timestamp_ms), (5, 2001));
+    let found = f.log.offset_for_timestamp(2000).unwrap().unwrap();
+    assert_eq!(found.offset, 4);
 }

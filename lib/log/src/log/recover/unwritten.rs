@@ -30,11 +30,14 @@ const CRC_FROM: u64 = 21;
 /// No segment has so many records.
 const FAR: i64 = 1 << 30;
 
-/// Whether part of what stands between `bad`, where a batch should begin, and `sound` was never written: a sector of
-/// zeros, or the rest of one that was synced up to `bad`.
-pub(super) fn is_torn(file: &File, bad: u64, sound: u64) -> io::Result<bool> {
+/// Whether part of what stands between `bad`, where a batch at `offset` or above should begin, and `sound` was never
+/// written: a sector of zeros, the rest of one that was synced up to `bad`, or what there is of the file's last one.
+pub(super) fn is_torn(file: &File, bad: u64, offset: i64, sound: u64) -> io::Result<bool> {
     let border = bad.next_multiple_of(SECTOR).min(sound);
     if border - bad >= NEVER_ZEROS && are_zeros(file, bad, border)? {
+        return Ok(true);
+    }
+    if lacks_its_first_bytes(file, bad, offset)? {
         return Ok(true);
     }
     let mut at = bad.next_multiple_of(SECTOR);
@@ -50,7 +53,24 @@ pub(super) fn is_torn(file: &File, bad: u64, sound: u64) -> io::Result<bool> {
         }
         at = to;
     }
-    Ok(false)
+    // The rest of a sector that the file ends in.
+    let tail = bad.max(sound - sound % SECTOR);
+    Ok(tail < sound && sound == file.metadata()?.len() && are_zeros(file, tail, sound)?)
+}
+
+/// Whether the first bytes of the batch at `bad` were never written, and what stands behind them was: the rest of a
+/// sector that was synced up to there, where the batch's offset, `offset` or above, is other than zeros. All of it that
+/// its checksum is about may be there.
+pub(super) fn lacks_its_first_bytes(file: &File, bad: u64, offset: i64) -> io::Result<bool> {
+    let border = bad.next_multiple_of(SECTOR);
+    let missing = border - bad;
+    if missing == 0 || missing >= NEVER_ZEROS || file.metadata()?.len() < border {
+        return Ok(false);
+    }
+    let expected = offset.to_be_bytes();
+    let begin = usize::try_from(missing).unwrap_or(usize::MAX);
+    let begin = expected.get(..begin).unwrap_or(&expected);
+    Ok(begin.iter().any(|byte| *byte != 0) && are_zeros(file, bad, border)?)
 }
 
 /// A closed segment that ends before `next`, where the one behind it begins, above what was promised.

@@ -89,8 +89,10 @@ impl AppendTimes {
     }
 
     fn relative(&self, offset: i64) -> i32 {
-        // A segment is rolled before an offset could lie further away.
-        i32::try_from(offset.saturating_sub(self.base)).unwrap_or(i32::MAX)
+        // A segment is rolled before an offset of its own could lie further away. Others are below or above it.
+        let distance = offset.saturating_sub(self.base);
+        let far = if distance < 0 { i32::MIN } else { i32::MAX };
+        i32::try_from(distance).unwrap_or(far)
     }
 
     /// Notes what was appended at `now_ms` and ends with `last_offset`.
@@ -172,6 +174,13 @@ impl AppendTimes {
         }
         let begun_ms = self.group.map(|group| group.first_ms);
         Ok(begun_ms.filter(|ms| *ms != UNKNOWN_MS))
+    }
+
+    /// The newest offset that an entry of the file is about.
+    pub(super) fn newest_offset(&self, descriptors: &Descriptors) -> io::Result<Option<i64>> {
+        let last = self.file.last(descriptors)?;
+        let entry = last.and_then(|entry| Entry::decode(&entry));
+        Ok(entry.map(|entry| self.base.saturating_add(i64::from(entry.relative))))
     }
 
     /// Nothing behind the segment came before this.
