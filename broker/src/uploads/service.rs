@@ -1,6 +1,6 @@
 //! The tonic service that this node's tiering daemon calls.
 
-use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
+use std::{cell::LazyCell, collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tonic::{
@@ -123,6 +123,11 @@ fn end_of(tiered: &Ends, partition: &Partition) -> i64 {
 fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> UploadableReply {
     let mut hand = Hand::new(broker, most);
     let (catalog, uploads) = (broker.catalog(), &broker.uploads);
+    let bounds = LazyCell::new(|| timebox::Bounds::of(&catalog.view));
+    let is_bound = |partition: &Partition| {
+        let topic = catalog.topic_by_id(partition.at.topic_id);
+        topic.is_some_and(|topic| bounds.within_ms(topic).is_some())
+    };
     if most > 0 {
         let sound = |p: &&Arc<Partition>| tiered.get(&p.at) != Some(&DIFFERS);
         for partition in catalog.partitions().filter(sound) {
@@ -130,8 +135,7 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
             let mut from = slice::begin(partition, end);
             for segment in slice::due(partition, end) {
                 // Others' closed segments are objects of their own, as large as the topic says.
-                let merge = segment.bytes <= slice::SMALL
-                    && timebox::within_ms(&catalog, partition).is_some();
+                let merge = segment.bytes <= slice::SMALL && is_bound(partition);
                 hand.add(partition, &segment, from..segment.end_offset, merge);
                 from = segment.end_offset;
             }
@@ -141,7 +145,7 @@ fn look(broker: &Broker, tiered: &Ends, most: usize, open: bool, last: bool) -> 
         uploads.ages.keep(&catalog);
         let now_ms = broker.clock.wall_ms();
         let ends = |partition: &Partition| end_of(tiered, partition);
-        for (partition, end) in timebox::due(&catalog, &uploads.ages, ends, now_ms) {
+        for (partition, end) in timebox::due(&catalog, &bounds, &uploads.ages, ends, now_ms) {
             let differs = tiered.get(&partition.at) == Some(&DIFFERS);
             if !differs && let Some((segment, limit)) = slice::open_part(&partition, end) {
                 let from = slice::begin(&partition, end);

@@ -7,10 +7,15 @@
 use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
-use whimbrel_fleet::{TopicPartition, topic_config::UPLOAD_WITHIN};
+use whimbrel_fleet::{GroupName, Topic, TopicPartition, View, topic_config::UPLOAD_WITHIN};
 
 use super::slice;
 use crate::{catalog::Catalog, partition::Partition};
+
+/// Bound of an internal topic for which nobody has set one. Without any, positions, transactions and cuts would go up
+/// when their segment closes, and that is as far back as a restore would go. An hour of all of them costs sixteen shards'
+/// objects and swaps, as a group's other topics with this bound do, and they share those.
+const INTERNAL_MS: i64 = 3_600_000;
 
 /// The share of its time after which a partition is due: an eighth is left for the upload itself.
 const DUE: (i64, i64) = (7, 8);
@@ -46,13 +51,15 @@ impl Ages {
 /// Partitions with something to upload from their open segment now, with the end of what the bucket holds.
 pub fn due(
     catalog: &Catalog,
+    bounds: &Bounds<'_>,
     ages: &Ages,
     ends: impl Fn(&Partition) -> i64,
     now_ms: i64,
 ) -> Vec<(Arc<Partition>, i64)> {
     let (mut along, mut is_due) = (Vec::new(), false);
     for partition in catalog.partitions() {
-        let Some(within_ms) = within_ms(catalog, partition) else {
+        let topic = catalog.topic_by_id(partition.at.topic_id);
+        let Some(within_ms) = topic.and_then(|topic| bounds.within_ms(topic)) else {
             continue;
         };
         let from = ends(partition).max(partition.log.offsets().local_log_start);
@@ -71,11 +78,40 @@ pub fn due(
     if is_due { along } else { Vec::new() }
 }
 
-/// The bound of the partition's topic, if it has one.
-pub fn within_ms(catalog: &Catalog, partition: &Partition) -> Option<i64> {
-    let topic = catalog.topic_by_id(partition.at.topic_id)?;
-    let value = topic.configs.get(UPLOAD_WITHIN)?;
-    value.parse().ok().filter(|ms| *ms > 0)
+/// How long committed records of a topic may be in no bucket.
+#[derive(Debug)]
+pub struct Bounds<'a> {
+    /// The shortest that anybody has set on an ordinary topic of the group.
+    shortest: HashMap<&'a GroupName, i64>,
+}
+
+impl<'a> Bounds<'a> {
+    pub fn of(view: &'a View) -> Self {
+        let mut shortest = HashMap::new();
+        for topic in view.topics.values().filter(|topic| !topic.internal) {
+            if let Some(own) = own(topic).filter(|ms| *ms > 0) {
+                let of_group = shortest.entry(&topic.group).or_insert(own);
+                *of_group = own.min(*of_group);
+            }
+        }
+        Self { shortest }
+    }
+
+    /// The topic's own. An internal one without it follows the group's other topics: what they hold comes back no further than
+    /// positions and cuts do.
+    pub fn within_ms(&self, topic: &Topic) -> Option<i64> {
+        let own = own(topic);
+        if own.is_none() && topic.internal {
+            let shortest = self.shortest.get(&topic.group).copied();
+            return Some(shortest.map_or(INTERNAL_MS, |ms| ms.min(INTERNAL_MS)));
+        }
+        own.filter(|ms| *ms > 0)
+    }
+}
+
+/// What was set, -1 for none.
+fn own(topic: &Topic) -> Option<i64> {
+    topic.configs.get(UPLOAD_WITHIN)?.parse().ok()
 }
 
 fn share(whole_ms: i64, (part, of): (i64, i64)) -> i64 {
@@ -85,6 +121,48 @@ fn share(whole_ms: i64, (part, of): (i64, i64)) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn topic(name: &str, group: &str, within: Option<&str>) -> Topic {
+        let within = within.map(|ms| (UPLOAD_WITHIN.to_owned(), ms.to_owned()));
+        Topic {
+            name: name.into(),
+            id: uuid::Uuid::nil(),
+            group: group.into(),
+            partitions: Vec::new(),
+            replication_factor: 1,
+            internal: name.starts_with("__"),
+            configs: within.into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn internal_topics_are_no_later_than_the_soonest_of_their_group() {
+        let mut view = View::default();
+        for (name, group, within) in [
+            ("a", "default", Some("7200000")),
+            ("b", "quick", Some("9000000")),
+            ("c", "quick", Some("5000")),
+            ("d", "quick", Some("-1")),
+            ("e", "quick", None),
+        ] {
+            let topic = topic(name, group, within);
+            view.topics.insert(name.into(), topic);
+        }
+        let bounds = Bounds::of(&view);
+        for (name, group, own, within_ms) in [
+            ("t", "quick", None, None),
+            ("t", "quick", Some("-1"), None),
+            ("t", "quick", Some("60"), Some(60)),
+            ("__t", "quick", None, Some(5_000)),
+            ("__t", "quick", Some("60"), Some(60)),
+            ("__t", "quick", Some("-1"), None),
+            ("__t", "default", None, Some(INTERNAL_MS)),
+            ("__t", "bare", None, Some(INTERNAL_MS)),
+        ] {
+            let found = bounds.within_ms(&topic(name, group, own));
+            assert_eq!(found, within_ms, "{name} {group} {own:?}");
+        }
+    }
 
     #[test]
     fn shares_are_exact_and_do_not_overflow() {

@@ -4,12 +4,13 @@ use tonic::transport::Channel;
 use whimbrel_rpc::proto::node::{
     Extent, ReleaseRequest, TieredReport, UploadableRequest, broker_client::BrokerClient,
 };
-use whimbrel_wire::ErrorCode;
+use whimbrel_wire::{ErrorCode, messages::offset_commit};
 
 use crate::{
     client::{Client, batch},
     daemon::Daemon,
     fleet::{Broker, Fleet, eventually},
+    patient::Patient,
 };
 
 /// Tells the broker what a bucket is said to have of its one log with something in it, and asks for more.
@@ -211,4 +212,58 @@ async fn an_open_segment_goes_up_in_its_time_and_the_next_slice_begins_where_it_
     let of_t = ranges.iter().max_by_key(|r| r.len()).unwrap();
     assert!(of_t.len() >= 9 && of_t[0].0 == 0 && of_t[of_t.len() - 1].1 == 18);
     assert!(of_t.is_sorted_by(|a, b| a.1 == b.0), "{of_t:?}");
+}
+
+/// Where the group `g` is in the topic `t`.
+fn position(offset: i64) -> offset_commit::Request {
+    let partition = offset_commit::OffsetCommitRequestPartition {
+        committed_offset: offset,
+        ..offset_commit::OffsetCommitRequestPartition::default()
+    };
+    let topic = offset_commit::OffsetCommitRequestTopic {
+        name: "t".into(),
+        partitions: vec![partition],
+        ..offset_commit::OffsetCommitRequestTopic::default()
+    };
+    offset_commit::Request {
+        group_id: "g".into(),
+        topics: vec![topic],
+        ..offset_commit::Request::default()
+    }
+}
+
+/// A restore goes back to a cut below which positions and transactions are there, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_go_up_no_later_than_the_soonest_of_the_records_that_they_count() {
+    let fleet = Fleet::start().await;
+    let (daemon, broker, data_dir) = Daemon::beside_a_broker(&fleet).await;
+    let mut client = Client::connect(broker.handle.kafka).await;
+    client.create_topic("t", 1, &[]).await;
+    let mut rpc = BrokerClient::connect(format!("http://{}", broker.handle.rpc))
+        .await
+        .unwrap();
+    let code = |answer: &offset_commit::Response| answer.topics[0].partitions[0].error_code;
+    let mut patient = Patient::new(broker.handle.kafka);
+    let answer = patient.settled(7, &position(5), code).await;
+    assert_eq!(code(&answer), ErrorCode::NONE);
+    // Nobody bounds anything: not before an hour.
+    assert_eq!(daemon.upload(&mut rpc, &data_dir).await, 0);
+    let within = ("whimbrel.upload.within.ms", "1");
+    client.create_topic("bound", 1, &[within]).await;
+    let (mut uploaded, mut expected) = (0, 1);
+    eventually("the position in the bucket", async || {
+        uploaded += daemon.upload(&mut rpc, &data_dir).await;
+        (uploaded == expected).then_some(())
+    })
+    .await;
+    let answer = patient.settled(7, &position(6), code).await;
+    assert_eq!(code(&answer), ErrorCode::NONE);
+    expected += 1;
+    eventually("the next one", async || {
+        uploaded += daemon.upload(&mut rpc, &data_dir).await;
+        (uploaded == expected).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.ranges(), [[(0, 1), (1, 2)]]);
+    broker.stop().await;
 }

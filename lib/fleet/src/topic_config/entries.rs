@@ -280,7 +280,7 @@ pub const ENTRIES: &[Entry] = &[
         Kind::Long,
         "-1",
         Rule::WholeOrNone(1, LONG),
-        "How long a committed record may be in no bucket: before that the open segment's part goes up as well. -1 waits until the segment is closed. Not Kafka's.",
+        "How long a committed record may be in no bucket: before that the open segment's part goes up as well. -1 waits until the segment is closed; an internal topic that does not have it takes the shortest of its group's topics, an hour at most. Not Kafka's.",
     ),
 ];
 
