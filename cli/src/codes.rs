@@ -67,8 +67,8 @@ const CLI: &[Code] = &[
     Code {
         code: "WB-011",
         title: "The bucket does not have all of the plan",
-        cause: "Ranges below the cut are missing, and a log with a hole cannot be filled. Nothing was changed.",
-        fix: "Copy the bucket again, or plan an earlier cut with --to-time; without --newest-cut the newest cut is taken that has nothing missing at its end.",
+        cause: "Ranges below the cut are missing, or a newer cut than the plan's has lost objects. Nothing was changed.",
+        fix: "Copy the bucket again, or plan an earlier cut with --to-time; without --newest-cut the newest cut is taken that has nothing missing at its end. What is lost for good is left out with --accept-missing: the plan names it.",
     },
     Code {
         code: "WB-012",
@@ -81,6 +81,18 @@ const CLI: &[Code] = &[
         title: "Nobody would fetch what is restored",
         cause: "Logs come from the bucket through the mirror daemon of the region that is filled, and the fleet has none. Nothing was changed.",
         fix: "Start a mirror daemon in the region (`whimbrel start mirror`), and apply the plan again.",
+    },
+    Code {
+        code: "WB-014",
+        title: "Topics ask for more copies than the region has brokers",
+        cause: "What comes back keeps its min.insync.replicas, and a group does not come home with a topic that nobody could write to with acks=all. Nothing was changed.",
+        fix: "Start the region's other brokers, or apply the plan with --lower-min-insync: topics that ask for too much ask for what there is then.",
+    },
+    Code {
+        code: "WB-015",
+        title: "The fleet that comes back is too large for one commit",
+        cause: "Groups, topics and the ends of all logs are put into the empty fleet at once, and a command of the controllers has a bound: some 200,000 partitions. Nothing was changed.",
+        fix: "Copy single topics with `whimbrel tier export`, or restore an earlier state with fewer partitions (--to-time).",
     },
 ];
 

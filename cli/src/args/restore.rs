@@ -18,6 +18,13 @@ pub struct Restore {
     /// At the newest cut that the roots have whole, though objects of it are missing: what is lost of it is named.
     #[arg(long)]
     pub newest_cut: bool,
+    /// Fill the fleet without what the plan names as missing: offsets stay as they were, and nothing stands there. A
+    /// transaction that lies in part in such a range may come back in part.
+    #[arg(long, requires = "apply")]
+    pub accept_missing: bool,
+    /// Where a topic asks for more copies than the region's brokers can hold, have it ask for what they can.
+    #[arg(long, requires = "apply")]
+    pub lower_min_insync: bool,
     /// Leave out what stands in the internal topics, which have to be read for it: groups, transactions.
     #[arg(long)]
     pub quick: bool,

@@ -2,6 +2,7 @@
 
 mod apply;
 mod bar;
+mod fit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,8 +52,16 @@ pub async fn run(what: &Restore, at: &At) -> anyhow::Result<Exit> {
     let plan = survey.plan(&request).await.map_err(|e| refusal(&e))?;
     output::print(at.format, &plan, |plan| {
         let mut text = text(plan);
-        if plan.whole && !what.quick {
-            text.push_str(&format!(" Fill an empty fleet with: {}", again(what, plan)));
+        if !what.quick {
+            let how = if plan.whole {
+                "with"
+            } else {
+                "without what is missing, if that is what you want, with"
+            };
+            text.push_str(&format!(
+                " Fill an empty fleet {how}: {}",
+                again(what, plan)
+            ));
         }
         text
     })?;
@@ -84,6 +93,9 @@ fn again(what: &Restore, plan: &Plan) -> String {
     }
     if what.newest_cut {
         line.push_str(" --newest-cut");
+    }
+    if !plan.whole {
+        line.push_str(" --accept-missing");
     }
     line.push_str(&format!(" --plan {} --apply --fleet FLEET", plan.hash));
     line
@@ -144,20 +156,28 @@ fn text(plan: &Plan) -> String {
     ));
     lines.push(totals(plan));
     lines.extend(plan.state.as_ref().map(coordinators));
-    for missing in plan.missing.iter().take(SHOWN) {
-        lines.push(lost(missing));
-    }
+    lines.extend(missing(plan));
     lines.extend(plan.remarks.iter().take(SHOWN).cloned());
     lines.push(if plan.whole {
         format!("plan {}: all of it is in the bucket", plan.hash)
     } else {
         format!(
-            "plan {}: NOT all of it is in the bucket: {} ranges are missing",
-            plan.hash, plan.missing_ranges
+            "plan {}: NOT all of it is in the bucket: {} ranges are missing, {} offsets",
+            plan.hash, plan.missing_ranges, plan.missing_offsets
         )
     });
     lines.push("NOTHING CHANGED. This is what the bucket could bring back.".to_owned());
     lines.join("\n")
+}
+
+/// The first ranges that are missing, and how many more there are.
+fn missing(plan: &Plan) -> Vec<String> {
+    let mut lines: Vec<_> = plan.missing.iter().take(SHOWN).map(lost).collect();
+    let more = plan.missing_ranges.saturating_sub(SHOWN);
+    if more > 0 {
+        lines.push(format!("and {more} ranges more: -o json"));
+    }
+    lines
 }
 
 fn epochs(epochs: Epochs) -> String {

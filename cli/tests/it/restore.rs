@@ -192,9 +192,26 @@ fn a_plan_says_what_comes_back_and_what_does_not_and_changes_nothing() {
         "{said}"
     );
     assert!(
-        said.contains("NOT all of it is in the bucket: 1 ranges are missing"),
+        said.contains("NOT all of it is in the bucket: 1 ranges are missing, 10 offsets"),
         "{said}"
     );
+    let hash = said
+        .split_once("\nplan ")
+        .unwrap()
+        .1
+        .split_once(':')
+        .unwrap()
+        .0;
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("--accept-missing --plan"), "{said}");
+    // Nothing is asked of a fleet before the plan is accepted.
+    let apply = ["--plan", hash, "--apply", "--fleet", "/nonexistent"];
+    let output = run(&[&restore[..], &apply].concat());
+    assert_eq!(output.status.code(), Some(11), "{}", stderr(&output));
+    assert!(stderr(&output).contains("WB-011"), "{}", stderr(&output));
+    let output = run(&[&restore[..], &apply, &["--accept-missing"]].concat());
+    assert!(!stderr(&output).contains("WB-011"), "{}", stderr(&output));
+    assert_ne!(output.status.code(), Some(0));
 }
 
 #[test]

@@ -9,12 +9,13 @@ use whimbrel_fleet::{
     naming,
     quota::QuotaChange,
     resource_config::Resource,
+    restore::MOST_BYTES,
     topic_config::Change,
 };
 use whimbrel_rpc::{address::uuid_from, controller::MoveRequest, proto::controller as proto};
 
 use super::answer;
-use crate::{codes, raft::COMMAND_BYTES, state::NewTopic};
+use crate::{codes, state::NewTopic};
 
 /// Longest description of a process.
 const ENTITY_BYTES: usize = 16 << 10;
@@ -50,11 +51,12 @@ pub(super) fn restore(json: &[u8]) -> Result<whimbrel_fleet::Restore, Status> {
 
 /// What no command of the log can hold is not read either.
 pub(super) fn description(json: &[u8]) -> Result<whimbrel_fleet::restore::Description, Status> {
-    if json.len() > COMMAND_BYTES {
-        return Err(Status::invalid_argument(format!(
-            "a description of {} bytes, and the most is {COMMAND_BYTES}",
+    if json.len() > MOST_BYTES {
+        let message = format!(
+            "a description of {} bytes, and the most is {MOST_BYTES}",
             json.len()
-        )));
+        );
+        return Err(answer::refused(codes::BAD_RESTORE, &message));
     }
     parse("description", json)
 }

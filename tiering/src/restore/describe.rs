@@ -1,6 +1,6 @@
 //! A plan as the controllers of an empty fleet are told it.
 
-use whimbrel_fleet::{LeaderEpoch, RegionEpoch, restore};
+use whimbrel_fleet::{GroupName, LeaderEpoch, RegionEpoch, restore};
 
 use super::{Described, Plan, plan};
 
@@ -8,7 +8,10 @@ impl Plan {
     /// What the fleet was, with the epochs that it begins again in.
     pub fn description(&self, described: &Described) -> restore::Description {
         let fleet = &described.base().fleet;
-        let topics: Vec<_> = self.topics.iter().map(topic).collect();
+        // One whose group is not described has no epoch to begin in; the plan says that it is missing.
+        let known = |group: &GroupName| self.groups.iter().any(|planned| planned.name == *group);
+        let topics = self.topics.iter().filter(|topic| known(&topic.group));
+        let topics: Vec<_> = topics.map(topic).collect();
         let groups = self.groups.iter().filter_map(|planned| {
             let known = fleet.groups.iter().find(|g| g.name == planned.name)?;
             Some(restore::Group {

@@ -139,6 +139,16 @@ impl Extent {
 }
 
 impl Part {
+    /// Slices that are not missing as a whole.
+    pub fn sound(&self) -> impl Iterator<Item = &Entry> {
+        self.slices.iter().filter(|entry| {
+            let wanted = entry.base.max(self.log_start)..entry.end.min(self.end);
+            let is_in =
+                |(from, to, _): &(i64, i64, String)| *from <= wanted.start && wanted.end <= *to;
+            !self.missing.iter().any(is_in)
+        })
+    }
+
     fn miss(&mut self, from: i64, to: i64, why: &str) {
         match self.missing.last_mut() {
             Some((_, end, before)) if *end == from && before == why => *end = to,

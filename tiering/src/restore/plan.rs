@@ -67,6 +67,8 @@ pub struct Plan {
     pub whole: bool,
     pub missing: Vec<Missing>,
     pub missing_ranges: usize,
+    /// Of all those ranges whose bounds are known.
+    pub missing_offsets: i64,
     pub remarks: Vec<String>,
     /// Over all of the above.
     pub hash: String,

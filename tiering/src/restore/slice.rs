@@ -77,7 +77,7 @@ impl Slices {
         end: i64,
         mut each: impl FnMut(&Batch) -> Result<(), String>,
     ) -> Result<(), Fault> {
-        let mut cursor = self.begin(shard, at, entry, end).await?;
+        let mut cursor = self.begin(shard, at, entry, entry.base..end).await?;
         while let Some(batches) = self.next(&mut cursor).await? {
             for batch in &batches {
                 each(batch).map_err(|e| cursor.damaged(&e))?;
@@ -86,17 +86,18 @@ impl Slices {
         Ok(())
     }
 
-    /// At the first batch of `entry`.
+    /// At a batch of `entry` that begins at the start of `wanted` or shortly before it, as its index knows one.
     pub async fn begin(
         &self,
         shard: u16,
         at: TopicPartition,
         entry: &Entry,
-        end: i64,
+        wanted: Range<i64>,
     ) -> Result<Cursor, Fault> {
         let key = entry.key(&self.keys, shard, at);
         let opened = self.open(&key, at, entry).await?;
-        let bytes = entry.position()..entry.data_end();
+        let (base, skipped) = skip(&opened, entry, wanted.start);
+        let bytes = entry.position().saturating_add(skipped)..entry.data_end();
         let body = bytes
             .end
             .div_ceil(BLOCK_BYTES)
@@ -105,11 +106,15 @@ impl Slices {
         Ok(Cursor {
             key,
             opened,
-            batches: Batcher::new(entry.base, entry.object_end, entry.data_bytes),
+            batches: Batcher::new(
+                base,
+                entry.object_end,
+                entry.data_bytes.saturating_sub(skipped),
+            ),
             next: bytes.start / BLOCK_BYTES * BLOCK_BYTES,
             body,
             bytes,
-            end: end.min(entry.end),
+            end: wanted.end.min(entry.end),
         })
     }
 
@@ -205,6 +210,20 @@ impl Slices {
         let key = key.clone();
         Err(Fault::Damaged { key, reason })
     }
+}
+
+/// Where in the slice the last batch that its index knows at `from` or before begins: its offset, and the bytes before it.
+fn skip(opened: &Opened, entry: &Entry, from: i64) -> (i64, u64) {
+    let begin = || {
+        let index = opened.slice_at(entry.position())?.index;
+        let relative = u32::try_from(from.checked_sub(entry.base)?).ok()?;
+        let position = index.at_or_before(relative);
+        let base = entry
+            .base
+            .checked_add(index.relative_at(position)?.into())?;
+        (base <= from).then_some((base, u64::from(position)))
+    };
+    begin().unwrap_or((entry.base, 0))
 }
 
 impl Cursor {

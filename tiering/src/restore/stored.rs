@@ -1,10 +1,10 @@
 //! The logs of a plan, as the bucket has them below the cut.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use whimbrel_fleet::{Lineage, RegionEpoch, TopicPartition};
 
-use super::{Described, Extent, Plan};
+use super::{Described, Extent, Missing, Plan};
 use crate::root::Entry;
 
 /// A plan, and what is needed to carry it out.
@@ -29,13 +29,18 @@ pub struct Stored {
     pub lineage: Lineage,
     /// That hold it, in order; the last may hold more.
     pub slices: Vec<Entry>,
+    /// Ranges that the plan names as missing, rising. Nothing is looked for in them.
+    pub holes: Vec<Range<i64>>,
+    /// Its turn among all logs of the plan: internal topics first, then by name and number.
+    pub turn: usize,
 }
 
 impl Stored {
-    /// Of all partitions that the plan brings back.
+    /// Of all partitions that the plan brings back. `unread`: what was found damaged on the way.
     pub fn all(
         plan: &Plan,
         extents: &BTreeMap<TopicPartition, Extent>,
+        unread: &[Missing],
     ) -> BTreeMap<TopicPartition, Self> {
         let epochs: BTreeMap<_, _> = plan
             .groups
@@ -43,7 +48,9 @@ impl Stored {
             .map(|group| (&group.name, group.region_epoch.begins))
             .collect();
         let mut all = BTreeMap::new();
-        for topic in &plan.topics {
+        let internal = plan.topics.iter().filter(|topic| topic.internal);
+        let others = plan.topics.iter().filter(|topic| !topic.internal);
+        for topic in internal.chain(others) {
             // A topic without its group is missing in the plan, and has no epoch to be sent in.
             let Some(begins) = epochs.get(&topic.group) else {
                 continue;
@@ -55,6 +62,15 @@ impl Stored {
                 let begun = extent.map_or(&[][..], |extent| &extent.lineage);
                 let begun = begun.iter().filter(|e| e.start_offset < planned.end);
                 let leader_epoch = planned.leader_epoch.begins.saturating_sub(1);
+                let part = extent.map(|e| e.upto(planned.end)).unwrap_or_default();
+                let of_log = unread
+                    .iter()
+                    .filter(|m| (&m.topic, m.partition) == (&topic.name, planned.partition));
+                let unread = of_log.map(|m| m.from_offset..m.to_offset);
+                let missing = part.missing.iter().map(|(from, to, _)| *from..*to);
+                let holes = joined(missing.chain(unread).collect());
+                let mut slices = part.slices;
+                slices.retain(|entry| !begins_in(&holes, entry, part.log_start));
                 let stored = Self {
                     at,
                     topic: topic.name.clone(),
@@ -66,7 +82,9 @@ impl Stored {
                         epochs: begun.copied().collect(),
                         end_offset: planned.end,
                     },
-                    slices: extent.map_or_else(Vec::new, |e| e.upto(planned.end).slices),
+                    slices,
+                    holes,
+                    turn: all.len(),
                 };
                 all.insert(at, stored);
             }
@@ -77,5 +95,44 @@ impl Stored {
     /// Exclusive: where the cut is.
     pub fn end(&self) -> i64 {
         self.lineage.end_offset
+    }
+
+    /// Where the hole ends that `offset` lies in.
+    pub fn hole_end(&self, offset: i64) -> Option<i64> {
+        let hole = self.holes.iter().find(|hole| hole.contains(&offset))?;
+        Some(hole.end.min(self.end()))
+    }
+}
+
+/// A slice is missing as a whole or not at all.
+fn begins_in(holes: &[Range<i64>], entry: &Entry, log_start: i64) -> bool {
+    let begins = entry.base.max(log_start);
+    holes.iter().any(|hole| hole.contains(&begins))
+}
+
+/// Rising, none touching another.
+fn joined(mut ranges: Vec<Range<i64>>) -> Vec<Range<i64>> {
+    ranges.retain(|range| range.start < range.end);
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<i64>> = Vec::new();
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_that_touch_are_one() {
+        assert_eq!(
+            joined(vec![7..9, 0..2, 2..3, 8..8, 8..10, 12..13]),
+            [0..3, 7..10, 12..13]
+        );
     }
 }

@@ -121,7 +121,7 @@ impl Survey {
             unread: &read.unread,
             remarks: &read.remarks,
         })?;
-        let logs = Stored::all(&plan, &read.extents);
+        let logs = Stored::all(&plan, &read.extents, &read.unread);
         Ok(Found {
             plan,
             described: read.described,

@@ -16,6 +16,8 @@ pub struct Memory(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     writes: u64,
+    /// Bytes of ranges that were read.
+    read: u64,
     objects: BTreeMap<String, (Bytes, u64)>,
 }
 
@@ -24,14 +26,26 @@ impl Memory {
     pub fn of(all: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         let objects = all.into_iter().map(|(key, bytes)| (key, (bytes, 0)));
         let objects = objects.collect();
-        Self(Arc::new(Mutex::new(Inner { writes: 0, objects })))
+        Self(Arc::new(Mutex::new(Inner {
+            objects,
+            ..Inner::default()
+        })))
     }
 
     /// Another store with the same objects.
     pub fn branch(&self) -> Self {
         let inner = self.0.lock();
         let (writes, objects) = (inner.writes, inner.objects.clone());
-        Self(Arc::new(Mutex::new(Inner { writes, objects })))
+        Self(Arc::new(Mutex::new(Inner {
+            writes,
+            read: 0,
+            objects,
+        })))
+    }
+
+    /// Bytes of ranges that were read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.0.lock().read
     }
 
     fn find(&self, op: &'static str, key: &Key) -> Result<(Bytes, Version), StoreError> {
@@ -105,6 +119,7 @@ impl Store for Memory {
                 got: 0,
             });
         }
+        self.0.lock().read += range.end - range.start;
         Ok(bytes.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()))
     }
 

@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use whimbrel_fleet::{
-    AcceptLoss, GroupName, MoveMode, RegionName, Restore, Role,
+    AcceptLoss, GroupName, MoveMode, RegionName, Restore,
     moves::{MoveOutcome, MoveReport},
     restore::Progress,
 };
 use whimbrel_rpc::controller::{ControlError, ControllerClient, MoveRequest};
 use whimbrel_runtime::Clock;
-use whimbrel_tiering::restore::{Found, Plan, Slices, Source, Trouble};
+use whimbrel_tiering::restore::{Found, Missing, Plan, Slices, Source, Trouble};
 
-use super::bar::Bar;
+use super::{bar::Bar, fit::fit};
 use crate::{
     args,
     exit::{Exit, Refusal},
@@ -41,6 +41,13 @@ pub struct Report {
     pub topics: usize,
     pub partitions: usize,
     pub offsets: i64,
+    /// Ranges that the bucket did not have, and how many offsets that is.
+    pub missing_ranges: usize,
+    pub missing_offsets: i64,
+    /// The first of them.
+    pub missing: Vec<Missing>,
+    /// Topics whose `min.insync.replicas` is no longer what it was; by the run that began.
+    pub lowered: Vec<String>,
     /// Of records, with those that had to be sent twice; by this run alone.
     pub sent_bytes: u64,
     pub seconds: u64,
@@ -70,21 +77,15 @@ pub async fn run(
     at: &At,
 ) -> anyhow::Result<Exit> {
     let plan = found.plan;
-    refuse(&plan, what.plan.as_deref())?;
+    refuse(&plan, what)?;
     let clock = Clock::system();
     let begun_ms = clock.boot_ms();
     let listener = listen(&what.listen, what.insecure_bind).await?;
     let host = what.listen.rsplit_once(':').map_or("", |(host, _)| host);
     let address = format!("{host}:{}", listener.local_addr()?.port());
     let view = at.view().await?;
-    if !view
-        .daemons
-        .iter()
-        .any(|daemon| daemon.role == Role::Mirror)
-    {
-        let message = "no mirror daemon is registered in the fleet: nobody would fetch its logs";
-        return Err(Refusal::coded(Exit::Refused, "WB-013", message));
-    }
+    let mut description = plan.description(&found.described);
+    let lowered = fit(&view, &mut description, what.lower_min_insync)?;
     let source = Source::new(found.logs, slices);
     source.serve(listener, view.fleet_id.clone(), &at.tasks);
     let served = Served {
@@ -99,7 +100,6 @@ pub async fn run(
         controller: at.controller().await?,
         clock,
     };
-    let description = plan.description(&found.described);
     let begin = served
         .controller
         .begin_restore(&served.restore, &description);
@@ -112,6 +112,10 @@ pub async fn run(
         topics: plan.totals.topics,
         partitions: plan.totals.partitions,
         offsets: plan.totals.offsets,
+        missing_ranges: plan.missing_ranges,
+        missing_offsets: plan.missing_offsets,
+        missing: plan.missing,
+        lowered,
         sent_bytes: 0,
         seconds: 0,
         groups: Vec::new(),
@@ -122,8 +126,7 @@ pub async fn run(
                 .groups
                 .extend(served.bring_home(group, &progress.to).await?);
         }
-        let end = served.controller.end_restore(&served.restore.job);
-        end.await.map_err(moves::refusal)?;
+        served.end().await?;
         report.home = Some(progress.to);
     }
     report.sent_bytes = served.source.sent_bytes();
@@ -149,7 +152,8 @@ pub async fn abandon(at: &At) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn refuse(plan: &Plan, seen: Option<&str>) -> anyhow::Result<()> {
+fn refuse(plan: &Plan, what: &args::Restore) -> anyhow::Result<()> {
+    let seen = what.plan.as_deref();
     if seen != Some(plan.hash.as_str()) {
         let message = format!(
             "plan {} is not the present one, which is {}: nothing was changed",
@@ -158,10 +162,15 @@ fn refuse(plan: &Plan, seen: Option<&str>) -> anyhow::Result<()> {
         );
         return Err(Refusal::coded(Exit::Refused, "WB-010", message));
     }
-    if !plan.whole {
+    if !plan.whole && !what.accept_missing {
+        let lost = plan.groups.iter().find_map(|g| g.lost_cut.as_ref());
+        let first = plan.missing.first().map(super::lost);
+        let first = first.or_else(|| Some(format!("objects are missing of {}", lost?.lacks)));
         let message = format!(
-            "{} ranges of the plan are not in the bucket: nothing was changed",
-            plan.missing_ranges
+            "{} ranges of the plan, {} offsets, are not in the bucket: nothing was changed; {}",
+            plan.missing_ranges,
+            plan.missing_offsets,
+            first.unwrap_or_default()
         );
         return Err(Refusal::coded(Exit::Refused, "WB-011", message));
     }
@@ -250,21 +259,8 @@ impl Served {
         };
         let begun_ms = self.clock.boot_ms();
         loop {
-            if self.is_home(&request).await? {
-                return Ok(None);
-            }
-            let refused = match self.move_home(&request).await {
-                Ok(report) => match report.outcome {
-                    MoveOutcome::Aborted { reason } => Refusal::error(Exit::Failed, reason),
-                    MoveOutcome::Running { step } => Refusal::error(Exit::TimedOut, step),
-                    MoveOutcome::Done => {
-                        return Ok(Some(Home {
-                            group: report.plan.group,
-                            epoch: report.plan.epoch.0,
-                            clamped: report.clamps.len(),
-                        }));
-                    }
-                },
+            let refused = match self.step_home(&request).await {
+                Ok(home) => return Ok(home),
                 Err(error) => error,
             };
             // A broker or a controller may just be starting again.
@@ -276,6 +272,35 @@ impl Served {
                 request.group
             ));
             self.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn step_home(&self, request: &MoveRequest) -> anyhow::Result<Option<Home>> {
+        if self.is_home(request).await? {
+            return Ok(None);
+        }
+        let report = self.move_home(request).await?;
+        match report.outcome {
+            MoveOutcome::Aborted { reason } => Err(Refusal::error(Exit::Failed, reason)),
+            MoveOutcome::Running { step } => Err(Refusal::error(Exit::TimedOut, step)),
+            MoveOutcome::Done => Ok(Some(Home {
+                group: report.plan.group,
+                epoch: report.plan.epoch.0,
+                clamped: report.clamps.len(),
+            })),
+        }
+    }
+
+    /// Every group is home.
+    async fn end(&self) -> anyhow::Result<()> {
+        loop {
+            match self.controller.end_restore(&self.restore.job).await {
+                Err(ControlError::Unreachable { .. }) => {
+                    output::note("no controller answers; trying again");
+                    self.clock.sleep(LOOK).await;
+                }
+                other => return other.map(drop).map_err(moves::refusal),
+            }
         }
     }
 
@@ -314,6 +339,18 @@ fn text(report: &Report) -> String {
         "restored: {} topics, {} partitions, {} offsets, in {} s; {} bytes of records were sent",
         report.topics, report.partitions, report.offsets, report.seconds, report.sent_bytes
     )];
+    if report.missing_ranges > 0 {
+        lines.push(format!(
+            "left out: {} ranges, {} offsets, that the bucket did not have",
+            report.missing_ranges, report.missing_offsets
+        ));
+    }
+    if !report.lowered.is_empty() {
+        lines.push(format!(
+            "min.insync.replicas was lowered: {}",
+            report.lowered.join(", ")
+        ));
+    }
     lines.extend(report.groups.iter().map(|group| {
         format!(
             "group {} is at home in {home}, region epoch {}; {} positions were above the end of their log",

@@ -291,3 +291,78 @@ fn a_broker_that_comes_later_is_filled_too() {
     assert_eq!(partition.head(&"east".into()), Some(NodeId(1)));
     assert_eq!(partition.leader, None);
 }
+
+/// What is left of a command line, a voter and a broker that end between two steps: the steps themselves, said again by whoever
+/// comes next, a snapshot that is read back, and a broker that is another incarnation.
+#[test]
+fn between_any_two_steps_everybody_may_begin_again_and_it_ends_the_same() {
+    let steps = || {
+        [
+            restore(),
+            fence_at("east", 1_007, true),
+            home(40),
+            end_restore(),
+        ]
+    };
+    let start = |incarnation| Command::RegisterNode {
+        node: node(1, "east", incarnation),
+    };
+    let run = |again: Option<usize>| {
+        let mut state = fleet();
+        state.apply(4, start(9));
+        for (n, index) in (0..=4_usize).zip([10, 20, 30, 40, 50]) {
+            if again == Some(n) {
+                let snapshot = serde_json::to_vec(&state).unwrap();
+                state = serde_json::from_slice(&snapshot).unwrap();
+                // All of it from the beginning, by a process elsewhere; what is too early is refused.
+                let elsewhere = with(|b| b.restore.address = "127.0.0.1:2".into());
+                done(&state.apply(index - 5, elsewhere));
+                let at_home = n >= 3;
+                if !at_home {
+                    assert_eq!(
+                        refusal(&state.apply(index - 4, end_restore())),
+                        codes::NOT_RESTORED
+                    );
+                }
+                if n == 2 {
+                    assert_eq!(
+                        refusal(&state.apply(index - 3, home(39))),
+                        codes::NOT_RESTORED
+                    );
+                }
+            }
+            if let Some(step) = steps().into_iter().nth(n) {
+                done(&state.apply(index, step));
+            }
+        }
+        state
+    };
+    let straight = run(None);
+    assert_eq!(
+        (&straight.view.restore, &straight.restoring),
+        (&None, &None)
+    );
+    for n in 0..=4 {
+        assert_eq!(run(Some(n)), straight, "again before step {n}");
+    }
+    for n in 1..=3 {
+        let mut state = fleet();
+        for (m, step) in steps().into_iter().enumerate() {
+            let index = 10 * (u64::try_from(m).unwrap() + 1);
+            if m == n {
+                done(&state.apply(index - 5, start(9)));
+            }
+            done(&state.apply(index, step));
+        }
+        let group = &state.view.groups[&GroupName::default_group()];
+        assert_eq!(
+            (group.home.as_str(), group.epoch),
+            ("east", RegionEpoch(1_007))
+        );
+        assert_eq!(
+            state.view.topics["orders"].partitions[0].leader,
+            Some(NodeId(1))
+        );
+        assert_eq!(state.view.restore, None);
+    }
+}

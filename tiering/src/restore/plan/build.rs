@@ -64,6 +64,7 @@ pub(super) fn plan(found: &Findings<'_>) -> Result<Plan, Refused> {
         state: state(found, &topics),
         topics,
         missing_ranges: building.missing.len(),
+        missing_offsets: offsets(&building.missing),
         missing: building.missing,
         remarks: found.remarks.to_vec(),
         hash: String::new(),
@@ -317,6 +318,13 @@ impl<'a> Building<'a> {
 }
 
 const MOST_PARTITIONS: usize = naming::MAX_PARTITIONS.unsigned_abs() as usize;
+
+fn offsets(missing: &[Missing]) -> i64 {
+    let length = |m: &Missing| m.to_offset.saturating_sub(m.from_offset).max(0);
+    missing
+        .iter()
+        .fold(0, |sum, m| sum.saturating_add(length(m)))
+}
 
 fn producer_ids(found: &Findings<'_>) -> Result<Epochs, Refused> {
     let used = found.state.and_then(|(t, _)| t.highest_producer_id);

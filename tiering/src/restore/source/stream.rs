@@ -1,7 +1,7 @@
 //! One stream: reads objects ahead of what its follower takes, and sends within its credit, in turn among the logs.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -46,8 +46,10 @@ enum Piece {
     End(i64),
 }
 
-async fn begin(slices: &Slices, log: &Stored, entry: &Entry) -> Result<Piece, Fault> {
-    let cursor = slices.begin(log.shard, log.at, entry, log.end()).await?;
+/// At `from`, where the follower's log ends.
+async fn begin(slices: &Slices, log: &Stored, entry: &Entry, from: i64) -> Result<Piece, Fault> {
+    let wanted = from..log.end();
+    let cursor = slices.begin(log.shard, log.at, entry, wanted).await?;
     more(slices, Box::new(cursor)).await
 }
 
@@ -64,8 +66,8 @@ pub(super) struct Stream<'a> {
     server: SourceServer,
     subscriptions: HashMap<TopicPartition, Subscription>,
     subscribed: u64,
-    /// That have something to read and are not read yet.
-    waiting: VecDeque<TopicPartition>,
+    /// That have something to read and are not read yet, in the order of their turns.
+    waiting: BTreeSet<(usize, TopicPartition)>,
     active: VecDeque<TopicPartition>,
     reads: FuturesUnordered<BoxFuture<'static, Read>>,
     credit: u64,
@@ -79,7 +81,7 @@ impl<'a> Stream<'a> {
             server,
             subscriptions: HashMap::new(),
             subscribed: 0,
-            waiting: VecDeque::new(),
+            waiting: BTreeSet::new(),
             active: VecDeque::new(),
             reads: FuturesUnordered::new(),
             credit: 0,
@@ -131,7 +133,7 @@ impl<'a> Stream<'a> {
                 subscription.told_ms = Some(clock.boot_ms());
                 let frame = subscription.frame(Bytes::new(), clock.wall_ms());
                 self.subscriptions.insert(at, subscription);
-                self.waiting.push_back(at);
+                self.waiting.insert((log.turn, at));
                 self.send(FromSource::Batches(frame)).await
             }
             Err(Refusal::Trimmed) => {
@@ -150,8 +152,8 @@ impl<'a> Stream<'a> {
     }
 
     fn forget(&mut self, at: TopicPartition) {
-        if self.subscriptions.remove(&at).is_some() {
-            self.waiting.retain(|known| *known != at);
+        if let Some(gone) = self.subscriptions.remove(&at) {
+            self.waiting.remove(&(gone.log.turn, at));
             self.active.retain(|known| *known != at);
         }
     }
@@ -183,7 +185,7 @@ impl<'a> Stream<'a> {
     async fn fill(&mut self) -> Result<(), StreamError> {
         // A log that was let go of meanwhile may still be read.
         while self.active.len() < ACTIVE && self.reads.len() < ACTIVE {
-            let Some(at) = self.waiting.pop_front() else {
+            let Some((_, at)) = self.waiting.pop_first() else {
                 break;
             };
             self.active.push_back(at);
@@ -213,10 +215,10 @@ impl<'a> Stream<'a> {
                     Read { at, id, found }
                 }));
             }
-            Wants::Object(entry) => {
+            Wants::Object(entry, from) => {
                 subscription.reads = true;
                 self.reads.push(Box::pin(async move {
-                    let found = begin(&slices, &log, &entry).await;
+                    let found = begin(&slices, &log, &entry, from).await;
                     Read { at, id, found }
                 }));
             }
@@ -248,9 +250,9 @@ impl<'a> Stream<'a> {
             }
             Ok(Piece::End(upto)) => {
                 subscription.finished(upto);
-                // Others have their turn.
+                // The next object, or another log whose turn is earlier.
                 self.active.retain(|known| *known != read.at);
-                self.waiting.push_back(read.at);
+                self.waiting.insert((subscription.log.turn, read.at));
                 return Ok(());
             }
             Err(fault) => Err(fault),

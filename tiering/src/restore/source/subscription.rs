@@ -50,7 +50,8 @@ pub enum Wants {
     Nothing,
     /// The rest of an object that was begun.
     More(Box<Cursor>),
-    Object(Entry),
+    /// From that offset on.
+    Object(Entry, i64),
     /// No object holds offsets from there on.
     Hole(i64),
     /// Nothing is left of the log's last offsets.
@@ -100,6 +101,10 @@ impl Subscription {
             return Wants::More(cursor);
         }
         let end = self.log.end();
+        // What the plan names as missing is passed over, as what compaction left out is.
+        while let Some(hole_end) = self.log.hole_end(self.read) {
+            self.read = hole_end;
+        }
         if self.read >= end {
             return if self.sent < end {
                 Wants::Filler
@@ -110,7 +115,7 @@ impl Subscription {
         let slices = &self.log.slices;
         let next = slices.partition_point(|entry| entry.end <= self.read);
         match slices.get(next) {
-            Some(entry) if entry.base <= self.read => Wants::Object(*entry),
+            Some(entry) if entry.base <= self.read => Wants::Object(*entry, self.read),
             _ => Wants::Hole(self.read),
         }
     }

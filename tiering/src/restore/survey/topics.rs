@@ -62,7 +62,7 @@ impl Survey {
             at.partition,
             part.slices.len()
         ));
-        for entry in &part.slices {
+        for entry in part.sound() {
             let each = |batch: &Batch| take(batch).map_err(|error| error.to_string());
             match self.slices.read(extent.shard, at, entry, end, each).await {
                 Ok(()) => {}

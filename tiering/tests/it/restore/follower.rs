@@ -15,7 +15,7 @@ use whimbrel_wire::Batch;
 
 use super::{
     Draw,
-    home::{Home, OFFSETS, STATES, T0, T1},
+    home::{Home, OFFSETS, STATES, T0, T1, Written},
 };
 use crate::memory::Memory;
 
@@ -108,12 +108,14 @@ pub fn empty() -> Copies {
     LOGS.map(|at| (at, Copy::default())).into()
 }
 
-/// What the home had below the ends of the plan.
+/// What the home had below the ends of the plan, but for what the plan names as missing.
 pub fn wanted(home: &Home, found: &Found) -> Copies {
     let mut copies = empty();
     for (at, copy) in &mut copies {
-        let end = found.logs[at].end();
+        let (end, holes) = (found.logs[at].end(), &found.logs[at].holes);
+        let is_gone = |b: &&Written| holes.iter().any(|hole| hole.contains(&b.base));
         let below = home.logs[at].batches.iter().filter(|b| b.next <= end);
+        let below = below.filter(|b| !is_gone(b));
         below.for_each(|b| copy.append(b.bytes.clone()));
         assert_eq!(copy.lineage.end_offset, end);
     }

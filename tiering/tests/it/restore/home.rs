@@ -367,6 +367,20 @@ impl Home {
         self.logs.get_mut(&at).unwrap().uploaded = end;
     }
 
+    /// Older entries go out of the root into a part, as out of one that has grown.
+    pub async fn spill(&mut self, shard: u16) {
+        self.objects += 1;
+        let root = &mut self.roots[usize::from(shard)];
+        let Some(spilled) = root.spill(1, self.objects) else {
+            return;
+        };
+        let key = self.keys.root_part(&spilled.name);
+        let put = self.store.put_if_absent(&key, spilled.bytes.into());
+        put.await.unwrap();
+        self.roots[usize::from(shard)].stamp.sequence += 1;
+        self.put_root(shard).await;
+    }
+
     pub async fn put_root(&self, shard: u16) {
         let (key, root) = (self.keys.root(shard), &self.roots[usize::from(shard)]);
         self.store.delete(&key).await.unwrap();

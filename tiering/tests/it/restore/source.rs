@@ -99,9 +99,15 @@ async fn a_log_of_many_pieces_goes_on_from_the_middle_of_an_object() {
                 .unwrap();
         }
     }
-    assert!(copies != wanted);
+    let bytes = |copies: &Copies| copies.values().map(|copy| copy.bytes.len()).sum::<usize>();
+    let left = bytes(&wanted) - bytes(&copies);
+    assert!(left > 5 << 20, "{left}");
+    let before = home.store.bytes_read();
     fill(&serving, &mut copies, &found).await;
     assert!(copies == wanted);
+    // The rest, the tails of the objects, and blocks that are not wanted as a whole.
+    let read = usize::try_from(home.store.bytes_read() - before).unwrap();
+    assert!(read < left + (2 << 20), "{read} of {left}");
 }
 
 /// Batches whose transaction is open at the cut and not decided: how many came, and how many of those with an end.
@@ -276,6 +282,65 @@ async fn an_object_that_is_bent_or_lost_stops_its_log_by_name_until_it_is_sound_
         assert!(copies == wanted(&home, &found));
         assert_eq!(serving.source.troubles(), []);
     }
+}
+
+/// What the plan names as missing is left out, and everything else comes as it was.
+#[tokio::test]
+async fn a_hole_that_is_named_is_left_out_and_all_around_it_comes() {
+    for seed in [5, 61, 800] {
+        let mut draw = Draw(seed);
+        let home = scattered(&mut draw).await;
+        let mut lost = Vec::new();
+        for at in [T0, T1, OFFSETS, STATES] {
+            let shard = shard_of(at, SHARDS);
+            let entries = &home.roots[usize::from(shard)].partitions[&at].entries;
+            let entry = entries[draw.below(entries.len() - 1)];
+            let key = entry.key(&Keys::new("east"), shard, at);
+            if draw.below(2) == 0 {
+                home.store.delete(&key).await.unwrap();
+            } else {
+                let sound = home.store.get(&key, u64::MAX).await.unwrap().bytes;
+                let mut flipped = sound.to_vec();
+                flipped[70] ^= 1;
+                replace(&home.store, &key, flipped.into()).await;
+                let case = Keys::new("east").quarantined(&key);
+                home.store.put_if_absent(&case, Bytes::new()).await.unwrap();
+            }
+            lost.push((at, entry.base..entry.end));
+        }
+        let found = find(&home.store, None).await;
+        assert!(!found.plan.whole);
+        for (at, gone) in &lost {
+            assert_eq!(found.logs[at].holes, [gone.clone()], "seed {seed}");
+        }
+        assert_eq!(
+            found.plan.missing_offsets,
+            lost.iter()
+                .map(|(_, gone)| gone.end - gone.start)
+                .sum::<i64>()
+        );
+        let mut serving = Serving::begin(&home.store, &found).await;
+        let mut copies = empty();
+        // The process is killed in between.
+        let mut follower = Follower::begin(&serving, &copies).await;
+        for _ in 0..3 {
+            follower.follow(&mut copies, &found, &mut draw).await;
+        }
+        serving = Serving::begin(&home.store, &find(&home.store, None).await).await;
+        fill(&serving, &mut copies, &found).await;
+        assert!(copies == wanted(&home, &found), "seed {seed}");
+        assert_eq!(serving.source.troubles(), []);
+    }
+}
+
+#[tokio::test]
+async fn internal_logs_are_the_first_to_be_read() {
+    let home = Home::busy().await;
+    let found = find(&home.store, None).await;
+    let mut by_turn: Vec<_> = found.logs.values().map(|log| (log.turn, log.at)).collect();
+    by_turn.sort_unstable();
+    let order: Vec<_> = by_turn.into_iter().map(|(_, at)| at).collect();
+    assert_eq!(order, [OFFSETS, STATES, T0, T1]);
 }
 
 #[tokio::test]

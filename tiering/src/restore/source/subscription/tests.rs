@@ -20,6 +20,8 @@ fn stored() -> Arc<Stored> {
             end_offset: 15,
         },
         slices: vec![Entry::sample(0, 10), Entry::sample(10, 20)],
+        holes: Vec::new(),
+        turn: 0,
     })
 }
 
@@ -53,14 +55,14 @@ fn sent(subscription: &mut Subscription) -> Vec<(i64, i64)> {
 fn what_compaction_left_is_sent_with_its_gaps_and_the_end_is_said_by_an_empty_batch() {
     let log = stored();
     let mut one = Subscription::begin(1, &log, &Lineage::default()).unwrap();
-    assert!(matches!(one.wants(), Wants::Object(entry) if entry.base == 0));
+    assert!(matches!(one.wants(), Wants::Object(entry, 4) if entry.base == 0));
     // The first lies wholly below the start, the second on both sides of it.
     let read = vec![batch(0, 2, 1), batch(2, 5, 1), batch(7, 8, 1)];
     one.take(read).unwrap();
     assert!(matches!(one.wants(), Wants::Nothing));
     assert_eq!(sent(&mut one), [(2, 5), (7, 8)]);
     one.finished(10);
-    assert!(matches!(one.wants(), Wants::Object(entry) if entry.base == 10));
+    assert!(matches!(one.wants(), Wants::Object(entry, 10) if entry.base == 10));
     one.take(vec![batch(11, 12, 3)]).unwrap();
     assert_eq!(sent(&mut one), [(11, 12)]);
     one.finished(15);
@@ -81,7 +83,7 @@ fn a_follower_goes_on_where_it_ends_and_only_as_a_part_of_the_bucket() {
     let mut whole = begin(&theirs(&[(1, 2), (3, 10)], 15)).unwrap();
     assert!(matches!(whole.wants(), Wants::Done));
     let mut next = begin(&theirs(&[(1, 2)], 10)).unwrap();
-    assert!(matches!(next.wants(), Wants::Object(entry) if entry.base == 10));
+    assert!(matches!(next.wants(), Wants::Object(entry, 10) if entry.base == 10));
     for (foreign, offset) in [
         (theirs(&[(1, 2)], 11), 10),
         (theirs(&[(1, 2), (2, 8)], 9), 8),
@@ -116,4 +118,30 @@ fn what_no_object_holds_is_a_hole() {
     Arc::make_mut(&mut log).slices.remove(0);
     let mut one = Subscription::begin(1, &log, &Lineage::default()).unwrap();
     assert!(matches!(one.wants(), Wants::Hole(4)));
+}
+
+#[test]
+fn a_hole_that_the_plan_names_is_passed_over_and_one_at_the_end_is_filled() {
+    let mut log = stored();
+    let own = Arc::make_mut(&mut log);
+    own.slices.remove(0);
+    own.holes = vec![0..10];
+    let mut one = Subscription::begin(1, &log, &Lineage::default()).unwrap();
+    assert!(matches!(one.wants(), Wants::Object(entry, 10) if entry.base == 10));
+    one.take(vec![batch(12, 13, 3)]).unwrap();
+    assert_eq!(sent(&mut one), [(12, 13)]);
+    // It is cut off, and goes on from there.
+    let mut again = Subscription::begin(2, &log, &theirs(&[(3, 12)], 13)).unwrap();
+    assert!(matches!(again.wants(), Wants::Object(entry, 13) if entry.base == 10));
+    let own = Arc::make_mut(&mut log);
+    own.slices.clear();
+    own.holes = vec![0..15];
+    for (theirs, from) in [(Lineage::default(), 4), (theirs(&[(3, 12)], 13), 13)] {
+        let mut end = Subscription::begin(3, &log, &theirs).unwrap();
+        assert_eq!(end.read, from);
+        assert!(matches!(end.wants(), Wants::Filler));
+        end.fill().unwrap();
+        assert_eq!(sent(&mut end), [(14, 15)]);
+        assert!(matches!(end.wants(), Wants::Done));
+    }
 }
