@@ -1,135 +1,26 @@
 //! Everything is lost but a copy of the bucket, taken while it was written: an empty fleet is filled from it.
 
 mod clients;
+mod fleet;
+mod killed;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
+    collections::BTreeMap,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
     sync::atomic::Ordering,
     time::Duration,
 };
 
 use serde_json::Value;
-use whimbrel_dev::{Children, Layout, ProcessSpec, layout::regions};
-use whimbrel_fleet::naming;
-use whimbrel_runtime::{Clock, Shutdown, Tasks, random};
 
-use self::clients::{GROUP, Name, PARTITIONS, TOPIC, Told, Txn};
+use self::{
+    clients::{GROUP, Name, PARTITIONS, TOPIC, Told, Txn},
+    fleet::{Fleet, copy},
+};
 
-const DEADLINE: Duration = Duration::from_secs(90);
 /// By which the bucket lacks at most so much.
 const WITHIN: &str = "whimbrel.upload.within.ms=1000";
-
-/// Each role is a process of its own.
-struct Fleet {
-    layout: Layout,
-    children: Children,
-    clock: Clock,
-}
-
-impl Fleet {
-    async fn start(folder: &Path, one_region: bool) -> Self {
-        let mut layout = Layout::on_free_ports(folder.to_owned()).unwrap();
-        layout.one_region = one_region;
-        for setting in ["broker.cut-interval=500ms", "tiering.meta-interval=1s"] {
-            layout.settings.push(setting.parse().unwrap());
-        }
-        let fleet_id = naming::cluster_id(random::uuid());
-        let specs: Vec<ProcessSpec> = layout.processes(&fleet_id).unwrap();
-        layout.write_configs(&specs).unwrap();
-        let mut children = Children::default();
-        for spec in &specs {
-            children.start(&super::binary::whimbrel(), spec).unwrap();
-        }
-        children.ready(DEADLINE).await.unwrap();
-        let mut manifest = layout.manifest();
-        manifest.processes = children.entries();
-        manifest.write(&layout.data_dir).unwrap();
-        Self {
-            layout,
-            children,
-            clock: Clock::system(),
-        }
-    }
-
-    fn bootstrap(&self) -> String {
-        self.layout.manifest().bootstrap
-    }
-
-    /// What the binary says of this fleet.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(super::binary::whimbrel());
-        command
-            .args(arguments)
-            .env("WHIMBREL_FLEET", &self.layout.data_dir)
-            .stdin(Stdio::null());
-        command
-    }
-
-    async fn run(&self, what: &str, arguments: &[&str]) -> Output {
-        self.wait(what, || {
-            let output = self.command(arguments).output().unwrap();
-            output.status.success().then_some(output)
-        })
-        .await
-    }
-
-    async fn wait<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        let begun_ms = self.clock.boot_ms();
-        loop {
-            if let Some(found) = look() {
-                return found;
-            }
-            let waited = Duration::from_millis(self.clock.boot_ms() - begun_ms);
-            assert!(waited < DEADLINE, "waited in vain for {what}");
-            self.clock.sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// SIGKILL to all.
-    fn kill(&mut self) {
-        let names: BTreeSet<_> = self
-            .children
-            .entries()
-            .into_iter()
-            .map(|p| p.region)
-            .collect();
-        for region in names {
-            self.children.kill_region(&region);
-        }
-    }
-}
-
-/// Files below `dir`, in an order of their own.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
-}
-
-/// Object after object in any order, each as it is when its turn comes.
-fn copy(from: &Path, to: &Path) {
-    let mut left = files(from);
-    let mut draw = random::uuid().as_u128();
-    while !left.is_empty() {
-        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let place = usize::try_from((draw >> 64) % left.len() as u128).unwrap();
-        let path = left.swap_remove(place);
-        let copied = to.join(path.strip_prefix(from).unwrap());
-        fs::create_dir_all(copied.parent().unwrap()).unwrap();
-        // It may have been deleted meanwhile.
-        let _gone = fs::copy(&path, &copied);
-    }
-}
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
@@ -180,8 +71,7 @@ impl Load {
 
 /// A copy from which all comes back, and whose cut finds a transaction open that was not decided then.
 async fn copied(fleet: &Fleet, folder: &Path, load: &Load) -> (PathBuf, Value) {
-    let bucket = fleet.layout.buckets[&regions()[0]].clone();
-    let bucket = PathBuf::from(bucket.strip_prefix("file://").unwrap());
+    let bucket = fleet.bucket();
     let mut tries = 0;
     fleet
         .wait("a copy that is whole at a cut", || {
@@ -285,29 +175,13 @@ async fn a_fleet_that_is_lost_comes_back_from_a_copy_of_its_bucket_at_a_cut() {
     ];
     lost.run("the topic", &create).await;
     let load = Load::start(&lost.bootstrap());
-    for internal in [
-        naming::CONSUMER_OFFSETS,
-        naming::TRANSACTION_STATE,
-        naming::CUTS,
-    ] {
-        let alter = ["topic", "alter", internal, "--set", WITHIN];
-        lost.run(internal, &alter).await;
-    }
     let (bucket, plan) = copied(&lost, folder.path(), &load).await;
     let told = load.stop();
     lost.kill();
 
     let fleet = Fleet::start(&folder.path().join("restored"), false).await;
     let mut killed = restore(&fleet, &bucket, &plan);
-    let tasks = Tasks::new(Shutdown::new());
-    let controllers = fleet.layout.controllers();
-    let controller = whimbrel_rpc::controller::ControllerClient::connect(
-        controllers,
-        None,
-        &tasks,
-        fleet.clock.clone(),
-    );
-    let views = controller.view();
+    let views = fleet.controller().view();
     let begun = || views.borrow().restore.is_some().then_some(());
     fleet.wait("the restore to begin", begun).await;
     killed.kill().unwrap();

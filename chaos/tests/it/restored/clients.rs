@@ -19,6 +19,8 @@ use whimbrel_runtime::Clock;
 
 pub const TOPIC: &str = "orders";
 pub const PARTITIONS: i32 = 3;
+/// A compacted one.
+pub const TABLE: &str = "table";
 pub const GROUP: &str = "readers";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -189,6 +191,59 @@ pub fn read(bootstrap: &str, last: &str) -> Vec<Vec<Name>> {
         found[partition].push((id.to_owned(), n.parse().unwrap()));
     }
     found
+}
+
+/// Newer and newer values of a few keys, by an idempotent producer.
+pub fn write_table(bootstrap: &str) {
+    let mut config = config(bootstrap);
+    let config = config.set("enable.idempotence", "true");
+    let producer: BaseProducer = config.create().unwrap();
+    for n in 0..200 {
+        let (key, value) = (format!("key-{}", n % 7), format!("value-{n}"));
+        let record = BaseRecord::<str, str>::to(TABLE).key(&key).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        if n % 20 == 0 {
+            producer.flush(PATIENCE).unwrap();
+        }
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+/// The newest value of each key.
+pub fn read_table(bootstrap: &str) -> BTreeMap<String, String> {
+    let clock = Clock::system();
+    let consumer: BaseConsumer = config(bootstrap).set("group.id", "table").create().unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(TABLE, 0, Offset::Offset(0))
+        .unwrap();
+    consumer.assign(&all).unwrap();
+    let (_, end) = consumer.fetch_watermarks(TABLE, 0, PATIENCE).unwrap();
+    let (mut found, mut next) = (BTreeMap::new(), 0);
+    let begun_ms = clock.boot_ms();
+    while next < end {
+        assert!(
+            clock.boot_ms() - begun_ms < 60_000,
+            "read up to {next} of {end}"
+        );
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else {
+            continue;
+        };
+        next = message.offset() + 1;
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        found.insert(text(message.key()), text(message.payload()));
+    }
+    found
+}
+
+/// Where each log begins and ends.
+pub fn ends(bootstrap: &str) -> Vec<(i64, i64)> {
+    let consumer = reader(bootstrap, "ends");
+    let of = |partition| {
+        consumer
+            .fetch_watermarks(TOPIC, partition, PATIENCE)
+            .unwrap()
+    };
+    (0..PARTITIONS).map(of).collect()
 }
 
 /// A client takes its time.
