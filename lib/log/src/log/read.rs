@@ -197,6 +197,10 @@ impl Log {
         };
         let (length, next_offset) = self.sound_batches(stretch, wish.upto)?;
         bytes.truncate(length);
+        if bytes.capacity() / 2 > length {
+            // Whoever keeps the records pays for their bytes, not for what was read behind them.
+            bytes.shrink_to_fit();
+        }
         segment.remember(next_offset, position + length as u64);
         Ok(Found::Slice(Slice {
             records: Bytes::from(bytes),

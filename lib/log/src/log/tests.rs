@@ -198,3 +198,19 @@ fn a_sync_that_ends_while_its_log_is_deleted_promises_nothing_to_the_next_of_its
     let points = durable_points::read(dir.path()).unwrap().unwrap();
     assert!(!points.contains_key(&log.key()));
 }
+
+/// Who may see little of what was read, below an open transaction for example, is not to hold the rest.
+#[test]
+fn a_read_keeps_no_more_than_it_gives() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, log) = disk(dir.path());
+    let context = AppendContext::new(0, 1);
+    for _ in 0..1_000 {
+        log.append(batch(), context).unwrap();
+    }
+    disk.sync().unwrap();
+    let records = log.read(0, 1 << 20, true, 1).unwrap().records;
+    assert_eq!(records.len(), batch().len());
+    let held = records.try_into_mut().unwrap().capacity();
+    assert!(held <= 2 * batch().len() + 1, "{held} bytes");
+}
