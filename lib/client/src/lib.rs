@@ -33,7 +33,7 @@ pub use fetch::{Aborted, Fetch, Fetched, Isolation};
 pub use groups::{GroupDescription, GroupPosition, ListedGroup};
 pub use offsets::{ListedOffset, When};
 pub use producer::{Outgoing, Producer};
-pub use sasl::{Mechanism, Password, Sasl};
+pub use sasl::{Credentials, Mechanism, Password, Sasl, Tokens};
 pub use security::SecurityError;
 pub use stream::{Dial, Dialed, PlainTcp, Stream};
 pub use topics::{Broker, Metadata, PartitionMetadata, TopicMetadata};

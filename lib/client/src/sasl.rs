@@ -1,15 +1,18 @@
-//! Who a client is: PLAIN (RFC 4616) and SCRAM (RFC 5802, RFC 7677), without IO.
+//! Who a client is: PLAIN (RFC 4616), SCRAM (RFC 5802, RFC 7677) and OAUTHBEARER (RFC 7628).
 //!
 //! SCRAM proves both sides: a broker that does not know the password cannot pose as one that does. Rounds that a
 //! broker asks for are bounded, since the client works for each.
 
+mod bearer;
 mod scram;
 
 use std::fmt;
 
+pub use bearer::Tokens;
+pub(crate) use bearer::{UNDERSTOOD, message};
 pub(crate) use scram::Scram;
 
-/// A mechanism that is spoken here.
+/// A mechanism that proves a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     Plain,
@@ -43,15 +46,34 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How a client says who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sasl {
+    Password(Credentials),
+    Bearer(Tokens),
+}
+
+impl Sasl {
+    pub(crate) const BEARER: &str = "OAUTHBEARER";
+
+    /// The mechanism's name.
+    pub const fn mechanism(&self) -> &'static str {
+        match self {
+            Self::Password(credentials) => credentials.mechanism.name(),
+            Self::Bearer(_) => Self::BEARER,
+        }
+    }
+}
+
 /// A name, its password, and how it is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sasl {
+pub struct Credentials {
     pub mechanism: Mechanism,
     pub user: String,
     pub password: Password,
 }
 
-impl Sasl {
+impl Credentials {
     /// The only message of PLAIN.
     pub(crate) fn plain(&self) -> Vec<u8> {
         format!("\0{}\0{}", self.user, self.password.0).into_bytes()

@@ -10,7 +10,7 @@ use whimbrel_wire::{
 use super::Inner;
 use crate::{
     error::ClientError,
-    sasl::{Mechanism, Sasl, Scram},
+    sasl::{Credentials, Mechanism, Sasl, Scram, Tokens, UNDERSTOOD, message},
 };
 
 /// Kafka's mechanisms travel in requests from this version on; before it they were bare tokens.
@@ -27,26 +27,42 @@ impl Inner {
     ) -> Result<Option<u64>, ClientError> {
         let begun_ms = self.clock.boot_ms();
         let asked = sasl_handshake::Request {
-            mechanism: sasl.mechanism.name().to_owned(),
+            mechanism: sasl.mechanism().to_owned(),
         };
         let offered: sasl_handshake::Response = self.ask(&asked, HANDSHAKE).await?;
         if offered.error_code.is_error() {
             return Err(self.refused(format!(
                 "{} is not offered; offered: {}",
-                sasl.mechanism.name(),
+                sasl.mechanism(),
                 offered.mechanisms.join(", ")
             )));
         }
-        let lifetime_ms = if sasl.mechanism == Mechanism::Plain {
-            self.token(sasl.plain()).await?.session_lifetime_ms
-        } else {
-            self.scram(sasl, tasks).await?
+        let lifetime_ms = match sasl {
+            Sasl::Bearer(tokens) => self.bearer(tokens, tasks).await?,
+            Sasl::Password(known) if known.mechanism == Mechanism::Plain => {
+                self.token(known.plain()).await?.session_lifetime_ms
+            }
+            Sasl::Password(known) => self.scram(known, tasks).await?,
         };
         let lifetime_ms = u64::try_from(lifetime_ms).ok().filter(|ms| *ms > 0);
         Ok(lifetime_ms.map(|ms| begun_ms.saturating_add(ms - ms / LEFT)))
     }
 
-    async fn scram(&self, sasl: &Sasl, tasks: &Tasks) -> Result<i64, ClientError> {
+    async fn bearer(&self, tokens: &Tokens, tasks: &Tasks) -> Result<i64, ClientError> {
+        let tokens = tokens.clone();
+        let token = tasks.blocking(move || tokens.read()).await;
+        let token = token.map_err(|failed| self.refused(failed.to_string()))?;
+        let answer = self.token(message(&token)).await?;
+        if answer.auth_bytes.is_empty() {
+            return Ok(answer.session_lifetime_ms);
+        }
+        // What is wrong, as JSON; the login has failed whatever is answered to that.
+        let words = String::from_utf8_lossy(&answer.auth_bytes).into_owned();
+        self.token(UNDERSTOOD.to_vec()).await?;
+        Err(self.refused(words))
+    }
+
+    async fn scram(&self, sasl: &Credentials, tasks: &Tasks) -> Result<i64, ClientError> {
         let nonce = random::uuid().simple().to_string();
         let (scram, first) =
             Scram::begin(sasl, &nonce).map_err(|failed| self.refused(failed.to_string()))?;

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::{digest, hmac, pbkdf2};
 
-use super::{Mechanism, Sasl};
+use super::{Credentials, Mechanism};
 
 /// Without channel binding, which Kafka does not have.
 const GS2_HEADER: &str = "n,,";
@@ -49,7 +49,7 @@ pub(crate) struct Proven {
 
 impl Scram {
     /// `nonce` is drawn for this exchange: printable, without commas.
-    pub(crate) fn begin(sasl: &Sasl, nonce: &str) -> Result<(Self, Vec<u8>), Failed> {
+    pub(crate) fn begin(sasl: &Credentials, nonce: &str) -> Result<(Self, Vec<u8>), Failed> {
         let (hmac, digest, pbkdf2): (_, &'static digest::Algorithm, _) = match sasl.mechanism {
             Mechanism::Plain => return Err(Failed::Mechanism),
             Mechanism::ScramSha256 => (
@@ -142,8 +142,8 @@ mod tests {
     const CHALLENGE: &str =
         "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
 
-    fn sasl(user: &str) -> Sasl {
-        Sasl {
+    fn sasl(user: &str) -> Credentials {
+        Credentials {
             mechanism: Mechanism::ScramSha256,
             user: user.to_owned(),
             password: Password("pencil".to_owned()),

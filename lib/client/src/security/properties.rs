@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Login, SecurityError, TlsFiles};
-use crate::sasl::{Mechanism, Password};
+use crate::sasl::{Credentials, Mechanism, Password, Sasl, Tokens};
 
 /// What the keys come to.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ impl Settings {
     }
 }
 
+/// Where tokens come from.
+const ENDPOINT: &str = "sasl.oauthbearer.token.endpoint.url";
+
 struct Keys(BTreeMap<String, String>);
 
 impl Keys {
@@ -59,6 +62,9 @@ impl Keys {
     fn sasl(&mut self) -> Result<Option<Login>, SecurityError> {
         let named = self.take("sasl.mechanism");
         let named = named.or(self.take("sasl.mechanisms"));
+        if named.as_deref() == Some(Sasl::BEARER) {
+            return self.bearer().map(Some);
+        }
         let jaas = self.take("sasl.jaas.config").unwrap_or_default();
         let user = self.take("sasl.username").or(quoted(&jaas, "username"));
         let password = self.take("sasl.password").or(quoted(&jaas, "password"));
@@ -67,14 +73,29 @@ impl Keys {
         };
         let named = named.ok_or_else(|| SecurityError::setting("sasl.mechanism", "is missing"))?;
         let mechanism = Mechanism::from_name(&named).ok_or_else(|| {
-            let reason = format!("`{named}` is none of PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512");
+            let reason =
+                format!("`{named}` is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER");
             SecurityError::setting("sasl.mechanism", reason)
         })?;
-        Ok(Some(Login {
+        Ok(Some(Sasl::Password(Credentials {
             mechanism,
             user,
             password: Password(password),
-        }))
+        })))
+    }
+
+    /// Kafka's clients take a token from a file by the same key as from an OIDC server.
+    fn bearer(&mut self) -> Result<Login, SecurityError> {
+        let refused = |reason: &str| SecurityError::setting(ENDPOINT, reason);
+        // Names the class that logs in, and nothing besides.
+        self.take("sasl.jaas.config");
+        self.take("sasl.login.callback.handler.class");
+        let from = self.take(ENDPOINT).ok_or_else(|| refused("is missing"))?;
+        let path = from
+            .strip_prefix("file://")
+            .filter(|path| path.starts_with('/'))
+            .ok_or_else(|| refused("is no file:///path to a file that holds a token"))?;
+        Ok(Sasl::Bearer(Tokens::File(path.into())))
     }
 
     fn tls(&mut self) -> Result<Option<TlsFiles>, SecurityError> {
@@ -168,17 +189,29 @@ mod tests {
             sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n  \
             username=\"ann\" password=\"of=ann\";\n\
             ssl.truststore.location=/ca.pem\nssl.truststore.type=PEM\n";
-        let wanted = Login {
+        let wanted = Sasl::Password(Credentials {
             mechanism: Mechanism::ScramSha512,
             user: "ann".to_owned(),
             password: Password("of=ann".to_owned()),
-        };
+        });
         for text in [ours, theirs] {
             let read = Settings::read(text).unwrap();
             assert_eq!(read.sasl.as_ref(), Some(&wanted));
             assert_eq!(read.tls.unwrap().ca.to_str(), Some("/ca.pem"));
         }
         assert!(!format!("{wanted:?}").contains("of=ann"));
+    }
+
+    #[test]
+    fn a_token_comes_from_the_file_that_is_named() {
+        let text = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\n\
+            sasl.oauthbearer.token.endpoint.url=file:///run/token\n\
+            sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n";
+        let read = Settings::read(text).unwrap();
+        assert_eq!(
+            read.sasl,
+            Some(Sasl::Bearer(Tokens::File("/run/token".into())))
+        );
     }
 
     #[test]
@@ -197,6 +230,14 @@ mod tests {
             ("security.protocol=SASL_PLAINTEXT", "sasl.username"),
             (&format!("{sasl}sasl.mechanism=GSSAPI"), "sasl.mechanism"),
             (&format!("{sasl}sasl.kerberos.x=1"), "sasl.kerberos.x"),
+            (
+                "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER",
+                "sasl.oauthbearer.token.endpoint.url",
+            ),
+            (
+                "sasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url=ldap://x",
+                "sasl.oauthbearer.token.endpoint.url",
+            ),
             ("ssl.truststore.location=/a.jks", "ssl.truststore.type"),
             ("ssl.key.location=/a", "ssl.key.location"),
             (

@@ -14,11 +14,11 @@ use super::{
 use crate::{endpoint::Endpoint, sasl::Password};
 
 fn ann() -> Sasl {
-    Sasl {
+    Sasl::Password(Credentials {
         mechanism: Mechanism::Plain,
         user: "ann".to_owned(),
         password: Password("of-ann".to_owned()),
-    }
+    })
 }
 
 /// Answers one request, whatever it asks.
