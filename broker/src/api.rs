@@ -51,6 +51,7 @@ pub mod offset_commit;
 pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
+mod once;
 pub mod produce;
 pub mod refusal;
 pub mod sync_group;
@@ -76,7 +77,7 @@ use self::{
 use crate::{
     auth::{self, Caller, Standing},
     broker::Broker,
-    connection::{self, Answer, Closed, Peer, Reply, Room},
+    connection::{self, Answer, Closed, HeldBytes, Peer, Reply, Room, merged},
     group::consumer::Sight,
     quotas::{Account, Kind},
 };
@@ -84,8 +85,8 @@ use crate::{
 /// A request whose answer is on its way.
 pub(crate) struct Begun {
     pub answer: Answer,
-    /// False when nothing of the request is held any more.
-    pub holds_request: bool,
+    /// For what is remembered until it is answered.
+    pub room: Option<Room>,
     /// How long nothing more is read from this client.
     pub quiet: Duration,
     /// Nothing is read after this request.
@@ -163,6 +164,7 @@ pub(crate) async fn begin(
     broker: &Arc<Broker>,
     peer: &Peer,
     frame: Bytes,
+    held: HeldBytes,
 ) -> Result<Begun, Closed> {
     if peer
         .session()
@@ -171,7 +173,7 @@ pub(crate) async fn begin(
         return auth::begin_raw(broker, peer, frame).await;
     }
     let is_paid = connection::is_paid_for(&frame);
-    let budget = connection::budget(&frame);
+    let (budget, length) = (connection::budget(&frame), frame.len());
     let mut input = Decoder::new(frame, budget);
     let mut header = decode_request_header(&mut input)?;
     if let Some(name) = &mut header.client_id {
@@ -203,13 +205,15 @@ pub(crate) async fn begin(
         caller,
     };
     if key == ApiKey::Produce {
-        return begin_produce(asker, &header, input).await;
+        // Nothing holds on to the bytes once they are in the log.
+        let undecoded = Undecoded::new(&header, input, (false, length), held);
+        return begin_produce(asker, &header, undecoded).await;
     }
-    let undecoded = Undecoded::new(&header, input, is_paid);
+    let undecoded = Undecoded::new(&header, input, (is_paid, length), held);
     let answer = dispatch::lazy(broker, peer, asker, &header, undecoded)?;
     Ok(Begun {
         answer,
-        holds_request: true,
+        room: None,
         quiet: Duration::ZERO,
         is_last: false,
     })
@@ -230,10 +234,11 @@ pub(crate) fn ready(chunks: Vec<Bytes>) -> Begun {
     let reply = Reply {
         chunks: Some(chunks),
         quiet: Duration::ZERO,
+        share: None,
     };
     Begun {
         answer: Box::pin(std::future::ready(Ok(reply))),
-        holds_request: false,
+        room: None,
         quiet: Duration::ZERO,
         is_last: false,
     }
@@ -246,25 +251,45 @@ struct Undecoded {
     input: Decoder,
     /// Room for what it is decoded to was taken when it was read.
     is_paid: bool,
+    /// Bytes of its frame, and the room for them.
+    length: usize,
+    held: HeldBytes,
 }
 
 impl Undecoded {
-    fn new(header: &RequestHeader, input: Decoder, is_paid: bool) -> Self {
+    fn new(
+        header: &RequestHeader,
+        input: Decoder,
+        (is_paid, length): (bool, usize),
+        held: HeldBytes,
+    ) -> Self {
         Self {
             key: header.api_key,
             version: header.api_version,
             input,
             is_paid,
+            length,
+            held,
         }
     }
 
     /// With room for it, which is to be held for as long as the message is. Bytes behind the message are passed over, as
     /// Kafka does: librdkafka 2.16 pads its request for the metadata of all topics with three.
-    async fn decode<M: Message>(self, broker: &Broker) -> Result<(M, Option<Room>), Closed> {
+    async fn decode<M: Message>(&mut self, broker: &Broker) -> Result<(M, Option<Room>), Closed> {
         let memory = &broker.request_memory;
-        memory
-            .decode(self.key, self.version, self.input, self.is_paid)
-            .await
+        let input = self.input.clone();
+        let decoded = memory.decode(self.key, self.version, input, self.is_paid);
+        let (message, decoded) = decoded.await?;
+        if self.is_paid {
+            // The most that it might have become was taken; what waits for long is not to hold that.
+            self.held.shrink(self.length.saturating_add(decoded.bytes));
+        }
+        Ok((message, decoded.room))
+    }
+
+    /// It is not decoded again: its bytes go with what was made of them.
+    fn forget(&mut self) {
+        self.input = Decoder::new(Bytes::new(), self.input.budget());
     }
 }
 
@@ -320,23 +345,25 @@ impl Asker {
 async fn begin_produce(
     asker: Asker,
     header: &RequestHeader,
-    input: Decoder,
+    mut undecoded: Undecoded,
 ) -> Result<Begun, Closed> {
     // Charged when it is read: the append that follows cannot be taken back.
     let quiet = asker
         .account
-        .charge(Kind::Produce, input.remaining() as f64);
-    let undecoded = Undecoded::new(header, input, false);
+        .charge(Kind::Produce, undecoded.input.remaining() as f64);
     let (mut request, room): (messages::produce::Request, _) =
         undecoded.decode(&asker.broker).await?;
     let called = Called::from(header);
     let acks = request.acks;
+    // Before anything is appended: what was cannot be taken back.
+    let weight = produce::weight(&request);
+    let mut pending_room = asker.broker.request_memory.beside(weight).await?;
     let (verdict, pending, appended) = match asker.guard(&mut request, called.version) {
         Verdict::Refused(refused) => {
             let answer = produced(&asker, called, refused, acks, quiet);
             return Ok(Begun {
                 answer: Box::pin(std::future::ready(answer)),
-                holds_request: false,
+                room: None,
                 quiet,
                 is_last: false,
             });
@@ -345,6 +372,8 @@ async fn begin_produce(
             let append = produce::append(&asker.broker, request, called.version);
             let (pending, appended) = asker.account.timed(append).await;
             drop(room);
+            let blame = asker.broker.request_memory.beside(pending.blame()).await?;
+            pending_room = merged(pending_room, blame);
             (verdict, pending, appended)
         }
     };
@@ -353,11 +382,12 @@ async fn begin_produce(
         let (mut response, finished) = asker.account.timed(finish).await;
         verdict.tell(&mut response);
         let quiet = quiet.max(asker.account.charge_time(appended + finished));
-        produced(&asker, called, response, acks, quiet)
+        let reply = produced(&asker, called, response, acks, quiet)?;
+        asker.broker.answer_memory.share().hold(reply).await
     });
     Ok(Begun {
         answer,
-        holds_request: false,
+        room: pending_room,
         quiet,
         is_last: false,
     })
@@ -382,6 +412,7 @@ fn produced(
         Ok(Reply {
             chunks: None,
             quiet,
+            share: None,
         })
     }
 }

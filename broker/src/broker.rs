@@ -10,10 +10,24 @@ use whimbrel_rpc::controller::{ControllerClient, LeaseHolder};
 use whimbrel_runtime::{Clock, Tasks, in_place};
 
 use crate::{
-    auth::Security, catalog::Catalog, cleaner::Cleaner, cold::Cold, connection::Memory,
-    coordination::Coordination, cuts, fetch_sessions::Sessions, flusher::Flusher, home::Home,
-    listener::Offenders, meters::Meters, options::Options, orphans::Orphans, peers::Peers,
-    producer_ids::ProducerIds, quotas::Quotas, uploads::Uploads,
+    auth::Security,
+    catalog::Catalog,
+    cleaner::Cleaner,
+    cold::Cold,
+    connection::{Answers, Memory},
+    coordination::Coordination,
+    cuts,
+    fetch_sessions::Sessions,
+    flusher::Flusher,
+    home::Home,
+    listener::Offenders,
+    meters::Meters,
+    options::Options,
+    orphans::Orphans,
+    peers::Peers,
+    producer_ids::ProducerIds,
+    quotas::Quotas,
+    uploads::Uploads,
 };
 
 pub struct Broker {
@@ -51,6 +65,8 @@ pub struct Broker {
     pub meters: Meters,
     /// Room for requests that are being read or wait for their answers.
     pub request_memory: Memory,
+    /// Room for answers that are not read yet, and for fetches that wait.
+    pub answer_memory: Answers,
     /// Turns for opening clients' batches: each may take 64 MiB, and a core for as long as that lasts.
     opening: Semaphore,
 }
@@ -120,6 +136,7 @@ impl Broker {
             isr: Notify::new(),
             meters: Meters::new(options.region.as_str(), options.node_id),
             request_memory: Memory::new(&options.limits, clock.clone()),
+            answer_memory: Answers::new(&options.limits, clock.clone()),
             opening: Semaphore::new(openings()),
             options,
             security,

@@ -4,13 +4,16 @@
 //! commit; the queue between the two halves is bounded in number and in bytes. What cannot be understood
 //! closes the connection: after a bad frame the next one's beginning is not known.
 
+mod answers;
 mod memory;
 mod pace;
 mod read;
 mod write;
 
-pub use memory::{Memory, Room, budget, is_paid_for};
+pub use answers::{Answers, Held, Share};
+pub use memory::{Memory, Room, budget, is_paid_for, merged};
 pub use pace::Reading;
+pub use read::Held as HeldBytes;
 
 use std::{
     io::ErrorKind,
@@ -61,7 +64,7 @@ pub enum Closed {
     CutOff,
     #[error("a request was not complete in time")]
     SlowRequest,
-    #[error("requests of others take all the memory there is for them")]
+    #[error("others take all the memory there is for requests and answers")]
     NoRoom,
     #[error("answers were not read in time")]
     SlowReader,
@@ -125,6 +128,15 @@ pub struct Reply {
     pub chunks: Option<Vec<Bytes>>,
     /// How long nothing more is read from this client (KIP-219).
     pub quiet: Duration,
+    /// Room for it, unless it is little.
+    pub share: Option<Share>,
+}
+
+impl Reply {
+    fn len(&self) -> usize {
+        let chunks = self.chunks.iter().flatten();
+        chunks.map(Bytes::len).sum()
+    }
 }
 
 /// The reply, once it is known.
@@ -133,8 +145,8 @@ pub type Answer = BoxFuture<'static, Result<Reply, Closed>>;
 /// A request on its way through the connection.
 struct Queued {
     answer: Answer,
-    /// Bytes of the request that the answer still holds on to.
-    _held: Option<read::Held>,
+    /// For what is remembered of the request, where the answer itself holds none.
+    room: Option<Room>,
 }
 
 /// Who is connected.
@@ -312,18 +324,12 @@ async fn read_requests(
         let Some((frame, held)) = next else {
             return Ok(());
         };
-        let begun = api::begin(broker, peer, frame).await?;
+        let begun = api::begin(broker, peer, frame, held).await?;
         peer.hush(&broker.clock, begun.quiet);
-        // Produce holds no bytes of its request once they are in the log.
-        let held = if begun.holds_request {
-            Some(held)
-        } else {
-            None
-        };
         if queue
             .send(Queued {
                 answer: begun.answer,
-                _held: held,
+                room: begun.room,
             })
             .await
             .is_err()

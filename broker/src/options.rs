@@ -99,6 +99,10 @@ pub struct Limits {
     /// All requests of all connections together, and what they are decoded to, above the 96 KiB that each connection may
     /// always hold.
     pub request_memory: Size,
+    /// All answers that their readers have not taken yet, and what fetches remember that wait, above the 64 KiB that
+    /// each connection may always hold. One answer gets at most an eighth of what is left: `fetch_bytes`, while there is
+    /// nobody else.
+    pub answer_memory: Size,
     /// Requests read ahead of their answers, per connection.
     pub pipeline: usize,
     /// Connections in all: each costs a few KiB and a descriptor.
@@ -166,6 +170,7 @@ impl Default for Limits {
         Self {
             request_bytes: Size::mib(32),
             request_memory: Size::mib(512),
+            answer_memory: Size::mib(512),
             pipeline: 128,
             connections: 8_000,
             connections_per_ip: 4_000,

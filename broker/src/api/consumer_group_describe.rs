@@ -8,6 +8,7 @@ use whimbrel_wire::{
     },
 };
 
+use super::once;
 use crate::group::{
     Coordinator,
     consumer::{Assignment, Member},
@@ -20,7 +21,8 @@ const CONSUMER_MEMBER: i8 = 1;
 
 /// Answers at once. What its reader may do with a group is put in afterwards.
 #[must_use]
-pub fn handle(coordinator: &Coordinator, request: Request) -> Response {
+pub fn handle(coordinator: &Coordinator, mut request: Request) -> Response {
+    once::each(&mut request.group_ids);
     let groups = request.group_ids.into_iter().map(|group_id| {
         match coordinator.describe_consumer(&group_id) {
             Ok(Some(found)) => described(coordinator, group_id, found),

@@ -21,7 +21,10 @@ use whimbrel_wire::{
     },
 };
 
-use super::alter_configs::{broker_named, group_named, no_configs, resource};
+use super::{
+    alter_configs::{broker_named, group_named, no_configs, resource},
+    once,
+};
 use crate::broker::Broker;
 
 const SOURCE_TOPIC: i8 = 1;
@@ -38,7 +41,11 @@ struct Details {
     documentation: bool,
 }
 
-pub fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+pub fn handle(broker: &Arc<Broker>, mut request: Request) -> Response {
+    let resources = &mut request.resources;
+    let keys = resources.iter();
+    let marked = once::firsts(keys.map(|r| (r.resource_type, r.resource_name.as_str())));
+    once::keep(resources, &marked);
     let details = Details {
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,

@@ -5,6 +5,7 @@ use whimbrel_wire::{
     messages::describe_groups::{DescribedGroup, DescribedGroupMember, Request, Response},
 };
 
+use super::once;
 use crate::group::{
     Coordinator,
     coordinator::Description,
@@ -16,7 +17,8 @@ const FIRST_VERSION_WITH_NOT_FOUND: i16 = 6;
 
 /// Answers at once. What its reader may do with a group is put in afterwards.
 #[must_use]
-pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Response {
+pub fn handle(coordinator: &Coordinator, mut request: Request, version: i16) -> Response {
+    once::each(&mut request.groups);
     let groups = request
         .groups
         .into_iter()

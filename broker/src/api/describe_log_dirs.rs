@@ -1,19 +1,38 @@
 //! DescribeLogDirs: what each partition takes on this disk.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use whimbrel_wire::messages::describe_log_dirs::{
-    DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic, Request, Response,
+    DescribableLogDirTopic, DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
+    Request, Response,
 };
 
 use crate::broker::Broker;
 
+/// Partitions of each topic, `None` for all of them. However many are named, each that there is is looked up once.
+fn asked(topics: &[DescribableLogDirTopic]) -> HashMap<&str, Option<HashSet<i32>>> {
+    let mut asked: HashMap<&str, Option<HashSet<i32>>> = HashMap::new();
+    for topic in topics {
+        let wanted = asked.entry(&topic.topic);
+        let wanted = wanted.or_insert_with(|| Some(HashSet::new()));
+        if topic.partitions.is_empty() {
+            *wanted = None;
+        } else if let Some(wanted) = wanted {
+            wanted.extend(&topic.partitions);
+        }
+    }
+    asked
+}
+
 pub fn handle(broker: &Arc<Broker>, request: Request) -> Response {
+    let asked = request.topics.as_deref().map(asked);
     let wanted = |topic: &str, partition: i32| {
-        request.topics.as_ref().is_none_or(|topics| {
-            topics.iter().any(|t| {
-                t.topic == topic && (t.partitions.is_empty() || t.partitions.contains(&partition))
-            })
+        asked.as_ref().is_none_or(|asked| {
+            let of_topic = asked.get(topic);
+            of_topic.is_some_and(|wanted| wanted.as_ref().is_none_or(|w| w.contains(&partition)))
         })
     };
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();

@@ -7,11 +7,16 @@ use whimbrel_wire::{
     },
 };
 
-use super::refusal;
+use super::{once, refusal};
 use crate::{broker::Broker, catalog::Catalog};
 
-pub fn handle(broker: &Broker, request: Request) -> Response {
+pub fn handle(broker: &Broker, mut request: Request) -> Response {
     let catalog = broker.catalog();
+    let marked = once::firsts(request.topics.iter().map(|topic| topic.name.as_str()));
+    once::keep(&mut request.topics, &marked);
+    for topic in &mut request.topics {
+        once::each(&mut topic.partition_indexes);
+    }
     let topics = request.topics.into_iter().map(|topic| TopicResponse {
         partitions: topic
             .partition_indexes

@@ -5,9 +5,11 @@ use whimbrel_wire::{
     messages::describe_transactions::{Request, Response, TopicData, TransactionState},
 };
 
+use super::once;
 use crate::txn::{Coordinator, machine::Record};
 
-pub fn handle(coordinator: &Coordinator, request: Request) -> Response {
+pub fn handle(coordinator: &Coordinator, mut request: Request) -> Response {
+    once::each(&mut request.transactional_ids);
     let states = request.transactional_ids.into_iter().map(|id| {
         let found = coordinator.describe(&id);
         match found.and_then(|found| found.ok_or(ErrorCode::TRANSACTIONAL_ID_NOT_FOUND)) {

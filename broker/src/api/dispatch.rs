@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    connection::{Answer, Closed, Peer},
+    connection::{Answer, Closed, Held, Peer},
     stranded,
     txn::Places,
 };
@@ -35,21 +35,60 @@ macro_rules! answer_to {
     ($asker:ident, $header:ident, $undecoded:ident, $request:ident => $response:expr; last: $last:expr) => {{
         let called = Called::from(&*$header);
         Box::pin(async move {
-            let (mut $request, _room) = $undecoded.decode(&$asker.broker).await?;
-            let handled = async {
-                match $asker.guard(&mut $request, called.version) {
-                    Verdict::Refused(refused) => Ok(refused),
-                    verdict => {
-                        let mut response = $response;
-                        verdict.tell(&mut response);
-                        Ok(response)
-                    }
+            let mut share = $asker.broker.answer_memory.share();
+            loop {
+                let (mut $request, _room) = $undecoded.decode(&$asker.broker).await?;
+                if !changes_nothing(called.key) {
+                    $undecoded.forget();
                 }
-            };
-            let handled = $asker.account.timed(handled).await;
-            last_if($last, toll::settle(&$asker.account, called, handled)?)
+                let handled = async {
+                    match $asker.guard(&mut $request, called.version) {
+                        Verdict::Refused(refused) => Ok(refused),
+                        verdict => {
+                            let mut response = $response;
+                            verdict.tell(&mut response);
+                            Ok(response)
+                        }
+                    }
+                };
+                let handled = $asker.account.timed(handled).await;
+                let reply = toll::settle(&$asker.account, called, handled)?;
+                if !changes_nothing(called.key) {
+                    return last_if($last, share.hold(reply).await?);
+                }
+                match share.hold_or_give_up(reply).await? {
+                    Held::Reply(reply) => return last_if($last, reply),
+                    Held::Again(with_room) => share = with_room,
+                }
+            }
         })
     }};
+}
+
+/// APIs that may be handled twice to answer once, and whose answers may be much longer than what asks for them.
+fn changes_nothing(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::ListOffsets
+            | ApiKey::OffsetFetch
+            | ApiKey::DescribeGroups
+            | ApiKey::ListGroups
+            | ApiKey::OffsetForLeaderEpoch
+            | ApiKey::DescribeAcls
+            | ApiKey::DescribeConfigs
+            | ApiKey::DescribeLogDirs
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::DescribeClientQuotas
+            | ApiKey::DescribeUserScramCredentials
+            | ApiKey::DescribeProducers
+            | ApiKey::DescribeTransactions
+            | ApiKey::ListTransactions
+            | ApiKey::ConsumerGroupDescribe
+            | ApiKey::ListConfigResources
+            | ApiKey::DescribeTopicPartitions
+            // What it creates is there the second time.
+            | ApiKey::Metadata
+    )
 }
 
 /// Requests that are handled when their turn comes.
@@ -58,7 +97,7 @@ pub(super) fn lazy(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    undecoded: Undecoded,
+    mut undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
@@ -72,12 +111,15 @@ pub(super) fn lazy(
             let called = Called::from(header);
             let reading = peer.reading(&broker.clock);
             Box::pin(async move {
-                let (request, _room) = undecoded.decode(&broker).await?;
+                let (request, room) = undecoded.decode(&broker).await?;
+                // It may wait for minutes, and holds nothing of its request then.
+                let request = (request, (room, undecoded));
                 let work = fetch::handle(&broker, asker.caller, reading, request, version);
-                let (response, took) = asker.account.timed(work).await;
+                let (answered, took) = asker.account.timed(work).await;
+                let (response, share) = answered?;
                 let is_stranded = fetch::is_stranded(&broker, &response, version);
                 let reply = toll::settle(&asker.account, called, (Ok(response), took))?;
-                last_if(is_stranded, reply)
+                last_if(is_stranded, share.keep(reply))
             })
         }
         ApiKey::ListOffsets => {
@@ -113,7 +155,7 @@ fn of_group(
     peer: &Peer,
     asker: Asker,
     header: &RequestHeader,
-    undecoded: Undecoded,
+    mut undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     macro_rules! group {
@@ -176,7 +218,7 @@ fn administrative(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    undecoded: Undecoded,
+    mut undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);
@@ -235,7 +277,7 @@ fn transactional(
     broker: &Arc<Broker>,
     asker: Asker,
     header: &RequestHeader,
-    undecoded: Undecoded,
+    mut undecoded: Undecoded,
 ) -> Result<Answer, Closed> {
     let (version, key) = (header.api_version, header.api_key);
     let broker = Arc::clone(broker);

@@ -29,7 +29,7 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     cold::{ColdRead, SLACK},
-    connection::Reading,
+    connection::{Closed, Reading, Share},
     fetch_sessions::{Changes, Claim, Context, Wanted},
     stranded,
     waiters::Waiter,
@@ -48,26 +48,27 @@ const COLD_AGAIN: Duration = Duration::from_millis(50);
 /// Clients ask for at most this; longer parking only pins connections.
 const LONGEST_WAIT_MS: i32 = 300_000;
 
+/// How often a fetch that waits looks whether others need what it takes: what clients let a fetch wait for unless told
+/// otherwise.
+const LOOKS: Duration = Duration::from_millis(500);
+/// Room for records of the bucket, or none is asked for: no daemon answers less than a batch.
+const COLD_ROOM: usize = 1 << 20;
+
+/// The answer, and its room. `paid` is what the request's bytes and what they are decoded to have taken.
 pub async fn handle(
     broker: &Arc<Broker>,
     caller: Option<Arc<Caller>>,
     reading: Reading,
-    mut request: Request,
+    (mut request, paid): (Request, impl Send),
     version: i16,
-) -> Response {
+) -> Result<(Response, Share), Closed> {
+    let mut share = broker.answer_memory.share();
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         // Replicas use the replica stream; whoever asks so here is a client with a false name (CVE-2018-1288).
-        return refused(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+        return Ok((refused(ErrorCode::CLUSTER_AUTHORIZATION_FAILED), share));
     }
-    let most = i32::try_from(broker.options.limits.fetch_bytes.0).unwrap_or(i32::MAX);
-    let max_bytes = usize::try_from(request.max_bytes.clamp(0, most)).unwrap_or(0);
-    let min_bytes = usize::try_from(request.min_bytes.clamp(0, most))
-        .unwrap_or(0)
-        .min(max_bytes);
-    let wait = Duration::from_millis(
-        u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0),
-    );
-    let deadline = Deadline::after(&broker.clock, wait);
+    let bounds = Bounds::of(broker, &request);
+    let deadline = Deadline::after(&broker.clock, bounds.wait);
     let claim = Claim {
         id: request.session_id,
         epoch: if version < SESSIONS {
@@ -83,47 +84,139 @@ pub async fn handle(
         .open(claim, topics, &request.forgotten_topics_data);
     let (context, wanted) = match opened {
         Ok(opened) => opened,
-        Err(error) => return refused(error),
+        Err(error) => return Ok((refused(error), share)),
     };
     let asks = Asks {
         reading,
-        max_bytes,
-        min_bytes,
+        min_bytes: bounds.min_bytes,
         version,
     };
     let plan = Plan::new(&request, caller, wanted, asks);
+    drop(request);
     let waiter = Waiter::default();
     context.wait(&waiter);
-    let mut parts = plan.read(&broker.catalog(), &waiter);
+    let fitted = tokio::select! {
+        biased;
+        fitted = share.fit(plan.weight()) => fitted.map(|()| true),
+        () = over(&context, &waiter) => Ok(false),
+    };
+    if !fitted? {
+        return Ok((refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH), share));
+    }
+    drop(paid);
+    let response = read(
+        broker,
+        &plan,
+        &context,
+        &waiter,
+        &mut share,
+        (bounds, deadline),
+    );
+    Ok((response.await?, share))
+}
+
+/// What a request may be answered with, and when.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    max_bytes: usize,
+    min_bytes: usize,
+    wait: Duration,
+}
+
+impl Bounds {
+    fn of(broker: &Broker, request: &Request) -> Self {
+        let most = i32::try_from(broker.options.limits.fetch_bytes.0).unwrap_or(i32::MAX);
+        let bytes = |asked: i32| usize::try_from(asked.clamp(0, most)).unwrap_or(0);
+        let max_bytes = bytes(request.max_bytes);
+        let wait_ms = u64::try_from(request.max_wait_ms.clamp(0, LONGEST_WAIT_MS)).unwrap_or(0);
+        Self {
+            max_bytes,
+            min_bytes: bytes(request.min_bytes).min(max_bytes),
+            wait: Duration::from_millis(wait_ms),
+        }
+    }
+}
+
+/// Until the session's next request has come.
+async fn over(context: &Context, waiter: &Waiter) {
+    while !context.is_over() {
+        waiter.notified().await;
+    }
+}
+
+/// Reads, and waits for more, until there is an answer. `share` has room for what the plan takes.
+async fn read(
+    broker: &Arc<Broker>,
+    plan: &Plan,
+    context: &Context,
+    waiter: &Waiter,
+    share: &mut Share,
+    (bounds, deadline): (Bounds, Deadline),
+) -> Result<Response, Closed> {
+    let weight = plan.weight();
+    let mut most = share.reach(weight, bounds.max_bytes);
+    let mut parts = plan.read(&broker.catalog(), waiter, most);
     loop {
         if context.is_over() {
-            return refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+            return Ok(refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH));
         }
         let hot: usize = parts.iter().map(Part::len).sum();
+        let cold = parts.iter().filter_map(Part::cold);
+        let cold: usize = cold.map(|cold| cold.max_bytes.max(1)).sum();
+        if cold > 0 && hot == 0 {
+            share.fit(weight + cold.max(COLD_ROOM)).await?;
+        }
         let cold_wait = deadline.left(&broker.clock).min(COLD_WAIT);
-        let woken = fetch_cold(broker, &mut parts, hot, cold_wait, &waiter).await;
+        let woken = fetch_cold(broker, &mut parts, hot, cold_wait, waiter).await;
         let bytes: usize = parts.iter().map(Part::len).sum();
-        let due = bytes >= min_bytes && bytes > 0
-            || parts.iter().any(|p| p.is_news() || p.is_from_bucket());
-        if due || min_bytes == 0 || deadline.left(&broker.clock).is_zero() {
-            plan.read_anew(&broker.catalog(), &waiter, &mut parts);
-            return close(broker, &context, &plan, parts);
+        let enough = bounds.min_bytes.min(most);
+        let due =
+            bytes >= enough && bytes > 0 || parts.iter().any(|p| p.is_news() || p.is_from_bucket());
+        share.try_fit(weight + parts.iter().map(Part::held).sum::<usize>());
+        let is_last = bounds.min_bytes == 0 || deadline.left(&broker.clock).is_zero();
+        if due || is_last || share.is_wanted() {
+            plan.read_anew(&broker.catalog(), waiter, &mut parts, most);
+            make_room(broker, plan, waiter, share, &mut parts).await?;
+            return Ok(close(broker, context, plan, parts));
         }
         parts.iter_mut().for_each(Part::let_go);
+        share.try_fit(weight);
         if !woken {
-            // Nothing wakes when the bucket's answer has come: ask again soon.
-            let longest = if parts.iter().any(|p| p.cold().is_some()) {
-                COLD_AGAIN
-            } else {
-                wait
-            };
-            broker
-                .clock
-                .within(deadline.left(&broker.clock).min(longest), waiter.notified())
-                .await;
+            let mut longest = deadline.left(&broker.clock);
+            if cold > 0 {
+                // Nothing wakes when the bucket's answer has come: ask again soon.
+                longest = longest.min(COLD_AGAIN);
+            } else if !share.is_empty() {
+                longest = longest.min(LOOKS);
+            }
+            broker.clock.within(longest, waiter.notified()).await;
         }
-        plan.read_again(&broker.catalog(), &waiter, waiter.take(), &mut parts);
+        most = share.reach(weight, bounds.max_bytes);
+        plan.read_again(&broker.catalog(), waiter, waiter.take(), &mut parts, most);
     }
+}
+
+/// Room for the records of an answer. Where more were read than there is room for, which is so of single large batches,
+/// they are read again when there is; those of the bucket are kept.
+async fn make_room(
+    broker: &Broker,
+    plan: &Plan,
+    waiter: &Waiter,
+    share: &mut Share,
+    parts: &mut [Part],
+) -> Result<(), Closed> {
+    let held = |parts: &[Part]| parts.iter().map(Part::held).sum::<usize>();
+    let most = held(parts);
+    let needed = plan.weight() + most;
+    if share.try_fit(needed) {
+        return Ok(());
+    }
+    let local = parts.iter_mut().filter(|part| !part.is_from_bucket());
+    local.for_each(Part::let_go);
+    share.fit(needed).await?;
+    plan.read_anew(&broker.catalog(), waiter, parts, most);
+    share.try_fit(plan.weight() + held(parts));
+    Ok(())
 }
 
 fn refused(error_code: ErrorCode) -> Response {

@@ -15,7 +15,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::create_topics::default_partitions;
+use super::{create_topics::default_partitions, once};
 use crate::{broker::Broker, catalog::Catalog};
 
 /// Version 0 has no null: there an empty list means all topics.
@@ -25,7 +25,11 @@ const CREATE_WAIT: Duration = Duration::from_secs(3);
 /// Most topics one request creates by asking for them.
 const MOST_CREATED: usize = 100;
 
-pub async fn handle(broker: &Arc<Broker>, request: Request, version: i16) -> Response {
+pub async fn handle(broker: &Arc<Broker>, mut request: Request, version: i16) -> Response {
+    if let Some(topics) = &mut request.topics {
+        let marked = once::firsts(topics.iter().map(|t| (t.name.as_deref(), t.topic_id)));
+        once::keep(topics, &marked);
+    }
     let asked = request
         .topics
         .filter(|topics| version >= FIRST_VERSION_WITH_NULL || !topics.is_empty());

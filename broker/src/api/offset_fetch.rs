@@ -14,7 +14,7 @@ use whimbrel_wire::{
     },
 };
 
-use super::refusal;
+use super::{once, refusal};
 use crate::group::{
     Coordinator,
     offsets::{Committed, TopicPartition},
@@ -32,7 +32,8 @@ const FIRST_VERSION_WITH_TOPIC_ID: i16 = 10;
 
 /// Answers at once.
 #[must_use]
-pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Response {
+pub fn handle(coordinator: &Coordinator, mut request: Request, version: i16) -> Response {
+    tell_once(&mut request);
     if version >= FIRST_VERSION_WITH_GROUPS {
         let stable = request.require_stable;
         let groups = request
@@ -98,6 +99,28 @@ pub fn handle(coordinator: &Coordinator, request: Request, version: i16) -> Resp
         topics,
         error_code: error,
         ..Response::default()
+    }
+}
+
+/// A position's metadata may be two hundred times as long as what names it.
+fn tell_once(request: &mut Request) {
+    if let Some(topics) = &mut request.topics {
+        let marked = once::firsts(topics.iter().map(|topic| topic.name.as_str()));
+        once::keep(topics, &marked);
+        for topic in topics {
+            once::each(&mut topic.partition_indexes);
+        }
+    }
+    let groups = &mut request.groups;
+    let marked = once::firsts(groups.iter().map(|group| group.group_id.as_str()));
+    once::keep(groups, &marked);
+    for topics in groups.iter_mut().filter_map(|group| group.topics.as_mut()) {
+        let keys = topics.iter();
+        let marked = once::firsts(keys.map(|topic| (topic.name.as_str(), topic.topic_id)));
+        once::keep(topics, &marked);
+        for topic in topics {
+            once::each(&mut topic.partition_indexes);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use whimbrel_wire::{
     batch::{LATEST_TIMESTAMP_MS, ProduceRules, validate_produce},
     messages::produce::{
         LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse, Request,
-        Response, TopicProduceResponse,
+        Response, TopicProduceData, TopicProduceResponse,
     },
 };
 
@@ -34,6 +34,13 @@ use crate::{
         gate::{self, Claim},
     },
 };
+
+/// What is remembered of a partition, one that was appended to being the larger; and its part of the answer.
+const PARTITION: usize = size_of::<(i32, Outcome)>()
+    + size_of::<InFlight>()
+    + size_of::<PartitionProduceResponse>()
+    + ENCODED;
+const ENCODED: usize = 64;
 
 /// First version that names topics by id.
 const BY_ID: i16 = 13;
@@ -67,6 +74,28 @@ enum Outcome {
     Appended(Arc<Partition>, Box<InFlight>),
 }
 
+/// What is remembered of a request until it is answered, and what its answer takes.
+pub fn weight(request: &Request) -> usize {
+    let of_topic = |topic: &TopicProduceData| {
+        let partitions = topic.partition_data.len();
+        let names = size_of::<PendingTopic>() + 2 * topic.name.len();
+        names.saturating_add(partitions.saturating_mul(PARTITION))
+    };
+    request.topic_data.iter().map(of_topic).sum()
+}
+
+impl Pending {
+    /// What is remembered of records that are to blame.
+    pub fn blame(&self) -> usize {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let blame = partitions.map(|(_, outcome)| match outcome {
+            Outcome::Refused(refusal) => refusal.blame(),
+            Outcome::Appended(..) => 0,
+        });
+        blame.sum()
+    }
+}
+
 /// The first half: every batch that may be is appended, in the order of the request.
 pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pending {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0).max(1));
@@ -85,6 +114,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
         .saturating_add(u64::try_from(broker.options.limits.park_time.0.as_nanos()).unwrap_or(0));
     // By the place of the topic's first mention: its name may be long, and its partitions many.
     let (mut topics, mut seen) = (HashMap::new(), HashSet::new());
+    let mut blamed = 0;
     let asked = Asked {
         transactional_id: request.transactional_id.as_deref(),
         version,
@@ -111,7 +141,7 @@ pub async fn append(broker: &Arc<Broker>, request: Request, version: i16) -> Pen
             };
             let outcome = match outcome {
                 Ok((partition, in_flight)) => Outcome::Appended(partition, Box::new(in_flight)),
-                Err(error) => Outcome::Refused(error),
+                Err(error) => Outcome::Refused(error.within(&mut blamed)),
             };
             partitions.push((index, outcome));
         }

@@ -165,6 +165,7 @@ pub(crate) fn reply<R: Toll>(called: Called, response: &mut R, quiet: Duration) 
         } else {
             Duration::ZERO
         },
+        share: None,
     }
 }
 

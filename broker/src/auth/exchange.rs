@@ -102,8 +102,8 @@ fn encode(header: &RequestHeader, response: &impl Message) -> Vec<Bytes> {
 /// The connection is closed once this is written.
 fn last(chunks: Vec<Bytes>) -> Begun {
     Begun {
+        room: None,
         answer: Box::pin(std::future::ready(Err(Closed::Unauthenticated(chunks)))),
-        holds_request: false,
         quiet: Duration::ZERO,
         is_last: true,
     }

@@ -41,7 +41,16 @@ pub struct Frames<R> {
 #[derive(Debug)]
 pub struct Held {
     _of_connection: OwnedSemaphorePermit,
-    _of_memory: Option<Room>,
+    of_memory: Option<Room>,
+}
+
+impl Held {
+    /// Gives back what is taken beyond so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        if let Some(room) = &mut self.of_memory {
+            drop(room.split(room.num_permits().saturating_sub(kib(bytes))));
+        }
+    }
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
@@ -109,7 +118,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
             frame,
             Held {
                 _of_connection: of_connection,
-                _of_memory: self.taken.take(),
+                of_memory: self.taken.take(),
             },
         )))
     }

@@ -17,11 +17,11 @@ use crate::{
     raw::{NOBODY, answer, closes, encoded, frame, head, plain, unsigned_varint},
 };
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 /// What a broker takes for itself meanwhile: connections, timers, a lease.
-const IDLE: usize = 4 * MIB;
+pub const IDLE: usize = 4 * MIB;
 
-async fn started(limits: Limits) -> (Fleet, Broker) {
+pub async fn started(limits: Limits) -> (Fleet, Broker) {
     let fleet = Fleet::start().await;
     let options = Options {
         limits: unoffended(limits),
@@ -36,7 +36,7 @@ async fn started(limits: Limits) -> (Fleet, Broker) {
 }
 
 /// Others are served as before.
-async fn serves(broker: &Broker) {
+pub async fn serves(broker: &Broker) {
     let mut client = Patient::new(broker.handle.kafka);
     let answer = client.produce("t", batch(&["healthy"])).await;
     assert_eq!(answer.error_code, ErrorCode::NONE);

@@ -185,16 +185,15 @@ async fn what_a_short_request_is_decoded_to_waits_for_room_and_little_ones_do_no
         ..Limits::default()
     })
     .await;
-    // Waits for records with all the memory there is.
-    let mut long = fetch_request("t", 0, 1, 120_000);
-    let partitions = &mut long.topics[0].partitions;
-    *partitions = vec![partitions[0].clone(); 6_000];
+    // A long request waits behind a fetch that waits for records: with all the memory there is for what it may become.
+    let long = describe_groups::Request {
+        groups: vec!["g".into(); 40_000],
+        ..describe_groups::Request::default()
+    };
+    let waits = encoded(11, None, &fetch_request("t", 0, 1, 120_000));
     let mut hoarder = Client::connect(broker.handle.kafka).await;
-    hoarder
-        .stream
-        .write_all(&encoded(11, None, &long))
-        .await
-        .unwrap();
+    let both = [waits, encoded(0, None, &long)].concat();
+    hoarder.stream.write_all(&both).await.unwrap();
 
     let dense = describe_groups::Request {
         groups: vec!["g".into(); 15_000],

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod bad_answers;
 mod bad_batches;
 mod bad_frames;
 mod bad_groups;

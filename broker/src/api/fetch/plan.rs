@@ -15,11 +15,20 @@ use crate::{
     broker::Broker,
     catalog::Catalog,
     connection::Reading,
-    fetch_sessions::Wanted,
+    fetch_sessions::{Told, Wanted},
     partition::{Partition, Role},
     stranded,
     waiters::Waiter,
 };
+
+/// What a partition of a fetch takes while it waits, or as part of an answer that is made: as it is asked for and read,
+/// its place among those who wait there, what its session is told, and what all that is encoded to.
+const PARTITION: usize =
+    size_of::<Wanted>() + size_of::<Part>() + size_of::<Told>() + 2 * PARKED + ENCODED;
+/// Of a list that keeps room for twice as many as it has.
+const PARKED: usize = 24;
+/// A partition without records and with all tagged fields, and its part of the topic's name.
+const ENCODED: usize = 128;
 
 /// First version whose answer has a place for leader and epoch.
 pub const EPOCHS_IN_ANSWER: i16 = 12;
@@ -30,7 +39,6 @@ pub struct Plan {
     pub version: i16,
     pub committed_only: bool,
     reading: Reading,
-    max_bytes: usize,
     min_bytes: usize,
     /// Where the client stands, if it says so: it may read from the copy that stands there (KIP-392).
     rack: Option<String>,
@@ -42,20 +50,26 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug)]
 pub struct Asks {
     pub reading: Reading,
-    pub max_bytes: usize,
     pub min_bytes: usize,
     pub version: i16,
 }
 
 /// Bytes of an answer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Taken {
+    /// There may be.
+    most: usize,
     bytes: usize,
     /// Kept free for what the bucket is asked for.
     kept: usize,
 }
 
 impl Taken {
+    fn new(most: usize) -> Self {
+        let (bytes, kept) = (0, 0);
+        Self { most, bytes, kept }
+    }
+
     fn add(&mut self, part: &Part) {
         self.bytes += part.len();
         self.kept += part.cold().map_or(0, |cold| cold.max_bytes);
@@ -76,7 +90,6 @@ impl Plan {
     ) -> Self {
         let Asks {
             reading,
-            max_bytes,
             min_bytes,
             version,
         } = asks;
@@ -85,20 +98,24 @@ impl Plan {
             version,
             reading,
             committed_only: request.isolation_level == 1,
-            max_bytes,
             min_bytes,
             rack: Some(request.rack_id.clone()).filter(|rack| !rack.is_empty()),
             caller,
         }
     }
 
+    /// What it takes while it waits, and what its answer takes besides records: at most.
+    pub fn weight(&self) -> usize {
+        self.wanted.len().saturating_mul(PARTITION)
+    }
+
     /// Reads what is local, in the order asked for, and asks to be woken by anything new. The first partition
-    /// with data gets at least one batch, however large; the others what is left of `max_bytes`. What is to
+    /// with data gets at least one batch, however large; the others what is left of `most`. What is to
     /// come from the bucket keeps its place in that order, but no more than half of the answer where others
     /// are asked for too: a bucket that is away must not keep them from it.
-    pub fn read(&self, catalog: &Catalog, waiter: &Waiter) -> Vec<Part> {
+    pub fn read(&self, catalog: &Catalog, waiter: &Waiter, most: usize) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::with_capacity(self.wanted.len());
-        let mut taken = Taken::default();
+        let mut taken = Taken::new(most);
         for (number, wanted) in self.wanted.iter().enumerate() {
             let part = self.part(catalog, wanted, number, taken, waiter);
             taken.add(&part);
@@ -112,27 +129,31 @@ impl Plan {
         &self,
         catalog: &Catalog,
         waiter: &Waiter,
-        woken: Vec<usize>,
+        mut woken: Vec<usize>,
         parts: &mut [Part],
+        most: usize,
     ) {
-        let mut taken = Taken::default();
+        woken.sort_unstable();
+        woken.dedup();
+        let mut taken = Taken::new(most);
         parts.iter().for_each(|part| taken.add(part));
+        let named = woken.iter().filter_map(|number| parts.get(*number));
+        named.for_each(|part| taken.remove(part));
         for number in woken {
             let (Some(wanted), Some(part)) = (self.wanted.get(number), parts.get_mut(number))
             else {
                 continue;
             };
-            taken.remove(part);
             *part = self.part(catalog, wanted, number, taken, waiter);
             taken.add(part);
         }
     }
 
     /// Reads again what was let go.
-    pub fn read_anew(&self, catalog: &Catalog, waiter: &Waiter, parts: &mut [Part]) {
+    pub fn read_anew(&self, catalog: &Catalog, waiter: &Waiter, parts: &mut [Part], most: usize) {
         let numbered = parts.iter().enumerate();
         let gone = numbered.filter_map(|(number, part)| part.is_let_go().then_some(number));
-        self.read_again(catalog, waiter, gone.collect(), parts);
+        self.read_again(catalog, waiter, gone.collect(), parts, most);
     }
 
     /// `taken` is in the answer already.
@@ -148,12 +169,12 @@ impl Plan {
             Ok((topic, partition)) => {
                 // Parked before reading: what comes between reading and waiting wakes.
                 partition.waiters.park(waiter, number);
-                let left = self.max_bytes.saturating_sub(taken.bytes + taken.kept);
+                let left = taken.most.saturating_sub(taken.bytes + taken.kept);
                 let mut part = Part::read(partition, wanted, self, left, taken.bytes == 0);
                 let most = if self.wanted.len() > 1 {
-                    self.max_bytes / 2
+                    taken.most / 2
                 } else {
-                    self.max_bytes
+                    taken.most
                 };
                 part.limit_cold(most.saturating_sub(taken.kept), taken.kept == 0);
                 if let Some(node) = self.elsewhere(catalog, topic, partition, wanted) {

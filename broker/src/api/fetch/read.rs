@@ -150,11 +150,12 @@ impl Part {
     }
 
     pub fn len(&self) -> usize {
-        self.data
-            .records
-            .as_ref()
-            .map_or(0, Bytes::len)
-            .max(self.let_go)
+        self.held().max(self.let_go)
+    }
+
+    /// Bytes of records that are kept.
+    pub fn held(&self) -> usize {
+        self.data.records.as_ref().map_or(0, Bytes::len)
     }
 
     /// Forgets records that are read again when it is time to answer: who waits for more costs no more than who waits

@@ -13,8 +13,11 @@ use whimbrel_wire::{
 
 use crate::broker::Broker;
 
-/// Most records that one answer blames one by one: a small batch may open to many.
+/// Most records that one answer blames one by one, in all its partitions: a small batch may open to many.
 const MOST_BLAMED: usize = 1_000;
+
+/// One of them, and the words on it.
+const BLAME: usize = size_of::<BatchIndexAndErrorMessage>() + 96;
 
 /// Why a batch was not appended.
 #[derive(Debug)]
@@ -42,6 +45,20 @@ impl Refusal {
             why: Some(why.into()),
             ..code.into()
         }
+    }
+
+    /// Blames no record by itself where others of the request are blamed as often as may be: `blamed` of them.
+    pub fn within(mut self, blamed: &mut usize) -> Self {
+        if blamed.saturating_add(self.blamed.len()) > MOST_BLAMED {
+            self.blamed = Vec::new();
+        }
+        *blamed += self.blamed.len();
+        self
+    }
+
+    /// What the records that are blamed take, here and in the answer.
+    pub fn blame(&self) -> usize {
+        self.blamed.len() * 2 * BLAME
     }
 
     pub fn answer(self, index: i32) -> PartitionProduceResponse {
