@@ -157,6 +157,6 @@ pub const CODES: &[Code] = &[
         code: "WB-128",
         title: "the bucket holds another lineage of a partition",
         cause: "The bucket's last record of the partition is of another leader epoch than the log has at that offset: a leader with a shorter log was elected, or its disk was lost, and what the bucket holds above was written by others.",
-        fix: "Nothing is freed and nothing more goes up of the partition, and its age rises. The status says `bucket_differs`. A copy that holds the bucket's records may lead again; where none is left, the records of the bucket stay readable up to where both logs are the same.",
+        fix: "Nothing is freed and nothing more goes up of the partition, and its age rises. The status says `bucket_differs`. A copy that holds the bucket's records may lead again. Where none is left, `whimbrel tier set-aside TOPIC-NUMBER` lists the bucket's records above where both logs are the same as a kept tail, and the log's own go up.",
     },
 ];

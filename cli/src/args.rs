@@ -9,7 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use whimbrel_runtime::unit::Span;
 
 pub use restore::Restore;
-pub use tier::{Export, FileFormat, Isolation, Mend, Probe, Relocate, Tier, Verify};
+pub use tier::{Aside, Export, FileFormat, Isolation, Mend, Probe, Relocate, Tier, Verify};
 
 /// Where `whimbrel dev` keeps a fleet unless told otherwise.
 pub const DEFAULT_FLEET: &str = "./whimbrel-dev";

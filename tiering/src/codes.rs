@@ -201,7 +201,7 @@ pub const CODES: &[Code] = &[
         "WB-340",
         "the bucket has moved, and the configuration names its old place",
         "`whimbrel tier move` has brought everything to another place. Daemons that begin at the old one find tombstones there and follow them, so nothing stands still.",
-        "Set `bucket` of `[tiering]` to the new place in the configuration of every daemon of the region, at leisure; `whimbrel tier status` and the log name it. Only then may the old place go.",
+        "Set `bucket` of `[tiering]` to the new place in the configuration of every daemon of the region, at leisure; `whimbrel tier status` and the log name it. Only then may the old place go; `whimbrel tier move --delete-old` empties it of what the new one has.",
     ),
     code(
         "WB-341",
@@ -213,7 +213,13 @@ pub const CODES: &[Code] = &[
         "WB-342",
         "the bucket cannot move to that place",
         "The new place is another region's or fleet's, a daemon began there by itself, or it lacks what a bucket needs. What has not moved stays where it is and is served from there.",
-        "`whimbrel tier probe URL` says what the place lacks. Where it is somebody's, give the move a place of its own.",
+        "`whimbrel tier probe URL` says what the place lacks. Where it is somebody's, give the move a place of its own; `whimbrel tier move --cancel` ends one that has not changed anything yet.",
+    ),
+    code(
+        "WB-343",
+        "the bucket has moved on",
+        "The configuration names a place that the bucket has left, and the place that it went to was left, too. A daemon follows one move, not two.",
+        "The message names both places. Set `bucket` of `[tiering]` to the last one once the move there is done, to the one before until then.",
     ),
     code(
         "WB-350",

@@ -39,6 +39,7 @@ pub mod root;
 pub mod runs;
 mod serve;
 mod service;
+pub mod set_aside;
 pub mod skew;
 mod status;
 pub mod store;

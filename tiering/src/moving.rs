@@ -7,14 +7,20 @@
 //! new one is. [`Placed`] sends every other part of the daemon to where a shard is. The owner of shard 0 also brings
 //! what describes the fleet, in the same way, and what nobody owns.
 //!
-//! Nothing is deleted in the old place. A shard that names an object which is damaged or missing stays where it is
+//! Until the first shard is about to change its place the move can be cancelled ([`decide`]). A place that was left may
+//! be moved to again ([`place`]).
+//!
+//! Nothing is deleted in the old place unless that is asked for afterwards ([`old`]). A shard that names an object which is damaged or missing stays where it is
 //! until that is repaired.
 
 mod arrive;
 mod copy;
+mod decide;
 mod documents;
 mod error;
 mod fleet;
+mod old;
+mod place;
 mod plan;
 mod progress;
 mod route;
@@ -35,8 +41,9 @@ use whimbrel_runtime::{Backoff, Clock, Shutdown, Tasks};
 
 pub(crate) use arrive::arrive;
 pub use copy::{Copier, Wanted};
-pub use documents::{Arrival, Done, Order};
+pub use documents::{Arrival, Decision, Done, Order};
 pub use error::MoveError;
+pub use old::{Left, Leftover};
 pub use plan::Plan;
 pub use progress::{Tally, Trouble};
 pub(crate) use route::route;
@@ -50,7 +57,8 @@ use crate::{
     format::{Key, Keys, Unit},
     ops::Ops,
     store::{
-        Ledger, Limited, Marker, Placed, Store, StoreError, Target, check_marker, read_marker,
+        Capabilities, Ledger, Limited, Marker, Placed, Store, StoreError, Target, check_marker,
+        read_marker,
     },
     transfer::Transfer,
 };
@@ -76,6 +84,8 @@ pub struct Mover {
     pub from: String,
     pub incarnation: Uuid,
     pub committer: Committer,
+    /// Of the place that the configuration names.
+    pub capabilities: Capabilities,
     pub scratch_dir: PathBuf,
     pub clock: Clock,
     pub tasks: Tasks,
@@ -169,21 +179,25 @@ impl Mover {
         }
         let to = &*copier.transfer.store;
         let done: Option<Done> = documents::read(to, &self.keys.move_done()).await?;
-        if done.is_some() {
+        let is_done = done.is_some_and(|done| done.id == order.id);
+        if is_done {
             target.finish();
         }
-        Ok(done.is_some())
+        Ok(is_done)
     }
 
     /// Where everything goes, if that was ordered.
     async fn aim(&self) -> Result<Option<(Arc<Target>, Order)>, MoveError> {
-        let key = self.keys.move_order();
-        let Some(order) = documents::read::<Order>(&*self.store, &key).await? else {
+        let Some(order) = documents::order(&*self.store, &self.keys).await? else {
+            self.forget_cancelled().await?;
             return Ok(None);
         };
         if order.format != FORMAT {
             let reason = format!("the order is of format {}", order.format);
             return Err(MoveError::Refused(reason));
+        }
+        if self.placed.target().is_some_and(|t| t.id != order.id) {
+            self.forget_cancelled().await?;
         }
         let target = self.placed.aim(order.id, &order.to)?;
         Ok(Some((target, order)))
@@ -191,23 +205,9 @@ impl Mover {
 
     /// Makes the new place ours, before anything is written there.
     async fn prepare(&self, target: &Target, order: &Order) -> Result<Copier, MoveError> {
-        let limit = |store: &Arc<dyn Store>| -> Arc<dyn Store> {
-            let limited = Limited::new(Arc::clone(store), self.clock.clone(), self.request_timeout);
-            self.ledger
-                .of(CAUSE, &(Arc::new(limited) as Arc<dyn Store>))
-        };
-        let (from, to) = (limit(self.placed.from()), limit(&target.store));
-        let arrival = Arrival {
-            format: FORMAT,
-            id: order.id,
-            from: self.from.clone(),
-            incarnation: order.incarnation,
-        };
-        let there = documents::write(&*to, &self.keys.move_arrival(), &arrival).await?;
-        if there.id != order.id {
-            let reason = format!("another move, {}, goes there", there.id);
-            return Err(MoveError::Occupied(reason));
-        }
+        let from = self.behind_limits(self.placed.from());
+        let to = self.behind_limits(&target.store);
+        let arrival = self.arrive_at(&*to, order).await?;
         let Some(marker) = read_marker(&*from, &self.keys).await? else {
             let reason = "the old place has no marker".to_owned();
             return Err(MoveError::Refused(reason));
@@ -230,10 +230,18 @@ impl Mover {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             ops: self.ops.clone(),
+            comes_back: arrival.supersedes.is_some(),
             rate: order.rate,
             tally: self.tally.clone(),
             free_ns: Arc::default(),
         })
+    }
+
+    /// One of the places, with deadlines, and counted.
+    fn behind_limits(&self, store: &Arc<dyn Store>) -> Arc<dyn Store> {
+        let limited = Limited::new(Arc::clone(store), self.clock.clone(), self.request_timeout);
+        let limited: Arc<dyn Store> = Arc::new(limited);
+        self.ledger.of(CAUSE, &limited)
     }
 
     async fn visit(
@@ -284,7 +292,7 @@ impl Mover {
                 continue;
             };
             match standing(&*copier.from, &key, unit).await? {
-                Standing::Moved(moved) if moved.id == target.id => target.mark(unit),
+                Standing::Moved(moved, _) if moved.id == target.id => target.mark(unit),
                 _ => all = false,
             }
         }
@@ -298,9 +306,11 @@ impl Mover {
             done_ms: self.clock.wall_ms(),
         };
         let to = &*copier.transfer.store;
-        let there = documents::read::<Done>(to, &self.keys.move_done()).await?;
-        if there.is_none() {
-            documents::write(to, &self.keys.move_done(), &done).await?;
+        let key = self.keys.move_done();
+        let there = documents::look::<Done>(to, &key).await?;
+        let (there, version) = there.unzip();
+        if there.is_none_or(|there| there.id != target.id) {
+            documents::replace(to, &key, &done, version.as_ref()).await?;
             tracing::warn!(
                 code = "WB-340",
                 to = target.url,
@@ -331,7 +341,7 @@ impl Mover {
         json!({
             "id": target.id, "from": self.from, "to": target.url, "shards": units,
             "meta": target.has(Unit::Meta), "bytes_moved": bytes, "bytes_total": total,
-            "done": is_done, "copied": self.tally.json(), "trouble": *self.trouble.lock(),
+            "done": is_done, "decided": target.is_decided(), "copied": self.tally.json(), "trouble": *self.trouble.lock(),
             "code": is_done.then_some("WB-340"),
         })
     }

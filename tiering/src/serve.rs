@@ -21,6 +21,7 @@ use crate::{
     reader::{Answer, Range, ReadError, Reader, Stamped, Wish},
     rebuild::Rebuilder,
     root::{Applied, Hold},
+    set_aside::SetAside,
     verify::Verifier,
 };
 
@@ -32,6 +33,7 @@ pub struct Served {
     pub orphans: Orphans,
     pub verifier: Verifier,
     pub rebuilder: Rebuilder,
+    pub set_aside: SetAside,
     pub mover: Mover,
     pub borrowed: Arc<Borrowed>,
 }

@@ -31,6 +31,7 @@ use crate::{
     reader::Damage,
     rebuild,
     serve::{Seen, Service as Rpc},
+    set_aside,
     skew::Doubt,
     status::Status,
     store::{self, Limited, Location, MarkerError, ProbeError, StoreError},
@@ -98,6 +99,10 @@ impl StartError {
                 source: MoveError::Store(_),
                 ..
             } => "WB-301",
+            Self::Moving {
+                source: MoveError::MovedOn { .. },
+                ..
+            } => "WB-343",
             Self::Moving { .. } => "WB-341",
             Self::Probe {
                 source: ProbeError::NoSwap(_),
@@ -398,6 +403,7 @@ async fn serve_admin(
         .route(cost.route())
         .route(rebuild::route(status.served.clone()))
         .route(moving::route(status.served.clone()))
+        .route(set_aside::route(status.served.clone()))
         .serve(&options.admin_listen, tasks)
         .await?)
 }

@@ -69,6 +69,26 @@ pub struct Listed {
     pub size: u64,
 }
 
+/// Where a store's objects lie, for another one of the same endpoint that can copy from there.
+#[derive(Clone, Debug)]
+pub struct Origin(Bucket);
+
+/// An object as it was looked at before it is brought over under the same key.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub key: &'a Key,
+    pub version: &'a Version,
+    pub length: u64,
+}
+
+/// What came of an object that was to be brought over inside the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Brought {
+    Done,
+    /// The store does not do that here, and why.
+    Not(String),
+}
+
 /// Whether nobody will finish an upload under this key that was begun then, by the store's clock, where it tells.
 pub type IsDead<'a> = dyn for<'k> Fn(&'k Key, Option<i64>) -> bool + Send + Sync + 'a;
 
@@ -146,6 +166,17 @@ pub trait Store: Send + Sync + Debug {
 
     /// A second, independent object with the same bytes, made inside the store where it can.
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError>;
+
+    /// Where others may copy from; `None` for a store that nothing else reaches.
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+
+    /// Brings an object over from another place without its bytes coming here. What is there afterwards is for the
+    /// caller to verify; an attempt whose answer was lost may still take effect.
+    async fn bring(&self, _from: &Origin, _known: &Known<'_>) -> Result<Brought, StoreError> {
+        Ok(Brought::Not("it is no store that copies".to_owned()))
+    }
 }
 
 /// Why a request to the store failed. Only [`StoreError::NotFound`] on a read is a fact about the bucket;

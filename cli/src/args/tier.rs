@@ -25,8 +25,11 @@ pub enum Tier {
     /// deletes nothing.
     Rebuild(Mend),
     /// Move a region's bucket to another bucket, prefix or provider while it serves. Prints a plan; deletes nothing
-    /// in the old place.
+    /// in the old place, unless asked to afterwards.
     Move(Relocate),
+    /// Where the bucket has records of a partition that its leader's log does not have, after an unclean election
+    /// (WB-128): list them as a kept tail, so that the log's own go up. Prints a plan; deletes nothing.
+    SetAside(Aside),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -137,11 +140,34 @@ pub struct Mend {
 }
 
 #[derive(Debug, ClapArgs)]
+pub struct Aside {
+    /// The partition, as TOPIC-NUMBER.
+    #[arg(value_name = "TOPIC-NUMBER")]
+    pub partition: String,
+    /// This one's bucket; every region's without it.
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Do it. Without this the plan is printed.
+    #[arg(long)]
+    pub apply: bool,
+    /// Refuse unless the plan is still this one.
+    #[arg(long, requires = "apply")]
+    pub plan: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
 pub struct Relocate {
     /// The new place: file:///dir or s3://bucket/prefix?endpoint=http://..&region=.., as in the configuration. It must
-    /// have nothing of the region.
-    #[arg(value_name = "URL")]
-    pub to: String,
+    /// have nothing of the region, or be a place that this bucket has left.
+    #[arg(value_name = "URL", required_unless_present_any = ["cancel", "delete_old"])]
+    pub to: Option<String>,
+    /// Cancel a move of which no shard has changed its place yet. What it has copied stays in the new place.
+    #[arg(long, conflicts_with_all = ["to", "delete_old", "apply"])]
+    pub cancel: bool,
+    /// After a move: what it has left in the old place that is verified in the new one. With --apply that is deleted
+    /// there, for ever; tombstones stay. Can be repeated, and goes on where it ended.
+    #[arg(long, conflicts_with = "to")]
+    pub delete_old: bool,
     /// The region whose bucket moves, where there are several.
     #[arg(long)]
     pub region: Option<String>,

@@ -6,6 +6,7 @@ mod map;
 mod moving;
 mod probe;
 mod rebuild;
+mod set_aside;
 mod status;
 mod verify;
 
@@ -27,6 +28,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Verify(verify) => verify.region.as_deref(),
         Tier::Rebuild(mend) => mend.region.as_deref(),
         Tier::Move(what) => what.region.as_deref(),
+        Tier::SetAside(what) => what.region.as_deref(),
         Tier::Map(of) | Tier::Cost(of) => of.region.as_deref(),
         Tier::Status => None,
     };
@@ -43,13 +45,40 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         Tier::Cost(of) => cost::run(at, &all, of.topic.as_deref()).await,
         Tier::Rebuild(mend) => rebuild::run(at, &all, &mend).await,
         Tier::Move(what) => moving::run(at, &all, &what).await,
+        Tier::SetAside(what) => set_aside::run(at, &all, &what).await,
         Tier::Probe(what) => probe::run(at.format, &what).await,
         Tier::Export(wish) => export::run(at, &wish).await,
     }
+}
+
+/// As a part of a query.
+fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(b).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
 }
 
 fn plain(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_stays_one_value_of_a_query() {
+        let url = "s3://b/p?endpoint=http://127.0.0.1:9000&region=eu-1";
+        assert_eq!(
+            encoded(url),
+            "s3%3A//b/p%3Fendpoint%3Dhttp%3A//127.0.0.1%3A9000%26region%3Deu-1"
+        );
+    }
 }

@@ -65,7 +65,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn base(&self) -> &str {
+    pub(crate) fn base(&self) -> &str {
         &self.base
     }
 

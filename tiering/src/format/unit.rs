@@ -1,5 +1,7 @@
 //! What of a region's objects moves to another place as one, and the keys of what says so.
 
+use uuid::Uuid;
+
 use super::{Key, Keys};
 
 /// A part of a bucket that is in one place or in another, and never in two.
@@ -48,6 +50,11 @@ impl Keys {
         self.key(format_args!("move/order.json"))
     }
 
+    /// Whether a move that was ordered here goes on: the first to write it decides.
+    pub fn move_decision(&self, id: Uuid) -> Key {
+        self.key(format_args!("move/decision-{id}.json"))
+    }
+
     /// Where from everything here comes.
     pub fn move_arrival(&self) -> Key {
         self.key(format_args!("move/arrival.json"))
@@ -61,7 +68,6 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
     use whimbrel_fleet::TopicPartition;
 
     use super::*;

@@ -1,5 +1,9 @@
 //! Objects on their way from one place to the other. Each arrives under its own key and is verified there as an
 //! upload is; what is there and verified is not copied again.
+//!
+//! Where one store holds both places and vouches for what it has (its own CRC64NVME is the one that the root says), it
+//! copies by itself; otherwise, and where that did not arrive as it should, the bytes come through here. The first
+//! reason for that is remembered and told.
 
 use std::{
     fs::File,
@@ -21,7 +25,7 @@ use crate::{
     format::Key,
     ops::{Op, Ops},
     repair::Scratch,
-    store::{Part, Source, Store, StoreError},
+    store::{Brought, Known, Meta, Part, Source, Store, StoreError},
     transfer::Transfer,
 };
 
@@ -49,6 +53,8 @@ pub struct Copier {
     pub clock: Clock,
     pub tasks: Tasks,
     pub ops: Ops,
+    /// The new place was left once, and has what it had then.
+    pub comes_back: bool,
     /// Bytes a second; 0 is no limit.
     pub rate: u64,
     pub tally: Tally,
@@ -78,9 +84,50 @@ impl Copier {
         {
             return Err(damaged(wanted, "it has another length than its root says"));
         }
+        if self.is_brought_inside(wanted, &meta).await? {
+            self.tally.copied_inside(meta.size);
+            return Ok(true);
+        }
         self.stream(wanted, meta.size).await?;
         self.tally.copied(meta.size);
         Ok(true)
+    }
+
+    /// True once the store has copied it by itself, and that was verified.
+    async fn is_brought_inside(&self, wanted: &Wanted, meta: &Meta) -> Result<bool, MoveError> {
+        if self.tally.streams_all() {
+            return Ok(false);
+        }
+        let Some(origin) = self.from.origin() else {
+            self.tally.streams("the old place is no store that copies");
+            return Ok(false);
+        };
+        let expected = wanted.expected.map(|(_, crc64)| crc64);
+        // What it does not vouch for comes through here, where its bytes are summed before they go on.
+        let Some(crc64) = meta
+            .crc64
+            .filter(|told| expected.is_none_or(|e| e == *told))
+        else {
+            return Ok(false);
+        };
+        let known = Known {
+            key: &wanted.key,
+            version: &meta.version,
+            length: meta.size,
+        };
+        let op = self.ops.begin("copy object inside the store", &wanted.key);
+        self.pace(meta.size).await;
+        match self.transfer.store.bring(&origin, &known).await {
+            Ok(Brought::Done) => {}
+            Ok(Brought::Not(why)) => {
+                self.tally.streams(&why);
+                return Ok(false);
+            }
+            // It may have arrived all the same.
+            Err(error) => op.failed(&error),
+        }
+        op.step("verify copy");
+        self.is_there(&wanted.key, meta.size, crc64).await
     }
 
     async fn is_there(&self, key: &Key, length: u64, crc64: u64) -> Result<bool, MoveError> {

@@ -36,6 +36,12 @@ pub enum MoveError {
     /// Somebody else wrote the root meanwhile: it is moved by whoever owns it.
     #[error("{key} has another owner now")]
     Overtaken { key: Key },
+    #[error(
+        "the bucket went to {at}, and from there an order to move to {to} stands: name the place where it is now"
+    )]
+    MovedOn { at: String, to: String },
+    #[error("the move was cancelled")]
+    Cancelled,
     #[error("{0}")]
     Refused(String),
 }
@@ -57,6 +63,7 @@ impl MoveError {
             Self::Occupied(_) | Self::Probe(_) | Self::Location(_) | Self::Marker(_) => {
                 Some("WB-342")
             }
+            Self::MovedOn { .. } => Some("WB-343"),
             _ => None,
         }
     }

@@ -32,13 +32,17 @@ impl Mover {
         let _held = self.placed.hold(Unit::Meta).await;
         let before = standing(&*copier.from, &key, Unit::Meta).await?;
         let next = match &before {
-            Standing::Moved(_) => {
+            Standing::Moved(..) => {
                 target.mark(Unit::Meta);
                 return Ok(());
             }
             Standing::Head(head, _) => Some(self.next_head((**head).clone())),
             // Nobody describes this fleet, or nobody did yet: whoever does will find nothing at the new place either.
-            Standing::Nothing | Standing::Root(..) => None,
+            // In a place that was left a tombstone would send them away again.
+            Standing::Nothing | Standing::Root(..) => match copier.comes_back {
+                true => self.empty_head(copier, &key).await?,
+                false => None,
+            },
         };
         let stamp = next
             .as_ref()
@@ -54,6 +58,7 @@ impl Mover {
             incarnation: self.incarnation,
             key,
             unit: Unit::Meta,
+            comes_back: copier.comes_back,
             clock: &self.clock,
             ops: &self.ops,
         };
@@ -74,6 +79,22 @@ impl Mover {
             written_ms: self.clock.wall_ms(),
             ..head
         }
+    }
+
+    /// Names nothing, and takes the place of a tombstone.
+    async fn empty_head(&self, copier: &Copier, key: &Key) -> Result<Option<Head>, MoveError> {
+        let there = standing(&*copier.transfer.store, key, Unit::Meta).await?;
+        let empty = |stamp: Stamp| Head {
+            stamp,
+            fleet_id: self.fleet_id.clone(),
+            region: self.region.clone(),
+            written_ms: self.clock.wall_ms(),
+            documents: Vec::new(),
+        };
+        Ok(match there {
+            Standing::Moved(moved, _) => Some(self.next_head(empty(moved.stamp))),
+            _ => None,
+        })
     }
 
     /// Of a head that never was.

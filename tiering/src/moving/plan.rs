@@ -6,7 +6,8 @@ use whimbrel_runtime::random;
 
 use super::{
     MoveError, Mover,
-    documents::{self, Arrival, FORMAT, Order},
+    documents::{self, FORMAT, Order},
+    place::Vacancy,
 };
 use crate::{
     format::fnv,
@@ -21,6 +22,8 @@ pub struct Plan {
     pub shards: u16,
     pub objects: u64,
     pub bytes: u64,
+    /// The bucket was there before: what is still there and sound is not copied again.
+    pub comes_back: bool,
     /// Why it cannot be.
     pub refused: Vec<String>,
     /// It was ordered, now or before.
@@ -41,25 +44,22 @@ impl Mover {
 
     async fn plan_into(&self, to: &str, store: &dyn Store) -> Result<Plan, MoveError> {
         let from = &*self.store;
-        let ordered = documents::read::<Order>(from, &self.keys.move_order()).await?;
+        let ordered = documents::order(from, &self.keys).await?;
         let mut refused = Vec::new();
         if let Some(order) = ordered.as_ref().filter(|order| order.to != to) {
             refused.push(format!(
-                "a move to {} was ordered; finish it, name {} in the configuration of every daemon of the region and start them again",
+                "a move to {} was ordered: cancel it, or let it end, name {} in the configuration of every daemon of the region and start them again",
                 order.to, order.to
             ));
         }
-        let arrival = documents::read::<Arrival>(store, &self.keys.move_arrival()).await?;
-        let is_ours = match (&arrival, &ordered) {
-            (Some(arrival), Some(order)) => arrival.id == order.id,
-            _ => false,
-        };
-        let marker = read_marker(store, &self.keys).await?;
-        if !is_ours && (arrival.is_some() || marker.is_some()) {
-            refused.push(format!(
-                "{to} is used by region {} of some fleet already: a move needs a place of its own",
-                self.region
-            ));
+        let ours = ordered.as_ref().filter(|order| order.to == to);
+        let mut comes_back = false;
+        match self.vacancy(store, ours.map(|order| order.id)).await? {
+            Vacancy::Begun(arrival) => comes_back = arrival.supersedes.is_some(),
+            Vacancy::Free { supersedes, .. } => comes_back = supersedes.is_some(),
+            Vacancy::Taken(why) => refused.push(format!(
+                "{to} is used ({why}): a move needs a place of its own, or one that was left by a move"
+            )),
         }
         let here = read_marker(from, &self.keys).await?;
         let incarnation = here.map(|marker| marker.incarnation).unwrap_or_default();
@@ -86,6 +86,7 @@ impl Mover {
             objects,
             bytes,
             refused,
+            comes_back,
             ordered: ordered.filter(|order| order.to == to).map(|order| order.id),
             hash: format!("{:016x}", fnv(&what)),
         })
@@ -119,7 +120,19 @@ impl Mover {
             rate,
             ordered_ms: self.clock.wall_ms(),
         };
-        let there = documents::write(from, &self.keys.move_order(), &order).await?;
+        let key = self.keys.move_order();
+        let there = match documents::order_and_version(from, &self.keys).await? {
+            (Some(there), _) => there,
+            // Over one that was cancelled, or after which everything came back.
+            (None, before) => {
+                let there = documents::replace(from, &key, &order, before.as_ref()).await?;
+                if there.id != order.id && documents::order(from, &self.keys).await?.is_none() {
+                    let reason = "the order was not written; try again".to_owned();
+                    return Err(MoveError::Refused(reason));
+                }
+                there
+            }
+        };
         if there.to != to {
             let reason = format!("a move to {} was ordered", there.to);
             return Err(MoveError::Refused(reason));

@@ -1,5 +1,6 @@
 //! `GET /move` says how far this daemon is; `POST /move?to=URL` plans, with `&apply=HASH` it orders what was planned,
-//! and without `to` it looks for an order now.
+//! and without `to` it looks for an order now. `POST /move?cancel` cancels; `POST /move?delete-old` says what a move has
+//! left behind that can go, and with `&apply=HASH` it goes.
 
 use axum::{
     Json, Router,
@@ -11,8 +12,8 @@ use axum::{
 use serde_json::json;
 use whimbrel_runtime::unit::Size;
 
-use super::{MoveError, Mover};
-use crate::serve::{Seen, opened};
+use super::MoveError;
+use crate::serve::{Seen, Served, opened};
 
 pub(crate) fn route(served: Seen) -> Router {
     let shown = served.clone();
@@ -24,7 +25,7 @@ pub(crate) fn route(served: Seen) -> Router {
         let served = opened(&served);
         async move {
             match served {
-                Ok(served) => answer(&served.mover, &query.unwrap_or_default()).await,
+                Ok(served) => answer(&served, &query.unwrap_or_default()).await,
                 Err(refused) => refused.into_response(),
             }
         }
@@ -38,6 +39,8 @@ struct Wish {
     to: Option<String>,
     apply: Option<String>,
     rate: Size,
+    cancel: bool,
+    delete_old: bool,
 }
 
 impl Wish {
@@ -51,18 +54,38 @@ impl Wish {
                     let rate = value.parse::<Size>();
                     wish.rate = rate.map_err(|e| format!("rate `{value}`: {e}"))?;
                 }
-                other => return Err(format!("`{other}` is not known; `to`, `apply`, `rate` are")),
+                "cancel" => wish.cancel = true,
+                "delete-old" => wish.delete_old = true,
+                other => {
+                    return Err(format!(
+                        "`{other}` is not known; `to`, `apply`, `rate`, `cancel` and `delete-old` are"
+                    ));
+                }
             }
         }
         Ok(wish)
     }
 }
 
-async fn answer(mover: &Mover, query: &str) -> Response {
+async fn answer(served: &Served, query: &str) -> Response {
+    let mover = &served.mover;
     let wish = match Wish::parse(query) {
         Ok(wish) => wish,
         Err(reason) => return (StatusCode::BAD_REQUEST, format!("{reason}\n")).into_response(),
     };
+    if wish.cancel {
+        return match mover.cancel().await {
+            Ok(id) => Json(json!({"cancelled": id})).into_response(),
+            Err(error) => refused(&error).into_response(),
+        };
+    }
+    if wish.delete_old {
+        let apply = wish.apply.as_deref();
+        return match mover.delete_old(&served.verifier, apply).await {
+            Ok(report) => Json(report).into_response(),
+            Err(error) => refused(&error).into_response(),
+        };
+    }
     let Some(to) = wish.to else {
         mover.wake.notify_one();
         return Json(json!({"move": mover.json()})).into_response();
@@ -79,7 +102,9 @@ async fn answer(mover: &Mover, query: &str) -> Response {
 
 fn refused(error: &MoveError) -> (StatusCode, String) {
     let status = match error {
-        MoveError::Refused(_) | MoveError::Location(_) => StatusCode::CONFLICT,
+        MoveError::Refused(_) | MoveError::Cancelled | MoveError::Location(_) => {
+            StatusCode::CONFLICT
+        }
         _ => StatusCode::BAD_GATEWAY,
     };
     (status, format!("{error}\n"))

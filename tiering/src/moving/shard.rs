@@ -47,12 +47,13 @@ impl Mover {
                 break;
             }
         }
+        self.decide(target, copier).await?;
         let key = self.keys.root(shard);
         let held = self.placed.hold(Unit::Shard(shard)).await;
         let before = standing(&*copier.from, &key, Unit::Shard(shard)).await?;
         let root = match &before {
             Standing::Root(root, _) => root,
-            Standing::Moved(_) => {
+            Standing::Moved(..) => {
                 target.mark(Unit::Shard(shard));
                 return Ok(());
             }
@@ -74,8 +75,9 @@ impl Mover {
                 now_ms: self.clock.wall_ms(),
             },
         );
-        // Copied before it was deleted here.
-        let there = listed.iter().chain(&done);
+        // Copied before it was deleted here. What was left in a place that all comes back to is for a sweep to judge.
+        let left = listed.iter().filter(|_| !copier.comes_back);
+        let there = left.chain(&done);
         let is_litter = |key: &&Key| !next.refers_to(&self.keys, key);
         let litter: BTreeSet<_> = there.filter(is_litter).cloned().collect();
         let switch = Switch {
@@ -86,6 +88,7 @@ impl Mover {
             incarnation: self.incarnation,
             key,
             unit: Unit::Shard(shard),
+            comes_back: copier.comes_back,
             clock: &self.clock,
             ops: &self.ops,
         };

@@ -4,7 +4,8 @@
 //! Both writes are compare-and-swaps and both are judged by what is there afterwards. A root at the new place that
 //! nothing points to yet is what an attempt has left; the next attempt has a higher epoch and replaces it. Whoever
 //! was stopped before its tombstone finds another root, or another tombstone, where its own was to go, and a higher
-//! epoch at the new place: it changes nothing.
+//! epoch at the new place: it changes nothing. Where everything comes back to a place that it had left, the tombstones
+//! there have lower epochs, too, and are replaced in the same way.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::{
 pub(super) enum Standing {
     Root(Box<Root>, Version),
     Head(Box<Head>, Version),
-    Moved(Moved),
+    Moved(Moved, Version),
     Nothing,
 }
 
@@ -35,15 +36,17 @@ impl Standing {
         match self {
             Self::Root(root, _) => Some(root.stamp),
             Self::Head(head, _) => Some(head.stamp),
-            Self::Moved(moved) => Some(moved.stamp),
+            Self::Moved(moved, _) => Some(moved.stamp),
             Self::Nothing => None,
         }
     }
 
     fn version(self) -> Option<Version> {
         match self {
-            Self::Root(_, version) | Self::Head(_, version) => Some(version),
-            Self::Moved(_) | Self::Nothing => None,
+            Self::Root(_, version) | Self::Head(_, version) | Self::Moved(_, version) => {
+                Some(version)
+            }
+            Self::Nothing => None,
         }
     }
 }
@@ -60,7 +63,7 @@ pub(super) async fn standing(
         Err(e) => return Err(e.into()),
     };
     if Moved::is_one(&bytes) {
-        return Ok(Standing::Moved(Moved::decode(&bytes)?));
+        return Ok(Standing::Moved(Moved::decode(&bytes)?, version));
     }
     Ok(match unit {
         Unit::Meta => Standing::Head(Box::new(Head::decode(&bytes)?), version),
@@ -78,6 +81,8 @@ pub(super) struct Switch<'a> {
     pub incarnation: Uuid,
     pub key: Key,
     pub unit: Unit,
+    /// The new place was left once: the tombstones there are of before.
+    pub comes_back: bool,
     pub clock: &'a Clock,
     pub ops: &'a Ops,
 }
@@ -136,7 +141,7 @@ impl Switch<'_> {
                         key: self.key.clone(),
                     });
                 }
-                _ if matches!(there, Standing::Moved(_)) => {
+                _ if matches!(there, Standing::Moved(..)) && !self.comes_back => {
                     let reason = format!("{} has moved on from there", self.key);
                     return Err(MoveError::Occupied(reason));
                 }

@@ -2,6 +2,7 @@
 
 mod lenders;
 mod mover;
+mod set_aside;
 
 use std::{sync::Arc, time::Duration};
 
@@ -116,7 +117,10 @@ impl Open {
                 bucket: bucket(),
                 source,
             })?;
-        moving::arrive(&self.store, &self.placed, &self.keys)
+        let limit = |store| -> Arc<dyn Store> {
+            Arc::new(super::limited(store, &self.options, &self.clock))
+        };
+        moving::arrive(&self.store, &self.placed, &self.keys, limit)
             .await
             .map_err(|source| StartError::Moving {
                 bucket: bucket(),
@@ -207,10 +211,11 @@ impl Open {
         let schedule = self.schedule(&verifier);
         let rebuilder = self.rebuilder(&committer);
         let meta = self.meta_writer(&committer, skew);
-        let mover = self.mover(&committer);
+        let mover = self.mover(&committer, checked.capabilities);
         let borrowed = Arc::new(self.borrowed());
         serve.send_replace(Some(Arc::new(Served {
             reader,
+            set_aside: self.set_aside(&committer),
             committer,
             orphans,
             verifier,

@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Found, IsDead, Listed, Meta, Source, Store, StoreError, Version};
+use super::{
+    Brought, Found, IsDead, Known, Listed, Meta, Origin, Source, Store, StoreError, Version,
+};
 use crate::{
     format::{Key, Keys, ObjectName},
     prices::{Class, Prices},
@@ -337,6 +339,15 @@ impl Store for Counted {
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         self.count_put(to, 1, 0);
         self.store.copy(from, to).await
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        self.store.origin()
+    }
+
+    async fn bring(&self, from: &Origin, known: &Known<'_>) -> Result<Brought, StoreError> {
+        self.count_put(known.key, 1, 0);
+        self.store.bring(from, known).await
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use whimbrel_runtime::Clock;
 
 use super::{
-    Found, IsDead, Listed, Meta, Source, Store, StoreError, Version,
+    Brought, Found, IsDead, Known, Listed, Meta, Origin, Source, Store, StoreError, Version,
     locks::Locks,
     pace::{Pace, prefix_of},
 };
@@ -311,6 +311,16 @@ impl Store for Limited {
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
         // The size is not known here; a server-side copy of a segment takes seconds.
         self.run("copy", to.as_str(), 60 * SLOWEST, self.store.copy(from, to))
+            .await
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        self.store.origin()
+    }
+
+    async fn bring(&self, from: &Origin, known: &Known<'_>) -> Result<Brought, StoreError> {
+        let brought = self.store.bring(from, known);
+        self.run("bring", known.key.as_str(), known.length, brought)
             .await
     }
 }

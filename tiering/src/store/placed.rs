@@ -3,7 +3,7 @@
 //! Keys are the same in both. Each [`Unit`] is in one of them: where its root, or the head of the fleet's documents,
 //! stands; a tombstone there says that it is in the other one. Whoever reads a root here is sent on by the tombstone
 //! that it meets, and remembers; nothing ever goes back. What nobody owns ([`Unit::Loose`]) is written to the new place
-//! and read from both. Without a move this is the one store that it was made of.
+//! and read from both, once the move cannot be cancelled any more. Without a move this is the one store that it was made of.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,6 +54,8 @@ pub struct Target {
     pub store: Arc<dyn Store>,
     moved: RwLock<BTreeSet<Unit>>,
     is_done: AtomicBool,
+    /// It cannot be cancelled any more.
+    is_decided: AtomicBool,
     /// What it can do, once it was asked.
     capabilities: RwLock<Option<Capabilities>>,
 }
@@ -74,7 +76,17 @@ impl Target {
     }
 
     pub(crate) fn mark(&self, unit: Unit) {
+        self.decide();
         self.moved.write().insert(unit);
+    }
+
+    /// True when it was seen that the move goes on whatever is asked for. Until then nothing is only there.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.is_decided.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn decide(&self) {
+        self.is_decided.store(true, Ordering::Relaxed);
     }
 
     /// What the store can do; it is asked once. `through` is the store behind deadlines.
@@ -91,7 +103,8 @@ impl Target {
         Ok(found)
     }
 
-    fn tells_checksum(&self) -> bool {
+    /// True once it was asked and said so.
+    pub(crate) fn tells_checksum(&self) -> bool {
         self.capabilities.read().is_some_and(|known| known.checksum)
     }
 }
@@ -163,8 +176,20 @@ impl Placed {
             store,
             moved: RwLock::default(),
             is_done: AtomicBool::new(false),
+            is_decided: AtomicBool::new(false),
             capabilities: RwLock::new(None),
         }))))
+    }
+
+    /// The move was cancelled: everything stays where it is.
+    pub(crate) fn forget(&self, id: Uuid) {
+        let mut target = self.0.target.write();
+        if target
+            .as_ref()
+            .is_some_and(|target| target.id == id && !target.is_decided())
+        {
+            *target = None;
+        }
     }
 
     /// Until it is dropped no root of the unit is written through this store.
@@ -189,7 +214,7 @@ impl Placed {
         };
         match self.0.keys.unit_of(key) {
             Unit::Place => Side::From,
-            Unit::Loose => Side::Both(target),
+            Unit::Loose if target.is_decided() => Side::Both(target),
             unit if target.has(unit) => Side::To(target),
             _ => Side::From,
         }
@@ -293,7 +318,7 @@ impl Store for Placed {
             return self.0.from.list_heard(prefix, heard).await;
         };
         // As things stand before anything is listed: what moves meanwhile was whole where it was.
-        let moved = target.moved.read().clone();
+        let (moved, decided) = (target.moved.read().clone(), target.is_decided());
         let here = self.0.from.list_heard(prefix, heard).await?;
         let there = target.store.list_heard(prefix, heard).await?;
         let mut all = BTreeMap::new();
@@ -303,7 +328,7 @@ impl Store for Placed {
             .chain(there.into_iter().map(|listed| (listed, true)))
         {
             let counts = match self.0.keys.unit_of(listed.key.as_str()) {
-                Unit::Loose => true,
+                Unit::Loose => !is_there || decided,
                 Unit::Place => !is_there,
                 unit => moved.contains(&unit) == is_there,
             };

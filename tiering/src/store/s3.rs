@@ -10,6 +10,7 @@ mod keep;
 mod parts;
 mod secret;
 mod upload;
+mod within;
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -36,8 +37,8 @@ use object_store::{
 };
 
 use super::{
-    Encryption, Found, Heard, IsDead, Listed, Meta, Source, Store, StoreError, Version,
-    location::Bucket,
+    Brought, Encryption, Found, Heard, IsDead, Known, Listed, Meta, Origin, Source, Store,
+    StoreError, Version, location::Bucket,
 };
 use crate::format::Key;
 
@@ -50,6 +51,7 @@ pub struct S3 {
     sdk: Client,
     wallet: Wallet,
     part_bytes: u64,
+    copy_bytes: u64,
 }
 
 impl S3 {
@@ -67,6 +69,7 @@ impl S3 {
             sdk: sdk_client(bucket, &wallet),
             wallet,
             part_bytes: parts::PART_BYTES,
+            copy_bytes: within::COPY_BYTES,
         })
     }
 
@@ -465,22 +468,15 @@ impl Store for S3 {
     }
 
     async fn copy(&self, from: &Key, to: &Key) -> Result<(), StoreError> {
-        let source = format!("{}/{}", self.bucket.name, self.full(from.as_str()));
-        let headers = keep::Headers::of(&self.bucket.keeping, to);
-        let sent = self
-            .sdk
-            .copy_object()
-            .bucket(&self.bucket.name)
-            .key(self.full(to.as_str()))
-            .copy_source(source)
-            .set_storage_class(headers.storage_class)
-            .set_server_side_encryption(headers.encryption)
-            .set_ssekms_key_id(headers.kms_key)
-            .set_object_lock_mode(headers.lock)
-            .set_object_lock_retain_until_date(headers.retain_until)
-            .send()
-            .await;
-        let done = sent.map_err(|e| upload::sdk_failed("copy", to, &e));
-        self.heard(done).await.map(drop)
+        let done = self.copy_within(from, to).await;
+        self.heard(done).await
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        Some(Origin(self.bucket.clone()))
+    }
+
+    async fn bring(&self, from: &Origin, known: &Known<'_>) -> Result<Brought, StoreError> {
+        self.bring_from(from, known).await
     }
 }

@@ -1,6 +1,8 @@
 //! A bucket that moves to another place: nothing is lost or named twice, whoever dies or is stopped at whatever
 //! write, and readers notice nothing.
 
+mod again;
+mod left;
 mod serving;
 
 use std::{
@@ -20,7 +22,7 @@ use whimbrel_tiering::{
     moving::{Mover, Tally, Trouble},
     ops::Ops,
     root::{MAX_BYTES, Moved},
-    store::{Ledger, Marker, Placed, Store, check_marker},
+    store::{Capabilities, Ledger, Marker, Placed, Store, check_marker},
 };
 
 use crate::{
@@ -43,8 +45,12 @@ struct Two {
 
 impl Two {
     fn new(from: Fault<Memory>) -> Self {
+        Self::into(from, Memory::default())
+    }
+
+    fn into(from: Fault<Memory>, to: Memory) -> Self {
         let to = Fault {
-            store: Memory::default(),
+            store: to,
             ..from.clone()
         };
         Self { from, to }
@@ -74,6 +80,7 @@ fn mover(d: &Daemon, placed: &Placed, dir: &Path) -> Mover {
         from: "memory:old".into(),
         incarnation: d.retention.incarnation,
         committer: d.committer.clone(),
+        capabilities: Capabilities::default(),
         scratch_dir: dir.to_owned(),
         clock: Clock::system(),
         tasks: d.tasks.clone(),
@@ -114,15 +121,22 @@ async fn lived(dir: &Path) -> Memory {
     store
 }
 
+/// What has carried out a move.
+pub struct Life {
+    pub committer: Committer,
+    pub tally: Tally,
+}
+
 /// Orders the move and carries it out while uploads go on; returns when all is moved and uploaded, or the daemon ends.
 pub async fn life(
     placed: &Placed,
     broker: &FakeBroker,
     dir: &Path,
     tasks: &Tasks,
-) -> Result<Committer, CommitError> {
+) -> Result<Life, CommitError> {
     let d = try_daemon(Arc::new(placed.clone()), broker, dir, tasks).await?;
     let mover = mover(&d, placed, dir);
+    let tally = mover.tally.clone();
     tasks.spawn("uploader", OnError::Log, d.uploader.run());
     while tasks.failure().is_none() {
         // An order whose answer was lost stands, or is made again.
@@ -137,7 +151,10 @@ pub async fn life(
         failed.failure().is_some() || broker.is_all_verified()
     });
     let _ = shutdown.unless(uploaded).await;
-    Ok(d.committer)
+    Ok(Life {
+        committer: d.committer,
+        tally,
+    })
 }
 
 /// Every root of the old place is a tombstone that names the new one.
@@ -148,6 +165,24 @@ async fn buried(from: &Memory) {
         let moved = Moved::decode(&found.unwrap().bytes).unwrap();
         assert_eq!((moved.unit, moved.to.as_str()), (unit, NEW));
     }
+}
+
+/// A life that may end with a death, and another that nothing happens to.
+async fn moves(two: &Two, dir: &Path) {
+    for two in [two.clone(), two.sound()] {
+        let broker = FakeBroker::new(logs(dir));
+        let tasks = Tasks::new(Shutdown::new());
+        let lived = async { drop(life(&two.placed(), &broker, dir, &tasks).await.unwrap()) };
+        two.from.or_death(lived).await;
+        tasks.stop(Duration::ZERO).await;
+    }
+}
+
+/// Tombstones stand in the old place; whoever is told of the new one alone finds everything there and nothing more.
+async fn arrived(two: &Two, dir: &Path) {
+    buried(&two.from.store).await;
+    live(&two.to.sound(), dir).await;
+    check(&two.to.store, dir).await;
 }
 
 /// A daemon dies at every write it makes while its bucket moves, before and after the store did it; another start
@@ -161,22 +196,8 @@ async fn a_death_at_any_write_of_a_move_loses_and_leaks_nothing() {
         || template.branch(),
         async |fault| {
             let two = Two::new(fault.clone());
-            for two in [two.clone(), two.sound()] {
-                let broker = FakeBroker::new(logs(dir.path()));
-                let tasks = Tasks::new(Shutdown::new());
-                let lived = async {
-                    drop(
-                        life(&two.placed(), &broker, dir.path(), &tasks)
-                            .await
-                            .unwrap(),
-                    )
-                };
-                two.from.or_death(lived).await;
-                tasks.stop(Duration::ZERO).await;
-            }
-            buried(&two.from.store).await;
-            live(&two.to.sound(), dir.path()).await;
-            check(&two.to.store, dir.path()).await;
+            moves(&two, dir.path()).await;
+            arrived(&two, dir.path()).await;
         },
     )
     .await;
@@ -194,20 +215,7 @@ async fn what_was_there_before_is_there_after_a_death_at_any_write() {
         async |fault| {
             let two = Two::new(fault.clone());
             let before = fault.store.branch();
-            for two in [two.clone(), two.sound()] {
-                let broker = FakeBroker::new(logs(dir.path()));
-                let tasks = Tasks::new(Shutdown::new());
-                let lived = async {
-                    drop(
-                        life(&two.placed(), &broker, dir.path(), &tasks)
-                            .await
-                            .unwrap(),
-                    )
-                };
-                two.from.or_death(lived).await;
-                tasks.stop(Duration::ZERO).await;
-            }
-            buried(&two.from.store).await;
+            moves(&two, dir.path()).await;
             let data = Keys::new("east").data_prefix();
             for listed in before.list(&data).await.unwrap() {
                 // The old place keeps what it had.
@@ -219,8 +227,7 @@ async fn what_was_there_before_is_there_after_a_death_at_any_write() {
                 let there = two.to.store.head(&listed.key).await.unwrap();
                 assert_eq!(there.size, listed.size);
             }
-            live(&two.to.sound(), dir.path()).await;
-            check(&two.to.store, dir.path()).await;
+            arrived(&two, dir.path()).await;
         },
     )
     .await;
@@ -263,9 +270,7 @@ async fn a_mover_that_was_stopped_and_replaced_changes_nothing() {
             let after = (roots(&two.from.store).await, roots(&two.to.store).await);
             assert!(before == after, "{:?}", fault.plan);
             tasks.stop(Duration::ZERO).await;
-            buried(&two.from.store).await;
-            live(&two.to.sound(), dir.path()).await;
-            check(&two.to.store, dir.path()).await;
+            arrived(&two, dir.path()).await;
         },
     )
     .await;
@@ -279,7 +284,7 @@ async fn zombie(two: Two, dir: PathBuf, tasks: Tasks, done: Arc<AtomicBool>) -> 
     done.store(true, Ordering::SeqCst);
     two.from.resumed().await;
     match lived {
-        Ok(committer) => refuses_edits(&committer).await,
+        Ok(life) => refuses_edits(&life.committer).await,
         Err(_) => true,
     }
 }
@@ -298,8 +303,6 @@ async fn stores_that_fail_and_lie_delay_a_move_and_bend_nothing() {
                 .unwrap(),
         );
         tasks.stop(Duration::ZERO).await;
-        buried(&two.from.store).await;
-        live(&two.to.sound(), dir.path()).await;
-        check(&two.to.store, dir.path()).await;
+        arrived(&two, dir.path()).await;
     }
 }

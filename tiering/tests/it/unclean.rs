@@ -7,9 +7,10 @@ use whimbrel_rpc::proto::node::{self, read_reply::Outcome};
 
 use crate::{
     broker::FakeBroker,
+    daemon::request,
     support::{Log, at, until},
     usage,
-    verify::{status, verify},
+    verify::{ask, status, verify},
     world::{Running, World},
 };
 
@@ -94,4 +95,67 @@ async fn a_leader_with_fewer_records_than_the_bucket_adds_nothing_before_the_oth
     running.stop().await;
     let strays = usage::strays(&world.path("bucket"));
     assert!(strays.is_empty(), "{strays:?}");
+}
+
+/// The operator's way out, where nobody who has the bucket's records is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_bucket_alone_has_is_set_aside_by_plan_and_kept_and_the_log_goes_up() {
+    let world = World::new();
+    let before = log(&world, "before", &[1, 2, 3]);
+    let broker = FakeBroker::new(vec![log(&world, "before", &[1, 2, 3])]);
+    let mut running = world.start(&broker).await;
+    let admin = running.handle.admin;
+    until("uploaded", || broker.is_all_verified()).await;
+    let path = "POST /set-aside?topic=access.log&partition=0";
+    let nothing = request(admin, path).await;
+    assert!(
+        nothing.starts_with("HTTP/1.1 409") && nothing.contains("one lineage"),
+        "{nothing}"
+    );
+    let unknown = request(admin, "POST /set-aside?topic=other&partition=0").await;
+    assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+    // A copy that was left behind by an election of others.
+    broker.replace(vec![log(&world, "stale", &[1, 1, 1])]);
+    let stale = request(admin, path).await;
+    assert!(
+        stale.starts_with("HTTP/1.1 409") && stale.contains("not the later one"),
+        "{stale}"
+    );
+
+    let after = log(&world, "after", &[1, 5, 5, 5, 5]);
+    broker.replace(vec![log(&world, "after", &[1, 5, 5, 5, 5])]);
+    refused(&running).await;
+    let plan = ask(admin, path).await;
+    assert_eq!(
+        (&plan["offset"], &plan["epoch"], &plan["applied"]),
+        (&10.into(), &1.into(), &false.into())
+    );
+    assert_eq!(
+        (&plan["bucket_epoch"], &plan["log_epoch"]),
+        (&2.into(), &5.into()),
+        "{plan}"
+    );
+    assert_eq!(broker.verified(0), before.end());
+    let drifted = request(admin, &format!("{path}&apply=other")).await;
+    assert!(drifted.starts_with("HTTP/1.1 409"), "{drifted}");
+    let hash = plan["hash"].as_str().unwrap();
+    let done = ask(admin, &format!("{path}&apply={hash}")).await;
+    assert_eq!(
+        (&done["applied"], &done["objects"]),
+        (&true.into(), &plan["objects"]),
+        "{done}"
+    );
+    until("uploaded", || broker.is_all_verified()).await;
+    assert!(running.read_all(&after, 0, 1 << 20).await == after.bytes_from(0));
+    let kept = done["objects"].as_array().unwrap();
+    assert_eq!(kept.len(), 2);
+    for object in kept {
+        assert!(
+            world.path("bucket").join(object.as_str().unwrap()).exists(),
+            "{object}"
+        );
+    }
+    let report = verify(&running, "bytes=true").await;
+    assert_eq!(report["ok"], true, "{report}");
+    running.stop().await;
 }

@@ -1,4 +1,6 @@
-//! `tier move`: a plan, and with `--apply` the order to move, whose carrying out is watched.
+//! `tier move`: a plan, and with `--apply` the order to move, whose carrying out is watched; `--cancel`; `--delete-old`.
+
+mod old;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,7 +10,7 @@ use whimbrel_dev::admin::{self, AdminError};
 use whimbrel_fleet::HostPort;
 use whimbrel_runtime::Clock;
 
-use super::{At, Daemons, plain};
+use super::{At, Daemons, encoded, plain};
 use crate::{
     args::Relocate,
     bar,
@@ -35,17 +37,45 @@ pub(super) async fn run(at: &At, all: &Daemons, what: &Relocate) -> anyhow::Resu
         ));
     }
     let daemons: Vec<_> = all.iter().map(|(_, daemon)| daemon.clone()).collect();
-    let asked = format!("/move?to={}", encoded(&what.to));
-    let plan = any(&daemons, &asked).await?;
+    match &what.to {
+        Some(to) => order(at, &daemons, what, to).await,
+        None if what.cancel => cancel(at, &daemons).await,
+        None => old::run(at, &daemons, what).await,
+    }
+}
+
+async fn cancel(at: &At, daemons: &[HostPort]) -> anyhow::Result<Exit> {
+    let value = any(daemons, "/move?cancel", PATIENCE).await?;
+    output::print(at.format, &value, |_| {
+        "The move was cancelled: everything is where it was. What was copied stays in the new place, and is found by another move to there.".to_owned()
+    })?;
+    Ok(Exit::Ok)
+}
+
+async fn order(at: &At, daemons: &[HostPort], what: &Relocate, to: &str) -> anyhow::Result<Exit> {
+    let asked = format!("/move?to={}", encoded(to));
+    let plan = any(daemons, &asked, PATIENCE).await?;
     let refused = list(&plan["refused"]);
     let Some(hash) = plan["hash"].as_str().filter(|_| what.apply) else {
-        output::print(at.format, &plan, |plan| text(plan, what))?;
+        output::print(at.format, &plan, |plan| text(plan, what, to))?;
         return Ok(if refused.is_empty() {
             Exit::Ok
         } else {
             Exit::Refused
         });
     };
+    is_as_planned(&refused, what, hash)?;
+    let asked = format!("{asked}&apply={hash}&rate={}", what.rate);
+    let ordered = any(daemons, &asked, PATIENCE).await?;
+    let (told, exit) = watch(daemons, &ordered, what).await;
+    let value =
+        json!({"plan": ordered, "daemons": told, "changed": true, "done": exit == Exit::Ok});
+    output::print(at.format, &value, |value| end(value, to))?;
+    Ok(exit)
+}
+
+/// Of what is about to be applied.
+fn is_as_planned(refused: &[String], what: &Relocate, hash: &str) -> anyhow::Result<()> {
     if !refused.is_empty() {
         let why = format!("nothing was changed: {}", refused.join("; "));
         return Err(Refusal::coded(Exit::Refused, "WB-342", why));
@@ -56,23 +86,14 @@ pub(super) async fn run(at: &At, all: &Daemons, what: &Relocate) -> anyhow::Resu
             format!("nothing was changed: the plan is {hash} now"),
         ));
     }
-    let ordered = any(
-        &daemons,
-        &format!("{asked}&apply={hash}&rate={}", what.rate),
-    )
-    .await?;
-    let (told, exit) = watch(&daemons, &ordered, what).await;
-    let value =
-        json!({"plan": ordered, "daemons": told, "changed": true, "done": exit == Exit::Ok});
-    output::print(at.format, &value, |value| end(value, &what.to))?;
-    Ok(exit)
+    Ok(())
 }
 
 /// The first daemon that answers; all of a region know the same.
-async fn any(daemons: &[HostPort], path: &str) -> anyhow::Result<Value> {
+async fn any(daemons: &[HostPort], path: &str, patience: Duration) -> anyhow::Result<Value> {
     let mut last = None;
     for daemon in daemons {
-        match admin::post(daemon, path, PATIENCE).await {
+        match admin::post(daemon, path, patience).await {
             Ok(value) => return Ok(value),
             Err(AdminError::Answer { reason, .. }) if reason.starts_with("409") => {
                 let why = format!("nothing was changed: {reason}");
@@ -87,13 +108,14 @@ async fn any(daemons: &[HostPort], path: &str) -> anyhow::Result<Value> {
     ))
 }
 
-/// Asks all daemons until those that answer say that it is done; what they said last.
+/// Asks all daemons until those that answer say that it is done, or that it was cancelled; what they said last.
 async fn watch(daemons: &[HostPort], plan: &Value, what: &Relocate) -> (Vec<Value>, Exit) {
     let clock = Clock::system();
     let begun_ms = clock.boot_ms();
     let total = plan["bytes"].as_u64().unwrap_or(0);
     let bar = bar::new(total, BAR);
     let mut said = BTreeSet::new();
+    let (id, mut is_known) = (&plan["ordered"], false);
     loop {
         let mut told = Vec::new();
         for daemon in daemons {
@@ -108,10 +130,22 @@ async fn watch(daemons: &[HostPort], plan: &Value, what: &Relocate) -> (Vec<Valu
         for trouble in told.iter().filter_map(|t| t["trouble"].as_str()) {
             tell(&bar, &mut said, trouble.to_owned());
         }
-        let is_done = !told.is_empty() && told.iter().all(|t| t["done"] == true);
+        let of_this = |t: &&Value| t["id"] == *id;
+        for other in told.iter().filter(|t| t["id"].is_string() && !of_this(t)) {
+            let text = "a daemon follows an earlier move: name the place where the bucket is now in its configuration and start it again";
+            tell(
+                &bar,
+                &mut said,
+                format!("{text} (it has {})", plain(&other["from"])),
+            );
+        }
+        let is_done = !told.is_empty() && told.iter().all(|t| of_this(&t) && t["done"] == true);
+        let was_known = is_known;
+        is_known |= told.iter().any(|t| of_this(&t));
         let waited = Duration::from_millis(clock.boot_ms().saturating_sub(begun_ms));
         let exit = match what.timeout {
             _ if is_done => Some(Exit::Ok),
+            _ if was_known && told.iter().all(Value::is_null) => Some(Exit::Refused),
             Some(timeout) if waited >= timeout.0 => Some(Exit::TimedOut),
             _ => None,
         };
@@ -135,19 +169,7 @@ fn list(value: &Value) -> Vec<String> {
     all.map(plain).collect()
 }
 
-/// As a part of a query.
-fn encoded(text: &str) -> String {
-    text.bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                char::from(b).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
-fn text(plan: &Value, what: &Relocate) -> String {
+fn text(plan: &Value, what: &Relocate, to: &str) -> String {
     let mut lines = vec![
         format!(
             "{}: {} objects, {} bytes of records in {} shards",
@@ -159,6 +181,11 @@ fn text(plan: &Value, what: &Relocate) -> String {
         format!("  from {}", plain(&plan["from"])),
         format!("  to   {}", plain(&plan["to"])),
     ];
+    if plan["comes_back"] == true {
+        lines.push(
+            "  it was there before: what is still there and sound is not copied again".to_owned(),
+        );
+    }
     if plan["ordered"].is_string() {
         lines.push("  it was ordered and goes on".to_owned());
     }
@@ -170,8 +197,7 @@ fn text(plan: &Value, what: &Relocate) -> String {
         let region = what.region.as_ref();
         let region = region.map_or_else(String::new, |region| format!(" --region {region}"));
         lines.push(format!(
-            "NOTHING CHANGED. Apply with: whimbrel tier move '{}'{region} --apply --plan {}",
-            what.to,
+            "NOTHING CHANGED. Apply with: whimbrel tier move '{to}'{region} --apply --plan {}",
             plain(&plan["hash"])
         ));
     } else {
@@ -186,19 +212,9 @@ fn end(value: &Value, to: &str) -> String {
             "All has moved to {to}. Set `bucket` of [tiering] to it in the configuration of every daemon of the region (WB-340)."
         );
     }
-    "It is not done; the daemons go on. Look again with: whimbrel tier status".to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_stays_one_value_of_a_query() {
-        let url = "s3://b/p?endpoint=http://127.0.0.1:9000&region=eu-1";
-        assert_eq!(
-            encoded(url),
-            "s3%3A//b/p%3Fendpoint%3Dhttp%3A//127.0.0.1%3A9000%26region%3Deu-1"
-        );
+    let daemons = value["daemons"].as_array();
+    if daemons.is_some_and(|told| !told.is_empty() && told.iter().all(Value::is_null)) {
+        return "The move was cancelled: everything is where it was.".to_owned();
     }
+    "It is not done; the daemons go on. Look again with: whimbrel tier status".to_owned()
 }

@@ -6,10 +6,11 @@ use super::Open;
 use crate::{
     committer::Committer,
     moving::{self, Mover},
+    store::Capabilities,
 };
 
 impl Open {
-    pub(super) fn mover(&self, committer: &Committer) -> Mover {
+    pub(super) fn mover(&self, committer: &Committer, capabilities: Capabilities) -> Mover {
         Mover {
             placed: self.placed.clone(),
             store: self.store(moving::CAUSE),
@@ -20,6 +21,7 @@ impl Open {
             from: self.options.bucket.clone(),
             incarnation: self.incarnation,
             committer: committer.clone(),
+            capabilities,
             scratch_dir: self.options.cache_dir.clone(),
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),

@@ -218,9 +218,14 @@ impl Target<'_> {
 }
 
 impl S3 {
-    /// Objects of twice as many bytes and more go up in parts of so many; S3 takes none below 5 MiB.
+    /// Objects of twice as many bytes and more go up, and are copied inside the store, in parts of so many; S3 takes
+    /// none below 5 MiB.
     pub fn in_parts_of(self, part_bytes: u64) -> Self {
-        Self { part_bytes, ..self }
+        Self {
+            part_bytes,
+            copy_bytes: part_bytes,
+            ..self
+        }
     }
 
     pub(super) async fn upload(

@@ -12,9 +12,9 @@ use crate::{
     world::{Running, World},
 };
 
-const SHARDS: u16 = 16;
+pub(super) const SHARDS: u16 = 16;
 
-fn log(world: &World, partition: i32, segments: usize) -> Log {
+pub(super) fn log(world: &World, partition: i32, segments: usize) -> Log {
     Log::write(
         &world.path("data"),
         partition,
@@ -27,7 +27,7 @@ fn url(dir: &Path) -> String {
 }
 
 /// Plans, and orders what was planned.
-async fn order(running: &Running, to: &Path) {
+pub(super) async fn order(running: &Running, to: &Path) {
     let at = running.handle.admin;
     let plan = ask(at, &format!("POST /move?to={}", url(to))).await;
     assert_eq!(plan["refused"].as_array().unwrap().len(), 0, "{plan}");
@@ -36,12 +36,12 @@ async fn order(running: &Running, to: &Path) {
     assert!(done["ordered"].is_string(), "{done}");
 }
 
-async fn is_done(running: &Running) -> bool {
+pub(super) async fn is_done(running: &Running) -> bool {
     let told = ask(running.handle.admin, "GET /move").await;
     told["move"]["done"] == true
 }
 
-fn buried(dir: &Path) -> usize {
+pub(super) fn buried(dir: &Path) -> usize {
     let keys = Keys::new("east");
     let is_buried = |shard: &u16| {
         let bytes = fs::read(dir.join(keys.root(*shard).as_str())).unwrap();
