@@ -39,7 +39,7 @@ pub async fn run(verb: Tier, at: &At) -> anyhow::Result<Exit> {
         .collect();
     anyhow::ensure!(!all.is_empty(), "no tiering daemon is registered");
     match verb {
-        Tier::Status => status::run(at, &all).await,
+        Tier::Status => status::run(at, &view).await,
         Tier::Verify(verify) => verify::run(at, &all, &verify).await,
         Tier::Map(of) => map::run(at, &all, of.topic.as_deref()).await,
         Tier::Cost(of) => cost::run(at, &all, of.topic.as_deref()).await,

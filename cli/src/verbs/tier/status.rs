@@ -1,66 +1,120 @@
-//! `tier status`: what each region's daemon says of itself.
+//! `tier status`: what each tiering daemon of each region says of itself, and who owns which shard.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use whimbrel_dev::admin;
+use whimbrel_fleet::{Daemon, Role, View};
 
-use super::{At, Daemons, plain};
+use super::{At, plain};
 use crate::{exit::Exit, output};
 
-pub(super) async fn run(at: &At, all: &Daemons) -> anyhow::Result<Exit> {
-    let mut regions = Map::new();
-    let mut reached = true;
-    for (region, daemon) in all {
-        match admin::get(daemon, "/status").await {
+pub(super) async fn run(at: &At, view: &View) -> anyhow::Result<Exit> {
+    let (mut daemons, mut regions) = (Vec::new(), Map::new());
+    for daemon in whimbrel_dev::fleet::daemons(view, Role::Tiering, None) {
+        let (region, node) = (daemon.region.to_string(), daemon.node);
+        match admin::get(&daemon.admin, "/status").await {
             Ok(status) => {
-                regions.insert(region.clone(), status);
+                daemons.push(summary(&region, daemon, &status));
+                regions.entry(region).or_insert(status);
             }
             Err(error) => {
-                reached = false;
-                output::note(&format!("tiering of {region}: {error}"));
+                output::note(&format!("tiering of {region}, node {node}: {error}"));
+                daemons.push(json!({
+                    "region": region, "node": node, "incarnation": daemon.incarnation,
+                    "reached": false, "troubles": [error.to_string()],
+                }));
             }
         }
     }
-    let value = json!({ "regions": regions });
-    output::print(at.format, &value, |value| {
-        let rows = value["regions"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(region, s)| {
-                let stuck = s["stuck"].as_array().map_or(0, Vec::len);
-                let age = s["oldest_unuploaded_age_seconds"]
-                    .as_f64()
-                    .map_or_else(|| "-".to_owned(), |a| format!("{a:.1}s"));
-                [
-                    region.clone(),
-                    plain(&s["store"]),
-                    age,
-                    described(&s["meta"]),
-                    plain(&s["cache"]["bytes"]),
-                    s["orphans"].as_array().map_or(0, Vec::len).to_string(),
-                    stuck.to_string(),
-                ]
-            });
-        let mut text = output::table(
-            [
-                "REGION",
-                "STORE",
-                "OLDEST NOT UPLOADED",
-                "FLEET DESCRIBED",
-                "CACHE(B)",
-                "ORPHANS",
-                "STUCK",
-            ],
-            rows,
-        );
-        for (region, status) in value["regions"].as_object().into_iter().flatten() {
-            for line in troubles(status) {
-                text.push_str(&format!("\n{region}: {line}"));
-            }
-        }
-        text
-    })?;
+    let reached = daemons.iter().all(|daemon| daemon["reached"] == true);
+    let owners: Map<_, _> = regions
+        .iter()
+        .map(|(region, status)| (region.clone(), json!(owners(view, status))))
+        .collect();
+    let value = json!({ "daemons": daemons, "owners": owners, "regions": regions });
+    output::print(at.format, &value, text)?;
     Ok(if reached { Exit::Ok } else { Exit::Unhealthy })
+}
+
+/// What the table has of a daemon.
+fn summary(region: &str, daemon: &Daemon, status: &Value) -> Value {
+    let shards = status["shards"].as_array().into_iter().flatten();
+    let incarnation = json!(daemon.incarnation);
+    let owned = shards.filter(|shard| shard["owner"] == incarnation).count();
+    json!({
+        "region": region, "node": daemon.node, "incarnation": incarnation, "reached": true,
+        "store": status["store"], "shards_owned": owned,
+        "oldest_unuploaded_age_seconds": status["oldest_unuploaded_age_seconds"],
+        "described": described(&status["meta"]), "cache_bytes": status["cache"]["bytes"],
+        "orphans": status["orphans"].as_array().map_or(0, Vec::len),
+        "stuck": status["stuck"].as_array().map_or(0, Vec::len), "troubles": troubles(status),
+    })
+}
+
+/// Shards by the node whose daemon owns them; of a daemon that is not registered any more by its incarnation.
+fn owners(view: &View, status: &Value) -> BTreeMap<String, Vec<u64>> {
+    let mut owners = BTreeMap::<_, Vec<u64>>::new();
+    for shard in status["shards"].as_array().into_iter().flatten() {
+        let mut known = view.daemons.iter().filter(|d| d.role == Role::Tiering);
+        let owner = match known.find(|d| shard["owner"] == json!(d.incarnation)) {
+            Some(daemon) => format!("node {}", daemon.node),
+            None => format!("{}, which has gone", plain(&shard["owner"])),
+        };
+        let number = shard["shard"].as_u64().unwrap_or_default();
+        owners.entry(owner).or_default().push(number);
+    }
+    owners
+}
+
+fn text(value: &Value) -> String {
+    let daemons = || value["daemons"].as_array().into_iter().flatten();
+    let rows = daemons().map(|s| {
+        let age = s["oldest_unuploaded_age_seconds"]
+            .as_f64()
+            .map_or_else(|| "-".to_owned(), |a| format!("{a:.1}s"));
+        let cell = |name: &str| match &s[name] {
+            Value::Null => "-".to_owned(),
+            told => plain(told),
+        };
+        [
+            cell("region"),
+            cell("node"),
+            cell("store"),
+            cell("shards_owned"),
+            age,
+            cell("described"),
+            cell("cache_bytes"),
+            cell("orphans"),
+            cell("stuck"),
+        ]
+    });
+    let mut text = output::table(
+        [
+            "REGION",
+            "NODE",
+            "STORE",
+            "SHARDS",
+            "OLDEST NOT UPLOADED",
+            "FLEET DESCRIBED",
+            "CACHE(B)",
+            "ORPHANS",
+            "STUCK",
+        ],
+        rows,
+    );
+    for (region, owners) in value["owners"].as_object().into_iter().flatten() {
+        for (owner, shards) in owners.as_object().into_iter().flatten() {
+            text.push_str(&format!("\n{region}: shards {shards} of {owner}"));
+        }
+    }
+    for s in daemons() {
+        for line in s["troubles"].as_array().into_iter().flatten() {
+            let (region, node) = (plain(&s["region"]), &s["node"]);
+            text.push_str(&format!("\n{region}, node {node}: {}", plain(line)));
+        }
+    }
+    text
 }
 
 /// Which description of the fleet the bucket has, and how long ago it was known to be true.
@@ -188,7 +242,48 @@ fn moving(told: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use whimbrel_fleet::{HostPort, Incarnation, NodeId};
+    use whimbrel_runtime::random;
+
     use super::*;
+
+    #[test]
+    fn each_daemon_has_its_row_and_each_shard_its_owner() {
+        let [first, second, gone] = [(); 3].map(|()| random::uuid());
+        let daemon = |node: i32, incarnation: Incarnation| Daemon {
+            role: Role::Tiering,
+            region: "east".into(),
+            node: NodeId(node),
+            incarnation,
+            rpc: None,
+            admin: HostPort::new("127.0.0.1", 1),
+        };
+        let view = View {
+            daemons: vec![daemon(1, first), daemon(11, second)],
+            ..View::default()
+        };
+        let shard = |shard: u64, owner: Incarnation| json!({"shard": shard, "owner": owner});
+        let status = json!({
+            "store": "file:///b", "oldest_unuploaded_age_seconds": 2.25, "cache": {"bytes": 5},
+            "shards": [shard(0, first), shard(1, second), shard(2, first), shard(3, gone)],
+        });
+        let all = view.daemons.iter();
+        let daemons: Vec<_> = all.map(|d| summary("east", d, &status)).collect();
+        let owners = owners(&view, &status);
+        assert_eq!(owners["node 1"], [0, 2]);
+        assert_eq!(owners["node 11"], [1]);
+        let said = text(&json!({"daemons": daemons, "owners": {"east": owners}}));
+        assert_eq!(
+            (&daemons[0]["shards_owned"], &daemons[1]["shards_owned"]),
+            (&2.into(), &1.into())
+        );
+        assert!(said.contains("east: shards [0,2] of node 1\n"), "{said}");
+        assert!(
+            said.contains(&format!("[3] of {gone}, which has gone")),
+            "{said}"
+        );
+        assert!(said.contains("2.2s"), "{said}");
+    }
 
     #[test]
     fn what_is_stuck_says_where_since_when_and_why() {
