@@ -43,6 +43,9 @@ pub(super) struct Held {
     root: Arc<Root>,
     /// When it is to be asked again.
     again_ns: u64,
+    /// The same root is used until then, however often its hold is renewed: else the lender could delete nothing
+    /// for as long as somebody reads.
+    whole_ns: u64,
     /// The hold stands at least until then; nothing without one.
     until_ns: Option<u64>,
     read_ns: u64,
@@ -80,16 +83,24 @@ impl Lent {
             return Ok(());
         }
         let before = self.held.lock().get(&shard).cloned();
-        let nonce = before.as_ref().map_or_else(random::uuid, |held| held.nonce);
         let asked_ns = self.clock.boot_ns();
+        let is_old = |held: &&Held| held.until_ns.is_some() && asked_ns >= held.whole_ns;
+        let old = before.as_ref().filter(is_old).map(|held| held.nonce);
+        let known = before.as_ref().filter(|_| old.is_none());
+        let nonce = known.map_or_else(random::uuid, |held| held.nonce);
         let mut next = match self.source.ask(shard, nonce, false).await {
             Ok(reply) => {
                 let patience = reply.patience_ms.saturating_mul(1_000_000);
                 // It counts from when it heard of us, which was later; a tenth is for clocks that run apart.
                 let until_ns = asked_ns.saturating_add(patience - patience / 10);
-                let same = before.filter(|_| reply.stood);
+                // What was read before it was known to stand may have been read before it stood.
+                let stood =
+                    |held: &Held| reply.stood && held.nonce == nonce && held.until_ns.is_some();
+                let same = before.filter(stood);
+                let whole_ns = same.as_ref().map(|held| held.whole_ns);
                 Held {
                     nonce,
+                    whole_ns: whole_ns.unwrap_or(asked_ns.saturating_add(patience)),
                     root: match &same {
                         Some(held) => Arc::clone(&held.root),
                         None => self.read(shard).await?,
@@ -115,6 +126,7 @@ impl Lent {
                         nonce,
                         root: self.read(shard).await?,
                         again_ns: asked_ns.saturating_add(ns(FOLLOWED_FOR)),
+                        whole_ns: 0,
                         until_ns: None,
                         read_ns: asked_ns,
                         trouble: Some(why),
@@ -123,7 +135,11 @@ impl Lent {
             }
         };
         next.read_ns = self.clock.boot_ns();
+        let now = next.nonce;
         self.held.lock().insert(shard, next);
+        if let Some(old) = old.filter(|old| *old != now) {
+            self.give_up(shard, old).await;
+        }
         Ok(())
     }
 
@@ -188,16 +204,16 @@ impl Lent {
                     .is_some_and(|held| all || now_ns.saturating_sub(held.read_ns) >= ns(IDLE));
                 still.then(|| held.remove(&shard)).flatten()
             };
-            if gone.is_some_and(|held| held.until_ns.is_some())
-                && let Err(why) = self.source.ask(shard, nonce, true).await
-            {
-                tracing::debug!(
-                    lender = self.source.lender,
-                    shard,
-                    why,
-                    "a hold is left to lapse"
-                );
+            if gone.is_some_and(|held| held.until_ns.is_some()) {
+                self.give_up(shard, nonce).await;
             }
+        }
+    }
+
+    async fn give_up(&self, shard: u16, nonce: Uuid) {
+        if let Err(why) = self.source.ask(shard, nonce, true).await {
+            let lender = &self.source.lender;
+            tracing::debug!(lender, shard, why, "a hold is left to lapse");
         }
     }
 

@@ -44,8 +44,13 @@ impl Two {
 
     /// The home, with all of the log in its bucket; it deletes as soon as it may.
     async fn lend(&self) -> Running {
+        self.lend_for(Options::default().hold_silence).await
+    }
+
+    async fn lend_for(&self, silence: Span) -> Running {
         self.home.replace(vec![self.log()]);
         let changed = |options: &mut Options| {
+            options.hold_silence = silence;
             options.delete_grace = Span::millis(1);
             options.retention_interval = Span::millis(10);
         };
@@ -147,6 +152,30 @@ async fn what_the_own_bucket_lacks_is_read_under_a_hold_and_the_lender_keeps_it_
     stop(running).await;
     until("released", || two.root().holds.is_empty()).await;
     until("deleted", || two.lent().len() == before - 2).await;
+    stop(lender).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_reads_on_and_on_keeps_the_lender_from_deleting_for_a_while_only() {
+    let two = Two::new();
+    let (lender, log) = (two.lend_for(Span::secs(3)).await, two.log());
+    let mut running = two.borrow().await;
+    first(&mut running, Vec::new()).await.unwrap();
+    let taken: Vec<_> = two.root().holds.iter().map(|hold| hold.nonce).collect();
+    let before = two.lent().len();
+    two.home.set_log_start(0, log.segments[1].1);
+    for _ in 0..6_000 {
+        let left = log.segments[2].0;
+        assert!(running.read_all(&log, left, 4_000).await == log.bytes_from(left));
+        if two.lent().len() < before {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(two.lent().len() < before);
+    let holds = two.root().holds;
+    assert!(holds.iter().all(|hold| !taken.contains(&hold.nonce)));
+    stop(running).await;
     stop(lender).await;
 }
 
