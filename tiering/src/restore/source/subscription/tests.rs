@@ -125,7 +125,7 @@ fn a_hole_that_the_plan_names_is_passed_over_and_one_at_the_end_is_filled() {
     let mut log = stored();
     let own = Arc::make_mut(&mut log);
     own.slices.remove(0);
-    own.holes = vec![0..10];
+    own.holes.push(0..10);
     let mut one = Subscription::begin(1, &log, &Lineage::default()).unwrap();
     assert!(matches!(one.wants(), Wants::Object(entry, 10) if entry.base == 10));
     one.take(vec![batch(12, 13, 3)]).unwrap();
@@ -135,7 +135,7 @@ fn a_hole_that_the_plan_names_is_passed_over_and_one_at_the_end_is_filled() {
     assert!(matches!(again.wants(), Wants::Object(entry, 13) if entry.base == 10));
     let own = Arc::make_mut(&mut log);
     own.slices.clear();
-    own.holes = vec![0..15];
+    own.holes[0] = 0..15;
     for (theirs, from) in [(Lineage::default(), 4), (theirs(&[(3, 12)], 13), 13)] {
         let mut end = Subscription::begin(3, &log, &theirs).unwrap();
         assert_eq!(end.read, from);
