@@ -236,13 +236,38 @@ def test_a_translated_flow_is_let_in_on_both_sides(tls_fleet, fleet, tmp_path):
         assert _consumed(fleet, ROOT, "flow") == b"value"
 
 
+def _verb(fleet: Fleet, file: Path, *arguments: str, **more) -> subprocess.CompletedProcess:
+    command = [str(cache.whimbrel()), *arguments, "--command-config", str(file), "--fleet", str(fleet.data)]
+    return subprocess.run(command, text=True, timeout=90, capture_output=True, **more)
+
+
+def test_our_own_verbs_show_the_token_that_a_file_has(tokens_fleet):
+    _created(tokens_fleet, "own-tokens")
+    tokens_fleet.verb("acl", "add", "ann", "all", "topic", "own-tokens")
+    token = tokens_fleet.folder / "ann.jwt"
+    file = tokens_fleet.folder / "ann.properties"
+    login = f"sasl.mechanism=OAUTHBEARER\nsasl.oauthbearer.token.endpoint.url=file://{token}\n"
+    file.write_text(f"security.protocol=SASL_PLAINTEXT\n{login}")
+
+    def written() -> subprocess.CompletedProcess:
+        return _verb(tokens_fleet, file, "topic", "produce", "own-tokens", input="line\n")
+
+    token.write_text(tokens.signed("ann")[0] + "\n")
+    wait_for(lambda: written().returncode == 0, "the entry", 60)
+    read = _verb(tokens_fleet, file, "topic", "consume", "own-tokens", "--from-beginning", "--timeout", "60s")
+    assert read.returncode == 0 and read.stdout.startswith("line\n"), read.stderr
+    # The next login shows what the file has then.
+    token.write_text(tokens.signed("ann", exp=1)[0])
+    refused = written()
+    assert refused.returncode != 0 and "invalid_token" in refused.stderr, refused.stderr
+
+
 def test_our_own_verbs_are_let_in_over_tls(tls_fleet):
     _created(tls_fleet, "verbs", tls=True)
     lines = "".join(f"line {number}\n" for number in range(500))
 
     def verb(file: Path, *arguments: str, **more) -> subprocess.CompletedProcess:
-        command = [str(cache.whimbrel()), *arguments, "--command-config", str(file), "--fleet", str(tls_fleet.data)]
-        return subprocess.run(command, text=True, timeout=90, capture_output=True, **more)
+        return _verb(tls_fleet, file, *arguments, **more)
 
     for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"):
         file = _properties(tls_fleet, mechanism, tls=True)

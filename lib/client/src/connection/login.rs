@@ -58,7 +58,8 @@ impl Inner {
         }
         // What is wrong, as JSON; the login has failed whatever is answered to that.
         let words = String::from_utf8_lossy(&answer.auth_bytes).into_owned();
-        self.token(UNDERSTOOD.to_vec()).await?;
+        // An error in any case, and one that does not say why.
+        let _refused = self.token(UNDERSTOOD.to_vec()).await;
         Err(self.refused(words))
     }
 
