@@ -9,7 +9,12 @@ use std::{
     },
 };
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer, producer::Producer};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::Consumer,
+    error::{KafkaError, KafkaResult},
+    producer::Producer,
+};
 use whimbrel_fleet::{
     TopicPartition,
     cut::{Cut, format},
@@ -94,15 +99,27 @@ fn transfer(broker: &Broker, number: usize, rounds: std::ops::Range<i64>, stop: 
         places
             .add_partition_offset("in", 0, Offset::Offset(round))
             .unwrap();
-        app.send_offsets_to_transaction(&places, &metadata, PATIENCE)
-            .unwrap();
+        patiently(|| app.send_offsets_to_transaction(&places, &metadata, PATIENCE));
         if round % 4 == 0 {
             app.flush(PATIENCE).unwrap();
-            app.abort_transaction(PATIENCE).unwrap();
+            patiently(|| app.abort_transaction(PATIENCE));
         } else {
-            app.commit_transaction(PATIENCE).unwrap();
+            patiently(|| app.commit_transaction(PATIENCE));
         }
     }
+}
+
+/// As applications are to do: what may be tried again is. A home that was kept waiting for its lease coordinates nothing
+/// for a moment.
+fn patiently(mut call: impl FnMut() -> KafkaResult<()>) {
+    const TRIES: usize = 20;
+    for _ in 1..TRIES {
+        match call() {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+            other => return other.unwrap(),
+        }
+    }
+    call().unwrap();
 }
 
 /// The whole log as its leader has it.
