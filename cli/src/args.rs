@@ -85,8 +85,8 @@ pub enum Verb {
     /// Segments on object storage.
     #[command(subcommand)]
     Tier(Tier),
-    /// What a bucket alone could bring back of a fleet, at a cut that keeps every transaction whole. Needs no fleet;
-    /// reads the bucket and changes nothing.
+    /// What a bucket alone could bring back of a fleet, at a cut that keeps every transaction whole; --apply fills an
+    /// empty fleet with it. Without that it needs no fleet, reads the bucket and changes nothing.
     Restore(Restore),
     /// Configuration files.
     #[command(subcommand)]
