@@ -4,6 +4,7 @@
 mod again;
 mod left;
 mod serving;
+mod spilled;
 
 use std::{
     path::{Path, PathBuf},
