@@ -2,9 +2,9 @@
 
 use std::{
     io::Write,
-    path::{Path, PathBuf},
-    process::{Child, Output, Stdio},
-    time::{Duration, Instant},
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
 };
 
 use parquet::{
@@ -12,46 +12,20 @@ use parquet::{
     record::RowAccessor,
 };
 use serde_json::Value;
-use whimbrel_dev::{FreePorts, Manifest};
 
-use crate::whimbrel::{command, stderr, stdout};
+use crate::{
+    fleet::Fleet,
+    whimbrel::{stderr, stdout},
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 /// In each partition, at least.
 const LINES: usize = 2_000;
 
-struct Fleet {
-    folder: tempfile::TempDir,
-    dev: Child,
-    _ports: FreePorts,
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        let _already_gone = self.dev.kill();
-        let _status = self.dev.wait();
-    }
-}
-
 impl Fleet {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ports = FreePorts::find().unwrap();
-        let dev = command(&["dev", "--one-region", "--port", &ports.base().to_string()])
-            .arg("--data-dir")
-            .arg(folder.path().join("fleet"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let fleet = Self {
-            folder,
-            dev,
-            _ports: ports,
-        };
-        fleet.wait("the fleet to be up", || {
-            Manifest::read(&fleet.folder.path().join("fleet")).is_ok()
-        });
+    /// With a topic that has some.
+    fn with_lines() -> Self {
+        let fleet = Self::start(DEADLINE);
         fleet.wait("the topic to be there", || {
             let topic = ["topic", "create", "lines", "--partitions", "2"];
             fleet.run(&topic).status.success()
@@ -67,8 +41,8 @@ impl Fleet {
     }
 
     fn produce(&self, partition: &str, lines: &str) -> bool {
-        let mut child = command(&["topic", "produce", "lines", "--partition", partition])
-            .env("WHIMBREL_FLEET", self.folder.path().join("fleet"))
+        let mut child = self
+            .typed(&["topic", "produce", "lines", "--partition", partition])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -77,17 +51,6 @@ impl Fleet {
         // One that cannot reach the fleet ends without reading.
         let _unread = child.stdin.take().unwrap().write_all(lines.as_bytes());
         child.wait().unwrap().success()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        command(arguments)
-            .env("WHIMBREL_FLEET", self.folder.path().join("fleet"))
-            .output()
-            .unwrap()
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
     }
 
     fn export(&self, file: &Path, more: &[&str]) -> Output {
@@ -110,18 +73,6 @@ impl Fleet {
         assert_eq!(output.status.code(), Some(exit), "{said}");
         assert!(said.contains(says), "{said}");
     }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "waits for real processes: only real time counts"
-    )]
-    fn wait(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !holds() {
-            assert!(begun.elapsed() < DEADLINE, "not within a minute: {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
 }
 
 /// Partition, offset and value of each row.
@@ -138,8 +89,8 @@ fn rows(file: &Path) -> Vec<(i32, i64, String)> {
 
 #[test]
 fn a_topic_or_a_range_of_it_becomes_a_file_or_nothing_does() {
-    let fleet = Fleet::start();
-    let all = fleet.file("all.parquet");
+    let fleet = Fleet::with_lines();
+    let all = fleet.path("all.parquet");
     let said = fleet.exported(&all, &[]);
     let of_all = rows(&all);
     assert_eq!(said["records"], of_all.len());
@@ -161,7 +112,7 @@ fn a_topic_or_a_range_of_it_becomes_a_file_or_nothing_does() {
         assert_eq!(consumed.lines().collect::<Vec<_>>(), values);
     }
 
-    let some = fleet.file("some.parquet");
+    let some = fleet.path("some.parquet");
     let range = ["--partition", "0", "--from", "1", "--to", "1"];
     assert_eq!(fleet.exported(&some, &range)["records"], 0);
     assert_eq!(rows(&some), []);
@@ -189,7 +140,7 @@ fn a_topic_or_a_range_of_it_becomes_a_file_or_nothing_does() {
 
 /// Nothing of this leaves a file, and what is there stays.
 fn refuse(fleet: &Fleet, some: &Path, end: usize) {
-    let none = fleet.file("none.parquet");
+    let none = fleet.path("none.parquet");
     let beyond = (end + 1).to_string();
     fleet.refused(
         &none,
@@ -200,7 +151,7 @@ fn refuse(fleet: &Fleet, some: &Path, end: usize) {
     fleet.refused(&none, &["--partition", "9"], 1, "no partition 9");
     fleet.refused(&none, &["--from", "1"], 2, "--partition");
     fleet.refused(
-        &fleet.file("no/such/folder"),
+        &fleet.path("no/such/folder"),
         &[],
         1,
         "No such file or directory",

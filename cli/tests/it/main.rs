@@ -11,6 +11,7 @@ mod arguments;
 mod bad_config;
 mod config_files;
 mod export;
+mod fleet;
 mod moving;
 mod orphaned;
 mod probe;

@@ -2,50 +2,23 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
-use whimbrel_dev::{FreePorts, Manifest};
 
-use crate::whimbrel::{command, stderr, stdout};
+use crate::{
+    fleet::Fleet,
+    whimbrel::{stderr, stdout},
+};
 
 const DEADLINE: Duration = Duration::from_secs(120);
 
-struct Fleet {
-    folder: tempfile::TempDir,
-    dev: Child,
-    _ports: FreePorts,
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        let _already_gone = self.dev.kill();
-        let _status = self.dev.wait();
-    }
-}
-
 impl Fleet {
-    /// A region with a daemon whose bucket is open.
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let ports = FreePorts::find().unwrap();
-        let dev = command(&["dev", "--one-region", "--port", &ports.base().to_string()])
-            .arg("--data-dir")
-            .arg(folder.path().join("fleet"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let fleet = Self {
-            folder,
-            dev,
-            _ports: ports,
-        };
-        fleet.wait("the fleet to be up", || {
-            Manifest::read(&fleet.folder.path().join("fleet")).is_ok()
-        });
+    /// With a daemon whose bucket is open.
+    fn with_bucket() -> Self {
+        let fleet = Self::start(DEADLINE);
         std::fs::create_dir(fleet.path("new")).unwrap();
         let url = fleet.url("new");
         fleet.wait("the bucket to be open", || {
@@ -54,22 +27,8 @@ impl Fleet {
         fleet
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
     fn url(&self, name: &str) -> String {
         format!("file://{}", self.path(name).display())
-    }
-
-    fn typed(&self, arguments: &[&str]) -> Command {
-        let mut command = command(arguments);
-        command.env("WHIMBREL_FLEET", self.path("fleet"));
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.typed(arguments).output().unwrap()
     }
 
     #[track_caller]
@@ -80,18 +39,6 @@ impl Fleet {
         let (said, told) = (stderr(&output), stdout(&output));
         assert_eq!(output.status.code(), Some(exit), "{said}{told}");
         serde_json::from_str(&told).unwrap()
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "waits for real processes: only real time counts"
-    )]
-    fn wait(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !holds() {
-            assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 
@@ -123,7 +70,7 @@ fn interrupt(child: &Child) {
 
 #[test]
 fn a_move_is_planned_applied_interrupted_and_gone_on_with_and_the_old_place_emptied() {
-    let fleet = Fleet::start();
+    let fleet = Fleet::with_bucket();
     let (url, bucket) = (fleet.url("new"), fleet.path("fleet").join("bucket"));
     let plan = fleet.run(&["tier", "move", &url]);
     let said = stdout(&plan);
