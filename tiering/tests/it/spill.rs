@@ -21,7 +21,8 @@ use crate::{
 
 const OBJECTS: i64 = 9_000;
 
-fn commit(n: i64) -> Commit {
+/// The `n`th object of a partition, of ten records.
+pub fn commit(n: i64) -> Commit {
     Commit {
         at: at(0),
         topic: "t".into(),

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use whimbrel_fleet::EpochStart;
 use whimbrel_runtime::{Shutdown, Tasks};
 use whimbrel_tiering::{
     committer::{Edit, Outcome},
     format::{Keys, shard_of},
-    root::{Commit, Entry},
+    root::Commit,
     store::Store,
 };
 
@@ -17,6 +16,7 @@ use crate::{
     broker::FakeBroker,
     crash::{SHARDS, try_daemon},
     fault::{Fault, Plan},
+    spill,
     support::at,
 };
 
@@ -29,34 +29,11 @@ fn object(n: i64) -> Bytes {
 
 fn commit(n: i64) -> Commit {
     let crc64 = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &object(n));
-    Commit {
-        at: at(0),
-        topic: "t".into(),
-        group: "default".into(),
-        region_epoch: 1,
-        log_start: 0,
-        lineage: vec![EpochStart {
-            epoch: 1,
-            start_offset: 0,
-        }],
-        entry: Entry {
-            base: n * 10,
-            end: n * 10 + 10,
-            object_end: n * 10 + 10,
-            leader_epoch: 1,
-            writer_epoch: 1,
-            random: n.unsigned_abs(),
-            object_bytes: 24,
-            data_bytes: 8,
-            records: 10,
-            first_timestamp_ms: n,
-            max_timestamp_ms: n,
-            crc64,
-            created_ms: 4,
-            aborted: false,
-            merged: None,
-        },
-    }
+    let mut commit = spill::commit(n);
+    commit.entry.object_bytes = 24;
+    commit.entry.data_bytes = 8;
+    commit.entry.crc64 = crc64;
+    commit
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
